@@ -1,0 +1,1 @@
+"""What two or more subpackages need: checks in one voice, and numerics. Private."""

@@ -1,0 +1,3 @@
+"""Random views of series: batched, multichannel, on the device, seeded by a generator."""
+
+__all__: list[str] = []

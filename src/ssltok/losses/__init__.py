@@ -1,0 +1,3 @@
+"""Self-supervised, masked and distillation losses: pure functions and thin modules."""
+
+__all__: list[str] = []

@@ -1,0 +1,3 @@
+"""Encoders, decoders, transformers, projectors and normalisations: plain modules."""
+
+__all__: list[str] = []

@@ -1,0 +1,3 @@
+"""LARS, and schedules of any scalar."""
+
+__all__: list[str] = []

@@ -1,0 +1,21 @@
+"""One Hypothesis profile, one thread, and a pair of gloo ranks kept warm for the session."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from hypothesis import settings
+
+from tests.ranks import Ranks
+
+settings.register_profile("ssltok", deadline=None, derandomize=True, max_examples=20)
+settings.load_profile("ssltok")
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def two_ranks() -> Iterator[Ranks]:
+    """Two processes that share a gloo group; `two_ranks.run(function, args_0, args_1)`."""
+    ranks = Ranks(2)
+    yield ranks
+    ranks.close()
