@@ -1,3 +1,5 @@
 """Every way to turn vectors into codes, and codes into vectors."""
 
-__all__: list[str] = []
+from ssltok.quantizers._quantized import Quantized, Quantizer
+
+__all__ = ["Quantized", "Quantizer"]
