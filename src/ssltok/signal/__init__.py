@@ -1,3 +1,6 @@
-"""Series to spectrograms and back: STFT that round-trips every length, frequency bands, scalers."""
+"""Between series and spectrograms, and between the user's units and the model's."""
 
-__all__: list[str] = []
+from ssltok.signal._bands import Bands, merge_bands, split_bands
+from ssltok.signal._stft import ISTFT, STFT
+
+__all__ = ["ISTFT", "STFT", "Bands", "merge_bands", "split_bands"]
