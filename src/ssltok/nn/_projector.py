@@ -1,0 +1,74 @@
+"""The projector between an encoder and a self-supervised loss: an MLP with BatchNorm."""
+
+from torch import Tensor, nn
+
+from ssltok._shared.checks import check_at_least, check_axes, check_floating, check_size
+
+__all__ = ["Projector"]
+
+
+class Projector(nn.Module):
+    """Map pooled features to the space in which two views are compared.
+
+    `layers - 1` times (linear, BatchNorm, ReLU), then one linear layer, then `whiten` if given.
+    With `layers=3` this is the projector of Barlow Twins and VICReg; with `IterNorm` behind it,
+    that of VIbCReg. Linear layers before a BatchNorm have no bias, as in Barlow Twins; the last
+    one has one unless `whiten` removes the mean again.
+
+    Args:
+        in_dim: Features of the input.
+        hidden_dim: Width of the hidden layers. The papers use 4096 or 8192; for tokenizers of
+            64 channels that is 60 times the encoder, and 512 to 1024 is enough to start from.
+        out_dim: Features of the projection.
+        layers: Linear layers, 1 or more. The papers use 3.
+        whiten: A module for `(batch, out_dim)` that removes the mean, such as `IterNorm`.
+
+    Raises:
+        ValueError: If a size is smaller than 1, or the input is not `(batch, in_dim)`, or it is
+            a single row in training (BatchNorm has no variance then).
+
+    Example:
+        >>> import torch
+        >>> from ssltok.nn import Projector
+        >>> projector = Projector(128, hidden_dim=512, out_dim=256)
+        >>> projector(torch.randn(8, 128)).shape
+        torch.Size([8, 256])
+
+    References:
+        Zbontar et al., *Barlow Twins*, 2021, <https://arxiv.org/abs/2103.03230>, section 2.2.
+        Lee and Aune, *VIbCReg*, 2021, <https://arxiv.org/abs/2109.00783>.
+    """
+
+    def __init__(
+        self,
+        in_dim: int,
+        *,
+        hidden_dim: int,
+        out_dim: int,
+        layers: int = 3,
+        whiten: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        sizes = {"in_dim": in_dim, "hidden_dim": hidden_dim, "out_dim": out_dim, "layers": layers}
+        for name, size in sizes.items():
+            check_at_least("Projector", name, size, 1)
+        self.in_dim = in_dim
+        hidden: list[nn.Module] = []
+        for fan_in in [in_dim, *[hidden_dim] * (layers - 1)][: layers - 1]:
+            hidden += [
+                nn.Linear(fan_in, hidden_dim, bias=False),
+                nn.BatchNorm1d(hidden_dim),
+                nn.ReLU(inplace=True),
+            ]
+        last = nn.Linear(in_dim if layers == 1 else hidden_dim, out_dim, bias=whiten is None)
+        self.layers = nn.Sequential(*hidden, last)
+        self.whiten = whiten
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Project `(batch, in_dim)` to `(batch, out_dim)`."""
+        check_axes("Projector", "features", features, "batch dim")
+        check_floating("Projector", "features", features)
+        check_size("Projector", "features", features, 1, self.in_dim)
+        check_at_least("Projector", "batch", features.shape[0], 2 if self.training else 1)
+        projected: Tensor = self.layers(features)
+        return projected if self.whiten is None else self.whiten(projected)
