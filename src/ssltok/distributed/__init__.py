@@ -1,3 +1,6 @@
 """Collectives that gradients pass through; each is the identity when no process group exists."""
 
-__all__: list[str] = []
+from ssltok.distributed._gather import gather
+from ssltok.distributed._reduce import reduce_mean, reduce_sum
+
+__all__ = ["gather", "reduce_mean", "reduce_sum"]
