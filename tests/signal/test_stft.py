@@ -152,7 +152,7 @@ def test_one_more_frame_only_where_the_tail_would_be_lost() -> None:
 def test_round_trip_at_every_length(n_fft: int, hop: int) -> None:
     stft, istft = STFT(n_fft=n_fft, hop=hop), ISTFT(n_fft=n_fft, hop=hop)
     whole = torch.randn(1, 2, 2048, generator=torch.Generator().manual_seed(n_fft))
-    step = 1 if n_fft <= 8 else 29
+    step = 1 if (n_fft, hop) in {(8, 2), (4, 1), (8, 8)} else 29
     for length in [*range(8, 2049, step), 2048]:
         series = whole[..., :length]
         spectrogram = stft(series)

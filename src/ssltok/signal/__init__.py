@@ -1,6 +1,17 @@
 """Between series and spectrograms, and between the user's units and the model's."""
 
 from ssltok.signal._bands import Bands, merge_bands, split_bands
+from ssltok.signal._scale import ChannelScaler, GlobalScaler, Scaled, SeriesScaler
 from ssltok.signal._stft import ISTFT, STFT
 
-__all__ = ["ISTFT", "STFT", "Bands", "merge_bands", "split_bands"]
+__all__ = [
+    "ISTFT",
+    "STFT",
+    "Bands",
+    "ChannelScaler",
+    "GlobalScaler",
+    "Scaled",
+    "SeriesScaler",
+    "merge_bands",
+    "split_bands",
+]
