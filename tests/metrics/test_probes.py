@@ -1,0 +1,155 @@
+"""Probes against scikit-learn used directly, values by reasoning, and their laws."""
+
+import math
+import sys
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.svm import SVC
+from torch import Tensor
+
+from ssltok.metrics import (
+    few_label_accuracy,
+    knn_accuracy,
+    linear_probe_accuracy,
+    svm_probe_accuracy,
+)
+
+
+def data(seed: int, train: int = 40, test: int = 30, dim: int = 3) -> tuple[Tensor, ...]:
+    """Three overlapping classes whose features have very different scales."""
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.randint(3, (train + test,), generator=generator)
+    y[:3] = torch.arange(3)
+    x = torch.randn(train + test, dim, generator=generator, dtype=torch.float64)
+    x[:, 0] += 1.2 * y
+    x[:, 1] = 100 * x[:, 1] + 80 * (y == 1)
+    return x[:train], y[:train], x[train:], y[train:]
+
+
+# Oracle.
+
+
+@given(st.integers(0, 10_000), st.integers(1, 9))
+def test_knn_agrees_with_scikit_learn(seed: int, neighbors: int) -> None:
+    x, y, u, v = data(seed)
+    model = KNeighborsClassifier(neighbors, algorithm="brute").fit(x.numpy(), y.numpy())
+    accuracy = knn_accuracy(x, y, u, v, neighbors=neighbors)
+    assert accuracy.item() == pytest.approx(model.score(u.numpy(), v.numpy()))
+
+
+@given(st.integers(0, 10_000))
+def test_weighted_knn_agrees_with_a_loop(seed: int) -> None:
+    x, y, u, v = data(seed)
+    right = 0
+    for row, truth in zip(u, v, strict=True):
+        cosine = torch.nn.functional.cosine_similarity(row[None], x)
+        near = cosine.argsort(descending=True)[:7]
+        votes = [sum(math.exp(cosine[i] / 0.2) for i in near if y[i] == k) for k in range(3)]
+        right += votes.index(max(votes)) == truth
+    accuracy = knn_accuracy(x, y, u, v, neighbors=7, temperature=0.2)
+    assert accuracy.item() == pytest.approx(right / len(v))
+
+
+@pytest.mark.parametrize("c", [1.0, 0.01])
+def test_linear_and_svm_agree_with_scikit_learn(c: float) -> None:
+    x, y, u, v = data(7, train=60, test=200)
+    mean, std = x.mean(0), x.std(0, correction=0)
+    a, b = ((x - mean) / std).numpy(), ((u - mean) / std).numpy()
+    logistic = LogisticRegression(C=c, max_iter=1000).fit(a, y.numpy()).score(b, v.numpy())
+    svm = SVC(kernel="linear", C=c).fit(a, y.numpy()).score(b, v.numpy())
+    assert linear_probe_accuracy(x, y, u, v, inverse_regularization=c).item() == logistic
+    assert svm_probe_accuracy(x, y, u, v, inverse_regularization=c).item() == svm
+    assert 0.4 < logistic < 0.95
+    assert 0.4 < svm < 0.95
+
+
+def test_few_labels_are_stratified_and_drawn_anew() -> None:
+    seen = []
+
+    def probe(x: Tensor, y: Tensor, u: Tensor, v: Tensor) -> Tensor:
+        seen.append((x, torch.bincount(y, minlength=3).tolist()))
+        return torch.zeros((), dtype=torch.float64)
+
+    x, u = torch.randn(62, 2, generator=torch.Generator().manual_seed(0)), torch.zeros(1, 2)
+    y = torch.tensor([0] * 40 + [1] * 20 + [2] * 2)
+    generator = torch.Generator().manual_seed(3)
+    few_label_accuracy(x, y, u, y[:1], share=0.1, probe=probe, repeats=3, generator=generator)
+    assert [counts for _, counts in seen] == [[4, 2, 1]] * 3
+    assert not torch.equal(seen[0][0], seen[1][0])
+
+
+# Known values and laws.
+
+
+def test_knn_ties_go_to_the_smaller_label_and_the_earlier_case() -> None:
+    x = torch.tensor([[1.0], [1.0], [-1.0]])
+    u, v = torch.tensor([[0.0]]), torch.tensor([1])
+    assert knn_accuracy(x, torch.tensor([2, 1, 1]), u, v, neighbors=1).item() == 0
+    assert knn_accuracy(x, torch.tensor([2, 1, 0]), u, v, neighbors=2).item() == 1
+
+
+@given(st.integers(0, 10_000))
+def test_probes_do_not_depend_on_the_order_of_test_cases(seed: int) -> None:
+    x, y, u, v = data(seed)
+    order = torch.randperm(len(u), generator=torch.Generator().manual_seed(seed))
+    assert knn_accuracy(x, y, u, v) == knn_accuracy(x, y, u[order], v[order])
+    assert linear_probe_accuracy(x, y, u, v) == linear_probe_accuracy(x, y, u[order], v[order])
+
+
+def test_the_scaler_is_fitted_on_train_only() -> None:
+    """An outlier in the test split changes no other prediction."""
+    x, y, u, v = data(4)
+    alone = svm_probe_accuracy(x, y, u, v) * len(u)
+    outlier = torch.full((1, 3), 1e9, dtype=u.dtype)
+    wrong = torch.cat([v, torch.tensor([9])])
+    more = svm_probe_accuracy(x, y, torch.cat([u, outlier]), wrong) * (len(u) + 1)
+    torch.testing.assert_close(alone, more)
+
+
+def test_all_labels_is_the_probe_itself() -> None:
+    x, y, u, v = data(5)
+    few = few_label_accuracy(x, y, u, v, share=1.0, probe=svm_probe_accuracy, repeats=2)
+    assert few.tolist() == [svm_probe_accuracy(x, y, u, v).item()] * 2
+
+
+def test_same_seed_same_accuracy() -> None:
+    x, y, u, v = data(6)
+    twice = [
+        few_label_accuracy(x, y, u, v, share=0.2, generator=torch.Generator().manual_seed(1))
+        for _ in range(2)
+    ]
+    assert torch.equal(*twice)
+    assert not torch.equal(twice[0], twice[0].roll(1))
+
+
+# Complaints.
+
+
+def test_refuses() -> None:
+    x, y, u, v = data(0)
+    with pytest.raises(ValueError, match=r"^knn_accuracy: training cases must be >= 41; got 40$"):
+        knn_accuracy(x, y, u, v, neighbors=41)
+    with pytest.raises(ValueError, match=r"^knn_accuracy: temperature must be > 0; got 0$"):
+        knn_accuracy(x, y, u, v, temperature=0)
+    with pytest.raises(ValueError, match=r"train_labels must have shape \(40,\), one label a case"):
+        linear_probe_accuracy(x, y[:5], u, v)
+    with pytest.raises(ValueError, match=r"test_labels must be int64; got torch.float32$"):
+        svm_probe_accuracy(x, y, u, v.float())
+    with pytest.raises(ValueError, match=r"classes of train_labels must be >= 2; got 1$"):
+        linear_probe_accuracy(x, torch.zeros_like(y), u, v)
+    with pytest.raises(ValueError, match=r"^few_label_accuracy: share must be > 0; got 0$"):
+        few_label_accuracy(x, y, u, v, share=0)
+
+
+def test_names_the_extra_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y, u, v = data(0)
+    monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
+    monkeypatch.setitem(sys.modules, "sklearn.svm", None)
+    for probe in (linear_probe_accuracy, svm_probe_accuracy):
+        with pytest.raises(ImportError, match=r"scikit-learn is needed; .*ssltok\[pipelines\]"):
+            probe(x, y, u, v)
