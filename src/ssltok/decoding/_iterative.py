@@ -1,0 +1,240 @@
+"""One decoder for masked tokens: how many, which and what are functions that the caller passes.
+
+MaskGIT, TimeVQVAE, Halton order, random order (MDLM), re-masking (ReMDM) and critics are choices
+of `schedule`, `order`, `sample` and `guidance`, not decoders of their own.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ssltok._shared.checks import check_at_least, check_axes, check_bool_mask, check_codes
+from ssltok._shared.ranking import mask_lowest
+
+__all__ = [
+    "DecodingState",
+    "Guidance",
+    "LogitsFn",
+    "Observe",
+    "Order",
+    "Sample",
+    "iterative_decode",
+]
+
+
+class DecodingState(NamedTuple):
+    """What a rule may look at in the middle of a step, after tokens were drawn.
+
+    `tokens` is `(batch, tokens)`: every hidden place holds the token just drawn. `logprob` is
+    `(batch, tokens)`, fp32: the log-probability each token had when it was drawn, 0 where it was
+    given. `drawn` is True where this step drew a token; `given` is True where nothing may change
+    (known from the start, or padding). `logits` is `(drawn, codebook_size)`, the rows of `drawn`
+    in row-major order. `progress` is $(t + 1) / T$; `share_before` and `share_after` are the
+    schedule's shares before and after the step.
+    """
+
+    tokens: Tensor
+    logprob: Tensor
+    drawn: Tensor
+    given: Tensor
+    logits: Tensor
+    progress: float
+    share_before: float
+    share_after: float
+    generator: torch.Generator | None
+
+
+LogitsFn = Callable[[Tensor, Tensor], Tensor]
+"""From tokens and where, `(batch, tokens)` each, to logits `(where.sum(), codebook_size)`."""
+
+Sample = Callable[[Tensor, float, torch.Generator | None], Tensor]
+"""From logits `(rows, codebook_size)`, progress and generator to tokens `(rows,)`."""
+
+Order = Callable[[DecodingState], Tensor]
+"""From the state to a priority `(batch, tokens)`: the lowest are masked again, +inf stays."""
+
+Guidance = Callable[[LogitsFn, Tensor, Tensor, float], Tensor]
+"""From a logits function, tokens, where and progress to logits, as `LogitsFn` returns them."""
+
+Observe = Callable[[DecodingState, Tensor], None]
+"""Called after each step with its state and the tokens as the next step will see them."""
+
+
+def iterative_decode(
+    logits_fn: LogitsFn,
+    tokens: Tensor,
+    *,
+    mask_index: int,
+    steps: int,
+    schedule: Callable[[Tensor], Tensor],
+    order: Order,
+    sample: Sample,
+    guidance: Guidance | None = None,
+    given: Tensor | None = None,
+    valid: Tensor | None = None,
+    observe: Observe | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    r"""Fill the masked tokens of every row in at most `steps` parallel steps.
+
+    Step $t = 0, \dots, T - 1$ draws a token at every masked place, then masks again the
+
+    $$n = \min(\lvert \text{open} \rvert - 1, \lfloor U \gamma((t + 1) / T) \rfloor)$$
+
+    of lowest priority, where $U$ is the row's number of masked tokens at the start, $\gamma$ the
+    schedule, and "open" the places that are not given and whose priority is below $+\infty$. Counts
+    are exact under ties, differ from row to row, and fall to 0 at the last step. Every step keeps
+    at least one token it has drawn, so rows of $U < T$ tokens need $U$ steps; the decoder stops
+    when no row has a masked token left. Each step calls the model once, and only for the masked
+    places.
+
+    MaskGIT's code masks at least one token until the last step and draws it again from the same
+    logits; here that forward is not made. Given tokens are protected by construction, not by a
+    large confidence.
+
+    Args:
+        logits_fn: The model, from tokens `(batch, tokens)` and where `(batch, tokens)` to logits
+            `(where.sum(), mask_index)`, rows in row-major order of `where`.
+        tokens: `(batch, tokens)`, int64: `mask_index` where unknown, a code where known, -1 where
+            padding. It is not changed.
+        mask_index: The index of `[MASK]`, which equals the size of the codebook.
+        steps: $T$, the most forwards to make, at least 1.
+        schedule: $\gamma$, from progress to the share masked, such as `cosine_schedule`; 0 at 1.
+        order: Which tokens to keep, such as `confidence_order()`.
+        sample: What token to draw, such as `temperature_sample()`.
+        guidance: How to change the logits, such as `classifier_free_guidance(...)`; none by
+            default.
+        given: `(batch, tokens)`, boolean, True where a token may never change. By default all
+            tokens known at the start; a critic or `remask_order` may revise what is not given.
+        valid: `(batch, tokens)`, boolean, False where a token is padding and stays as it is. By
+            default all tokens but -1.
+        observe: Called after each step, such as a `DecodingTrace`.
+        generator: Source of randomness for every rule, on the device of `tokens`.
+
+    Returns:
+        The tokens, `(batch, tokens)`, with nothing masked where `valid`.
+
+    Raises:
+        ValueError: If shapes or dtypes do not fit, a token leaves [-1, `mask_index`],
+            `steps < 1`, the schedule does not end at 0, or the model or a rule returns another
+            shape.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.decoding import confidence_order, iterative_decode, temperature_sample
+        >>> def sure_of_one(tokens, where):  # two codes; the model is sure of code 1
+        ...     return torch.tensor([0.0, 50.0]).expand(int(where.sum()), 2)
+        >>> iterative_decode(
+        ...     sure_of_one, torch.tensor([[2, 0, 2, -1]]), mask_index=2, steps=2,
+        ...     schedule=lambda progress: 1 - progress,
+        ...     order=confidence_order(temperature=0.0), sample=temperature_sample(temperature=0.0),
+        ... )
+        tensor([[ 1,  0,  1, -1]])
+
+    References:
+        Chang et al., *MaskGIT*, 2022, <https://arxiv.org/abs/2202.04200>, section 3.1.
+        Lee et al., *TimeVQVAE*, 2023, <https://arxiv.org/abs/2303.04743>.
+    """
+    check_tokens(tokens, mask_index, given, valid)
+    check_at_least("iterative_decode", "steps", steps, 1)
+    shares = shares_of(schedule, steps)
+    valid = tokens >= 0 if valid is None else valid & (tokens >= 0)
+    unknown = (tokens == mask_index) & valid
+    given = ~unknown if given is None else (given | ~valid) & ~unknown
+    total = unknown.sum(dim=-1)
+    logprob = torch.zeros(tokens.shape, device=tokens.device)
+    for step in range(steps):
+        rows = int(unknown.sum())  # the one wait for the device: logits have as many rows
+        if rows == 0:
+            break
+        progress = (step + 1) / steps
+        if guidance is None:
+            logits = logits_fn(tokens, unknown)
+        else:
+            logits = guidance(logits_fn, tokens, unknown, progress)
+        check_logits(logits, rows, mask_index)
+        drawn = sample(logits, progress, generator)
+        tokens = tokens.masked_scatter(unknown, drawn)
+        logprob = logprob.masked_scatter(unknown, log_probability(logits, drawn))
+        before, after = shares[step : step + 2]
+        state = DecodingState(
+            tokens, logprob, unknown, given, logits, progress, before, after, generator
+        )
+        hide = choose(state, order, total)
+        tokens = tokens.masked_fill(hide, mask_index)
+        logprob = logprob.masked_fill(hide, 0.0)
+        unknown = hide
+        if observe is not None:
+            observe(state, tokens)
+    return tokens
+
+
+def choose(state: DecodingState, order: Order, total: Tensor) -> Tensor:
+    """Return which places to mask for the next step, exactly as many as the schedule says."""
+    if state.share_after <= 0:
+        return torch.zeros_like(state.drawn)
+    priority = order(state)
+    if priority.shape != state.tokens.shape:
+        raise ValueError(
+            f"iterative_decode: order must return shape {tuple(state.tokens.shape)}; "
+            f"got {tuple(priority.shape)}"
+        )
+    candidates = ~state.given & (priority < torch.inf)
+    wanted = torch.floor(total * (state.share_after + 1e-6)).long()
+    counts = torch.minimum(wanted, candidates.sum(dim=-1) - 1).clamp(min=0)
+    return mask_lowest(priority, counts, candidates)
+
+
+def log_probability(logits: Tensor, drawn: Tensor) -> Tensor:
+    """Return the log-probability of the drawn tokens, `(rows,)`, in fp32."""
+    logits = logits.float()
+    return logits.gather(-1, drawn[:, None])[:, 0] - logits.logsumexp(dim=-1)
+
+
+def shares_of(schedule: Callable[[Tensor], Tensor], steps: int) -> list[float]:
+    """Ask the schedule once for the share at the start and after each step."""
+    shares = schedule(torch.linspace(0, 1, steps + 1, dtype=torch.float64))
+    if shares.shape != (steps + 1,):
+        raise ValueError(
+            "iterative_decode: schedule must keep the shape of progress; "
+            f"got {tuple(shares.shape)} for {(steps + 1,)}"
+        )
+    listed: list[float] = shares.tolist()
+    if not abs(listed[-1]) < 1e-6:
+        raise ValueError(
+            "iterative_decode: schedule must end at a share masked of 0; "
+            f"got {listed[-1]:.4g} at progress 1"
+        )
+    return [*listed[:-1], 0.0]
+
+
+def check_tokens(
+    tokens: Tensor, mask_index: int, given: Tensor | None, valid: Tensor | None
+) -> None:
+    """Ask for codes, padding and `[MASK]` only; waits for the device once, before any work."""
+    who = "iterative_decode"
+    check_axes(who, "tokens", tokens, "batch tokens")
+    check_codes(who, "tokens", tokens)
+    check_at_least(who, "mask_index", mask_index, 1)
+    if given is not None:
+        check_bool_mask(who, "given", given, tokens.shape)
+    if valid is not None:
+        check_bool_mask(who, "valid", valid, tokens.shape)
+    if tokens.numel() == 0:
+        raise ValueError(f"{who}: tokens must not be empty; got shape {tuple(tokens.shape)}")
+    low, high = torch.stack(tokens.aminmax()).tolist()
+    if low < -1 or high > mask_index:
+        raise ValueError(
+            f"{who}: tokens must lie in [-1, mask_index = {mask_index}]; got {low} to {high}"
+        )
+
+
+def check_logits(logits: Tensor, rows: int, mask_index: int) -> None:
+    """Ask for one row per masked place and one column per code, none for `[MASK]`."""
+    if tuple(logits.shape) != (rows, mask_index):
+        raise ValueError(
+            "iterative_decode: logits must be (masked places, mask_index) = "
+            f"({rows}, {mask_index}); got {tuple(logits.shape)}"
+        )

@@ -1,0 +1,247 @@
+"""Schedules: how large a share of the tokens is masked at each progress from 0 to 1.
+
+Every schedule falls from exactly 1 at progress 0 to exactly 0 at progress 1, in any precision.
+Other codes state the share *unmasked* instead, which is how the inverted masks of several public
+priors came about; here the share is always the masked one.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from ssltok._shared.checks import check_floating
+
+__all__ = [
+    "arccos_schedule",
+    "cosine_schedule",
+    "cubic_schedule",
+    "exponential_schedule",
+    "linear_schedule",
+    "logarithmic_schedule",
+    "square_root_schedule",
+    "square_schedule",
+]
+
+
+def as_progress(who: str, progress: Tensor | float) -> Tensor:
+    """Take a number as a float64 scalar and a floating-point tensor as it is."""
+    if isinstance(progress, int | float):
+        return torch.tensor(float(progress), dtype=torch.float64)
+    check_floating(who, "progress", progress)
+    return progress
+
+
+def check_tokens(who: str, tokens: int) -> None:
+    """Ask for a sequence of two tokens or more: the logarithm of one is zero."""
+    if not tokens >= 2:
+        raise ValueError(f"{who}: tokens must be >= 2; got {tokens}")
+
+
+def cosine_schedule(progress: Tensor | float) -> Tensor:
+    r"""Mask a share $\cos(\pi r / 2)$ at progress $r$; its mean over $r$ is $2/\pi$.
+
+    It is computed as $\sin(\pi (1 - r) / 2)$, which is exactly 0 at progress 1.
+
+    Args:
+        progress: $r$ in [0, 1], a number or a floating-point tensor of any shape.
+
+    Returns:
+        The share masked, of the shape and dtype of `progress` (float64 for a number).
+
+    Raises:
+        ValueError: If `progress` is a tensor that is not floating point.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.masking import cosine_schedule
+        >>> cosine_schedule(torch.tensor([0.0, 2 / 3, 1.0]))
+        tensor([1.0000, 0.5000, 0.0000])
+
+    References:
+        Chang et al., *MaskGIT*, 2022, <https://arxiv.org/abs/2202.04200>, section 3.3.
+    """
+    return torch.sin((1 - as_progress("cosine_schedule", progress)) * (math.pi / 2))
+
+
+def arccos_schedule(progress: Tensor | float) -> Tensor:
+    r"""Mask a share $\tfrac{2}{\pi} \arccos(r)$; the inverse of the cosine schedule.
+
+    Args:
+        progress: $r$ in [0, 1], a number or a floating-point tensor of any shape.
+
+    Returns:
+        The share masked, of the shape and dtype of `progress` (float64 for a number).
+
+    Raises:
+        ValueError: If `progress` is a tensor that is not floating point.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.masking import arccos_schedule
+        >>> arccos_schedule(torch.tensor([0.0, 0.5, 1.0]))
+        tensor([1.0000, 0.6667, 0.0000])
+
+    References:
+        Besnier et al., *Halton scheduler for masked generative image transformer*, 2025,
+        <https://arxiv.org/abs/2503.17076>.
+    """
+    return torch.acos(as_progress("arccos_schedule", progress)) / math.acos(0.0)
+
+
+def linear_schedule(progress: Tensor | float) -> Tensor:
+    r"""Mask a share $1 - r$, the schedule that MaskGIT's code calls uniform.
+
+    With counts rounded up, a uniform $r$ makes every number of masked tokens from 1 to the number
+    of tokens equally likely, which is what the ELBO reduction of `masked_token_loss` assumes.
+
+    Args:
+        progress: $r$ in [0, 1], a number or a floating-point tensor of any shape.
+
+    Returns:
+        The share masked, of the shape and dtype of `progress` (float64 for a number).
+
+    Raises:
+        ValueError: If `progress` is a tensor that is not floating point.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.masking import linear_schedule
+        >>> linear_schedule(torch.tensor([0.0, 0.25, 1.0]))
+        tensor([1.0000, 0.7500, 0.0000])
+
+    References:
+        Chang et al., *MaskGIT*, 2022, <https://arxiv.org/abs/2202.04200>, section 3.3.
+    """
+    return 1 - as_progress("linear_schedule", progress)
+
+
+def square_schedule(progress: Tensor | float) -> Tensor:
+    r"""Mask a share $1 - r^2$.
+
+    Args:
+        progress: $r$ in [0, 1], a number or a floating-point tensor of any shape.
+
+    Returns:
+        The share masked, of the shape and dtype of `progress` (float64 for a number).
+
+    Raises:
+        ValueError: If `progress` is a tensor that is not floating point.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.masking import square_schedule
+        >>> square_schedule(torch.tensor([0.0, 0.5, 1.0]))
+        tensor([1.0000, 0.7500, 0.0000])
+
+    References:
+        Chang et al., *MaskGIT*, 2022, <https://arxiv.org/abs/2202.04200>, section 3.3.
+    """
+    return 1 - as_progress("square_schedule", progress).square()
+
+
+def cubic_schedule(progress: Tensor | float) -> Tensor:
+    r"""Mask a share $1 - r^3$.
+
+    Args:
+        progress: $r$ in [0, 1], a number or a floating-point tensor of any shape.
+
+    Returns:
+        The share masked, of the shape and dtype of `progress` (float64 for a number).
+
+    Raises:
+        ValueError: If `progress` is a tensor that is not floating point.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.masking import cubic_schedule
+        >>> cubic_schedule(torch.tensor([0.0, 0.5, 1.0]))
+        tensor([1.0000, 0.8750, 0.0000])
+
+    References:
+        Chang et al., *MaskGIT*, 2022, <https://arxiv.org/abs/2202.04200>, section 3.3.
+    """
+    return 1 - as_progress("cubic_schedule", progress).pow(3)
+
+
+def square_root_schedule(progress: Tensor | float) -> Tensor:
+    r"""Mask a share $1 - \sqrt{r}$.
+
+    Args:
+        progress: $r$ in [0, 1], a number or a floating-point tensor of any shape.
+
+    Returns:
+        The share masked, of the shape and dtype of `progress` (float64 for a number).
+
+    Raises:
+        ValueError: If `progress` is a tensor that is not floating point.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.masking import square_root_schedule
+        >>> square_root_schedule(torch.tensor([0.0, 0.25, 1.0]))
+        tensor([1.0000, 0.5000, 0.0000])
+
+    References:
+        Chang et al., *MaskGIT*, 2022, <https://arxiv.org/abs/2202.04200>, section 3.3.
+    """
+    return 1 - as_progress("square_root_schedule", progress).sqrt()
+
+
+def exponential_schedule(progress: Tensor | float, *, tokens: int) -> Tensor:
+    r"""Mask a share $(1 - N^{-(1 - r)}) / (1 - N^{-1})$ for $N$ tokens.
+
+    MaskGIT's code has the numerator alone, which starts at $1 - 1/N$; divided so, the schedule
+    starts at 1 like every other. Bind `tokens` with `functools.partial`.
+
+    Args:
+        progress: $r$ in [0, 1], a number or a floating-point tensor of any shape.
+        tokens: $N$, the length of the sequence, at least 2.
+
+    Returns:
+        The share masked, of the shape and dtype of `progress` (float64 for a number).
+
+    Raises:
+        ValueError: If `progress` is a tensor that is not floating point, or `tokens < 2`.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.masking import exponential_schedule
+        >>> exponential_schedule(torch.tensor([0.0, 0.5, 1.0]), tokens=4)
+        tensor([1.0000, 0.6667, 0.0000])
+
+    References:
+        Chang et al., *MaskGIT*, 2022, <https://arxiv.org/abs/2202.04200>, section 3.3.
+    """
+    check_tokens("exponential_schedule", tokens)
+    left = 1 - as_progress("exponential_schedule", progress)
+    return torch.expm1(-math.log(tokens) * left) / torch.expm1(left.new_tensor(-math.log(tokens)))
+
+
+def logarithmic_schedule(progress: Tensor | float, *, tokens: int) -> Tensor:
+    r"""Mask a share $\min(1, -\log r / \log N)$ for $N$ tokens.
+
+    Bind `tokens` with `functools.partial`.
+
+    Args:
+        progress: $r$ in [0, 1], a number or a floating-point tensor of any shape.
+        tokens: $N$, the length of the sequence, at least 2.
+
+    Returns:
+        The share masked, of the shape and dtype of `progress` (float64 for a number).
+
+    Raises:
+        ValueError: If `progress` is a tensor that is not floating point, or `tokens < 2`.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.masking import logarithmic_schedule
+        >>> logarithmic_schedule(torch.tensor([0.0, 0.25, 0.5, 1.0]), tokens=16)
+        tensor([1.0000, 0.5000, 0.2500, 0.0000])
+
+    References:
+        Chang et al., *MaskGIT*, 2022, <https://arxiv.org/abs/2202.04200>, section 3.3.
+    """
+    check_tokens("logarithmic_schedule", tokens)
+    progress = as_progress("logarithmic_schedule", progress)
+    return (-progress.log() / math.log(tokens)).clamp(0, 1).abs()
