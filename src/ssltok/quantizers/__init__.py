@@ -1,5 +1,29 @@
 """Every way to turn vectors into codes, and codes into vectors."""
 
+from ssltok.quantizers._ema import code_counts, ema_update_
+from ssltok.quantizers._estimators import rotation_trick, straight_through
+from ssltok.quantizers._kmeans import Clusters, kmeans
+from ssltok.quantizers._losses import codebook_entropy_loss, commitment_loss, orthogonality_loss
+from ssltok.quantizers._nearest import nearest_codes, sample_codes
 from ssltok.quantizers._quantized import Quantized, Quantizer
+from ssltok.quantizers._revival import revive_dead_codes_
+from ssltok.quantizers._vector import EMAVectorQuantizer, VectorQuantizer
 
-__all__ = ["Quantized", "Quantizer"]
+__all__ = [
+    "Clusters",
+    "EMAVectorQuantizer",
+    "Quantized",
+    "Quantizer",
+    "VectorQuantizer",
+    "code_counts",
+    "codebook_entropy_loss",
+    "commitment_loss",
+    "ema_update_",
+    "kmeans",
+    "nearest_codes",
+    "orthogonality_loss",
+    "revive_dead_codes_",
+    "rotation_trick",
+    "sample_codes",
+    "straight_through",
+]

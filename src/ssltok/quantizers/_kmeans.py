@@ -1,0 +1,137 @@
+"""k-means: where a codebook should start."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from ssltok._shared.checks import check_at_least, check_axes, check_floating
+from ssltok._shared.numerics import upcast
+from ssltok.quantizers._ema import code_sums
+from ssltok.quantizers._nearest import nearest_codes
+from ssltok.quantizers._ranks import broadcast_from_first, in_a_group, sum_over_ranks
+
+__all__ = ["Clusters", "kmeans"]
+
+
+class Clusters(NamedTuple):
+    """The centres, `(clusters, dim)`, and how many vectors are nearest to each, `(clusters,)`."""
+
+    centers: Tensor
+    counts: Tensor
+
+
+@torch.no_grad()
+def kmeans(
+    vectors: Tensor,
+    clusters: int,
+    *,
+    steps: int = 10,
+    initial: Tensor | None = None,
+    cosine: bool = False,
+    generator: torch.Generator | None = None,
+) -> Clusters:
+    r"""Find cluster centres by Lloyd's algorithm.
+
+    $$k_n = \arg\min_k \lVert x_n - \mu_k \rVert^2, \qquad
+      \mu_k \leftarrow \frac{1}{|\{n: k_n = k\}|} \sum_{n: k_n = k} x_n$$
+
+    It starts from different vectors, drawn at random. With fewer vectors than clusters, each
+    vector is a centre, and the others are vectors with a hundredth of the data's standard
+    deviation added, so that no two centres are equal. A cluster without vectors stays where it
+    is. Processes of a group work on all their vectors together and find the same centres; they
+    may hold different numbers of vectors.
+
+    Args:
+        vectors: `(tokens, dim)`, floating point and finite. Collect several batches for a large
+            codebook: 30 vectors for each cluster or more.
+        clusters: The number of centres.
+        steps: Iterations; 10 as in the common implementations. 0 returns the start.
+        initial: Centres to start from, `(clusters, dim)`, instead of random vectors.
+        cosine: Whether to keep the centres at length 1 (spherical k-means; give unit vectors).
+        generator: Source of randomness, on the device of `vectors`. In a group the first
+            process's draws count.
+
+    Returns:
+        `Clusters(centers, counts)`: float32 (float64 for such vectors), and the number of vectors
+        nearest to each centre when it was last moved.
+
+    Raises:
+        TypeError: If `vectors` is no tensor.
+        ValueError: If `vectors` is not `(tokens, dim)`, is empty on all processes or not finite,
+            if `clusters < 1` or `steps < 0`, or if `initial` has another shape.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.quantizers import kmeans
+        >>> vectors = torch.tensor([[0.0], [2.0], [10.0], [12.0], [14.0]])
+        >>> kmeans(vectors, 2, initial=torch.tensor([[0.0], [2.0]]))
+        Clusters(centers=tensor([[ 1.],
+                [12.]]), counts=tensor([2., 3.]))
+
+    References:
+        Lloyd, *Least squares quantization in PCM*, 1982.
+    """
+    check_floating("kmeans", "vectors", vectors)
+    check_axes("kmeans", "vectors", vectors, "tokens dim")
+    check_at_least("kmeans", "clusters", clusters, 1)
+    check_at_least("kmeans", "steps", steps, 0)
+    vectors = upcast(vectors)
+    if initial is None:
+        centers = _draw(vectors, clusters, generator, _check_values(vectors))
+    elif tuple(initial.shape) != (clusters, vectors.shape[1]):
+        raise ValueError(
+            f"kmeans: initial must have shape {(clusters, vectors.shape[1])}; "
+            f"got {tuple(initial.shape)}"
+        )
+    else:
+        _check_values(vectors)
+        centers = initial.to(vectors)
+    counts = vectors.new_zeros(clusters)
+    for step in range(max(steps, 1)):
+        if cosine:
+            centers = F.normalize(centers, dim=-1)
+        sums = code_sums("kmeans", vectors, nearest_codes(vectors, centers), clusters)
+        counts = sums[:, -1]
+        if step < steps:
+            means = sums[:, :-1] / counts.clamp(min=1)[:, None]
+            centers = torch.where((counts > 0)[:, None], means, centers)
+    return Clusters(F.normalize(centers, dim=-1) if cosine else centers, counts)
+
+
+def _check_values(vectors: Tensor) -> list[int]:
+    """Look at the values, once, and return how many vectors each process holds."""
+    rank, world = (0, 1)
+    if in_a_group():
+        rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    facts = torch.zeros(world + 1, dtype=torch.int64, device=vectors.device)
+    facts[rank] = vectors.shape[0]
+    facts[-1] = (~vectors.isfinite()).any(dim=1).sum()
+    *sizes, bad = sum_over_ranks(facts).tolist()
+    if sum(sizes) == 0:
+        raise ValueError(f"kmeans: vectors must not be empty; got shape {tuple(vectors.shape)}")
+    if bad:
+        raise ValueError(f"kmeans: vectors must be finite; got NaN or infinity in {bad} of them")
+    return sizes
+
+
+def _draw(
+    vectors: Tensor, clusters: int, generator: torch.Generator | None, sizes: list[int]
+) -> Tensor:
+    """Draw the first centres among the vectors of all processes, the same on all."""
+    total, device = sum(sizes), vectors.device
+    before = sum(sizes[: torch.distributed.get_rank()]) if in_a_group() else 0
+    order = torch.randperm(total, generator=generator, device=device)
+    chosen = broadcast_from_first(order[torch.arange(clusters, device=device) % total]) - before
+    ours = (chosen >= 0) & (chosen < vectors.shape[0])
+    centers = vectors.new_zeros(clusters, vectors.shape[1])
+    centers[ours] = vectors[chosen[ours]]
+    centers = sum_over_ranks(centers)
+    if clusters > total:
+        spare = centers[total:]
+        noise = torch.randn(spare.shape, generator=generator, device=device, dtype=spare.dtype)
+        spread = centers[:total].std(dim=0, correction=0)
+        spread = torch.where(spread > 0, spread, 1.0)
+        centers[total:] = spare + 0.01 * spread * broadcast_from_first(noise)
+    return centers

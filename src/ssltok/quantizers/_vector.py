@@ -1,0 +1,335 @@
+"""Vector quantization: the nearest of a set of learned vectors."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from ssltok._shared.checks import check_at_least, check_codes, check_ratio
+from ssltok._shared.numerics import full_precision
+from ssltok.quantizers._ema import code_counts, ema_update_
+from ssltok.quantizers._estimators import straight_through
+from ssltok.quantizers._kmeans import kmeans
+from ssltok.quantizers._layout import Flat, flatten, look_up
+from ssltok.quantizers._nearest import nearest_codes
+from ssltok.quantizers._pull import pull_together
+from ssltok.quantizers._quantized import Quantized
+from ssltok.quantizers._revival import revive_dead_codes_
+
+__all__ = ["EMAVectorQuantizer", "VectorQuantizer"]
+
+USAGE_DECAY = 0.99
+"""How slowly `VectorQuantizer.counts` forgets; it serves revival and monitoring only."""
+
+
+class VectorQuantizer(nn.Module):
+    r"""Replace each vector by the nearest of a codebook that learns by gradient.
+
+    $$k = \arg\min_j \lVert x - e_j \rVert^2, \quad q = e_k, \qquad
+      \mathcal{L} = w\, \overline{\lVert \mathrm{sg}(x) - q \rVert^2}
+                  + \beta\, \overline{\lVert x - \mathrm{sg}(q) \rVert^2}$$
+
+    Means are over tokens and channels. `forward` and `encode` change nothing; `update` only counts
+    how often codes are used. Two things are worth a line each before and during training:
+    `quantizer.initialize(latents)` starts from the clusters of some latents, and
+    `quantizer.revive(latents, quantized.codes)` moves dead codes.
+
+    Low-dimensional codes: `ProjectedQuantizer`. Heads that share a codebook: `MultiHeadQuantizer`.
+    Heads with a codebook each: `GroupedQuantizer`. All of these wrap any quantizer.
+
+    Args:
+        dim: Channels of the latents.
+        codebook_size: Number of codes.
+        channel_dim: Where the channels are in the latents; -1 is last, 1 as in convolutions.
+        cosine: Whether to compare directions: latents and codes are scaled to length 1 first, and
+            the vectors returned have length 1. Gradients pass through the scaling.
+        commitment_weight: $\beta$, 0.25 as in the paper.
+        codebook_weight: $w$, 1 as in the paper.
+        estimator: `(latents, quantized) -> vectors`, the gradient of the step: `straight_through`
+            or `rotation_trick`.
+        search: `(tokens, codebook) -> codes` of `forward` in training mode: `nearest_codes`, or
+            `partial(sample_codes, temperature=...)` to draw. Otherwise the nearest is taken.
+        regularizer: `(tokens, codebook, valid) -> scalar`, added to the loss, such as a weighted
+            `codebook_entropy_loss` or `orthogonality_loss`. It sees the latents flat.
+        generator: Source of the first codebook: normal with variance `1 / dim`.
+
+    Attributes:
+        weight: The parameter, `(codebook_size, dim)`.
+        counts: Running mean of the number of tokens of each code in a step.
+
+    Raises:
+        ValueError: If a size is below 1 or a weight below 0. The methods raise it for latents,
+            masks and codes of wrong shapes, dtypes or ranges.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.quantizers import VectorQuantizer
+        >>> quantizer = VectorQuantizer(2, 3)
+        >>> quantizer.set_codebook(torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
+        >>> quantized = quantizer(torch.tensor([[0.9, 0.1], [0.2, 0.8]]))
+        >>> quantized.codes
+        tensor([1, 2])
+        >>> round(quantized.loss.item() / 1.25, 4)  # (0.01 + 0.01 + 0.04 + 0.04) / 4
+        0.025
+        >>> quantizer.decode(torch.tensor([2, -1]))
+        tensor([[0., 1.],
+                [0., 0.]], grad_fn=<...>)
+
+    References:
+        van den Oord et al., *Neural discrete representation learning*, 2017,
+        <https://arxiv.org/abs/1711.00937>, equations 1 to 3. `cosine`: Yu et al., *Vector-quantized
+        image modeling with improved VQGAN*, 2021, <https://arxiv.org/abs/2110.04627>, section 3.2.
+    """
+
+    weight: Tensor
+    counts: Tensor
+
+    def __init__(
+        self,
+        dim: int,
+        codebook_size: int,
+        *,
+        channel_dim: int = -1,
+        cosine: bool = False,
+        commitment_weight: float = 0.25,
+        codebook_weight: float = 1.0,
+        estimator: Callable[[Tensor, Tensor], Tensor] = straight_through,
+        search: Callable[[Tensor, Tensor], Tensor] = nearest_codes,
+        regularizer: Callable[[Tensor, Tensor, Tensor | None], Tensor] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        who = type(self).__name__
+        check_at_least(who, "dim", dim, 1)
+        check_at_least(who, "codebook_size", codebook_size, 1)
+        check_at_least(who, "commitment_weight", commitment_weight, 0)
+        check_at_least(who, "codebook_weight", codebook_weight, 0)
+        self.dim = dim
+        self.codebook_size = codebook_size
+        self.channel_dim = channel_dim
+        self.cosine = cosine
+        self.commitment_weight = commitment_weight
+        self.codebook_weight = codebook_weight
+        self.estimator = estimator
+        self.search = search
+        self.regularizer = regularizer
+        start = torch.randn(codebook_size, dim, generator=generator) / dim**0.5
+        self.weight = nn.Parameter(F.normalize(start, dim=-1) if cosine else start)
+        self.register_buffer("counts", torch.ones(codebook_size))
+
+    @property
+    def codebook(self) -> Tensor:
+        """The vectors that codes stand for, `(codebook_size, dim)`; of length 1 with `cosine`."""
+        return F.normalize(self.weight, dim=-1) if self.cosine else self.weight
+
+    def forward(self, latents: Tensor, valid: Tensor | None = None) -> Quantized:
+        """Quantize latents of any rank from 2; see `Quantized` for what comes back."""
+        flat = self._flatten(latents, valid)
+        with full_precision(latents):
+            codebook = self.codebook
+            search = self.search if self.training else nearest_codes
+            codes = search(flat.tokens.detach(), codebook.detach())
+            chosen = F.embedding(codes, codebook)
+            loss = pull_together(
+                flat.tokens,
+                chosen,
+                flat.real,
+                commitment_weight=self.commitment_weight,
+                codebook_weight=self.codebook_weight,
+            )
+            if self.regularizer is not None:
+                loss = loss + self.regularizer(flat.tokens, codebook, flat.real)
+            vectors = self.estimator(flat.tokens, chosen)
+        return Quantized(flat.restore_vectors(vectors), flat.restore_codes(codes), loss)
+
+    def encode(self, latents: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Return the nearest codes, int64, -1 at padding."""
+        flat = self._flatten(latents, valid)
+        return flat.restore_codes(nearest_codes(flat.tokens, self.codebook))
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Return the vectors of codes with the channels at `channel_dim`; 0 for -1."""
+        return look_up(
+            type(self).__name__,
+            codes,
+            self.codebook_size,
+            lambda known: F.embedding(known, self.codebook),
+            channel_dim=self.channel_dim,
+        )
+
+    @torch.no_grad()
+    def update(self, latents: Tensor, codes: Tensor) -> None:
+        """Count the use of the codes; once a step, with all of the step's codes."""
+        self._check_codes(latents, codes)
+        used = code_counts(codes, self.codebook_size).to(self.counts.dtype)
+        self.counts.lerp_(used, 1 - USAGE_DECAY)
+
+    @torch.no_grad()
+    def initialize(
+        self,
+        latents: Tensor,
+        valid: Tensor | None = None,
+        *,
+        steps: int = 10,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        """Start from the clusters of some latents, by `kmeans` (which see); once, before training.
+
+        Concatenate several batches for a large codebook. Processes of a group call it together.
+        """
+        flat = self._flatten(latents, valid)
+        tokens = flat.tokens if flat.real is None else flat.tokens[flat.real]
+        clusters = kmeans(
+            tokens, self.codebook_size, steps=steps, cosine=self.cosine, generator=generator
+        )
+        self.weight.copy_(clusters.centers)
+        self.counts.copy_(clusters.counts)
+
+    @torch.no_grad()
+    def revive(
+        self,
+        latents: Tensor,
+        codes: Tensor,
+        *,
+        share: float = 0.1,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Move dead codes to tokens of this step, by `revive_dead_codes_` (which see).
+
+        Call it after `update`. It returns which codes were moved, `(codebook_size,)`.
+        """
+        tokens, valid = self._check_codes(latents, codes).tokens, codes.reshape(-1) >= 0
+        return revive_dead_codes_(
+            self.weight, self.counts, tokens, valid, share=share, generator=generator
+        )
+
+    @torch.no_grad()
+    def set_codebook(self, vectors: Tensor) -> None:
+        """Replace the codebook, `(codebook_size, dim)`, and forget how it was used."""
+        if not isinstance(vectors, Tensor) or vectors.shape != self.weight.shape:
+            got = tuple(vectors.shape) if isinstance(vectors, Tensor) else type(vectors).__name__
+            raise ValueError(
+                f"{type(self).__name__}: vectors must have shape {tuple(self.weight.shape)}; "
+                f"got {got}"
+            )
+        self.weight.copy_(F.normalize(vectors, dim=-1) if self.cosine else vectors)
+        self.counts.fill_(1)
+
+    def extra_repr(self) -> str:
+        """Say what the printed module should."""
+        return f"{self.dim}, {self.codebook_size}, channel_dim={self.channel_dim}"
+
+    def _flatten(self, latents: Tensor, valid: Tensor | None) -> Flat:
+        flat = flatten(
+            type(self).__name__,
+            latents,
+            valid,
+            dim=self.dim,
+            channel_dim=self.channel_dim,
+            dtype=self.weight.dtype,
+        )
+        if self.cosine:
+            with full_precision(latents):
+                return flat._replace(tokens=F.normalize(flat.tokens, dim=-1))
+        return flat
+
+    def _check_codes(self, latents: Tensor, codes: Tensor) -> Flat:
+        who = type(self).__name__
+        flat = self._flatten(latents, None)
+        check_codes(who, "codes", codes)
+        if codes.shape != flat.shape:
+            raise ValueError(f"{who}: codes must have shape {flat.shape}; got {tuple(codes.shape)}")
+        return flat
+
+
+class EMAVectorQuantizer(VectorQuantizer):
+    r"""Replace each vector by the nearest of a codebook that follows the means of its tokens.
+
+    `forward` reads, and has the commitment term alone, with weight $\beta$; the codebook is a
+    buffer, and moves in `update` by `ema_update_` (which see):
+
+        quantized = quantizer(latents)
+        loss.backward(); optimizer.step()
+        quantizer.update(latents, quantized.codes)
+
+    So evaluation in training mode, recomputation and several forwards cannot move it. With
+    micro-batches, concatenate their latents and codes and update once. Codes that nothing uses
+    stay bit for bit where they are. Initialisation, revival and the rest are as in
+    `VectorQuantizer`. A loss on the codebook, such as `orthogonality_loss`, cannot move a buffer
+    and is refused.
+
+    Args:
+        dim: Channels of the latents.
+        codebook_size: Number of codes.
+        channel_dim: Where the channels are in the latents; -1 is last, 1 as in convolutions.
+        cosine: Whether to compare directions; codes are scaled to length 1 after each update.
+        commitment_weight: $\beta$, 0.25 as in the paper.
+        decay: $\gamma$ of the running means, 0.99 as in the paper.
+        estimator: `(latents, quantized) -> vectors`, the gradient of the step.
+        search: `(tokens, codebook) -> codes` of `forward` in training mode.
+        regularizer: `(tokens, codebook, valid) -> scalar`, added to the loss.
+        generator: Source of the first codebook: normal with variance `1 / dim`.
+
+    Attributes:
+        weight: The buffer, `(codebook_size, dim)`.
+        counts: Running mean of the number of tokens of each code in a step; 1 at the start.
+
+    Raises:
+        ValueError: If a size is below 1, a weight below 0 or `decay` outside [0, 1].
+
+    Example:
+        >>> import torch
+        >>> from ssltok.quantizers import EMAVectorQuantizer
+        >>> quantizer = EMAVectorQuantizer(1, 2, decay=0.5)
+        >>> quantizer.set_codebook(torch.tensor([[0.0], [10.0]]))
+        >>> latents = torch.tensor([[2.0], [2.0]])
+        >>> quantizer.update(latents, quantizer(latents).codes)
+        >>> quantizer.codebook  # (0.5 * 0 + 0.5 * (2 + 2)) / (0.5 + 0.5 * 2)
+        tensor([[ 1.3333],
+                [10.0000]])
+
+    References:
+        van den Oord et al., *Neural discrete representation learning*, 2017,
+        <https://arxiv.org/abs/1711.00937>, appendix A.1.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        codebook_size: int,
+        *,
+        channel_dim: int = -1,
+        cosine: bool = False,
+        commitment_weight: float = 0.25,
+        decay: float = 0.99,
+        estimator: Callable[[Tensor, Tensor], Tensor] = straight_through,
+        search: Callable[[Tensor, Tensor], Tensor] = nearest_codes,
+        regularizer: Callable[[Tensor, Tensor, Tensor | None], Tensor] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(
+            dim,
+            codebook_size,
+            channel_dim=channel_dim,
+            cosine=cosine,
+            commitment_weight=commitment_weight,
+            codebook_weight=0.0,
+            estimator=estimator,
+            search=search,
+            regularizer=regularizer,
+            generator=generator,
+        )
+        check_ratio("EMAVectorQuantizer", "decay", decay)
+        self.decay = decay
+        start = self.weight.detach().clone()
+        del self.weight
+        self.register_buffer("weight", start)
+
+    @torch.no_grad()
+    def update(self, latents: Tensor, codes: Tensor) -> None:
+        """Move the used codes towards their tokens; once a step, with all of the step's codes."""
+        flat, codes = self._check_codes(latents, codes), codes.reshape(-1)
+        ema_update_(
+            self.weight, self.counts, flat.tokens, codes, decay=self.decay, cosine=self.cosine
+        )
