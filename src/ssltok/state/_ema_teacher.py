@@ -1,0 +1,143 @@
+"""A teacher that is a slow average of its student."""
+
+import copy
+from collections.abc import Callable, Iterable
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from ssltok._shared.checks import check_ratio
+
+__all__ = ["EMATeacher", "average_buffers", "copy_buffers", "keep_buffers"]
+
+BufferRule = Callable[[list[Tensor], list[Tensor], float], None]
+
+
+def copy_buffers(teacher: list[Tensor], student: list[Tensor], momentum: float) -> None:
+    """Give the teacher the student's buffers, such as the statistics of BatchNorm."""
+    _copy(teacher, student)
+
+
+def average_buffers(teacher: list[Tensor], student: list[Tensor], momentum: float) -> None:
+    """Average floating-point buffers like parameters; copy the others, such as counters."""
+    pairs = list(zip(teacher, student, strict=True))
+    averaged = [(t, s) for t, s in pairs if t.is_floating_point()]
+    _lerp([t for t, _ in averaged], [s for _, s in averaged], momentum)
+    _copy(*([pair[i] for pair in pairs if not pair[0].is_floating_point()] for i in (0, 1)))
+
+
+def keep_buffers(teacher: list[Tensor], student: list[Tensor], momentum: float) -> None:
+    """Leave the teacher's buffers as they were when it was built."""
+
+
+class EMATeacher(nn.Module):
+    r"""A copy of a model whose parameters follow the model's by an exponential moving average.
+
+    $$\xi \leftarrow m\, \xi + (1 - m)\, \theta$$
+
+    `forward` reads: it builds no graph and changes no buffer, not even those of a BatchNorm in
+    training mode. `update` writes, in one visible line after the optimizer's step; all tensors
+    move in one multi-tensor operation. `teacher.model` is the averaged model itself.
+
+    The mode of the teacher is `training` of its constructor, for good: `.train()` and `.eval()`
+    of the teacher, or of a module that holds it, do not change it. In training mode BatchNorm
+    uses the statistics of the batch and dropout is on; in evaluation mode BatchNorm uses the
+    buffers, which come from the student by `buffer_rule`.
+
+    Students that are equal on all processes, as under DDP, give equal teachers. The student may
+    be wrapped (DDP, `torch.compile`): its tensors are matched in order. An average in half
+    precision stands still for momenta near 1; keep the teacher in float32 (`teacher.float()`).
+
+    Args:
+        student: The model to copy.
+        buffer_rule: What happens to buffers in `update`: `copy_buffers` (the default),
+            `average_buffers`, `keep_buffers` (MoCo's and DINO's code, where the teacher's
+            BatchNorm is in training mode), or a function of your own with their arguments.
+        training: The mode of the teacher.
+
+    Raises:
+        TypeError: If `student` is no module.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.state import EMATeacher
+        >>> student = torch.nn.Linear(1, 1, bias=False)
+        >>> _ = torch.nn.init.zeros_(student.weight)
+        >>> teacher = EMATeacher(student)
+        >>> _ = torch.nn.init.ones_(student.weight)
+        >>> teacher.update(student, momentum=0.75)
+        >>> teacher.model.weight
+        Parameter containing:
+        tensor([[0.2500]])
+
+    References:
+        Grill et al., *BYOL*, 2020, <https://arxiv.org/abs/2006.07733>, equation 1.
+        He et al., *MoCo*, 2020, <https://arxiv.org/abs/1911.05722>, equation 2.
+    """
+
+    def __init__(
+        self, student: nn.Module, *, buffer_rule: BufferRule = copy_buffers, training: bool = False
+    ) -> None:
+        if not isinstance(student, nn.Module):
+            raise TypeError(f"EMATeacher: student must be a module; got {type(student).__name__}")
+        super().__init__()
+        self.model = copy.deepcopy(student).requires_grad_(False)
+        self.buffer_rule = buffer_rule
+        super().train(training)
+
+    def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002 -- torch's own
+        """Change nothing: the mode was chosen when the teacher was built."""
+        return self
+
+    @torch.no_grad()
+    def forward(self, *inputs: Any) -> Any:
+        """Return what the averaged model makes of `inputs`, without a graph."""
+        if not self.training:
+            return self.model(*inputs)
+        # In training mode layers write into their buffers; here they write into copies.
+        buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
+        return functional_call(self.model, buffers, inputs)
+
+    @torch.no_grad()
+    def update(self, student: nn.Module, *, momentum: float = 0.996) -> None:
+        """Move the teacher towards `student`.
+
+        Args:
+            student: The model that was copied, further trained.
+            momentum: $m$, the share of the teacher that is kept, in [0, 1]; 0.996 at the start of
+                BYOL and DINO. Schedules come in here, as a number for each step.
+
+        Raises:
+            ValueError: If `momentum` is not in [0, 1], or the student's tensors do not match.
+        """
+        check_ratio("EMATeacher", "momentum", momentum)
+        parameters = _matched(self.model.parameters(), student.parameters(), "parameters")
+        buffers = _matched(self.model.buffers(), student.buffers(), "buffers")
+        _lerp(*parameters, momentum)
+        if buffers[0]:
+            self.buffer_rule(*buffers, momentum)
+
+
+def _matched(
+    teacher: Iterable[Tensor], student: Iterable[Tensor], name: str
+) -> tuple[list[Tensor], list[Tensor]]:
+    ours, theirs = list(teacher), list(student)
+    if [t.shape for t in ours] != [s.shape for s in theirs]:
+        raise ValueError(
+            f"EMATeacher: the student's {name} must match the teacher's, {len(ours)} in number "
+            f"and in shape; got {len(theirs)}"
+        )
+    return ours, theirs
+
+
+def _lerp(teacher: list[Tensor], student: list[Tensor], momentum: float) -> None:
+    if teacher:
+        alike = [s.to(t.device, t.dtype) for t, s in zip(teacher, student, strict=True)]
+        torch._foreach_lerp_(teacher, alike, 1 - momentum)
+
+
+def _copy(teacher: list[Tensor], student: list[Tensor]) -> None:
+    if teacher:
+        torch._foreach_copy_(teacher, student)

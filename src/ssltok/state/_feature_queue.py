@@ -1,0 +1,81 @@
+"""A queue of features of past batches: many negatives at the price of few."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from ssltok._shared.checks import check_at_least, check_axes, check_floating
+
+__all__ = ["FeatureQueue"]
+
+
+class FeatureQueue(nn.Module):
+    """The last `size` features, oldest overwritten first; it begins with random unit vectors.
+
+    `forward` reads the queue, `update` pushes. It is always full, as published: until `size`
+    features have been pushed, random directions stand in for the missing ones. A batch of any
+    size fits: it wraps around the end, and of a batch larger than the queue the last `size` rows
+    stay.
+
+    Push after the backward pass. A push in between would change a tensor that the backward pass
+    needs, and torch says so with an error. Over several processes push the gathered features, in
+    the same order everywhere: `queue.update(gather(keys))`. The queues then stay equal if they
+    began equal, that is with equally seeded generators or one `state_dict`.
+
+    Args:
+        size: How many features are kept ($K$; 65,536 in the paper).
+        dim: The width of a feature.
+        generator: The source of the first random directions.
+
+    Raises:
+        ValueError: If `size < 1` or `dim < 1`.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.state import FeatureQueue
+        >>> queue = FeatureQueue(3, 1)
+        >>> queue.update(torch.tensor([[1.0], [2.0]]))
+        >>> queue.update(torch.tensor([[3.0], [4.0]]))
+        >>> queue()[:, 0]
+        tensor([4., 2., 3.])
+
+    References:
+        He et al., *MoCo*, 2020, <https://arxiv.org/abs/1911.05722>, section 3.2, algorithm 1.
+    """
+
+    features: Tensor
+    position: Tensor
+
+    def __init__(self, size: int, dim: int, *, generator: torch.Generator | None = None) -> None:
+        check_at_least("FeatureQueue", "size", size, 1)
+        check_at_least("FeatureQueue", "dim", dim, 1)
+        super().__init__()
+        device = generator.device if generator is not None else None
+        first = torch.randn(size, dim, generator=generator, device=device)
+        self.register_buffer("features", normalize(first, dim=-1))
+        self.register_buffer("position", torch.zeros((), dtype=torch.int64, device=device))
+
+    def forward(self) -> Tensor:
+        """Return all features, `(size, dim)`; a reference to the buffer, not a copy."""
+        return self.features
+
+    @torch.no_grad()
+    def update(self, features: Tensor) -> None:
+        """Overwrite the oldest features by `features`, `(batch, dim)`, without a host sync.
+
+        Raises:
+            ValueError: If `features` is not floating point or not `(batch, dim)`.
+        """
+        check_floating("FeatureQueue", "features", features)
+        check_axes("FeatureQueue", "features", features, "batch dim")
+        size, dim = self.features.shape
+        if features.shape[1] != dim:
+            raise ValueError(
+                f"FeatureQueue: features must have {dim} columns; got {features.shape[1]}"
+            )
+        batch = features.shape[0]
+        kept = min(batch, size)
+        start = self.position + (batch - kept)
+        rows = torch.arange(kept, device=self.features.device).add_(start).remainder_(size)
+        self.features.index_copy_(0, rows, features[batch - kept :].to(self.features.dtype))
+        self.position.add_(batch).remainder_(size)

@@ -1,0 +1,80 @@
+"""The running mean of a teacher's outputs, which keeps one output from winning everywhere."""
+
+import torch
+from torch import Tensor, nn
+
+from ssltok._shared.checks import check_at_least, check_axes, check_floating, check_ratio
+from ssltok.state._reduce import sum_over_processes
+
+__all__ = ["RunningCenter"]
+
+
+class RunningCenter(nn.Module):
+    r"""An exponential moving average of batch means, over the rows of all processes.
+
+    $$c \leftarrow m\, c + (1 - m)\, \tfrac{1}{B} \sum_b t_b$$
+
+    with $c = 0$ at the start. `forward` reads the centre, `update` moves it. The sum and the
+    number of rows are summed over the default process group, if there is one, so the mean is that
+    of the whole batch even where processes hold different numbers of rows; all processes must
+    call `update` together. A batch without any row leaves the centre as it was.
+
+    The published order is to subtract the centre first and to update it after the loss.
+
+    Args:
+        dim: How many outputs there are.
+        momentum: $m$, the share of the old centre that is kept, in [0, 1]; 0.9 in the paper.
+
+    Raises:
+        ValueError: If `dim < 1` or `momentum` is not in [0, 1].
+
+    Example:
+        >>> import torch
+        >>> from ssltok.state import RunningCenter
+        >>> center = RunningCenter(2, momentum=0.75)
+        >>> center.update(torch.tensor([[4.0, 0.0], [4.0, 8.0]]))
+        >>> center()
+        tensor([1., 1.])
+
+    References:
+        Caron et al., *DINO*, 2021, <https://arxiv.org/abs/2104.14294>, equation 4.
+    """
+
+    center: Tensor
+
+    def __init__(self, dim: int, *, momentum: float = 0.9) -> None:
+        check_at_least("RunningCenter", "dim", dim, 1)
+        check_ratio("RunningCenter", "momentum", momentum)
+        super().__init__()
+        self.momentum = momentum
+        self.register_buffer("center", torch.zeros(dim))
+
+    def forward(self) -> Tensor:
+        """Return the centre, `(dim,)`; a reference to the buffer, not a copy."""
+        return self.center
+
+    @torch.no_grad()
+    def update(self, targets: Tensor) -> None:
+        """Move the centre towards the mean of `targets`, `(batch, dim)`, of all processes.
+
+        Args:
+            targets: The teacher's outputs before centring, `(batch, dim)`. Flatten tokens and
+                views into the batch, or select the masked tokens, before.
+
+        Raises:
+            ValueError: If `targets` is not floating point or not `(batch, dim)`.
+        """
+        check_floating("RunningCenter", "targets", targets)
+        check_axes("RunningCenter", "targets", targets, "batch dim")
+        dim = self.center.shape[0]
+        if targets.shape[1] != dim:
+            raise ValueError(
+                f"RunningCenter: targets must have {dim} columns; got {targets.shape[1]}"
+            )
+        dtype = torch.promote_types(self.center.dtype, torch.float32)
+        count = targets.new_full((1,), targets.shape[0], dtype=dtype)
+        packed = sum_over_processes(torch.cat([targets.sum(dim=0, dtype=dtype), count]))
+        total, count = packed[:dim], packed[dim]
+        step = (1 - self.momentum) * (count > 0).to(dtype)
+        move = (total / count.clamp(min=1) - self.center) * step
+        self.center.add_(move.to(self.center.dtype))

@@ -1,0 +1,88 @@
+"""All state: `forward` reads, everything is in `state_dict`, and no value is read on the host."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import ssltok.state
+from ssltok.state import EMATeacher, FeatureQueue, Prototypes, RunningCenter
+
+STATES: dict[str, tuple[Callable[[], nn.Module], Callable[[nn.Module], None]]] = {
+    "EMATeacher": (
+        lambda: EMATeacher(nn.Linear(3, 2)),
+        lambda state: state.update(nn.Linear(3, 2)),  # type: ignore[operator]
+    ),
+    "FeatureQueue": (
+        lambda: FeatureQueue(4, 3),
+        lambda state: state.update(torch.randn(2, 3)),  # type: ignore[operator]
+    ),
+    "Prototypes": (
+        lambda: _long_prototypes(),
+        lambda state: state.update(),  # type: ignore[operator]
+    ),
+    "RunningCenter": (
+        lambda: RunningCenter(3),
+        lambda state: state.update(torch.randn(2, 3)),  # type: ignore[operator]
+    ),
+}
+
+
+def _long_prototypes() -> Prototypes:
+    layer = Prototypes(3, 4)
+    layer.weight.data.mul_(2)
+    return layer
+
+
+def read(state: nn.Module) -> Tensor:
+    takes_series = isinstance(state, (EMATeacher, Prototypes))
+    result = state(torch.ones(2, 3)) if takes_series else state()
+    assert isinstance(result, Tensor)
+    return result
+
+
+def test_every_state_is_here() -> None:
+    classes = {n for n in ssltok.state.__all__ if isinstance(getattr(ssltok.state, n), type)}
+    assert classes == set(STATES)
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_forward_reads_and_update_writes(name: str) -> None:
+    build, update = STATES[name]
+    state = build()
+    before = {key: value.clone() for key, value in state.state_dict().items()}
+    assert before
+    random = torch.get_rng_state()
+    for mode in (True, False):
+        state.train(mode)
+        read(state)
+    assert torch.equal(random, torch.get_rng_state())
+    for key, value in state.state_dict().items():
+        assert torch.equal(value, before[key])
+    update(state)
+    assert any(not torch.equal(v, before[k]) for k, v in state.state_dict().items())
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_goes_on_from_its_state_dict(name: str) -> None:
+    build, update = STATES[name]
+    first, second = build(), build()
+    update(first)
+    second.load_state_dict(first.state_dict())
+    assert torch.equal(read(first), read(second))
+    for state in (first, second):
+        torch.manual_seed(0)
+        update(state)
+    assert torch.equal(read(first), read(second))
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_moves_and_waits_for_no_value(name: str) -> None:
+    """Tensors of the meta device have no values: whoever asks for one gets an error."""
+    build, update = STATES[name]
+    state = build().to("meta")
+    assert {value.device.type for value in state.state_dict().values()} == {"meta"}
+    with torch.device("meta"):
+        update(state)
+        assert read(state).device.type == "meta"
