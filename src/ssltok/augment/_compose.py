@@ -1,0 +1,83 @@
+"""Augmentations in a row, and the sets that were published under a name."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ssltok.augment._amplitude import amplitude_resize, gaussian_noise
+from ssltok.augment._order import slice_and_shuffle
+from ssltok.augment._warp import window_warp
+
+__all__ = ["NC_VQVAE_GAUSS", "NC_VQVAE_SLICE", "NC_VQVAE_WARP", "Augmentation", "compose"]
+
+
+class Augmentation(Protocol):
+    """Anything that makes a random view of a batch of series, of the same shape.
+
+    Every augmentation here is one; `functools.partial` gives it other options, and any function
+    of this signature is one too.
+    """
+
+    def __call__(
+        self,
+        series: Tensor,
+        /,
+        *,
+        valid: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Return a view of `series`, `(batch, channels, length)`."""
+        ...
+
+
+def compose(*augmentations: Augmentation) -> Augmentation:
+    """Apply augmentations one after the other, the first one first.
+
+    The result can be pickled when its parts can, so it may cross into worker processes.
+
+    Args:
+        augmentations: Functions of `(series, *, valid, generator)`, one or more.
+
+    Returns:
+        One such function.
+
+    Raises:
+        ValueError: If there is none.
+        TypeError: If one cannot be called.
+
+    Example:
+        >>> import functools, torch
+        >>> from ssltok.augment import compose, gaussian_noise, window_warp
+        >>> view = compose(window_warp, functools.partial(gaussian_noise, std=0.1))
+        >>> view(torch.zeros(2, 3, 16), generator=torch.Generator().manual_seed(0)).shape
+        torch.Size([2, 3, 16])
+    """
+    if not augmentations:
+        raise ValueError("compose: augmentations must be one or more; got none")
+    things: Sequence[object] = augmentations
+    for thing in things:
+        if not callable(thing):
+            raise TypeError(f"compose: augmentations must be functions; got {type(thing).__name__}")
+    return partial(_apply_in_turn, augmentations)
+
+
+def _apply_in_turn(
+    augmentations: Sequence[Augmentation],
+    series: Tensor,
+    /,
+    *,
+    valid: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    for augmentation in augmentations:
+        series = augmentation(series, valid=valid, generator=generator)
+    return series
+
+
+# The three sets of the NC-VQVAE experiments: "warp", "slice" and "gauss".
+NC_VQVAE_WARP: Augmentation = compose(window_warp, amplitude_resize)
+NC_VQVAE_SLICE: Augmentation = compose(slice_and_shuffle)
+NC_VQVAE_GAUSS: Augmentation = compose(gaussian_noise)

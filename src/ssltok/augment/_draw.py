@@ -1,0 +1,86 @@
+"""What every augmentation does alike: checks, seeded draws, and keeping to the real samples."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from ssltok._shared.checks import check_at_least, check_axes, check_bool_mask, check_floating
+
+__all__ = ["at_least_single", "check_range", "check_series", "normal", "on_real_samples", "uniform"]
+
+
+def check_series(
+    who: str,
+    series: Tensor,
+    valid: Tensor | None,
+    generator: torch.Generator | None,
+    *,
+    least_length: int = 1,
+) -> None:
+    """Ask for a series, its `valid` and a generator that fit each other."""
+    check_floating(who, "series", series)
+    check_axes(who, "series", series, "batch channels length")
+    check_at_least(who, "batch", series.shape[0], 1)
+    check_at_least(who, "channels", series.shape[1], 1)
+    check_at_least(who, "length", series.shape[2], least_length)
+    if valid is not None:
+        check_bool_mask(who, "valid", valid, (series.shape[0], series.shape[2]))
+    if generator is not None and generator.device.type != series.device.type:
+        raise ValueError(
+            f"{who}: generator must live on the device of series; "
+            f"got {generator.device.type} and {series.device.type}"
+        )
+
+
+def check_range(who: str, name: str, bounds: tuple[float, float], low: float = 0.0) -> None:
+    """Ask for `(first, last)` with `low < first <= last`."""
+    if len(bounds) != 2 or not low < bounds[0] <= bounds[1] < float("inf"):
+        raise ValueError(f"{who}: {name} must satisfy {low:g} < low <= high; got {bounds}")
+
+
+def at_least_single(series: Tensor) -> torch.dtype:
+    """The dtype of parameters and positions: float64 for float64 series, else float32."""
+    return torch.promote_types(series.dtype, torch.float32)
+
+
+def uniform(shape: Sequence[int], series: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Draw from U[0, 1), on the device of `series`."""
+    return torch.rand(
+        tuple(shape), generator=generator, device=series.device, dtype=at_least_single(series)
+    )
+
+
+def normal(shape: Sequence[int], series: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Draw from N(0, 1), on the device of `series`."""
+    return torch.randn(
+        tuple(shape), generator=generator, device=series.device, dtype=at_least_single(series)
+    )
+
+
+def on_real_samples(
+    series: Tensor, valid: Tensor | None, kernel: Callable[[Tensor, Tensor], Tensor]
+) -> Tensor:
+    """Apply `kernel(series, lengths)` to the real samples alone, as if they were adjacent.
+
+    `kernel` gets every series with its real samples in front, `lengths` `(batch, 1)` of them, and
+    the last of them repeated behind; what it returns at the real samples goes back to their
+    places. Samples that are not real stay as they are, and nothing of them is read.
+    """
+    batch, _, length = series.shape
+    if valid is None:
+        lengths = torch.full((batch, 1), length, device=series.device)
+        return kernel(series, lengths)
+    lengths = valid.sum(-1, keepdim=True)
+    places = torch.argsort(~valid, dim=-1, stable=True)
+    front = torch.arange(length, device=series.device).minimum((lengths - 1).clamp(min=0))
+    together = series.gather(2, _for_channels(places.gather(1, front), series))
+    together = torch.where((lengths > 0)[:, None], together, 0.0)
+    changed = kernel(together, lengths)
+    ranks = (valid.cumsum(-1) - 1).clamp(min=0)
+    spread = changed.gather(2, _for_channels(ranks, series))
+    return torch.where(valid[:, None], spread, series)
+
+
+def _for_channels(index: Tensor, series: Tensor) -> Tensor:
+    return index[:, None].expand_as(series)

@@ -1,0 +1,216 @@
+"""What is true of every augmentation: the same shape, its own randomness, real samples alone."""
+
+import inspect
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import ssltok.augment
+from ssltok.augment import Augmentation
+
+# Options under which a view of a random series surely differs from it, and the least length.
+CASES: Mapping[str, tuple[Mapping[str, Any], int]] = {
+    "amplitude_resize": ({}, 1),
+    "gaussian_noise": ({}, 1),
+    "slice_and_shuffle": ({"segments": 6}, 1),
+    "window_warp": ({}, 2),
+    "NC_VQVAE_GAUSS": ({}, 1),
+    "NC_VQVAE_SLICE": ({}, 1),
+    "NC_VQVAE_WARP": ({}, 2),
+}
+OTHERS = {"Augmentation", "compose"}
+everything = pytest.mark.parametrize("name", CASES)
+
+
+def augmentation_of(name: str) -> Augmentation:
+    thing: Augmentation = partial(getattr(ssltok.augment, name), **CASES[name][0])
+    return thing
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def series_of(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.randn(shape, generator=seeded(seed), dtype=dtype)
+
+
+def test_every_name_is_under_the_contract() -> None:
+    assert set(ssltok.augment.__all__) == set(CASES) | OTHERS
+
+
+@everything
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_shape_dtype_and_a_view_that_differs(name: str, dtype: torch.dtype) -> None:
+    series = series_of(8, 3, 40, dtype=dtype)
+    before = series.clone()
+    view = augmentation_of(name)(series, generator=seeded(1))
+    assert view.shape == series.shape
+    assert view.dtype == dtype
+    assert torch.isfinite(view).all()
+    assert torch.equal(series, before)
+    assert not torch.equal(view, series)
+    view.add_(1)  # a view of our own, not of the caller's memory
+    assert torch.equal(series, before)
+
+
+@everything
+def test_the_generator_alone_decides(name: str) -> None:
+    augmentation, series = augmentation_of(name), series_of(16, 2, 40)
+    torch.manual_seed(3)
+    state = torch.get_rng_state()
+    first = augmentation(series, generator=seeded(5))
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(4)
+    assert torch.equal(augmentation(series, generator=seeded(5)), first)
+    assert not torch.equal(augmentation(series, generator=seeded(6)), first)
+
+
+@everything
+def test_without_a_generator_the_global_one_draws(name: str) -> None:
+    augmentation, series = augmentation_of(name), series_of(16, 2, 40)
+    torch.manual_seed(3)
+    first = augmentation(series)
+    assert not torch.equal(augmentation(series), first)
+    torch.manual_seed(3)
+    assert torch.equal(augmentation(series), first)
+
+
+@everything
+def test_every_series_has_its_own_parameters(name: str) -> None:
+    series = series_of(1, 2, 40).expand(12, -1, -1)
+    view = augmentation_of(name)(series, generator=seeded(2))
+    assert len({tuple(row.flatten().tolist()) for row in view}) > 6
+
+
+@everything
+def test_a_channel_is_made_of_itself_alone(name: str) -> None:
+    series = series_of(4, 3, 40)
+    other = series.clone()
+    other[:, 1] = series_of(4, 40, seed=9)
+    first, second = (augmentation_of(name)(x, generator=seeded(2)) for x in (series, other))
+    assert torch.equal(first[:, [0, 2]], second[:, [0, 2]])
+    assert not torch.equal(first[:, 1], second[:, 1])
+
+
+@everything
+def test_all_channels_are_treated(name: str) -> None:
+    series = series_of(16, 3, 40)
+    view = augmentation_of(name)(series, generator=seeded(2))
+    assert (view != series).flatten(2).any(-1).any(0).all()
+
+
+@everything
+def test_short_series_and_single_ones(name: str) -> None:
+    augmentation, (_, least) = augmentation_of(name), CASES[name]
+    for length in range(max(least, 2), 12):
+        for shape in [(1, 1, length), (3, 2, length)]:
+            view = augmentation(series_of(*shape), generator=seeded(length))
+            assert view.shape == shape
+            assert torch.isfinite(view).all()
+
+
+@everything
+def test_padding_is_left_alone_and_not_read(name: str) -> None:
+    series = series_of(5, 2, 30)
+    valid = torch.rand(5, 30, generator=seeded(3)) < 0.7  # holes
+    valid[1] = torch.arange(30) < 12  # padding behind
+    valid[2] = torch.arange(30) >= 20  # padding in front
+    valid[3] = torch.arange(30) == 4  # one real sample
+    valid[4] = False  # none
+    hidden = ~valid[:, None].expand_as(series)
+    one, two = series.masked_fill(hidden, torch.nan), series.masked_fill(hidden, 1e6)
+    augmentation = augmentation_of(name)
+    first = augmentation(one, valid=valid, generator=seeded(4))
+    second = augmentation(two, valid=valid, generator=seeded(4))
+    assert torch.isnan(first[hidden]).all()
+    assert torch.equal(second[hidden], two[hidden])
+    assert torch.isfinite(first[~hidden]).all()
+    assert torch.equal(first[~hidden], second[~hidden])
+    assert not torch.equal(second[:3], two[:3])
+
+
+@everything
+def test_all_real_is_the_same_as_no_mask(name: str) -> None:
+    series = series_of(4, 2, 30, dtype=torch.float64)
+    valid = torch.ones(4, 30, dtype=torch.bool)
+    augmentation = augmentation_of(name)
+    torch.testing.assert_close(
+        augmentation(series, valid=valid, generator=seeded(4)),
+        augmentation(series, generator=seeded(4)),
+    )
+
+
+@everything
+def test_real_samples_are_augmented_as_a_series_of_their_own(name: str) -> None:
+    """The padded part must not change what the real part becomes (noise aside: it has no tail)."""
+    series = series_of(3, 2, 30, dtype=torch.float64)
+    scattered = torch.full((3, 2, 50), torch.nan, dtype=torch.float64)
+    places = torch.randperm(50, generator=seeded(1))[:30].sort().values
+    scattered[:, :, places] = series
+    valid = torch.zeros(3, 50, dtype=torch.bool)
+    valid[:, places] = True
+    padded = torch.cat([series, torch.zeros(3, 2, 20, dtype=torch.float64)], -1)
+    behind = (torch.arange(50) < 30).expand(3, -1)
+    augmentation = augmentation_of(name)
+    if name in {"gaussian_noise", "NC_VQVAE_GAUSS"}:
+        pytest.skip("one draw for each place")
+    one = augmentation(scattered, valid=valid, generator=seeded(4))[:, :, places]
+    two = augmentation(padded, valid=behind, generator=seeded(4))[:, :, :30]
+    torch.testing.assert_close(one, two)
+
+
+@everything
+def test_gradients_pass_through(name: str) -> None:
+    series = series_of(3, 2, 20).requires_grad_()
+    augmentation_of(name)(series, generator=seeded(1)).sum().backward()  # type: ignore[no-untyped-call]
+    assert series.grad is not None
+    assert torch.isfinite(series.grad).all()
+    assert series.grad.abs().max() > 0
+
+
+@everything
+def test_compiles(name: str) -> None:
+    augmentation, series = augmentation_of(name), series_of(3, 2, 20)
+    torch.manual_seed(0)
+    expected = augmentation(series)
+    torch.manual_seed(0)
+    compiled = torch.compile(augmentation, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(series), expected)
+
+
+@everything
+def test_signature(name: str) -> None:
+    parameters = inspect.signature(getattr(ssltok.augment, name)).parameters
+    kinds = {key: p.kind for key, p in parameters.items()}
+    assert next(iter(kinds)) == "series"
+    assert list(kinds)[-2:] == ["valid", "generator"]
+    assert all(kind is inspect.Parameter.KEYWORD_ONLY for kind in list(kinds.values())[1:])
+
+
+@everything
+def test_complaints(name: str) -> None:
+    augmentation, (_, least) = augmentation_of(name), CASES[name]
+    good = series_of(2, 3, 16)
+    with pytest.raises(ValueError, match=r"series must be \(batch, channels, length\); got shape"):
+        augmentation(good[0])
+    with pytest.raises(ValueError, match=r"series must be floating point; got torch.int64"):
+        augmentation(good.long())
+    with pytest.raises(TypeError, match=r"series must be a tensor; got list"):
+        augmentation([1.0])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"batch must be >= 1; got 0"):
+        augmentation(good[:0])
+    with pytest.raises(ValueError, match=r"channels must be >= 1; got 0"):
+        augmentation(good[:, :0])
+    with pytest.raises(ValueError, match=rf"length must be >= {least}; got {least - 1}"):
+        augmentation(good[:, :, : least - 1])
+    with pytest.raises(ValueError, match=r"valid must be boolean; got torch.float32"):
+        augmentation(good, valid=torch.ones(2, 16))
+    with pytest.raises(ValueError, match=r"valid must have shape \(2, 16\); got \(2, 3, 16\)"):
+        augmentation(good, valid=torch.ones(2, 3, 16, dtype=torch.bool))
+    with pytest.raises(ValueError, match=r"generator must live on the device of series; got"):
+        augmentation(good.to("meta"), generator=seeded(0))
