@@ -5,6 +5,7 @@ from ssltok.quantizers._estimators import rotation_trick, straight_through
 from ssltok.quantizers._kmeans import Clusters, kmeans
 from ssltok.quantizers._losses import codebook_entropy_loss, commitment_loss, orthogonality_loss
 from ssltok.quantizers._nearest import nearest_codes, sample_codes
+from ssltok.quantizers._projected import ProjectedQuantizer
 from ssltok.quantizers._quantized import Quantized, Quantizer
 from ssltok.quantizers._revival import revive_dead_codes_
 from ssltok.quantizers._vector import EMAVectorQuantizer, VectorQuantizer
@@ -12,6 +13,7 @@ from ssltok.quantizers._vector import EMAVectorQuantizer, VectorQuantizer
 __all__ = [
     "Clusters",
     "EMAVectorQuantizer",
+    "ProjectedQuantizer",
     "Quantized",
     "Quantizer",
     "VectorQuantizer",

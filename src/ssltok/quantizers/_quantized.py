@@ -30,7 +30,7 @@ class Quantizer(Protocol):
 
     `forward`, `encode` and `decode` read, `update` writes. A quantizer that keeps no statistics has
     an `update` that does nothing, so that a training loop stays the same when the quantizer is
-    exchanged, and wrappers (residual, grouped, projected, multi-head) hand it on to their parts.
+    exchanged, and wrappers (residual, grouped, projected) hand it on to their parts.
 
     Attributes:
         dim: Channels of the latents.

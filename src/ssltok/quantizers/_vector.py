@@ -35,8 +35,8 @@ class VectorQuantizer(nn.Module):
     `quantizer.initialize(latents)` starts from the clusters of some latents, and
     `quantizer.revive(latents, quantized.codes)` moves dead codes.
 
-    Low-dimensional codes: `ProjectedQuantizer`. Heads that share a codebook: `MultiHeadQuantizer`.
-    Heads with a codebook each: `GroupedQuantizer`. All of these wrap any quantizer.
+    Low-dimensional codes are a `ProjectedQuantizer` around this one, heads a `GroupedQuantizer` of
+    several (or of the same one several times: a shared codebook).
 
     Args:
         dim: Channels of the latents.
