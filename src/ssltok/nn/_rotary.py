@@ -1,0 +1,82 @@
+"""Rotary positions: turn queries and keys so that their product sees only the distance."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ssltok._shared.checks import check_at_least, check_positive
+
+__all__ = ["RotaryPositions", "rotate"]
+
+
+class RotaryPositions(nn.Module):
+    r"""Turn each pair of features by an angle proportional to the token's position.
+
+    Feature $i$ of the first half and feature $i$ of the second half form a pair, which a token
+    at position $p$ turns by $p \theta_i$, $\theta_i = \mathrm{base}^{-2 i / \mathrm{dim}}$. The
+    product of a query at $p$ with a key at $q$ then depends on $p - q$ only.
+
+    With a grid of several axes, the pairs are shared out evenly among them, and each share is
+    turned by the position on its axis. Tokens are counted row by row, the last axis first.
+    Leading tokens without a position (class token, registers) are not turned.
+
+    Args:
+        head_dim: Features of a head; a multiple of twice the number of axes.
+        grid: Tokens along each axis, such as `(tokens,)` or `(freq, frames)`.
+        base: Ratio of the slowest to the fastest turn.
+
+    Raises:
+        ValueError: If `head_dim` does not divide so, or a size is smaller than 1, or more tokens
+            are asked for than the grid has.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.nn import RotaryPositions
+        >>> rotary = RotaryPositions(2, grid=(3,))
+        >>> cos, sin = rotary(3)
+        >>> cos.arccos()
+        tensor([[0.],
+                [1.],
+                [2.]])
+
+    References:
+        Su et al., *RoFormer*, 2021, <https://arxiv.org/abs/2104.09864>, equation 34.
+    """
+
+    cos: Tensor
+    sin: Tensor
+
+    def __init__(self, head_dim: int, *, grid: tuple[int, ...], base: float = 10_000.0) -> None:
+        super().__init__()
+        check_at_least("RotaryPositions", "axes of grid", len(grid), 1)
+        for size in grid:
+            check_at_least("RotaryPositions", "grid", size, 1)
+        check_positive("RotaryPositions", "base", base)
+        if head_dim < 1 or head_dim % (2 * len(grid)):
+            raise ValueError(
+                f"RotaryPositions: head_dim must be a multiple of {2 * len(grid)}; got {head_dim}"
+            )
+        self.head_dim = head_dim
+        pairs = head_dim // (2 * len(grid))
+        speeds = base ** (-torch.arange(pairs, dtype=torch.float64) / pairs)
+        places = torch.cartesian_prod(*[torch.arange(size) for size in grid])
+        angles = (places.reshape(-1, len(grid), 1) * speeds).flatten(1)
+        dtype = torch.get_default_dtype()
+        self.register_buffer("cos", angles.cos().to(dtype), persistent=False)
+        self.register_buffer("sin", angles.sin().to(dtype), persistent=False)
+
+    def forward(self, tokens: int, *, prefix: int = 0) -> tuple[Tensor, Tensor]:
+        """Return cosines and sines, `(prefix + tokens, head_dim / 2)` each, for `rotate`."""
+        if not 1 <= tokens <= self.cos.shape[0]:
+            raise ValueError(
+                f"RotaryPositions: tokens must lie in [1, {self.cos.shape[0]}]; got {tokens}"
+            )
+        cos = functional.pad(self.cos[:tokens], (0, 0, prefix, 0), value=1.0)
+        return cos, functional.pad(self.sin[:tokens], (0, 0, prefix, 0))
+
+
+def rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+    """Turn the pairs of `x`, `(batch, heads, tokens, head_dim)`, by `(cos, sin)`."""
+    cos, sin = (part.to(x.dtype) for part in rotation)
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)

@@ -1,0 +1,217 @@
+"""A pre-norm transformer over embeddings: a stack of attention and MLP blocks."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from ssltok._shared.checks import (
+    check_at_least,
+    check_axes,
+    check_bool_mask,
+    check_positive,
+    check_ratio,
+    check_size,
+)
+from ssltok.nn._attention import Attention
+from ssltok.nn._noise import drop_elements, drop_rows
+from ssltok.nn._rotary import RotaryPositions
+
+__all__ = ["Transformer"]
+
+
+class Transformer(nn.Module):
+    r"""Let tokens read each other, layer after layer; shape and order stay.
+
+    A layer adds two residuals, $x \leftarrow x + A(N_1(x))$ and $x \leftarrow x + M(N_2(x))$,
+    with attention $A$, norms $N$ and an MLP $M$ (linear, GELU, linear). A last norm follows.
+
+    With `condition_dim`, norms are adaptive: $N(x)(1 + s(c)) + t(c)$, with $s$ and $t$ linear in
+    $\mathrm{SiLU}(c)$ and 0 at the start (DiT's adaptive layer norm without its gates).
+
+    Dropout acts on what a residual adds; the weights of attention are never dropped, so that
+    every draw comes from `generator`. Stochastic depth leaves out a residual for a whole batch
+    entry, with a ratio that grows linearly from layer to layer up to `stochastic_depth`.
+
+    Args:
+        dim: Features of a token.
+        depth: Layers.
+        heads: Heads; they divide `dim`.
+        mlp_ratio: Hidden features of the MLP, over `dim`. TimeVQVAE uses 1, most others 4.
+        norm: Makes a norm from a number of features, such as `nn.LayerNorm` or `nn.RMSNorm`
+            (which TimeVQVAE uses).
+        causal: Whether a token reads only itself and those before it (GPT).
+        rotary: Rotary positions for heads of `dim / heads` features.
+        dropout: Share of elements dropped from a residual, in training.
+        stochastic_depth: Share of residuals dropped in the last layer, in training.
+        distinct_layers: Layers with weights of their own; each serves `depth / distinct_layers`
+            layers in a row. 1 shares one layer (ALBERT); None shares nothing.
+        condition_dim: Features of the condition; None makes norms plain.
+
+    Raises:
+        ValueError: If a size, ratio or shape is not as described, or a condition is missing or
+            unexpected.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.nn import Transformer
+        >>> trunk = Transformer(16, depth=2, heads=4)
+        >>> trunk(torch.randn(3, 7, 16)).shape
+        torch.Size([3, 7, 16])
+
+    References:
+        Vaswani et al., 2017, <https://arxiv.org/abs/1706.03762>; Xiong et al. (pre-norm), 2020,
+        <https://arxiv.org/abs/2002.04745>; Huang et al. (stochastic depth), 2016,
+        <https://arxiv.org/abs/1603.09382>, equation 4; Lan et al. (ALBERT), 2019,
+        <https://arxiv.org/abs/1909.11942>; Peebles and Xie (DiT), 2022,
+        <https://arxiv.org/abs/2212.09748>, section 3.2.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        depth: int,
+        heads: int,
+        mlp_ratio: float = 4.0,
+        norm: Callable[[int], nn.Module] = nn.LayerNorm,
+        causal: bool = False,
+        rotary: RotaryPositions | None = None,
+        dropout: float = 0.0,
+        stochastic_depth: float = 0.0,
+        distinct_layers: int | None = None,
+        condition_dim: int | None = None,
+    ) -> None:
+        super().__init__()
+        check_at_least("Transformer", "depth", depth, 1)
+        check_positive("Transformer", "mlp_ratio", mlp_ratio)
+        check_ratio("Transformer", "dropout", dropout)
+        check_ratio("Transformer", "stochastic_depth", stochastic_depth)
+        distinct = depth if distinct_layers is None else distinct_layers
+        if distinct < 1 or depth % distinct:
+            raise ValueError(
+                f"Transformer: distinct_layers must divide depth; got {distinct} and {depth}"
+            )
+        self.dim, self.depth, self.causal, self.condition_dim = dim, depth, causal, condition_dim
+        self.dropout, self.stochastic_depth = dropout, stochastic_depth
+        self.layers = nn.ModuleList(
+            Layer(
+                dim, heads=heads, hidden=round(mlp_ratio * dim), norm=norm, condition=condition_dim
+            )
+            for _ in range(distinct)
+        )
+        if rotary is not None and rotary.head_dim != dim // heads:
+            raise ValueError(
+                f"Transformer: rotary must have head_dim {dim // heads}; got {rotary.head_dim}"
+            )
+        self.rotary = rotary
+        self.norm = norm(dim)
+
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        valid: Tensor | None = None,
+        condition: Tensor | None = None,
+        prefix: int = 0,
+        generator: Generator | None = None,
+    ) -> Tensor:
+        """Transform `x`, `(batch, tokens, dim)`.
+
+        Args:
+            x: The tokens.
+            valid: Boolean `(batch, tokens)`. Nobody reads a token that is not valid; its own
+                result means nothing.
+            condition: `(batch, condition_dim)`, if and only if the norms are adaptive.
+            prefix: How many leading tokens have no rotary position.
+            generator: Source of dropout and stochastic depth in training; None is torch's own.
+        """
+        check_axes("Transformer", "x", x, "batch tokens dim")
+        check_size("Transformer", "x", x, 2, self.dim)
+        check_at_least("Transformer", "batch", x.shape[0], 1)
+        wanted = None if self.condition_dim is None else (x.shape[0], self.condition_dim)
+        given = None if condition is None else tuple(condition.shape)
+        if wanted != given:
+            raise ValueError(f"Transformer: condition must have shape {wanted}; got {given}")
+        allowed = None
+        if valid is not None:
+            check_bool_mask("Transformer", "valid", valid, x.shape[:2])
+            allowed = _allowed(valid, causal=self.causal)
+            x = x.masked_fill(~valid.unsqueeze(-1), 0)  # NaN in padding must not reach a product
+        rotation = None
+        if self.rotary is not None:
+            rotation = self.rotary(x.shape[1] - prefix, prefix=prefix)
+        for index in range(self.depth):
+            depth_ratio = self.stochastic_depth * (index + 1) / self.depth
+
+            def drop(added: Tensor, depth_ratio: float = depth_ratio) -> Tensor:
+                if not self.training:
+                    return added
+                added = drop_elements(added, self.dropout, generator=generator)
+                return drop_rows(added, depth_ratio, generator=generator)
+
+            layer = self.layers[index * len(self.layers) // self.depth]
+            causal = self.causal and allowed is None
+            x = layer(x, condition, drop, allowed=allowed, causal=causal, rotation=rotation)
+        out: Tensor = self.norm(x)
+        return out
+
+
+class Layer(nn.Module):
+    """One layer of `Transformer`."""
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        heads: int,
+        hidden: int,
+        norm: Callable[[int], nn.Module],
+        condition: int | None,
+    ) -> None:
+        super().__init__()
+        self.attention_norm, self.mlp_norm = norm(dim), norm(dim)
+        self.attention = Attention(dim, heads=heads)
+        self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
+        self.modulation: nn.Linear | None = None
+        if condition is not None:
+            self.modulation = nn.Linear(condition, 4 * dim)
+            nn.init.zeros_(self.modulation.weight)
+            nn.init.zeros_(self.modulation.bias)
+
+    def forward(
+        self,
+        x: Tensor,
+        condition: Tensor | None,
+        drop: Callable[[Tensor], Tensor],
+        *,
+        allowed: Tensor | None,
+        causal: bool,
+        rotation: tuple[Tensor, Tensor] | None,
+    ) -> Tensor:
+        """Add what attention and MLP make of `x`, `(batch, tokens, dim)`."""
+        made: tuple[Tensor, ...] = ()
+        if self.modulation is not None and condition is not None:
+            made = self.modulation(functional.silu(condition)).unsqueeze(1).chunk(4, dim=-1)
+        normed = _modulate(self.attention_norm(x), made[:2])
+        x = x + drop(self.attention(normed, allowed=allowed, causal=causal, rotation=rotation))
+        normed = _modulate(self.mlp_norm(x), made[2:])
+        return x + drop(self.mlp(normed))
+
+
+def _modulate(x: Tensor, made: tuple[Tensor, ...]) -> Tensor:
+    if not made:
+        return x
+    scale, shift = made
+    return x * (1 + scale) + shift
+
+
+def _allowed(valid: Tensor, *, causal: bool) -> Tensor:
+    """Say who may read whom, so that every token may read at least one (no empty softmax)."""
+    if not causal:
+        return (valid | ~valid.any(dim=1, keepdim=True))[:, None, None, :]
+    tokens = valid.shape[1]
+    earlier = torch.ones(tokens, tokens, dtype=torch.bool, device=valid.device).tril()
+    itself = torch.eye(tokens, dtype=torch.bool, device=valid.device)
+    return (valid[:, None, None, :] & earlier) | itself
