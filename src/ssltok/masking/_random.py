@@ -88,7 +88,7 @@ def random_mask(
     scores = torch.rand(shape, device=among.device, generator=generator)
     mask = mask_lowest(scores, count_share(ratio, sizes), among)
     seen = among & ~mask
-    slots = shape[1] - int(count_share(ratio, torch.tensor(shape[1])))
+    slots = shape[1] - int(count_share(ratio, torch.tensor(shape[1], device="cpu")))
     places = torch.arange(shape[1], device=mask.device).expand(shape)
     slot = torch.where(seen, seen.cumsum(dim=-1) - 1, slots)
     visible = places.new_full((shape[0], slots + 1), -1).scatter_(1, slot, places)[:, :slots]
