@@ -6,8 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline
 
-from ssltok.augment import window_warp
+from ssltok.augment import time_warp, window_warp
 from ssltok.augment._warp import _window_positions
 
 
@@ -79,7 +80,32 @@ def test_one_interpolation_is_near_the_published_two() -> None:
     assert np.abs(once - values).max() > 0.5
 
 
+@given(
+    length=st.integers(2, 60), knots=st.integers(0, 6), std=st.floats(0.0, 0.5),
+    seed=st.integers(0, 200),
+)  # fmt: skip
+def test_oracle_time_warp(length: int, knots: int, std: float, seed: int) -> None:
+    """The published loop: a spline of paces, summed, scaled, and numpy's interpolation."""
+    series = torch.randn(3, 2, length, generator=seeded(seed), dtype=torch.float64)
+    draws = torch.randn(3, 1, knots + 2, generator=seeded(seed + 1), dtype=torch.float64)
+    view = time_warp(series, std=std, knots=knots, generator=seeded(seed + 1))
+    for b in range(3):
+        places = np.linspace(0, length - 1, knots + 2)
+        pace = CubicSpline(places, 1 + std * draws[b, 0].numpy())(np.arange(length))
+        pace = np.maximum(pace, 0.01)
+        times = np.concatenate([[0.0], np.cumsum(pace[1:])])
+        times = times * (length - 1) / times[-1]
+        for c in range(2):
+            expected = np.interp(np.arange(length), times, series[b, c].numpy())
+            np.testing.assert_allclose(view[b, c].numpy(), expected, atol=1e-7)
+
+
 # known values
+
+
+def test_time_warp_at_std_zero_is_the_series() -> None:
+    series = torch.randn(3, 2, 17, generator=seeded(0), dtype=torch.float64)
+    torch.testing.assert_close(time_warp(series, std=0.0), series)
 
 
 def test_window_warp_by_hand() -> None:
@@ -141,7 +167,29 @@ def test_long_series_are_read_at_the_right_place() -> None:
     assert np.abs(positions[0].numpy() - double).max() < 5e-3
 
 
+def test_time_warp_keeps_ends_order_and_channels_together() -> None:
+    ramp = torch.arange(40.0).expand(300, 2, -1)
+    view = time_warp(ramp, std=0.4, generator=seeded(0))
+    assert torch.equal(view[:, 0], view[:, 1])
+    assert view[..., 0].abs().max() == 0
+    torch.testing.assert_close(view[..., -1], torch.full((300, 2), 39.0), rtol=0, atol=2e-3)
+    assert (view.diff() > 0).all()
+    # the mean warp is no warp, and its size grows with std
+    middle = view[:, 0, 20]
+    assert middle.mean().item() == pytest.approx(20.0, abs=4 * middle.std().item() / 300**0.5)
+    calm = time_warp(ramp, std=0.1, generator=seeded(0))[:, 0, 20]
+    assert 2 < (middle.std() / calm.std()).item() < 8
+
+
 # complaints
+
+
+def test_complaints_of_time_warp() -> None:
+    series = torch.zeros(2, 1, 8)
+    with pytest.raises(ValueError, match=r"time_warp: std must be >= 0; got -1"):
+        time_warp(series, std=-1)
+    with pytest.raises(ValueError, match=r"time_warp: knots must be >= 0; got -1"):
+        time_warp(series, knots=-1)
 
 
 def test_complaints_of_window_warp() -> None:

@@ -1,10 +1,10 @@
-"""Augmentations of the values: noise, factors; every sample keeps its place in time."""
+"""Augmentations of the values, all channels alike: noise and a factor."""
 
 import torch
 from torch import Tensor
 
 from ssltok._shared.checks import check_at_least
-from ssltok.augment._draw import check_series, normal
+from ssltok.augment._draw import check_series, keep_real, normal
 
 __all__ = ["amplitude_resize", "gaussian_noise"]
 
@@ -50,7 +50,7 @@ def amplitude_resize(
     check_series("amplitude_resize", series, valid, generator)
     check_at_least("amplitude_resize", "std", std, 0)
     factor = 1 + std * normal((series.shape[0], 1, 1), series, generator)
-    return _keep(series, series * factor.to(series.dtype), valid)
+    return keep_real(series, series * factor.to(series.dtype), valid)
 
 
 def gaussian_noise(
@@ -91,9 +91,4 @@ def gaussian_noise(
     check_series("gaussian_noise", series, valid, generator)
     check_at_least("gaussian_noise", "std", std, 0)
     noise = normal(series.shape, series, generator).mul_(std)
-    return _keep(series, noise.add_(series).to(series.dtype), valid)
-
-
-def _keep(series: Tensor, changed: Tensor, valid: Tensor | None) -> Tensor:
-    """Take the changed values where they are real, and the others as they were."""
-    return changed if valid is None else torch.where(valid[:, None], changed, series)
+    return keep_real(series, noise.add_(series).to(series.dtype), valid)

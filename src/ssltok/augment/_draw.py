@@ -7,7 +7,17 @@ from torch import Tensor
 
 from ssltok._shared.checks import check_at_least, check_axes, check_bool_mask, check_floating
 
-__all__ = ["at_least_single", "check_range", "check_series", "normal", "on_real_samples", "uniform"]
+__all__ = [
+    "at_least_single",
+    "check_range",
+    "check_series",
+    "gather_real",
+    "keep_real",
+    "normal",
+    "on_real_samples",
+    "real_steps",
+    "uniform",
+]
 
 
 def check_series(
@@ -58,29 +68,47 @@ def normal(shape: Sequence[int], series: Tensor, generator: torch.Generator | No
     )
 
 
+def keep_real(series: Tensor, changed: Tensor, valid: Tensor | None) -> Tensor:
+    """Take the changed values where they are real, and the others as they were."""
+    return changed if valid is None else torch.where(valid[:, None], changed, series)
+
+
+def real_steps(series: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Count the real samples: each one's number from 0, and how many there are.
+
+    Returns `(batch, length)` and `(batch, 1)`, or with batch 1 where all samples are real.
+    """
+    if valid is None:
+        steps = torch.arange(series.shape[-1], device=series.device)[None]
+        return steps, steps[:, -1:] + 1
+    return (valid.cumsum(-1) - 1).clamp(min=0), valid.sum(-1, keepdim=True)
+
+
+def gather_real(series: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Put the real samples of each series in front, and repeat the last of them behind.
+
+    Returns the series, `(batch, channels, length)`, and how many are real, `(batch, 1)`.
+    """
+    _, lengths = real_steps(series, valid)
+    if valid is None:
+        return series, lengths.expand(series.shape[0], -1)
+    places = torch.argsort(~valid, dim=-1, stable=True)
+    front = torch.arange(series.shape[-1], device=series.device)
+    places = places.gather(1, front.minimum((lengths - 1).clamp(min=0)))
+    together = series.gather(2, places[:, None].expand_as(series))
+    return torch.where((lengths > 0)[:, None], together, 0.0), lengths
+
+
 def on_real_samples(
     series: Tensor, valid: Tensor | None, kernel: Callable[[Tensor, Tensor], Tensor]
 ) -> Tensor:
     """Apply `kernel(series, lengths)` to the real samples alone, as if they were adjacent.
 
-    `kernel` gets every series with its real samples in front, `lengths` `(batch, 1)` of them, and
-    the last of them repeated behind; what it returns at the real samples goes back to their
-    places. Samples that are not real stay as they are, and nothing of them is read.
+    `kernel` gets what `gather_real` returns; what it gives for the real samples goes back to
+    their places. Samples that are not real stay as they are, and nothing of them is read.
     """
-    batch, _, length = series.shape
+    changed = kernel(*gather_real(series, valid))
     if valid is None:
-        lengths = torch.full((batch, 1), length, device=series.device)
-        return kernel(series, lengths)
-    lengths = valid.sum(-1, keepdim=True)
-    places = torch.argsort(~valid, dim=-1, stable=True)
-    front = torch.arange(length, device=series.device).minimum((lengths - 1).clamp(min=0))
-    together = series.gather(2, _for_channels(places.gather(1, front), series))
-    together = torch.where((lengths > 0)[:, None], together, 0.0)
-    changed = kernel(together, lengths)
-    ranks = (valid.cumsum(-1) - 1).clamp(min=0)
-    spread = changed.gather(2, _for_channels(ranks, series))
-    return torch.where(valid[:, None], spread, series)
-
-
-def _for_channels(index: Tensor, series: Tensor) -> Tensor:
-    return index[:, None].expand_as(series)
+        return changed
+    ranks, _ = real_steps(series, valid)
+    return keep_real(series, changed.gather(2, ranks[:, None].expand_as(series)), valid)

@@ -3,17 +3,19 @@
 import torch
 from torch import Tensor
 
-from ssltok._shared.checks import check_positive, check_ratio
+from ssltok._shared.checks import check_at_least, check_positive, check_ratio
+from ssltok.augment._curve import random_curve
 from ssltok.augment._draw import (
     at_least_single,
     check_range,
     check_series,
+    normal,
     on_real_samples,
     uniform,
 )
 from ssltok.augment._resample import read_between
 
-__all__ = ["window_warp"]
+__all__ = ["time_warp", "window_warp"]
 
 
 def window_warp(
@@ -77,6 +79,80 @@ def window_warp(
         return read_between(together, _window_positions(together, lengths, starts, window, sizes))
 
     return on_real_samples(series, valid, kernel)
+
+
+def time_warp(
+    series: Tensor,
+    *,
+    std: float = 0.2,
+    knots: int = 4,
+    valid: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    r"""Let time run faster and slower along a smooth random curve.
+
+    The pace $p$ is the cubic spline through `knots + 2` values drawn from $N(1, \sigma^2)$, once
+    per series; sample $i$ of the series moves to the time
+
+    $$\tau_i = (L - 1)\, \frac{p_1 + \dots + p_i}{p_1 + \dots + p_{L-1}}$$
+
+    and the view is read between the moved samples at 0, 1, ..., $L - 1$ by linear interpolation.
+
+    Departures: all channels move alike, the first sample stays the first (it moves to $p_0$ in
+    the authors' code), and the pace is at least 0.01, so that time never runs back.
+
+    Args:
+        series: `(batch, channels, length)`, length 2 or more.
+        std: $\sigma$, 0 or more; 0.2 in the authors' code.
+        knots: The knots between the two ends, 0 or more; 4 in the authors' code.
+        valid: True where a sample is real, `(batch, length)`. The others stay as they are and are
+            not read. By default all are real.
+        generator: The source of randomness, on the device of `series`.
+
+    Returns:
+        The warped series, `(batch, channels, length)`.
+
+    Raises:
+        ValueError: If a shape or an option is outside what is said above.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.augment import time_warp
+        >>> view = time_warp(torch.arange(9.0).expand(1, 1, -1))[0, 0]
+        >>> view[0].item(), round(view[-1].item(), 4), bool((view.diff() > 0).all())
+        (0.0, 8.0, True)
+
+    References:
+        Um et al., *Data Augmentation of Wearable Sensor Data for Parkinson's Disease Monitoring
+        using Convolutional Neural Networks*, 2017, <https://arxiv.org/abs/1706.00527>.
+    """
+    check_series("time_warp", series, valid, generator, least_length=2)
+    check_at_least("time_warp", "std", std, 0)
+    check_at_least("time_warp", "knots", knots, 0)
+    draws = normal((series.shape[0], 1, knots + 2), series, generator)
+
+    def kernel(together: Tensor, lengths: Tensor) -> Tensor:
+        steps = torch.arange(together.shape[-1], device=together.device).expand(len(lengths), -1)
+        pace = random_curve(1 + std * draws, steps, lengths)[:, 0].clamp(min=0.01)
+        pace = torch.where((steps > 0) & (steps < lengths), pace, 0.0)
+        return read_between(together, _moved_positions(pace, lengths))
+
+    return on_real_samples(series, valid, kernel)
+
+
+def _moved_positions(pace: Tensor, lengths: Tensor) -> Tensor:
+    """Where each sample of the view is read, when sample i moves to the sum of `pace[1:i + 1]`.
+
+    `pace` is `(batch, length)`, 0 at the first sample and behind the last real one.
+    """
+    length = pace.shape[-1]
+    times = pace.cumsum(-1)
+    times = times * ((lengths - 1) / times[:, -1:].clamp(min=1e-6))
+    steps = torch.arange(length, device=pace.device, dtype=pace.dtype).expand_as(pace)
+    after = torch.searchsorted(times, steps.contiguous(), right=True)
+    after = after.clamp(min=1, max=length - 1).minimum((lengths - 1).clamp(min=1))
+    start, end = times.gather(1, after - 1), times.gather(1, after)
+    return after - 1 + ((steps - start) / (end - start).clamp(min=1e-6)).clamp(0, 1)
 
 
 def _window_positions(
