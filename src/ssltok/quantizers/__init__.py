@@ -1,21 +1,37 @@
 """Every way to turn vectors into codes, and codes into vectors."""
 
+from ssltok.quantizers._bsq import BSQ
 from ssltok.quantizers._ema import code_counts, ema_update_
 from ssltok.quantizers._estimators import rotation_trick, straight_through
+from ssltok.quantizers._fsq import FSQ
+from ssltok.quantizers._grouped import GroupedQuantizer
+from ssltok.quantizers._gumbel import GumbelQuantizer
 from ssltok.quantizers._kmeans import Clusters, kmeans
+from ssltok.quantizers._lfq import LFQ
 from ssltok.quantizers._losses import codebook_entropy_loss, commitment_loss, orthogonality_loss
 from ssltok.quantizers._nearest import nearest_codes, sample_codes
 from ssltok.quantizers._projected import ProjectedQuantizer
 from ssltok.quantizers._quantized import Quantized, Quantizer
+from ssltok.quantizers._random_projection import RandomProjectionQuantizer
+from ssltok.quantizers._residual import ResidualQuantizer
 from ssltok.quantizers._revival import revive_dead_codes_
+from ssltok.quantizers._simvq import SimVQ
 from ssltok.quantizers._vector import EMAVectorQuantizer, VectorQuantizer
 
 __all__ = [
+    "BSQ",
+    "FSQ",
+    "LFQ",
     "Clusters",
     "EMAVectorQuantizer",
+    "GroupedQuantizer",
+    "GumbelQuantizer",
     "ProjectedQuantizer",
     "Quantized",
     "Quantizer",
+    "RandomProjectionQuantizer",
+    "ResidualQuantizer",
+    "SimVQ",
     "VectorQuantizer",
     "code_counts",
     "codebook_entropy_loss",

@@ -1,0 +1,194 @@
+"""Residual quantization: each level codes what the levels before have left."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ssltok._shared.checks import check_floating, check_positive, check_ratio
+from ssltok._shared.numerics import full_precision
+from ssltok.quantizers._estimators import straight_through
+from ssltok.quantizers._gumbel import GumbelQuantizer
+from ssltok.quantizers._layout import Flat, flatten
+from ssltok.quantizers._nested import (
+    check_parts,
+    parts_of,
+    split_codes,
+    stack_codebooks,
+    update_parts,
+)
+from ssltok.quantizers._projected import ProjectedQuantizer
+from ssltok.quantizers._quantized import Quantized, Quantizer
+
+__all__ = ["ResidualQuantizer"]
+
+
+class ResidualQuantizer(nn.Module):
+    r"""Quantize, subtract, quantize the rest: $K^Q$ combinations for $Q K$ codes.
+
+    $$r_1 = z, \qquad q_i = s_i \, Q_i(r_i / s_i), \qquad r_{i + 1} = r_i - \mathrm{sg}[q_i],
+      \qquad q = \sum_i q_i, \qquad \mathcal{L} = \sum_i \mathcal{L}_i$$
+
+    Every level's loss reaches the latents, because only quantised values are subtracted; the
+    gradient of $q$ goes straight through once, over the sum. Levels therefore learn from their own
+    loss or from `update`. Those that learn from the gradient of their vectors (`GumbelQuantizer`,
+    `ProjectedQuantizer`) would not learn here and are refused: project once, around the whole.
+    `[quantizer] * levels` shares one quantizer between levels; it learns once a step.
+
+    With `dropout`, in training, some samples (entries of the first axis) use a random number of
+    levels, 1 or more, so that each prefix of levels becomes a code of its own. Codes of levels
+    left out are -1, decode to 0, and take no part in a loss or an update. A level's loss is the
+    mean over the tokens that reach it.
+
+    Args:
+        quantizers: The levels, with one `dim` and `channel_dim=-1`.
+        dropout: Share of samples that use fewer levels; DAC trains with 0.5.
+        scales: $s_i$, a positive number for each level: codebooks with a fixed range (`FSQ`, `LFQ`)
+            need smaller steps at later levels. All 1 by default.
+        channel_dim: Where the channels are.
+        generator: Source of the number of levels, on the device of the latents.
+
+    Attributes:
+        dim: The levels' `dim`.
+        codebook_size: The largest of the levels' sizes, so that every level's codes are below.
+
+    Raises:
+        TypeError: If a level is no quantizer.
+        ValueError: If there is none, if they differ in `dim`, learn from the gradient of their
+            vectors or have another `channel_dim`, if `dropout` is outside [0, 1], or `scales` are
+            not as many positive numbers.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.quantizers import LFQ, ResidualQuantizer
+        >>> levels = [LFQ(1, entropy_weight=0.0) for _ in range(3)]
+        >>> quantizer = ResidualQuantizer(levels, scales=[1.0, 0.5, 0.25])
+        >>> vectors, codes, _ = quantizer(torch.tensor([[1.3]]))
+        >>> vectors, codes  # 1.3 = 1 + 0.5 - 0.25 + the rest
+        (tensor([[1.2500]]), tensor([[1, 1, 0]]))
+
+    References:
+        Zeghidour et al., *SoundStream*, 2021, <https://arxiv.org/abs/2107.03312>, algorithm 1 and
+        section III.C (dropout).
+        Kumar et al., *High-Fidelity Audio Compression with Improved RVQGAN* (DAC), 2023,
+        <https://arxiv.org/abs/2306.06546>, section 3.2 (dropout for a share of the samples).
+    """
+
+    def __init__(
+        self,
+        quantizers: Sequence[nn.Module],
+        *,
+        dropout: float = 0.0,
+        scales: Sequence[float] | None = None,
+        channel_dim: int = -1,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        who = "ResidualQuantizer"
+        check_parts(who, quantizers)
+        check_ratio(who, "dropout", dropout)
+        for module in (m for part in quantizers for m in part.modules()):
+            if isinstance(module, GumbelQuantizer | ProjectedQuantizer):
+                raise ValueError(
+                    f"{who}: levels must learn from their own loss or update, not from the "
+                    f"gradient of their vectors; got {type(module).__name__}"
+                )
+        self.quantizers = nn.ModuleList(quantizers)
+        dims = [part.dim for part in parts_of(self.quantizers)]
+        if len(set(dims)) > 1:
+            raise ValueError(f"{who}: levels must share one dim; got {dims}")
+        self.scales = [1.0] * len(quantizers) if scales is None else list(scales)
+        if len(self.scales) != len(quantizers):
+            raise ValueError(
+                f"{who}: scales must be as many as levels; "
+                f"got {len(self.scales)} for {len(quantizers)} levels"
+            )
+        check_positive(who, "min(scales)", min(self.scales))
+        self.dim = dims[0]
+        self.codebook_size = max(part.codebook_size for part in parts_of(self.quantizers))
+        self.dropout = dropout
+        self.channel_dim = channel_dim
+        self.generator = generator
+
+    @property
+    def codebook(self) -> Tensor:
+        """The levels' codebooks, scaled, `(levels, codebook_size, dim)`, if of one size."""
+        books = [part.codebook for part in parts_of(self.quantizers)]
+        scaled = [_scale(book, scale) for book, scale in zip(books, self.scales, strict=True)]
+        return stack_codebooks("ResidualQuantizer", scaled)
+
+    def forward(self, latents: Tensor, valid: Tensor | None = None) -> Quantized:
+        """Quantize latents; the codes have a last axis of levels, the loss is the levels' sum."""
+        flat = self._flatten(latents, valid)
+        depth = self._draw_depth(flat) if self.training and self.dropout > 0 else None
+        codes, losses = [], []
+        with full_precision(latents):
+            rest = total = flat.tokens
+            for i, (part, scale) in enumerate(self._levels()):
+                real = flat.real
+                if depth is not None:
+                    real = depth > i if real is None else real & (depth > i)
+                result = part(_scale(rest, 1 / scale), real)
+                vectors = _scale(result.vectors.detach(), scale)
+                total = vectors if i == 0 else total + vectors
+                rest = rest - vectors
+                codes.append(result.codes)
+                losses.append(result.loss)
+            vectors = straight_through(flat.tokens, total)
+        loss = torch.stack(losses).sum()
+        stacked = torch.stack(codes, dim=-1)
+        return Quantized(flat.restore_vectors(vectors), flat.restore_codes(stacked), loss)
+
+    def encode(self, latents: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Return the codes of latents, int64, in their layout with levels in place of channels."""
+        flat = self._flatten(latents, valid)
+        codes, rest = [], flat.tokens
+        with full_precision(latents):
+            for part, scale in self._levels():
+                codes.append(part.encode(_scale(rest, 1 / scale), flat.real))
+                rest = rest - _scale(part.decode(codes[-1]).detach(), scale)
+        return flat.restore_codes(torch.stack(codes, dim=-1))
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Return the vectors of codes `(..., levels)`; a level whose code is -1 adds 0."""
+        split = split_codes("ResidualQuantizer", codes, len(self.quantizers))
+        first, *others = (
+            _scale(part.decode(own), scale)
+            for (part, scale), own in zip(self._levels(), split, strict=True)
+        )
+        return sum(others, first).movedim(-1, self.channel_dim)
+
+    def update(self, latents: Tensor, codes: Tensor) -> None:
+        """Hand each level what the levels before have left, and its codes."""
+        flat = self._flatten(latents, None)
+        axes = len(flat.shape)
+        split = split_codes("ResidualQuantizer", codes, len(self.quantizers))
+        own = [level.reshape(-1, *level.shape[axes:]) for level in split]
+        rests, rest = [], flat.tokens.detach()
+        for (part, scale), level in zip(self._levels(), own, strict=True):
+            rests.append(_scale(rest, 1 / scale))
+            rest = rest - _scale(part.decode(level).detach(), scale)
+        update_parts(parts_of(self.quantizers), rests, own)
+
+    def _levels(self) -> list[tuple[Quantizer, float]]:
+        return list(zip(parts_of(self.quantizers), self.scales, strict=True))
+
+    def _draw_depth(self, flat: Flat) -> Tensor:
+        """How many levels each token uses, `(tokens,)`, the same within a sample."""
+        levels, device = len(self.quantizers), flat.tokens.device
+        samples, each = flat.shape[0], math.prod(flat.shape[1:])
+        fewer = torch.rand(samples, generator=self.generator, device=device) < self.dropout
+        drawn = torch.randint(1, levels + 1, (samples,), generator=self.generator, device=device)
+        return torch.where(fewer, drawn, levels).repeat_interleave(each)
+
+    def _flatten(self, latents: Tensor, valid: Tensor | None) -> Flat:
+        check_floating("ResidualQuantizer", "latents", latents)
+        return flatten(
+            "ResidualQuantizer", latents, valid, dim=self.dim, channel_dim=self.channel_dim,
+            dtype=torch.promote_types(latents.dtype, torch.float32),
+        )  # fmt: skip
+
+
+def _scale(tensor: Tensor, scale: float) -> Tensor:
+    return tensor if scale == 1 else tensor * scale
