@@ -1,6 +1,7 @@
 """Iterative decoding of masked tokens: how many, which, what token, what to mask again."""
 
 from ssltok.decoding._guidance import classifier_free_guidance
+from ssltok.decoding._halton import halton_places
 from ssltok.decoding._iterative import (
     DecodingState,
     Guidance,
@@ -17,21 +18,50 @@ from ssltok.decoding._orders import (
     margin_order,
     random_order,
 )
+from ssltok.decoding._receptive import receptive_field, token_mask
+from ssltok.decoding._remask import (
+    RemaskProbability,
+    cap_remask,
+    confidence_remask,
+    critic_order,
+    remask_order,
+    rescale_remask,
+)
 from ssltok.decoding._sample import temperature_sample
+from ssltok.decoding._score import TokenScores, critical_reverse, score, self_token_critic
+from ssltok.decoding._trace import DecodingTrace
+from ssltok.decoding._uses import forecast, impute, inpaint
 
 __all__ = [
     "DecodingState",
+    "DecodingTrace",
     "Guidance",
     "LogitsFn",
     "Observe",
     "Order",
+    "RemaskProbability",
     "Sample",
+    "TokenScores",
+    "cap_remask",
     "classifier_free_guidance",
     "confidence_order",
+    "confidence_remask",
+    "critic_order",
+    "critical_reverse",
     "entropy_order",
     "fixed_order",
+    "forecast",
+    "halton_places",
+    "impute",
+    "inpaint",
     "iterative_decode",
     "margin_order",
     "random_order",
+    "receptive_field",
+    "remask_order",
+    "rescale_remask",
+    "score",
+    "self_token_critic",
     "temperature_sample",
+    "token_mask",
 ]

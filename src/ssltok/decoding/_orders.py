@@ -32,6 +32,12 @@ def of_rows(rows: Tensor, state: DecodingState) -> Tensor:
     return full.masked_scatter(state.drawn, rows)
 
 
+def entropies(logits: Tensor) -> Tensor:
+    """Return the entropy of each row in nats, in fp32; a code of probability 0 adds nothing."""
+    logprobs = logits.float().log_softmax(dim=-1)
+    return -(logprobs.exp() * logprobs).nan_to_num(nan=0.0).sum(dim=-1)
+
+
 def confidence_order(*, temperature: float | Callable[[float], float] = 4.5) -> Order:
     r"""Keep the tokens that the model was surest of, up to noise that dies out (MaskGIT).
 
@@ -158,8 +164,7 @@ def entropy_order() -> Order:
     """
 
     def order(state: DecodingState) -> Tensor:
-        logprobs = state.logits.float().log_softmax(dim=-1)
-        return of_rows((logprobs.exp() * logprobs).nan_to_num(nan=0.0).sum(dim=-1), state)
+        return of_rows(-entropies(state.logits), state)
 
     return order
 
