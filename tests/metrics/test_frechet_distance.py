@@ -45,6 +45,17 @@ def test_agrees_with_eigenvalues_when_cases_are_few() -> None:
     torch.testing.assert_close(frechet_distance(real, generated), expected, rtol=1e-6, atol=1e-6)
 
 
+def by_formula(cases: int, shift: float) -> Tensor:
+    i, j = torch.meshgrid(torch.arange(cases), torch.arange(3), indexing="ij")
+    return torch.sin(1.3 * i.double() * (j + 1) + shift) + 0.05 * i
+
+
+def test_has_the_value_of_torchmetrics() -> None:
+    """torchmetrics 1.9.0, `image.fid._compute_fid` of the two means and covariances."""
+    d = frechet_distance(by_formula(40, 0.0), by_formula(30, 0.4))
+    assert d.item() == pytest.approx(0.2282089907859426, rel=1e-9)
+
+
 # Known values.
 
 

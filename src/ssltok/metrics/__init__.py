@@ -1,8 +1,19 @@
 """Fidelity, diversity, memorisation, tokens, representation: numbers that can be trusted."""
 
+from ssltok.metrics._dense import dense_probe_iou, event_average_precision, mean_iou
+from ssltok.metrics._distances import (
+    NearestNeighbors,
+    dtw_distance,
+    euclidean_distance,
+    nearest_neighbor_distance,
+)
 from ssltok.metrics._fcn import FCNEncoder
+from ssltok.metrics._finetune import fine_tune_accuracy
 from ssltok.metrics._frechet import frechet_distance
 from ssltok.metrics._inception import inception_score
+from ssltok.metrics._kernel import gaussian_kernel, kernel_distance, polynomial_kernel
+from ssltok.metrics._manifold import PrecisionRecall, precision_recall
+from ssltok.metrics._memory import MemorizationRatio, exact_repeats, memorization_ratio, token_reuse
 from ssltok.metrics._networks import encode
 from ssltok.metrics._probes import (
     few_label_accuracy,
@@ -11,6 +22,19 @@ from ssltok.metrics._probes import (
     svm_probe_accuracy,
 )
 from ssltok.metrics._reconstruction import ReconstructionError, reconstruction_error
+from ssltok.metrics._representation import alignment, normalized_std, rank_me, uniformity
+from ssltok.metrics._rocket import RocketEncoder
+from ssltok.metrics._scores import discriminative_score, predictive_score
+from ssltok.metrics._statistics import (
+    autocorrelation,
+    autocorrelation_distance,
+    cross_correlation_distance,
+    kurtosis_distance,
+    marginal_distance,
+    power_spectrum,
+    skewness_distance,
+    spectral_distance,
+)
 from ssltok.metrics._tokens import (
     CodebookCorrelation,
     codebook_correlation,
@@ -32,23 +56,55 @@ __all__ = [
     "CodebookCorrelation",
     "FCNEncoder",
     "FitClassifier",
+    "MemorizationRatio",
+    "NearestNeighbors",
+    "PrecisionRecall",
     "ReconstructionError",
+    "RocketEncoder",
+    "alignment",
     "augmentation_gain",
+    "autocorrelation",
+    "autocorrelation_distance",
     "codebook_correlation",
     "codebook_perplexity",
     "codebook_usage",
+    "cross_correlation_distance",
+    "dense_probe_iou",
+    "discriminative_score",
+    "dtw_distance",
     "encode",
+    "euclidean_distance",
+    "event_average_precision",
+    "exact_repeats",
     "few_label_accuracy",
+    "fine_tune_accuracy",
     "fit_fcn_classifier",
     "frechet_distance",
+    "gaussian_kernel",
     "inception_score",
+    "kernel_distance",
     "knn_accuracy",
+    "kurtosis_distance",
     "linear_probe_accuracy",
+    "marginal_distance",
+    "mean_iou",
+    "memorization_ratio",
+    "nearest_neighbor_distance",
+    "normalized_std",
+    "polynomial_kernel",
+    "power_spectrum",
+    "precision_recall",
+    "predictive_score",
+    "rank_me",
     "reconstruction_error",
+    "skewness_distance",
+    "spectral_distance",
     "svm_probe_accuracy",
     "token_divergence",
     "token_entropy",
     "token_histogram",
     "token_mutual_information",
+    "token_reuse",
     "train_on_synthetic_score",
+    "uniformity",
 ]

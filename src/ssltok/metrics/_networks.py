@@ -1,7 +1,8 @@
 """Networks that metrics train: drawn from one generator, trained by a budget of steps."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +10,8 @@ from torch import Tensor, nn
 from ssltok._shared.checks import check_at_least, check_axes, check_floating
 
 __all__ = ["batches", "draw_parameters", "encode", "module_digest", "train"]
+
+Batch = TypeVar("Batch")
 
 
 def draw_parameters(module: nn.Module, generator: torch.Generator | None) -> None:
@@ -49,13 +52,13 @@ def batches(
 
 def train(
     module: nn.Module,
-    loss: Callable[[Tensor], Tensor],
-    order: Iterator[Tensor],
+    loss: Callable[[Batch], Tensor],
+    order: Iterable[Batch],
     learning_rate: float,
     weight_decay: float,
     steps: int,
 ) -> None:
-    """Train in place with AdamW and a cosine; `loss` maps the indices of a batch to a scalar."""
+    """Train in place with AdamW and a cosine; `loss` maps a batch of `order` to a scalar."""
     optimizer = torch.optim.AdamW(module.parameters(), lr=learning_rate, weight_decay=weight_decay)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
     module.train()

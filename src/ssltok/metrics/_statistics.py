@@ -1,0 +1,321 @@
+"""Statistics: do generated series have the values, moments, memory and spectrum of real ones."""
+
+import torch
+from torch import Tensor
+
+from ssltok._shared.checks import check_at_least
+from ssltok.metrics._checks import check_series
+
+__all__ = [
+    "autocorrelation",
+    "autocorrelation_distance",
+    "cross_correlation_distance",
+    "kurtosis_distance",
+    "marginal_distance",
+    "power_spectrum",
+    "skewness_distance",
+    "spectral_distance",
+]
+
+
+def marginal_distance(real: Tensor, generated: Tensor) -> Tensor:
+    r"""Measure how far the values move at each time: the mean 1-Wasserstein distance.
+
+    $$\frac{1}{CT} \sum_{c,t} \int \lvert F_{ct}(v) - G_{ct}(v) \rvert \, dv$$
+
+    with the empirical distribution functions over cases. Published marginal differences compare
+    histograms on the range of the real values, which cannot see mass outside of it and depends on
+    the width of the bins; this has no bins. NaN marks a missing point and is left out.
+
+    Args:
+        real: Real series, `(cases, channels, length)`.
+        generated: Generated series of the same shape a case.
+
+    Returns:
+        A float64 scalar >= 0 in units of the series; NaN if some time and channel has no value.
+
+    Raises:
+        ValueError: If the shapes do not fit.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.metrics import marginal_distance
+        >>> real = torch.tensor([0.0, 1.0, 2.0])[:, None, None]
+        >>> round(marginal_distance(real, real.flip(0) + 5).item(), 6)  # everything moves by 5
+        5.0
+    """
+    check_series("marginal_distance", real, generated)
+    sums = [
+        _wasserstein(a, b).sum()
+        for a, b in zip(torch.split(real, 64, 2), torch.split(generated, 64, 2), strict=True)
+    ]
+    return torch.stack(sums).sum() / (real.shape[1] * real.shape[2])
+
+
+def _wasserstein(real: Tensor, generated: Tensor) -> Tensor:
+    both = torch.cat([real.detach().double(), generated.detach().double()])
+    known = ~both.isnan()
+    weight = known.double()
+    weight[: len(real)] /= weight[: len(real)].sum(0)
+    weight[len(real) :] /= -weight[len(real) :].sum(0)
+    ordered = torch.where(known, both, torch.inf).sort(dim=0)
+    gap = ordered.values.diff(dim=0)
+    ahead = weight.gather(0, ordered.indices).cumsum(0)[:-1].abs()
+    return torch.where(gap.isfinite() | ahead.isnan(), ahead * gap.nan_to_num(0, 0), 0.0).sum(0)
+
+
+def skewness_distance(real: Tensor, generated: Tensor) -> Tensor:
+    r"""Measure the difference in skewness, $m_3 / m_2^{3/2}$, of all values of a channel.
+
+    Moments are biased (plain means), over cases and time; NaN marks a missing point.
+
+    Args:
+        real: Real series, `(cases, channels, length)`.
+        generated: Generated series; cases and length may differ.
+
+    Returns:
+        The absolute difference, averaged over channels: a float64 scalar without units; NaN if
+        a channel is constant.
+
+    Raises:
+        ValueError: If the shapes do not fit.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.metrics import skewness_distance
+        >>> real = torch.tensor([[[0.0, 0.0, 0.0, 4.0]]])  # m2 = 3, m3 = 6
+        >>> round(skewness_distance(real, -real).item() ** 2, 4)  # (2 * 6 / 3**1.5)**2
+        5.3333
+
+    References:
+        Ang et al., *TSGBench*, 2023, <https://arxiv.org/abs/2309.03755>, section 4 (SD), which
+        divides by the unbiased standard deviation.
+    """
+    check_series("skewness_distance", real, generated, same_length=False)
+    return (_moment(real, 3) - _moment(generated, 3)).abs().mean()
+
+
+def kurtosis_distance(real: Tensor, generated: Tensor) -> Tensor:
+    r"""Measure the difference in kurtosis, $m_4 / m_2^2$, of all values of a channel.
+
+    Moments are biased (plain means), over cases and time; NaN marks a missing point.
+
+    Args:
+        real: Real series, `(cases, channels, length)`.
+        generated: Generated series; cases and length may differ.
+
+    Returns:
+        The absolute difference, averaged over channels: a float64 scalar without units; NaN if
+        a channel is constant.
+
+    Raises:
+        ValueError: If the shapes do not fit.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.metrics import kurtosis_distance
+        >>> coin, die = torch.tensor([[[-1.0, 1.0]]]), torch.tensor([[[-1.0, 0.0, 0.0, 1.0]]])
+        >>> kurtosis_distance(coin, die).item()  # 1 and 2
+        1.0
+
+    References:
+        Ang et al., *TSGBench*, 2023, <https://arxiv.org/abs/2309.03755>, section 4 (KD).
+    """
+    check_series("kurtosis_distance", real, generated, same_length=False)
+    return (_moment(real, 4) - _moment(generated, 4)).abs().mean()
+
+
+def _moment(series: Tensor, order: int) -> Tensor:
+    """Standardised moment of each channel."""
+    x = series.detach().double()
+    x = x - x.nanmean((0, 2), keepdim=True)
+    return x.pow(order).nanmean((0, 2)) / x.square().nanmean((0, 2)).pow(order / 2)
+
+
+def autocorrelation(series: Tensor, *, lags: int = 64) -> Tensor:
+    r"""Measure the autocorrelation of each channel over a whole set.
+
+    $$\rho_\tau = \frac{\overline{(x_t - \mu)(x_{t+\tau} - \mu)}}{\sigma^2}$$
+
+    with $\mu$ and $\sigma^2$ over all cases and times, and the bar the mean over all pairs of
+    points that are both known; NaN marks a missing point.
+
+    Args:
+        series: Series, `(cases, channels, length)`.
+        lags: Lags 0, 1, ...; cut to the length. 64 in the published code.
+
+    Returns:
+        `(channels, min(lags, length))` float64 without units; 1 at lag 0; NaN where undefined.
+
+    Raises:
+        ValueError: If `series` is not `(cases, channels, length)`, or `lags < 1`.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.metrics import autocorrelation
+        >>> autocorrelation(torch.tensor([[[1.0, -1.0, 1.0, -1.0]]]), lags=3)
+        tensor([[ 1., -1.,  1.]], dtype=torch.float64)
+    """
+    check_series("autocorrelation", series, series)
+    check_at_least("autocorrelation", "lags", lags, 1)
+    x = series.detach().double()
+    known = ~x.isnan()
+    x = torch.where(known, x - x.nanmean((0, 2), keepdim=True), 0.0)
+    weight = known.double()
+    length = x.shape[2]
+    rows = []
+    for lag in range(min(lags, length)):
+        a, b = slice(0, length - lag), slice(lag, length)
+        products = torch.einsum("nct,nct->c", x[..., a], x[..., b])
+        rows.append(products / torch.einsum("nct,nct->c", weight[..., a], weight[..., b]))
+    covariance = torch.stack(rows, dim=1)
+    return covariance / covariance[:, :1]
+
+
+def autocorrelation_distance(real: Tensor, generated: Tensor, *, lags: int = 64) -> Tensor:
+    r"""Measure the difference in autocorrelation, $\sqrt{\sum_\tau (\rho_\tau - \hat\rho_\tau)^2}$.
+
+    Averaged over channels; see `autocorrelation`. It grows with `lags`.
+
+    Args:
+        real: Real series, `(cases, channels, length)`.
+        generated: Generated series of the same shape a case.
+        lags: Lags compared, cut to the length; 64 in the published code.
+
+    Returns:
+        A float64 scalar >= 0 without units; NaN if a channel is constant.
+
+    Raises:
+        ValueError: If the shapes do not fit, or `lags < 1`.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.metrics import autocorrelation_distance
+        >>> fast = torch.tensor([[[1.0, -1.0, 1.0, -1.0]]])  # 1, -1
+        >>> slow = torch.tensor([[[1.0, 1.0, -1.0, -1.0]]])  # 1, 1/3
+        >>> round(autocorrelation_distance(fast, slow, lags=2).item(), 6)
+        1.333333
+
+    References:
+        Ang et al., *TSGBench*, 2023, <https://arxiv.org/abs/2309.03755>, section 4 (ACD). Ni et
+        al., *Conditional Sig-Wasserstein GANs*, 2020, <https://arxiv.org/abs/2006.05421>.
+    """
+    check_series("autocorrelation_distance", real, generated)
+    difference = autocorrelation(real, lags=lags) - autocorrelation(generated, lags=lags)
+    return difference.square().sum(1).sqrt().mean()
+
+
+def cross_correlation_distance(real: Tensor, generated: Tensor) -> Tensor:
+    """Measure the difference in correlation between channels at equal times.
+
+    The mean over pairs of different channels of the absolute difference of their Pearson
+    correlations over all cases and times. The published score keeps the diagonal (always 1),
+    adds pairs up and divides by 10, so it grows with the channels and is 0 for one channel.
+
+    Args:
+        real: Real series, `(cases, channels, length)`, at least 2 channels.
+        generated: Generated series with the same channels.
+
+    Returns:
+        A float64 scalar in [0, 2]; NaN if a channel is constant.
+
+    Raises:
+        ValueError: If the shapes do not fit, or there is one channel.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.metrics import cross_correlation_distance
+        >>> line = torch.linspace(-1, 1, 9)
+        >>> real, generated = torch.stack([line, line])[None], torch.stack([line, -line])[None]
+        >>> round(cross_correlation_distance(real, generated).item(), 6)  # 1 and -1
+        2.0
+
+    References:
+        Yuan & Qiao, *Diffusion-TS*, 2024, <https://arxiv.org/abs/2403.01742>, appendix
+        (correlational score).
+    """
+    who = "cross_correlation_distance"
+    check_series(who, real, generated, same_length=False)
+    check_at_least(who, "channels", real.shape[1], 2)
+    channels = real.shape[1]
+    difference = _correlation(real) - _correlation(generated)
+    return difference.abs().sum() / (channels * (channels - 1))
+
+
+def _correlation(series: Tensor) -> Tensor:
+    """Correlation of channels, (channels, channels), with a diagonal of 0."""
+    x = series.detach().double().transpose(0, 1).flatten(1)
+    x = x - x.mean(1, keepdim=True)
+    x = x / x.square().sum(1, keepdim=True).sqrt()
+    return (x @ x.mT).fill_diagonal_(0)
+
+
+def power_spectrum(series: Tensor) -> Tensor:
+    r"""Measure the mean power of each frequency over a set of series.
+
+    The mean over cases of $\lvert \mathrm{rfft}(w (x - \bar x)) \rvert^2 / \sum w^2$ with the
+    periodic Hann window $w$ and each case's own mean removed.
+
+    Args:
+        series: Series, `(cases, channels, length)`.
+
+    Returns:
+        `(channels, length // 2 + 1)` float64, in squared units of the series, from frequency 0
+        to half the sampling rate.
+
+    Raises:
+        ValueError: If `series` is not `(cases, channels, length)`.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.metrics import power_spectrum
+        >>> wave = torch.cos(2 * torch.pi * 5 / 32 * torch.arange(32.0))
+        >>> power_spectrum(wave.expand(3, 1, 32)).argmax().item()
+        5
+    """
+    check_series("power_spectrum", series, series)
+    length = series.shape[2]
+    window = torch.hann_window(length, dtype=torch.float64, device=series.device)
+    total = 0.0
+    for part in torch.split(series.detach(), 1024):
+        x = part.double()
+        spectrum = torch.fft.rfft((x - x.mean(2, keepdim=True)) * window)
+        total = total + spectrum.abs().square().sum(0)
+    return total / (len(series) * window.square().sum())
+
+
+def spectral_distance(real: Tensor, generated: Tensor, *, floor: float = 1e-8) -> Tensor:
+    r"""Measure the difference in log power spectrum, in decibels.
+
+    $$\frac{10}{CF} \sum_{c,f} \lvert \log_{10} P_{cf} - \log_{10} \hat P_{cf} \rvert,
+      \qquad P \leftarrow \max(P, \epsilon \max_f P_{cf})$$
+
+    where the floor is taken from the real spectrum, for both. See `power_spectrum`. The mean of a
+    set of series has lost its high frequencies, so a generator that averages shows here.
+
+    Args:
+        real: Real series, `(cases, channels, length)`.
+        generated: Generated series of the same shape a case.
+        floor: $\epsilon$: power below this share of the real peak is not told apart (-80 dB).
+
+    Returns:
+        A float64 scalar >= 0 in dB.
+
+    Raises:
+        ValueError: If the shapes do not fit, the length is < 4, or `floor` is negative.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.metrics import spectral_distance
+        >>> noise = torch.randn(64, 1, 32, generator=torch.Generator().manual_seed(0))
+        >>> round(spectral_distance(noise, 10 * noise).item(), 6)  # ten times the amplitude
+        20.0
+    """
+    who = "spectral_distance"
+    check_series(who, real, generated)
+    check_at_least(who, "length", real.shape[2], 4)
+    check_at_least(who, "floor", floor, 0)
+    spectra = power_spectrum(real), power_spectrum(generated)
+    least = floor * spectra[0].amax(1, keepdim=True)
+    decibels = [10 * torch.maximum(spectrum, least).log10() for spectrum in spectra]
+    return (decibels[0] - decibels[1]).abs().mean()
