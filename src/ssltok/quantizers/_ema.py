@@ -14,7 +14,7 @@ from ssltok._shared.checks import (
 from ssltok._shared.numerics import full_precision
 from ssltok.quantizers._layout import check_code_range
 from ssltok.quantizers._nearest import check_tokens_and_codebook
-from ssltok.quantizers._ranks import sum_over_ranks
+from ssltok.quantizers._ranks import in_a_group, sum_over_ranks
 
 __all__ = ["code_counts", "code_sums", "ema_update_"]
 
@@ -78,9 +78,9 @@ def ema_update_(
             f"{who}: codebook and counts must both be float32 or float64; "
             f"got {codebook.dtype} and {counts.dtype}"
         )
-    sums = code_sums(who, tokens.to(codebook.dtype), codes, codebook.shape[0])
-    hits = sums[:, -1] * (1 - decay)
-    means = sums[:, :-1] / sums[:, -1:].clamp(min=1)
+    sums, used = code_sums(who, tokens.to(codebook.dtype), codes, codebook.shape[0])
+    hits = used * (1 - decay)
+    means = sums / used.clamp(min=1)[:, None]
     counts.mul_(decay).add_(hits)
     share = hits / counts.clamp(min=torch.finfo(counts.dtype).tiny)
     moved = torch.lerp(codebook, means, share[:, None])
@@ -123,8 +123,8 @@ def code_counts(codes: Tensor, codebook_size: int) -> Tensor:
     return sum_over_ranks(counts[:-1])
 
 
-def code_sums(who: str, tokens: Tensor, codes: Tensor, codebook_size: int) -> Tensor:
-    """Add up the tokens of each code, and in the last column their number; over all processes.
+def code_sums(who: str, tokens: Tensor, codes: Tensor, codebook_size: int) -> tuple[Tensor, Tensor]:
+    """Add up the tokens of each code, and their number, over all processes in one all-reduce.
 
     Padding goes to a row of its own, which is cut off: no shape depends on values.
     """
@@ -132,9 +132,12 @@ def code_sums(who: str, tokens: Tensor, codes: Tensor, codebook_size: int) -> Te
     check_axes(who, "codes", codes, "tokens")
     check_size(who, "codes", codes, 0, tokens.shape[0])
     check_code_range(who, codes, codebook_size)
-    sums = tokens.new_zeros(codebook_size + 1, tokens.shape[1] + 1)
     places = torch.where(codes < 0, codebook_size, codes)
     with full_precision(tokens):
-        sums[:, :-1].index_add_(0, places, tokens)
-        sums[:, -1].index_add_(0, places, tokens.new_ones(1).expand(tokens.shape[0]))
-    return sum_over_ranks(sums[:-1])
+        sums = tokens.new_zeros(codebook_size + 1, tokens.shape[1]).index_add_(0, places, tokens)
+        counts = tokens.new_zeros(codebook_size + 1)
+        counts.index_add_(0, places, tokens.new_ones(1).expand(tokens.shape[0]))
+    if in_a_group():
+        fused = sum_over_ranks(torch.cat([sums, counts[:, None]], dim=1))
+        sums, counts = fused[:, :-1], fused[:, -1]
+    return sums[:-1], counts[:-1]

@@ -92,10 +92,10 @@ def kmeans(
     for step in range(max(steps, 1)):
         if cosine:
             centers = F.normalize(centers, dim=-1)
-        sums = code_sums("kmeans", vectors, nearest_codes(vectors, centers), clusters)
-        counts = sums[:, -1]
+        codes = nearest_codes(vectors, centers)
+        sums, counts = code_sums("kmeans", vectors, codes, clusters)
         if step < steps:
-            means = sums[:, :-1] / counts.clamp(min=1)[:, None]
+            means = sums / counts.clamp(min=1)[:, None]
             centers = torch.where((counts > 0)[:, None], means, centers)
     return Clusters(F.normalize(centers, dim=-1) if cosine else centers, counts)
 

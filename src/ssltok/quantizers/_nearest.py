@@ -8,9 +8,11 @@ from ssltok._shared.numerics import full_precision, upcast
 
 __all__ = ["check_tokens_and_codebook", "nearest_codes", "sample_codes"]
 
-SCORES = {"cpu": 2**18}
+SCORES = {"cpu": 2**19}
 """Scores held at once: what stays in a core's cache; elsewhere what keeps the device busy."""
 MANY = 2**26
+FEW, BLOCK = 128, 64
+"""Up to `FEW` codes, a plain argmax is fastest; beyond, `_row_argmax` looks at blocks of codes."""
 
 
 def nearest_codes(tokens: Tensor, codebook: Tensor) -> Tensor:
@@ -126,16 +128,30 @@ def _chunk_rows(tokens: Tensor, codebook_size: int) -> int:
 def _nearest(tokens: Tensor, codebook: Tensor) -> Tensor:
     dtype = torch.promote_types(upcast(tokens[:0]).dtype, codebook.dtype)
     tokens, codebook = tokens.to(dtype), codebook.to(dtype)
+    size = codebook.shape[0]
     with full_precision(tokens):
         middle = codebook.mean(dim=0)
         centred = codebook - middle
+        if size > FEW and size % BLOCK:  # whole blocks: repeat the last code
+            centred = torch.cat([centred, centred[-1:].expand(-size % BLOCK, -1)])
         bias = centred.square().sum(dim=1).mul_(-0.5)
         codes = tokens.new_empty(tokens.shape[0], dtype=torch.int64)
-        rows = _chunk_rows(tokens, codebook.shape[0])
+        rows = _chunk_rows(tokens, size)
         for start in range(0, tokens.shape[0], rows):
             part = tokens[start : start + rows] - middle
-            codes[start : start + rows] = torch.addmm(bias, part, centred.T).argmax(dim=1)
-    return codes
+            codes[start : start + rows] = _row_argmax(torch.addmm(bias, part, centred.T))
+    return codes.clamp_(max=size - 1)
+
+
+def _row_argmax(scores: Tensor) -> Tensor:
+    """Find the first maximum of each row: first its block, by `amax`, which is vectorised."""
+    rows, size = scores.shape
+    if size <= FEW:
+        return scores.argmax(dim=1)
+    blocks = scores.view(-1, BLOCK)
+    best = blocks.amax(dim=1).view(rows, -1).argmax(dim=1)
+    starts = torch.arange(0, blocks.shape[0], size // BLOCK, device=scores.device)
+    return best * BLOCK + blocks.index_select(0, starts + best).argmax(dim=1)
 
 
 # In a compiled or exported graph the search is one opaque node: the loop over chunks is not
