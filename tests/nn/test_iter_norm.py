@@ -147,18 +147,6 @@ def test_statistics_stay_in_single_precision_under_autocast() -> None:
     assert norm(x.bfloat16()).dtype == torch.float32
 
 
-def test_compile_and_export() -> None:
-    norm = IterNorm(4, group_size=2)
-    x = correlated(8, 4).float()
-    norm(x)
-    norm.eval()
-    compiled = torch.compile(norm, fullgraph=True, backend="eager")
-    torch.testing.assert_close(compiled(x), norm(x))
-    torch.testing.assert_close(torch.export.export(norm, (x,)).module()(x), norm(x))
-    norm.train()
-    torch.testing.assert_close(torch.compile(norm, fullgraph=True, backend="eager")(x), norm(x))
-
-
 # Complaints -----------------------------------------------------------------------------------
 
 

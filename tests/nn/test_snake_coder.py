@@ -215,15 +215,6 @@ def test_vectors_have_norm_one_in_single_precision() -> None:
         torch.testing.assert_close(latents.norm(dim=1), torch.ones(3, *encoder.grid))
 
 
-@BOTH
-def test_compile_and_export(maker: Maker) -> None:
-    module = maker(2, 8, bins=3, frames=19, width=4, blocks=1).eval()
-    x = input_of(module, 3, (2, 3, 19))
-    compiled = torch.compile(module, fullgraph=True, backend="eager")
-    torch.testing.assert_close(compiled(x), module(x))
-    torch.testing.assert_close(torch.export.export(module, (x,)).module()(x), module(x))
-
-
 # Complaints -----------------------------------------------------------------------------------
 
 
