@@ -1,0 +1,103 @@
+"""MSN: a masked view should fall on the prototypes of the whole view, and all should be used."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ssltok._shared.checks import check_at_least, check_axes, check_floating, check_positive
+from ssltok._shared.numerics import full_precision, upcast
+
+__all__ = ["MSNLoss", "MSNTerms", "msn_loss", "msn_terms"]
+
+
+class MSNTerms(NamedTuple):
+    """The two unweighted terms of the loss; each is a scalar."""
+
+    cross_entropy: Tensor
+    concentration: Tensor
+
+
+def msn_loss(
+    anchors: Tensor, targets: Tensor, *, temperature: float = 0.1, me_max_weight: float = 1.0
+) -> Tensor:
+    r"""Average the cross-entropy of masked views with their targets; keep all prototypes in use.
+
+    $$-\frac{1}{V B} \sum_{v, b, k} q_{bk} \log p_{vbk} + \lambda\, (\log K - H(\bar p)), \qquad
+      p_{vb} = \mathrm{softmax}(s_{vb} / \tau), \quad \bar p = \tfrac{1}{V B} \sum_{v, b} p_{vb}$$
+
+    The second term is 0 when the mean prediction is uniform and $\log K$ when one prototype takes
+    all; the paper writes $-\lambda H(\bar p)$, the code adds the constant. Predictions are held
+    as logarithms, so an improbable prototype costs a large number, never an infinite one.
+
+    The targets are an argument, and are detached. The published ones are sharpened with $T =
+    0.25$, that is a softmax with the temperature $\tau T$: `(scores / 0.025).softmax(-1)`,
+    then, in the code's recipes, three iterations of `sinkhorn` on their logarithms with
+    `epsilon=1`. The mean prediction is one of the whole batch: gather the anchors.
+
+    Args:
+        anchors: Cosines of the masked views' features and the prototypes, `(views, batch,
+            prototypes)`.
+        targets: Probabilities of the whole views, `(batch, prototypes)`.
+        temperature: $\tau$, of the anchors.
+        me_max_weight: $\lambda$, the weight of the second term.
+
+    Returns:
+        The loss, a scalar.
+
+    Raises:
+        ValueError: If the shapes do not fit or the temperature is not positive.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.losses import msn_loss
+        >>> targets = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+        >>> msn_loss(torch.zeros(3, 2, 2), targets)  # ln 2 + 0
+        tensor(0.6931)
+
+    References:
+        Assran et al., *MSN*, 2022, <https://arxiv.org/abs/2204.07141>, equation 1.
+    """
+    terms = msn_terms(anchors, targets, temperature=temperature)
+    return terms.cross_entropy + me_max_weight * terms.concentration
+
+
+def msn_terms(anchors: Tensor, targets: Tensor, *, temperature: float = 0.1) -> MSNTerms:
+    """Compute the terms of `msn_loss` separately, for logging or other weights."""
+    check_axes("msn_loss", "anchors", anchors, "views batch prototypes")
+    check_axes("msn_loss", "targets", targets, "batch prototypes")
+    check_floating("msn_loss", "anchors", anchors)
+    check_floating("msn_loss", "targets", targets)
+    if anchors.shape[1:] != targets.shape:
+        raise ValueError(
+            "msn_loss: anchors must be (views, batch, prototypes) with targets (batch, "
+            f"prototypes); got {tuple(anchors.shape)} and {tuple(targets.shape)}"
+        )
+    check_at_least("msn_loss", "anchors.numel()", anchors.numel(), 1)
+    check_positive("msn_loss", "temperature", temperature)
+    with full_precision(anchors):
+        logs = torch.log_softmax(upcast(anchors) / temperature, -1)
+        views, batch, prototypes = logs.shape
+        # The targets are the same for all views, so the views are added first.
+        crossing = (logs.sum(0) * targets.detach()).sum() / (views * batch)
+        mean = logs.flatten(0, 1).logsumexp(0) - math.log(views * batch)
+        return MSNTerms(
+            cross_entropy=-crossing,
+            concentration=(mean.exp() * mean).sum() + math.log(prototypes),
+        )
+
+
+class MSNLoss(nn.Module):
+    """`msn_loss` with its options bound once; see there for their meaning."""
+
+    def __init__(self, *, temperature: float = 0.1, me_max_weight: float = 1.0) -> None:
+        super().__init__()
+        self.temperature = temperature
+        self.me_max_weight = me_max_weight
+
+    def forward(self, anchors: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of anchors' scores and targets' probabilities."""
+        return msn_loss(
+            anchors, targets, temperature=self.temperature, me_max_weight=self.me_max_weight
+        )
