@@ -70,7 +70,7 @@ def random_curve(values: Tensor, steps: Tensor, lengths: Tensor) -> Tensor:
     hats = (1 - (places[..., None] - at).abs()).clamp(min=0)
     curvatures = _curvatures(knots).to(values.device, values.dtype)
     # a cubic piece is its chord and, for each end, (h^3 - h) / 6 times the curvature there
-    weights = hats + ((hats**3 - hats) / 6) @ curvatures
+    weights = hats + (hats * (hats * hats - 1) / 6) @ curvatures
     return values @ weights.transpose(-1, -2)
 
 

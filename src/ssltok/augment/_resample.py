@@ -16,10 +16,10 @@ def read_between(series: Tensor, positions: Tensor) -> Tensor:
     if length == 1:
         return series.expand(-1, -1, steps).clone()
     positions = positions.clamp(0, length - 1)
-    below = positions.long().clamp(max=length - 2)
-    share = (positions - below)[:, None].to(series.dtype)
+    below = positions.long().clamp_(max=length - 2)
+    share = positions.sub_(below)[:, None].to(series.dtype)
     index = below[:, None].expand(batch, channels, steps)
-    return series.gather(2, index).addcmul(series.diff().gather(2, index), share)
+    return series.diff().gather(2, index).mul_(share).add_(series.gather(2, index))
 
 
 def reorder_segments(series: Tensor, bounds: Tensor, order: Tensor) -> Tensor:
@@ -30,9 +30,13 @@ def reorder_segments(series: Tensor, bounds: Tensor, order: Tensor) -> Tensor:
     behind the last bound stay.
     """
     batch, _, length = series.shape
-    steps = torch.arange(length, device=series.device).expand(batch, -1).contiguous()
-    ends = bounds.diff().gather(1, order).cumsum(1)  # of the segments in their new places
-    place = torch.searchsorted(ends, steps, right=True).clamp(max=order.shape[1] - 1)
-    source = steps + (bounds[:, 1:].gather(1, order) - ends).gather(1, place)
-    source = torch.where(steps < bounds[:, -1:], source, steps)
+    sizes = bounds.diff().gather(1, order)
+    moved = bounds[:, :-1].gather(1, order) - (sizes.cumsum(1) - sizes)  # where from - where to
+    behind = length - bounds[:, -1:]
+    source = torch.repeat_interleave(
+        torch.cat([moved, torch.zeros_like(behind)], 1).flatten(),
+        torch.cat([sizes, behind], 1).flatten(),
+        output_size=batch * length,
+    )
+    source = source.view(batch, length).add_(torch.arange(length, device=series.device))
     return series.gather(2, source[:, None].expand_as(series))

@@ -11,6 +11,7 @@ from ssltok.augment._draw import (
     check_series,
     normal,
     on_real_samples,
+    real_steps,
     uniform,
 )
 from ssltok.augment._resample import read_between
@@ -130,11 +131,12 @@ def time_warp(
     check_at_least("time_warp", "std", std, 0)
     check_at_least("time_warp", "knots", knots, 0)
     draws = normal((series.shape[0], 1, knots + 2), series, generator)
+    steps = torch.arange(series.shape[-1], device=series.device)[None]
+    _, counts = real_steps(series, valid)
+    pace = random_curve(1 + std * draws, steps, counts)[:, 0].clamp(min=0.01)
+    pace = torch.where((steps > 0) & (steps < counts), pace, 0.0)
 
     def kernel(together: Tensor, lengths: Tensor) -> Tensor:
-        steps = torch.arange(together.shape[-1], device=together.device).expand(len(lengths), -1)
-        pace = random_curve(1 + std * draws, steps, lengths)[:, 0].clamp(min=0.01)
-        pace = torch.where((steps > 0) & (steps < lengths), pace, 0.0)
         return read_between(together, _moved_positions(pace, lengths))
 
     return on_real_samples(series, valid, kernel)
@@ -163,8 +165,8 @@ def _window_positions(
     steps = torch.arange(series.shape[-1], device=series.device, dtype=dtype)
     stretch = (lengths - window + sizes - 1).to(dtype) / (lengths - 1).clamp(min=1)
     pace = (window - 1).to(dtype) / (sizes - 1).clamp(min=1)
-    inside = (steps * stretch - starts).clamp(min=0).minimum((sizes - 1).to(dtype))
-    return steps * stretch + (pace - 1) * inside
+    inside = (steps * stretch - starts).clamp_(min=0).minimum((sizes - 1).to(dtype))
+    return (steps * stretch).addcmul_(inside, pace - 1)
 
 
 def _floor(values: Tensor) -> Tensor:
