@@ -1,3 +1,81 @@
-"""The story end to end: data, training, generation, evaluation, and the command."""
+"""The story end to end: data, training, generation, evaluation, and the command.
 
-__all__: list[str] = []
+Three acts: `tokenizer_step` (series become tokens), `prior_step` (hidden tokens are guessed),
+`generate` (from masks to new series). `SSLTokenizer` puts them behind fit, encode and sample.
+"""
+
+from ssltok.pipelines._artifact import Artifact, load_artifact, save_artifact
+from ssltok.pipelines._config import (
+    Config,
+    DecodingConfig,
+    PriorConfig,
+    TokenizerConfig,
+    TrainingConfig,
+    config_from_dict,
+    config_to_dict,
+    demo,
+    nc_vqvae,
+    shorten,
+    timevqvae,
+)
+from ssltok.pipelines._data import SeriesSet, label_index, read_series
+from ssltok.pipelines._estimator import SSLTokenizer
+from ssltok.pipelines._fit import Fitted, encode_series, fit
+from ssltok.pipelines._generate import Generated, decode_tokens, generate
+from ssltok.pipelines._loaders import Dataset, load_dataset
+from ssltok.pipelines._prior import Prior, PriorBatch, PriorOutput, prior_step
+from ssltok.pipelines._randomness import keyed_generator, keyed_seed, ordered_batch
+from ssltok.pipelines._storage import ArtifactError
+from ssltok.pipelines._tokenizer import (
+    Tokenizer,
+    TokenizerBatch,
+    TokenizerOutput,
+    TokenizerTerms,
+    build_projector,
+    tokenizer_step,
+)
+from ssltok.pipelines._training import History
+
+__all__ = [
+    "Artifact",
+    "ArtifactError",
+    "Config",
+    "Dataset",
+    "DecodingConfig",
+    "Fitted",
+    "Generated",
+    "History",
+    "Prior",
+    "PriorBatch",
+    "PriorConfig",
+    "PriorOutput",
+    "SSLTokenizer",
+    "SeriesSet",
+    "Tokenizer",
+    "TokenizerBatch",
+    "TokenizerConfig",
+    "TokenizerOutput",
+    "TokenizerTerms",
+    "TrainingConfig",
+    "build_projector",
+    "config_from_dict",
+    "config_to_dict",
+    "decode_tokens",
+    "demo",
+    "encode_series",
+    "fit",
+    "generate",
+    "keyed_generator",
+    "keyed_seed",
+    "label_index",
+    "load_artifact",
+    "load_dataset",
+    "nc_vqvae",
+    "ordered_batch",
+    "prior_step",
+    "read_series",
+    "save_artifact",
+    "shorten",
+    "timevqvae",
+    "tokenizer_step",
+]

@@ -1,0 +1,35 @@
+# make demo: install what it needs and run the main job; make test: the same for the tests.
+VENV ?= .venv
+PYTHON ?= python3
+PIP_ARGS ?=
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check -q $(PIP_ARGS)
+
+.PHONY: demo test docs lint clean
+
+demo: $(VENV)/.demo
+	$(BIN)/ssltok run --out demo
+
+test: $(VENV)/.dev lint docs
+	$(BIN)/python -m pytest -q
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check -q .
+	$(BIN)/mypy
+
+docs: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict -q -f docs/mkdocs.yml -d ../site
+
+clean:
+	rm -rf $(VENV) site demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/.demo: EXTRAS = pipelines,data
+$(VENV)/.dev: EXTRAS = dev
+
+# torch comes first, by name and version: an unpinned torch would be another build.
+$(VENV)/.demo $(VENV)/.dev: pyproject.toml .ci/constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) "$$(grep '^torch==' .ci/constraints.txt)"
+	$(PIP) -c .ci/constraints.txt -e ".[$(EXTRAS)]"
+	touch $@

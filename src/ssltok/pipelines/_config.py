@@ -1,0 +1,409 @@
+"""What can be chosen, as frozen dataclasses of plain numbers; they stop at the pipeline's door."""
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+from ssltok._shared.checks import check_at_least, check_positive, check_ratio
+
+__all__ = [
+    "Config",
+    "DecodingConfig",
+    "PriorConfig",
+    "TokenizerConfig",
+    "TrainingConfig",
+    "config_from_dict",
+    "config_to_dict",
+    "demo",
+    "nc_vqvae",
+    "shorten",
+    "timevqvae",
+]
+
+LIMIT = 65_536  # no size of a part may exceed it: a config may come from a stranger's file
+
+SSL = Literal["none", "barlow_twins", "vicreg", "vibcreg"]
+Augmentation = Literal["warp", "slice", "gauss"]
+
+Section = TypeVar("Section")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerConfig:
+    """Stage 1: STFT, encoder, quantizer, decoder, and the self-supervised loss on the tokens."""
+
+    n_fft: int = 8
+    """Samples in one STFT frame; even."""
+    hop: int = 2
+    """Samples between two frames; divides n_fft."""
+    widths: tuple[int, ...] = (8,)
+    """Token frames aimed at: one number for a single branch, two for low and high frequencies."""
+    edge: int = 1
+    """First frequency bin of the high branch (two branches only)."""
+    dim: int = 64
+    """Channels of the latent vectors and of the codes."""
+    blocks: int = 4
+    """Residual blocks in each encoder and decoder."""
+    codebook_size: int = 32
+    """Codes in each branch's codebook."""
+    quantizer: Literal["ema", "gradient"] = "ema"
+    """How the codebook learns: moving averages, or the codebook term of the VQ-VAE loss."""
+    decay: float = 0.9
+    """Memory of the moving averages (ema only)."""
+    commitment_weight: float = 1.0
+    """Weight of the pull of latents towards their codes."""
+    kmeans: bool = True
+    """Start the codebook from k-means of the first latents (the authors start from noise)."""
+    revival_ratio: float = 0.0
+    """A code used less than this share of the uniform count is put back among the data; 0 = off."""
+    ssl: SSL = "none"
+    """The self-supervised loss between the series and its augmented view."""
+    ssl_weight: float = 1.0
+    """Weight of the self-supervised loss."""
+    augmentation: Augmentation = "warp"
+    """How the second view is made: warp + resize, slice + shuffle, or gaussian noise."""
+    quantize_view: bool = False
+    """Quantise the augmented view too (the authors keep it continuous)."""
+    view_weight: float = 0.1
+    """Weight of the augmented view's reconstruction."""
+    projector_dim: int = 4096
+    """Width of the projector that the self-supervised loss looks through."""
+
+    def __post_init__(self) -> None:
+        """Check every number."""
+        who = "TokenizerConfig"
+        check_sizes(self, who, "n_fft", "hop", "edge", "dim", "codebook_size", "projector_dim")
+        check_at_least(who, "n_fft", self.n_fft, 2)
+        check_at_least(who, "blocks", self.blocks, 0)
+        if self.n_fft % 2 or self.n_fft % self.hop:
+            raise ValueError(
+                f"{who}: n_fft must be even and a multiple of hop; "
+                f"got n_fft {self.n_fft}, hop {self.hop}"
+            )
+        if len(self.widths) not in (1, 2) or not all(1 <= w <= LIMIT for w in self.widths):
+            raise ValueError(f"{who}: widths must be one or two numbers >= 1; got {self.widths}")
+        if not 1 <= self.edge <= self.n_fft // 2:
+            raise ValueError(f"{who}: edge must lie in [1, n_fft / 2]; got {self.edge}")
+        check_ratio(who, "decay", self.decay)
+        check_ratio(who, "revival_ratio", self.revival_ratio)
+        for name in ("commitment_weight", "ssl_weight", "view_weight"):
+            check_at_least(who, name, getattr(self, name), 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PriorConfig:
+    """Stage 2: the bidirectional transformer that guesses hidden tokens from visible ones."""
+
+    dim: int = 256
+    """Channels of the transformer of the low (or only) branch."""
+    depth: int = 4
+    """Its layers."""
+    heads: int = 2
+    """Its attention heads."""
+    high_dim: int = 256
+    """Channels of the high-frequency prior (two branches only)."""
+    high_depth: int = 4
+    """Its layers."""
+    high_heads: int = 2
+    """Its attention heads."""
+    mlp_ratio: float = 1.0
+    """Hidden channels of the transformers' MLPs, over their channels."""
+    dropout: float = 0.0
+    """Share of activations dropped in training."""
+    label_dropout: float = 0.2
+    """Share of labels hidden in training, so that guidance is possible."""
+    label_smoothing: float = 0.0
+    """Probability mass spread over all codes in the loss."""
+
+    def __post_init__(self) -> None:
+        """Check every number."""
+        who = "PriorConfig"
+        check_sizes(self, who, "dim", "depth", "heads", "high_dim", "high_depth", "high_heads")
+        for dim, heads in (("dim", "heads"), ("high_dim", "high_heads")):
+            if getattr(self, dim) % getattr(self, heads):
+                raise ValueError(
+                    f"{who}: {dim} must be a multiple of {heads}; "
+                    f"got {getattr(self, dim)} and {getattr(self, heads)}"
+                )
+        if not 0 < self.mlp_ratio <= 64:
+            raise ValueError(f"{who}: mlp_ratio must lie in (0, 64]; got {self.mlp_ratio}")
+        for name in ("dropout", "label_dropout", "label_smoothing"):
+            check_ratio(who, name, getattr(self, name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """One stage of training: AdamW, linear warm-up, cosine to zero, clipping, early stop."""
+
+    epochs: int = 1000
+    """Passes over the training data (unless `steps` is given)."""
+    steps: int = 0
+    """Optimizer steps; 0 = as many as the epochs need."""
+    batch: int = 128
+    """Series in one step, over all processes and accumulation rounds."""
+    accumulation: int = 1
+    """Rounds of backward that make one step."""
+    learning_rate: float = 1e-3
+    """Highest learning rate."""
+    weight_decay: float = 1e-3
+    """AdamW's decoupled weight decay."""
+    warmup_ratio: float = 0.0
+    """Share of the steps in which the learning rate rises linearly."""
+    clip: float = 1.0
+    """Largest norm of the gradient; 0 = no clipping."""
+    holdout_ratio: float = 0.0
+    """Share of the training series held out to decide the early stop."""
+    validate_every: int = 50
+    """Steps between two looks at the held-out series."""
+    patience: int = 0
+    """Looks without improvement before training stops; 0 = never."""
+    checkpoint_every: int = 200
+    """Steps between two checkpoints (kept only while the run lasts)."""
+
+    def __post_init__(self) -> None:
+        """Check every number."""
+        who = "TrainingConfig"
+        for name in ("epochs", "batch", "accumulation", "validate_every", "checkpoint_every"):
+            check_at_least(who, name, getattr(self, name), 1)
+        for name in ("steps", "patience", "clip", "weight_decay"):
+            check_at_least(who, name, getattr(self, name), 0)
+        check_positive(who, "learning_rate", self.learning_rate)
+        check_ratio(who, "warmup_ratio", self.warmup_ratio)
+        if not 0 <= self.holdout_ratio < 1:
+            raise ValueError(f"{who}: holdout_ratio must lie in [0, 1); got {self.holdout_ratio}")
+        if self.batch % self.accumulation:
+            raise ValueError(
+                f"{who}: batch must be a multiple of accumulation; "
+                f"got {self.batch} and {self.accumulation}"
+            )
+        if self.patience and not self.holdout_ratio:
+            raise ValueError(f"{who}: patience needs held-out series; got holdout_ratio 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodingConfig:
+    """How new tokens are drawn: steps, randomness of the order and of the tokens, guidance."""
+
+    steps: int = 10
+    """Forward passes from all tokens hidden to none."""
+    order_temperature: float = 4.0
+    """Noise in the choice of which tokens to keep; falls to 0 over the steps."""
+    high_order_temperature: float = 4.0
+    """The same for the high branch."""
+    temperature: float = 1.0
+    """Temperature of the tokens' distribution; 0 = the most probable token."""
+    guidance: float = 1.0
+    """Classifier-free guidance: 1 = none, more = closer to the label."""
+
+    def __post_init__(self) -> None:
+        """Check every number."""
+        who = "DecodingConfig"
+        check_at_least(who, "steps", self.steps, 1)
+        for name in ("order_temperature", "high_order_temperature", "temperature", "guidance"):
+            check_at_least(who, name, getattr(self, name), 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Everything that a run can be told, apart from its data."""
+
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    """Stage 1."""
+    prior: PriorConfig = field(default_factory=PriorConfig)
+    """Stage 2."""
+    tokenizer_training: TrainingConfig = field(default_factory=TrainingConfig)
+    """How stage 1 is trained."""
+    prior_training: TrainingConfig = field(default_factory=lambda: TrainingConfig(batch=256))
+    """How stage 2 is trained."""
+    decoding: DecodingConfig = field(default_factory=DecodingConfig)
+    """How new series are drawn."""
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    """Mixed precision of training."""
+    workers: int = 0
+    """Processes that prepare batches; the result does not depend on it."""
+
+    def __post_init__(self) -> None:
+        """Check every number."""
+        check_at_least("Config", "workers", self.workers, 0)
+
+
+def nc_vqvae(ssl: SSL = "barlow_twins", augmentation: Augmentation = "slice") -> Config:
+    """NC-VQVAE: one branch over all frequencies, and an SSL loss between two views of the tokens.
+
+    Hyper-parameters of the authors' runs. Departures: the codebook starts from k-means and is
+    never destroyed by its own update, the mask schedule is the right way round, the loss is on
+    masked tokens only, and statistics never see the test split.
+
+    Args:
+        ssl: The self-supervised loss; `"none"` is the authors' naive arm.
+        augmentation: The second view.
+
+    Returns:
+        The preset; vary it with `dataclasses.replace`.
+
+    Example:
+        >>> from ssltok.pipelines import nc_vqvae
+        >>> nc_vqvae("vibcreg").tokenizer.ssl_weight
+        0.01
+
+    References:
+        Vidar, Lokna et al., *NC-VQVAE*, 2024, <https://arxiv.org/abs/2408.16613>.
+    """
+    weight = {"none": 0.0, "barlow_twins": 1.0, "vicreg": 0.01, "vibcreg": 0.01}
+    if ssl not in weight:
+        raise ValueError(f"nc_vqvae: ssl must be one of {sorted(weight)}; got {ssl!r}")
+    return Config(
+        tokenizer=TokenizerConfig(ssl=ssl, ssl_weight=weight[ssl], augmentation=augmentation)
+    )
+
+
+def timevqvae() -> Config:
+    """TimeVQVAE: a branch for low and a branch for high frequencies, with a prior for each.
+
+    Hyper-parameters of the 2023 paper's code, with the departures of `nc_vqvae`.
+
+    Returns:
+        The preset; vary it with `dataclasses.replace`.
+
+    Example:
+        >>> from ssltok.pipelines import timevqvae
+        >>> timevqvae().tokenizer.widths
+        (8, 32)
+
+    References:
+        Lee, Malacarne and Aune, *Vector Quantized Time Series Generation with a Bidirectional
+        Prior Model*, 2023, <https://arxiv.org/abs/2303.04743>.
+    """
+    return Config(
+        tokenizer=TokenizerConfig(widths=(8, 32), decay=0.8),
+        tokenizer_training=TrainingConfig(epochs=2000, weight_decay=1e-5),
+        prior_training=TrainingConfig(epochs=10_000, batch=256, weight_decay=1e-5),
+    )
+
+
+def demo() -> Config:
+    """A small NC-VQVAE that trains on a laptop's CPU in two minutes: what `ssltok run` trains.
+
+    Returns:
+        The preset; vary it with `dataclasses.replace`.
+
+    Example:
+        >>> from ssltok.pipelines import demo
+        >>> demo().tokenizer.ssl
+        'barlow_twins'
+    """
+    return Config(
+        tokenizer=TokenizerConfig(
+            ssl="barlow_twins", augmentation="warp", projector_dim=512, revival_ratio=0.1
+        ),
+        prior=PriorConfig(dim=128, depth=2, heads=2, mlp_ratio=2.0),
+        tokenizer_training=TrainingConfig(steps=400, batch=32, warmup_ratio=0.05),
+        prior_training=TrainingConfig(steps=800, batch=32, warmup_ratio=0.05),
+    )
+
+
+def shorten(preset: str | Config, *, steps: int) -> Config:
+    """A preset with `steps` optimizer steps in each stage, for trials and tests.
+
+    Args:
+        preset: A preset's name, or a config.
+        steps: Steps of each stage, at least 1.
+
+    Returns:
+        The config.
+
+    Raises:
+        ValueError: For an unknown preset, or fewer than one step.
+
+    Example:
+        >>> from ssltok.pipelines import shorten
+        >>> shorten("timevqvae", steps=3).prior_training.steps
+        3
+    """
+    check_at_least("shorten", "steps", steps, 1)
+    config = resolve("shorten", preset)
+    return dataclasses.replace(
+        config,
+        tokenizer_training=dataclasses.replace(config.tokenizer_training, steps=steps),
+        prior_training=dataclasses.replace(config.prior_training, steps=steps),
+    )
+
+
+def resolve(who: str, preset: str | Config) -> Config:
+    """A preset's config by name, or the config itself."""
+    if isinstance(preset, Config):
+        return preset
+    presets = {"demo": demo, "nc_vqvae": nc_vqvae, "timevqvae": timevqvae}
+    if preset not in presets:
+        raise ValueError(
+            f"{who}: preset must be one of {sorted(presets)} or a Config; got {preset!r}"
+        )
+    return presets[preset]()
+
+
+def config_to_dict(config: object) -> dict[str, Any]:
+    """Turn a config into nested dictionaries of plain values, ready for JSON."""
+    return dataclasses.asdict(typing.cast(Any, config))
+
+
+def config_from_dict(kind: type[Section], values: object, *, path: str = "config") -> Section:
+    """Build a config from nested dictionaries, refusing what it does not know.
+
+    Args:
+        kind: The dataclass to build.
+        values: What JSON gave.
+        path: Where we are, for the error's text.
+
+    Returns:
+        The config.
+
+    Raises:
+        ValueError: For an unknown key, a missing section or a value of the wrong type.
+
+    Example:
+        >>> from ssltok.pipelines import DecodingConfig, config_from_dict
+        >>> config_from_dict(DecodingConfig, {"steps": 3}).steps
+        3
+    """
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{path}: must be an object; got {type(values).__name__}")
+    hints = typing.get_type_hints(kind)
+    for key in values:
+        if key not in hints:
+            near = difflib.get_close_matches(str(key), list(hints), n=1)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            raise ValueError(f"{path}: must have known keys only; got {key!r}{hint}")
+    given = {key: _convert(hints[key], value, f"{path}.{key}") for key, value in values.items()}
+    return kind(**given)
+
+
+def _convert(hint: Any, value: Any, path: str) -> Any:
+    origin = typing.get_origin(hint)
+    if dataclasses.is_dataclass(hint):
+        return config_from_dict(typing.cast(type[object], hint), value, path=path)
+    if origin is Literal:
+        if value not in typing.get_args(hint):
+            raise ValueError(f"{path}: must be one of {typing.get_args(hint)}; got {value!r}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, list | tuple) or not all(type(v) is int for v in value):
+            raise ValueError(f"{path}: must be a list of integers; got {value!r}")
+        return tuple(value)
+    kinds: dict[Any, Any] = {int: int, float: int | float, bool: bool, str: str}
+    wanted = kinds[hint]
+    allowed = typing.get_args(wanted) if isinstance(wanted, types.UnionType) else (wanted,)
+    if type(value) not in allowed:
+        raise ValueError(f"{path}: must be {hint.__name__}; got {value!r}")
+    return hint(value)
+
+
+def check_sizes(config: object, who: str, *names: str) -> None:
+    """Ask that each named size is at least 1 and at most `LIMIT`."""
+    for name in names:
+        value = getattr(config, name)
+        if not 1 <= value <= LIMIT:
+            raise ValueError(f"{who}: {name} must lie in [1, {LIMIT}]; got {value}")
