@@ -110,7 +110,7 @@ def one_hot(states: Tensor, codes: int) -> Tensor:
 def test_random_order_with_as_many_steps_as_tokens_draws_from_the_joint() -> None:
     joint = torch.rand((3,) * 5, generator=seeded(4), dtype=torch.float64).pow(3)
     joint /= joint.sum()
-    samples = 40_000
+    samples = 12_000
     found = iterative_decode(
         conditionals(joint),
         torch.full((samples, 5), 3),

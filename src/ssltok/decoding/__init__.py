@@ -4,6 +4,7 @@ from ssltok.decoding._guidance import classifier_free_guidance
 from ssltok.decoding._halton import halton_places
 from ssltok.decoding._iterative import (
     DecodingState,
+    Drawn,
     Guidance,
     LogitsFn,
     Observe,
@@ -27,7 +28,7 @@ from ssltok.decoding._remask import (
     remask_order,
     rescale_remask,
 )
-from ssltok.decoding._sample import temperature_sample
+from ssltok.decoding._sample import log_probability, temperature_sample
 from ssltok.decoding._score import TokenScores, critical_reverse, score, self_token_critic
 from ssltok.decoding._trace import DecodingTrace
 from ssltok.decoding._uses import forecast, impute, inpaint
@@ -35,6 +36,7 @@ from ssltok.decoding._uses import forecast, impute, inpaint
 __all__ = [
     "DecodingState",
     "DecodingTrace",
+    "Drawn",
     "Guidance",
     "LogitsFn",
     "Observe",
@@ -55,6 +57,7 @@ __all__ = [
     "impute",
     "inpaint",
     "iterative_decode",
+    "log_probability",
     "margin_order",
     "random_order",
     "receptive_field",

@@ -36,7 +36,7 @@ def halton_places(grid: tuple[int, ...]) -> Tensor:
 
     References:
         Besnier et al., *Halton scheduler for masked generative image transformer*, 2025,
-        <https://arxiv.org/abs/2503.17076>, section 4.
+        <https://arxiv.org/abs/2503.17076>.
     """
     if not 1 <= len(grid) <= len(PRIMES) or min(grid) < 1:
         raise ValueError(f"halton_places: grid must be 1 to 4 sizes >= 1; got {tuple(grid)}")

@@ -15,6 +15,7 @@ from ssltok._shared.ranking import mask_lowest
 
 __all__ = [
     "DecodingState",
+    "Drawn",
     "Guidance",
     "LogitsFn",
     "Observe",
@@ -22,6 +23,17 @@ __all__ = [
     "Sample",
     "iterative_decode",
 ]
+
+
+class Drawn(NamedTuple):
+    """What a rule drew: `tokens` `(rows,)`, int64, and their `logprob` `(rows,)`, fp32.
+
+    `logprob` is that of the model as it is, before temperature and truncation; `log_probability`
+    computes it. It is the confidence by which `confidence_order` ranks.
+    """
+
+    tokens: Tensor
+    logprob: Tensor
 
 
 class DecodingState(NamedTuple):
@@ -49,8 +61,8 @@ class DecodingState(NamedTuple):
 LogitsFn = Callable[[Tensor, Tensor], Tensor]
 """From tokens and where, `(batch, tokens)` each, to logits `(where.sum(), codebook_size)`."""
 
-Sample = Callable[[Tensor, float, torch.Generator | None], Tensor]
-"""From logits `(rows, codebook_size)`, progress and generator to tokens `(rows,)`."""
+Sample = Callable[[Tensor, float, torch.Generator | None], Drawn]
+"""From logits `(rows, codebook_size)`, progress and generator to what was drawn."""
 
 Order = Callable[[DecodingState], Tensor]
 """From the state to a priority `(batch, tokens)`: the lowest are masked again, +inf stays."""
@@ -134,7 +146,7 @@ def iterative_decode(
         tensor([[ 1,  0,  1, -1]])
 
     References:
-        Chang et al., *MaskGIT*, 2022, <https://arxiv.org/abs/2202.04200>, section 3.1.
+        Chang et al., *MaskGIT*, 2022, <https://arxiv.org/abs/2202.04200>, section 3.2.
         Lee et al., *TimeVQVAE*, 2023, <https://arxiv.org/abs/2303.04743>.
     """
     check_tokens(tokens, mask_index, given, valid)
@@ -156,8 +168,8 @@ def iterative_decode(
             logits = guidance(logits_fn, tokens, unknown, progress)
         check_logits(logits, rows, mask_index)
         drawn = sample(logits, progress, generator)
-        tokens = tokens.masked_scatter(unknown, drawn)
-        logprob = logprob.masked_scatter(unknown, log_probability(logits, drawn))
+        tokens = tokens.masked_scatter(unknown, drawn.tokens)
+        logprob = logprob.masked_scatter(unknown, drawn.logprob)
         before, after = shares[step : step + 2]
         state = DecodingState(
             tokens, logprob, unknown, given, logits, progress, before, after, generator
@@ -185,12 +197,6 @@ def choose(state: DecodingState, order: Order, total: Tensor) -> Tensor:
     wanted = torch.floor(total * (state.share_after + 1e-6)).long()
     counts = torch.minimum(wanted, candidates.sum(dim=-1) - 1).clamp(min=0)
     return mask_lowest(priority, counts, candidates)
-
-
-def log_probability(logits: Tensor, drawn: Tensor) -> Tensor:
-    """Return the log-probability of the drawn tokens, `(rows,)`, in fp32."""
-    logits = logits.float()
-    return logits.gather(-1, drawn[:, None])[:, 0] - logits.logsumexp(dim=-1)
 
 
 def shares_of(schedule: Callable[[Tensor], Tensor], steps: int) -> list[float]:

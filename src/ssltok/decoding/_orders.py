@@ -61,7 +61,7 @@ def confidence_order(*, temperature: float | Callable[[float], float] = 4.5) -> 
         >>> order = confidence_order(temperature=0.0)
 
     References:
-        Chang et al., *MaskGIT*, 2022, <https://arxiv.org/abs/2202.04200>, section 3.1.
+        Chang et al., *MaskGIT*, 2022, <https://arxiv.org/abs/2202.04200>, section 3.2.
     """
     if not callable(temperature):
         check_at_least("confidence_order", "temperature", temperature, 0)
@@ -181,7 +181,7 @@ def margin_order() -> Order:
 
     References:
         Kim et al., *Train for the worst, plan for the best*, 2025,
-        <https://arxiv.org/abs/2502.06768>, section 4.
+        <https://arxiv.org/abs/2502.06768>.
     """
 
     def order(state: DecodingState) -> Tensor:

@@ -42,7 +42,7 @@ def remask_order(order: Order, *, probability: RemaskProbability) -> Order:
 
     References:
         Wang et al., *Remasking discrete diffusion models with inference-time scaling*, 2025,
-        <https://arxiv.org/abs/2503.00307>, equation 5.
+        <https://arxiv.org/abs/2503.00307>.
     """
 
     def revised(state: DecodingState) -> Tensor:
@@ -76,7 +76,7 @@ def cap_remask(*, eta: float) -> RemaskProbability:
 
     References:
         Wang et al., *Remasking discrete diffusion models with inference-time scaling*, 2025,
-        <https://arxiv.org/abs/2503.00307>, section 4.1.
+        <https://arxiv.org/abs/2503.00307>; the authors' code.
     """
     check_ratio("cap_remask", "eta", eta)
     return lambda state: torch.tensor(min(eta, largest(state)), device=state.logprob.device)
@@ -100,7 +100,7 @@ def rescale_remask(*, eta: float) -> RemaskProbability:
 
     References:
         Wang et al., *Remasking discrete diffusion models with inference-time scaling*, 2025,
-        <https://arxiv.org/abs/2503.00307>, section 4.1.
+        <https://arxiv.org/abs/2503.00307>; the authors' code.
     """
     check_ratio("rescale_remask", "eta", eta)
     return lambda state: torch.tensor(eta * largest(state), device=state.logprob.device)
@@ -131,7 +131,7 @@ def confidence_remask(probability: RemaskProbability) -> RemaskProbability:
 
     References:
         Wang et al., *Remasking discrete diffusion models with inference-time scaling*, 2025,
-        <https://arxiv.org/abs/2503.00307>, section 4.1.
+        <https://arxiv.org/abs/2503.00307>; the authors' code.
     """
 
     def shared(state: DecodingState) -> Tensor:
@@ -165,7 +165,7 @@ def critic_order(critic: Callable[[Tensor], Tensor], *, temperature: float = 0.0
 
     References:
         Lezama et al., *Improved masked image generation with Token-Critic*, 2022,
-        <https://arxiv.org/abs/2209.04439>, algorithm 2.
+        <https://arxiv.org/abs/2209.04439>.
     """
     check_at_least("critic_order", "temperature", temperature, 0)
 

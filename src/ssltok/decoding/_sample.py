@@ -5,10 +5,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ssltok._shared.checks import check_at_least
-from ssltok.decoding._iterative import Sample
+from ssltok._shared.checks import check_at_least, check_axes
+from ssltok.decoding._iterative import Drawn, Sample
 
-__all__ = ["temperature_sample"]
+__all__ = ["log_probability", "temperature_sample"]
+
+BLOCK = 32
 
 
 def temperature_sample(
@@ -30,7 +32,7 @@ def temperature_sample(
         top_p: Mass to keep, in (0, 1].
 
     Returns:
-        A rule from logits `(rows, codebook_size)`, progress and generator to tokens `(rows,)`.
+        A rule from logits `(rows, codebook_size)`, progress and generator to `Drawn` tokens.
 
     Raises:
         ValueError: If an option is out of range.
@@ -39,9 +41,9 @@ def temperature_sample(
         >>> import torch
         >>> from ssltok.decoding import temperature_sample
         >>> logits = torch.tensor([[3.0, 1.0, 2.0], [0.0, 9.0, 0.0]])
-        >>> temperature_sample(temperature=0.0)(logits, 1.0, None)
+        >>> temperature_sample(temperature=0.0)(logits, 1.0, None).tokens
         tensor([0, 1])
-        >>> temperature_sample(top_k=1)(logits, 1.0, None)
+        >>> temperature_sample(top_k=1)(logits, 1.0, None).tokens
         tensor([0, 1])
 
     References:
@@ -55,27 +57,86 @@ def temperature_sample(
     if not 0 < top_p <= 1:
         raise ValueError(f"temperature_sample: top_p must lie in (0, 1]; got {top_p}")
 
-    def sample(logits: Tensor, progress: float, generator: torch.Generator | None) -> Tensor:
+    def sample(logits: Tensor, progress: float, generator: torch.Generator | None) -> Drawn:
         tau = temperature(progress) if callable(temperature) else temperature
         check_at_least("temperature_sample", "temperature", tau, 0)
-        if tau == 0:
-            return logits.argmax(dim=-1)
         scaled = logits if logits.dtype == torch.float64 else logits.float()
-        codes = None
-        if top_k is not None or top_p < 1:
-            kept = min(top_k or logits.shape[-1], logits.shape[-1])
-            scaled, codes = scaled.topk(kept, dim=-1)
-        probs = (scaled / tau).softmax(dim=-1)
-        mass = probs.cumsum(dim=-1)
-        whole = mass[:, -1:]
-        if top_p < 1:
-            last = (mass < top_p * whole).sum(dim=-1, keepdim=True).clamp(max=mass.shape[-1] - 1)
-            whole = mass.gather(-1, last)
-        uniform = torch.rand(
-            whole.shape, dtype=whole.dtype, device=whole.device, generator=generator
-        )
-        below = torch.minimum(uniform * whole, torch.nextafter(whole, torch.zeros_like(whole)))
-        drawn = torch.searchsorted(mass, below, right=True)
-        return (drawn if codes is None else codes.gather(-1, drawn))[:, 0]
+        if tau == 0:
+            tokens = scaled.argmax(dim=-1)
+            return Drawn(tokens, log_probability(logits, tokens))
+        if tau != 1:
+            scaled = scaled / tau
+        if top_k is None and top_p == 1:
+            probs = scaled.softmax(dim=-1)
+            tokens = invert(probs, generator)
+            if tau == 1:
+                return Drawn(tokens, probs.gather(-1, tokens[:, None])[:, 0].log().float())
+            return Drawn(tokens, log_probability(logits, tokens))
+        kept = min(top_k or logits.shape[-1], logits.shape[-1])
+        scaled, codes = scaled.topk(kept, dim=-1)
+        probs = scaled.softmax(dim=-1)
+        before = probs.cumsum(dim=-1) - probs
+        place = invert(probs.masked_fill(before >= top_p, 0.0), generator)
+        tokens = codes.gather(-1, place[:, None])[:, 0]
+        return Drawn(tokens, log_probability(logits, tokens))
 
     return sample
+
+
+def log_probability(logits: Tensor, tokens: Tensor) -> Tensor:
+    r"""Return $\log p$ of one token for each row of logits, in fp32.
+
+    Args:
+        logits: `(rows, codebook_size)`, floating point.
+        tokens: `(rows,)`, int64.
+
+    Returns:
+        The log-probabilities, `(rows,)`.
+
+    Raises:
+        ValueError: If the shapes do not fit.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.decoding import log_probability
+        >>> log_probability(torch.zeros(1, 2), torch.tensor([1]))  # ln 1/2
+        tensor([-0.6931])
+    """
+    check_axes("log_probability", "logits", logits, "rows codebook_size")
+    if tokens.shape != logits.shape[:1]:
+        raise ValueError(
+            "log_probability: tokens must be one for each row of logits; "
+            f"got {tuple(tokens.shape)} for {tuple(logits.shape)}"
+        )
+    logits = logits.float()
+    return logits.gather(-1, tokens[:, None])[:, 0] - logits.logsumexp(dim=-1)
+
+
+def invert(weights: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Draw a column of each row with a probability in proportion to its weight.
+
+    A column of weight 0 is never drawn. Large codebooks are searched in two levels, first among
+    sums of blocks, so that only one block per row is accumulated.
+    """
+    if weights.shape[-1] >= 8 * BLOCK and weights.shape[-1] % BLOCK == 0:
+        blocks = weights.view(len(weights), -1, BLOCK)
+        mass = blocks.sum(dim=-1).cumsum(dim=-1)
+        aim = below(mass[:, -1:], generator)
+        block = torch.searchsorted(mass, aim, right=True)
+        start = torch.where(block > 0, mass.gather(-1, (block - 1).clamp(min=0)), 0)
+        inner = blocks.gather(1, block[..., None].expand(-1, -1, BLOCK))[:, 0].cumsum(dim=-1)
+        aim = torch.minimum(aim - start, previous(inner[:, -1:]))
+        return (block * BLOCK + torch.searchsorted(inner, aim, right=True))[:, 0]
+    mass = weights.cumsum(dim=-1)
+    return torch.searchsorted(mass, below(mass[:, -1:], generator), right=True)[:, 0]
+
+
+def below(whole: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Draw uniformly from 0 to `whole`, never `whole` itself."""
+    uniform = torch.rand(whole.shape, dtype=whole.dtype, device=whole.device, generator=generator)
+    return torch.minimum(uniform * whole, previous(whole))
+
+
+def previous(number: Tensor) -> Tensor:
+    """Return the next smaller number that the dtype has."""
+    return torch.nextafter(number, torch.zeros_like(number))

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from ssltok._shared.checks import check_at_least, check_axes, check_bool_mask, check_codes
 from ssltok._shared.ranking import mask_lowest
-from ssltok.decoding._iterative import LogitsFn, log_probability, shares_of
+from ssltok.decoding._iterative import LogitsFn, shares_of
+from ssltok.decoding._sample import log_probability
 
 __all__ = ["TokenScores", "critical_reverse", "score", "self_token_critic"]
 
@@ -122,7 +123,7 @@ def self_token_critic(
 
     References:
         Lee et al., *Masked generative modeling with enhanced sampling scheme*, 2023,
-        <https://arxiv.org/abs/2309.07945>, section 3.
+        <https://arxiv.org/abs/2309.07945>; the authors' code of 2023.
     """
     return lambda tokens: (
         -score(logits_fn, tokens, mask_index=mask_index, stride=stride, groups=groups).surprise
@@ -181,7 +182,7 @@ def critical_reverse(
 
     References:
         Lee et al., *Masked generative modeling with enhanced sampling scheme*, 2023,
-        <https://arxiv.org/abs/2309.07945>, section 3.
+        <https://arxiv.org/abs/2309.07945>; the authors' code of 2023.
     """
     who = "critical_reverse"
     check_axes(who, "tokens", tokens, "batch tokens")

@@ -73,9 +73,9 @@ def masked_token_loss(
         tensor(2.0794)
 
     References:
-        Chang et al., *MaskGIT*, 2022, <https://arxiv.org/abs/2202.04200>, equation 2.
+        Chang et al., *MaskGIT*, 2022, <https://arxiv.org/abs/2202.04200>, section 3.1.
         Austin et al., *Structured denoising diffusion models in discrete state-spaces*, 2021,
-        <https://arxiv.org/abs/2107.03006>, appendix A.3.
+        <https://arxiv.org/abs/2107.03006>.
     """
     check_options(label_smoothing, reduction)
     check_floating("masked_token_loss", "logits", logits)

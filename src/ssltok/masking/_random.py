@@ -132,7 +132,7 @@ def schedule_mask(
         True
 
     References:
-        Chang et al., *MaskGIT*, 2022, <https://arxiv.org/abs/2202.04200>, section 3.2.
+        Chang et al., *MaskGIT*, 2022, <https://arxiv.org/abs/2202.04200>, section 3.1.
     """
     check_grid("schedule_mask", shape, valid)
     among, sizes = start(shape, valid, device)

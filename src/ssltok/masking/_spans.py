@@ -161,7 +161,7 @@ def markov_mask(
 
     References:
         Zerveas et al., *A transformer-based framework for multivariate time series representation
-        learning*, 2020, <https://arxiv.org/abs/2010.02803>, section 3.2.
+        learning*, 2020, <https://arxiv.org/abs/2010.02803>.
     """
     check_grid("markov_mask", shape, valid)
     check_at_least("markov_mask", "span", span, 1)

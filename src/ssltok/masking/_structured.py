@@ -57,7 +57,7 @@ def split_mask(
 
     References:
         El-Nouby et al., *Are large-scale datasets necessary for self-supervised pre-training?*,
-        2021, <https://arxiv.org/abs/2112.10740>, section 3.
+        2021, <https://arxiv.org/abs/2112.10740>.
     """
     check_grid("split_mask", shape, valid)
     among, _ = start(shape, valid, device)
