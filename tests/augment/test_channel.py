@@ -78,8 +78,12 @@ def test_moments() -> None:
 
 
 def test_a_constant_channel_does_not_move() -> None:
-    series = torch.full((3, 2, 7), 5.0)
-    torch.testing.assert_close(shift(series), series)
+    series = torch.full((3, 2, 7), 5.0, requires_grad=True)
+    view = shift(series)
+    torch.testing.assert_close(view, series)
+    view.sum().backward()  # type: ignore[no-untyped-call]
+    assert series.grad is not None
+    assert torch.isfinite(series.grad).all()
 
 
 def test_a_series_is_never_silenced() -> None:

@@ -97,7 +97,7 @@ def shift(
     real = full if valid is None else torch.where(valid[:, None], full, 0.0)
     count = real_steps(series, valid)[1].clamp(min=1)[:, None]
     centred = keep_real(real, real - real.sum(-1, keepdim=True) / count, valid)
-    std = (centred.square().sum(-1, keepdim=True) / count).sqrt()
+    std = torch.linalg.vector_norm(centred, dim=-1, keepdim=True) / count.sqrt()
     return keep_real(series, (full + shift_ratio * draws * std).to(series.dtype), valid)
 
 
@@ -139,8 +139,9 @@ def slope(
     check_series("slope", series, valid, generator)
     check_at_least("slope", "max_slope", max_slope, 0)
     rise = (2 * uniform((*series.shape[:2], 1), series, generator) - 1) * max_slope
-    line = rise * real_steps(series, valid)[0][:, None]
-    return keep_real(series, (series + line).to(series.dtype), valid)
+    steps = real_steps(series, valid)[0][:, None].to(rise.dtype)
+    view = series.to(rise.dtype).addcmul(rise, steps)
+    return keep_real(series, view.to(series.dtype), valid)
 
 
 def channel_dropout(

@@ -167,7 +167,7 @@ def _filter(series: Tensor, valid: Tensor | None, gains: Tensor) -> Tensor:
             index = torch.minimum(steps, period - steps).clamp(max=length - 1)
             together = together.gather(2, index[:, None].expand_as(together))
         spectrum = torch.fft.rfft(together.to(at_least_single(series)))
-        changed: Tensor = torch.fft.irfft(spectrum * gains[:, None], n=length)
+        changed: Tensor = torch.fft.irfft(spectrum.mul_(gains[:, None]), n=length)
         return changed.to(series.dtype)
 
     return on_real_samples(series, valid, kernel)

@@ -152,7 +152,8 @@ def flip(
 
     def kernel(together: Tensor, lengths: Tensor) -> Tensor:
         steps = torch.arange(together.shape[-1], device=together.device)
-        source = torch.where(flipped, (lengths - 1 - steps).clamp(min=0), steps)
+        source = torch.where(flipped, lengths - 1, 0).addcmul(1 - 2 * flipped.long(), steps)
+        source = source.clamp_(min=0)
         return together.gather(2, source[:, None].expand_as(together))
 
     return on_real_samples(series, valid, kernel)
