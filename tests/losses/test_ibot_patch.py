@@ -135,7 +135,12 @@ def test_tokens_that_are_not_masked_cannot_leak() -> None:
     [
         ((4, 5, 7), (4, 5, 6), 1.0, r"^ibot_patch_loss: student and teacher must share one shape"),
         ((4, 6, 7), (4, 6, 7), 1.0, r"with mask \(batch, tokens\) = \(4, 5\); got shape \(4, 6, 7"),
-        ((7,), (7,), 1.0, r"student must be \(masked, prototypes\) or \(batch, tokens, prototypes"),
+        (
+            (7,),
+            (7,),
+            1.0,
+            r"student must be \(masked, codebook_size\) or \(batch, tokens, codebook_size",
+        ),
         ((9, 7), (9, 7), 0.0, r"temperature must be > 0; got 0.0$"),
     ],
 )

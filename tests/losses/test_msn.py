@@ -103,9 +103,24 @@ def test_the_loss_is_the_weighted_sum_of_its_terms() -> None:
 @pytest.mark.parametrize(
     ("anchors", "targets", "temperature", "said"),
     [
-        ((2, 3, 4), (2, 3, 4), 1.0, r"^msn_loss: targets must be \(batch, prototypes\); got shape"),
-        ((3, 4), (3, 4), 1.0, r"anchors must be \(views, batch, prototypes\); got shape \(3, 4\)"),
-        ((2, 3, 4), (3, 5), 1.0, r"with targets \(batch, prototypes\); got \(2, 3, 4\) and \(3, 5"),
+        (
+            (2, 3, 4),
+            (2, 3, 4),
+            1.0,
+            r"^msn_loss: targets must be \(batch, codebook_size\); got shape",
+        ),
+        (
+            (3, 4),
+            (3, 4),
+            1.0,
+            r"anchors must be \(views, batch, codebook_size\); got shape \(3, 4\)",
+        ),
+        (
+            (2, 3, 4),
+            (3, 5),
+            1.0,
+            r"with targets \(batch, codebook_size\); got \(2, 3, 4\) and \(3, 5",
+        ),
         ((2, 0, 4), (0, 4), 1.0, r"anchors.numel\(\) must be >= 1; got 0$"),
         ((2, 3, 4), (3, 4), 0.0, r"temperature must be > 0; got 0.0$"),
     ],

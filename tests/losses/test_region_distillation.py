@@ -105,7 +105,10 @@ def test_the_order_of_the_teachers_tokens_is_nothing() -> None:
 @pytest.mark.parametrize(
     ("shapes", "said"),
     [
-        (((2, 3), (2, 4, 6), (2, 3, 5), (2, 4, 5)), r"student must be \(batch, tokens, prototype"),
+        (
+            ((2, 3), (2, 4, 6), (2, 3, 5), (2, 4, 5)),
+            r"student must be \(batch, tokens, codebook_size",
+        ),
         (((2, 3, 6), (1, 4, 6), (2, 3, 5), (2, 4, 5)), r"teacher must have size 2 in dimension 0"),
         (((2, 3, 6), (2, 4, 7), (2, 3, 5), (2, 4, 5)), r"teacher must have size 6 in dimension 2"),
         (((2, 3, 6), (2, 4, 6), (2, 4, 5), (2, 4, 5)), r"student_features must have size 3 in dim"),

@@ -100,7 +100,12 @@ def test_is_linear_in_assignments_of_any_mass() -> None:
         ((2, 3, 4), (2, 2, 4), 1.0, r"^swapped_prediction_loss: scores must hold two views or mor"),
         ((1, 3, 4), (1, 3, 4), 1.0, r"and assignments the first of them; got \(1, 3, 4\)"),
         ((2, 3, 4), (0, 3, 4), 1.0, r"assignments the first of them; got .* and \(0, 3, 4\)$"),
-        ((6, 4), (2, 3, 4), 1.0, r"scores must be \(views, batch, prototypes\); got shape \(6, 4"),
+        (
+            (6, 4),
+            (2, 3, 4),
+            1.0,
+            r"scores must be \(views, batch, codebook_size\); got shape \(6, 4",
+        ),
         ((2, 3, 4), (2, 3, 4), -1.0, r"temperature must be > 0; got -1.0$"),
     ],
 )

@@ -20,9 +20,9 @@ def dino_loss(student: Tensor, teacher: Tensor, *, temperature: float = 0.1) -> 
     DINO's student temperature of 0.1 is fixed; its teacher's rises from 0.04 to at most 0.07.
 
     Args:
-        student: Logits of all views, `(views, batch, prototypes)`; the global views come first.
+        student: Logits of all views, `(views, batch, codebook_size)`; the global views come first.
         teacher: Probabilities of the first views, in the same order, `(teacher_views, batch,
-            prototypes)`.
+            codebook_size)`.
         temperature: $\tau_s$, the temperature of the student.
 
     Returns:

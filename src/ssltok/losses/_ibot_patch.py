@@ -30,8 +30,8 @@ def ibot_patch_loss(
     the same view are compared; add the views' losses and the `dino_loss` of the class tokens.
 
     Args:
-        student: Logits, a row for each True of `mask` in row-major order, `(masked, prototypes)`,
-            which costs only what is masked; or of all tokens, `(batch, tokens, prototypes)`.
+        student: Logits, `(masked, codebook_size)`: a row for each True of `mask` in row-major
+            order, which costs only what is masked; or `(batch, tokens, codebook_size)`.
         teacher: Probabilities, of the same shape.
         mask: Which tokens the student did not see, `(batch, tokens)`, boolean.
         temperature: $\tau_s$, the temperature of the student.
@@ -63,8 +63,8 @@ def ibot_patch_loss(
     check_same_shape(who, "student and teacher", student, teacher)
     if not (student.ndim == 2 or (student.ndim == 3 and student.shape[:2] == mask.shape)):
         raise ValueError(
-            f"{who}: student must be (masked, prototypes) or (batch, tokens, prototypes) with "
-            f"mask (batch, tokens) = {tuple(mask.shape)}; got shape {tuple(student.shape)}"
+            f"{who}: student must be (masked, codebook_size) or (batch, tokens, codebook_size) "
+            f"with mask (batch, tokens) = {tuple(mask.shape)}; got shape {tuple(student.shape)}"
         )
     check_positive(who, "temperature", temperature)
     if student.ndim == 3:  # what is not masked must not leak, not even as NaN times 0

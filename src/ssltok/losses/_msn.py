@@ -38,8 +38,8 @@ def msn_loss(
 
     Args:
         anchors: Cosines of the masked views' features and the prototypes, `(views, batch,
-            prototypes)`.
-        targets: Probabilities of the whole views, `(batch, prototypes)`.
+            codebook_size)`.
+        targets: Probabilities of the whole views, `(batch, codebook_size)`.
         temperature: $\tau$, of the anchors.
         me_max_weight: $\lambda$, the weight of the second term.
 
@@ -65,26 +65,26 @@ def msn_loss(
 
 def msn_terms(anchors: Tensor, targets: Tensor, *, temperature: float = 0.1) -> MSNTerms:
     """Compute the terms of `msn_loss` separately, for logging or other weights."""
-    check_axes("msn_loss", "anchors", anchors, "views batch prototypes")
-    check_axes("msn_loss", "targets", targets, "batch prototypes")
+    check_axes("msn_loss", "anchors", anchors, "views batch codebook_size")
+    check_axes("msn_loss", "targets", targets, "batch codebook_size")
     check_floating("msn_loss", "anchors", anchors)
     check_floating("msn_loss", "targets", targets)
     if anchors.shape[1:] != targets.shape:
         raise ValueError(
-            "msn_loss: anchors must be (views, batch, prototypes) with targets (batch, "
-            f"prototypes); got {tuple(anchors.shape)} and {tuple(targets.shape)}"
+            "msn_loss: anchors must be (views, batch, codebook_size) with targets (batch, "
+            f"codebook_size); got {tuple(anchors.shape)} and {tuple(targets.shape)}"
         )
     check_at_least("msn_loss", "anchors.numel()", anchors.numel(), 1)
     check_positive("msn_loss", "temperature", temperature)
     with full_precision(anchors):
         logs = torch.log_softmax(upcast(anchors) / temperature, -1)
-        views, batch, prototypes = logs.shape
+        views, batch, codebook_size = logs.shape
         # The targets are the same for all views, so the views are added first.
         crossing = (logs.sum(0) * targets.detach()).sum() / (views * batch)
         mean = logs.flatten(0, 1).logsumexp(0) - math.log(views * batch)
         return MSNTerms(
             cross_entropy=-crossing,
-            concentration=(mean.exp() * mean).sum() + math.log(prototypes),
+            concentration=(mean.exp() * mean).sum() + math.log(codebook_size),
         )
 
 

@@ -37,8 +37,8 @@ def region_distillation_loss(
     tokens. The teacher is detached and has a centre of its own, apart from the view-level one.
 
     Args:
-        student: Logits of the student's tokens, `(batch, tokens, prototypes)`.
-        teacher: Probabilities of another view's tokens, `(batch, teacher_tokens, prototypes)`.
+        student: Logits of the student's tokens, `(batch, tokens, codebook_size)`.
+        teacher: Probabilities of another view's tokens, `(batch, teacher_tokens, codebook_size)`.
         student_features: What the student's head was given, `(batch, tokens, dim)`.
         teacher_features: What the teacher's head was given, `(batch, teacher_tokens, dim)`.
         temperature: $\tau_s$, the temperature of the student.
@@ -63,8 +63,8 @@ def region_distillation_loss(
     """
     who = "region_distillation_loss"
     named = {
-        "student": (student, "batch tokens prototypes"),
-        "teacher": (teacher, "batch teacher_tokens prototypes"),
+        "student": (student, "batch tokens codebook_size"),
+        "teacher": (teacher, "batch teacher_tokens codebook_size"),
         "student_features": (student_features, "batch tokens dim"),
         "teacher_features": (teacher_features, "batch teacher_tokens dim"),
     }

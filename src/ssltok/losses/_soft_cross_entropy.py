@@ -23,7 +23,7 @@ __all__ = ["check_distributions", "cross_view_entropy", "soft_cross_entropy"]
 def soft_cross_entropy(logits: Tensor, target: Tensor, *, temperature: float = 1.0) -> Tensor:
     r"""Return $-\sum_k q_k \log \mathrm{softmax}(x / \tau)_k$ for each row, in at least float32.
 
-    The target `q` is detached; its rows may have any mass. Shapes `(..., prototypes)`, result
+    The target `q` is detached; its rows may have any mass. Shapes `(..., codebook_size)`, result
     `(...)`.
     """
     return _rows(logits.unsqueeze(0), [target], temperature).squeeze(0)
@@ -55,10 +55,10 @@ def cross_view_entropy(student: Tensor, teacher: Tensor, *, temperature: float) 
 def check_distributions(
     who: str, names: tuple[str, str], student: Tensor, teacher: Tensor, temperature: float
 ) -> None:
-    """Ask for logits and probabilities, `(views, batch, prototypes)`, and a usable temperature."""
+    """Ask for logits and probabilities, `(views, batch, codebook_size)`, and a temperature."""
     first, second = names
-    check_axes(who, first, student, "views batch prototypes")
-    check_axes(who, second, teacher, "views batch prototypes")
+    check_axes(who, first, student, "views batch codebook_size")
+    check_axes(who, second, teacher, "views batch codebook_size")
     check_floating(who, first, student)
     check_floating(who, second, teacher)
     views, targets = student.shape[0], teacher.shape[0]

@@ -20,9 +20,9 @@ def swapped_prediction_loss(
     in how the targets are made.
 
     Args:
-        scores: Cosines of features and prototypes of all views, `(views, batch, prototypes)`.
+        scores: Cosines of features and prototypes of all views, `(views, batch, codebook_size)`.
         assignments: Cluster probabilities of the first views (SwAV: the two large crops), in the
-            same order, `(assigned_views, batch, prototypes)`.
+            same order, `(assigned_views, batch, codebook_size)`.
         temperature: $\tau$.
 
     Returns:
@@ -55,5 +55,5 @@ class SwappedPredictionLoss(nn.Module):
         self.temperature = temperature
 
     def forward(self, scores: Tensor, assignments: Tensor) -> Tensor:
-        """Return the loss of scores and assignments, `(views, batch, prototypes)` each."""
+        """Return the loss of scores and assignments, `(views, batch, codebook_size)` each."""
         return swapped_prediction_loss(scores, assignments, temperature=self.temperature)

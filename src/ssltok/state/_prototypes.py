@@ -53,7 +53,7 @@ class Prototypes(nn.Module):
         self.weight = nn.Parameter(normalize(first, dim=-1))
 
     def forward(self, z: Tensor) -> Tensor:
-        """Return the scores, `(..., prototypes)`, of features `(..., dim)` of any length.
+        """Return the scores, `(..., codebook_size)`, of features `(..., dim)` of any length.
 
         Raises:
             ValueError: If `z` is not floating point or its last axis is not `dim`.
