@@ -195,6 +195,16 @@ def test_autocast_stays_close(maker: Maker) -> None:
     assert (low.float() - high).square().mean() < 1e-3 * high.square().mean()
 
 
+def test_memory_layout() -> None:
+    """Tokens of the encoder are rows without a copy; the spectrogram is laid out as usual."""
+    encoder = SpectrogramEncoder(2, 8, bins=3, frames=33, width=8)
+    decoder = SpectrogramDecoder(2, 8, bins=3, frames=33, width=8)
+    latents = encoder(torch.randn(4, 2, 3, 33))
+    assert latents.permute(0, 2, 3, 1).is_contiguous()
+    assert decoder(latents).is_contiguous()
+    torch.testing.assert_close(decoder(latents), decoder(latents.contiguous()))
+
+
 # Complaints -----------------------------------------------------------------------------------
 
 

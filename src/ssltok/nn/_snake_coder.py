@@ -5,7 +5,7 @@ from torch.nn import functional
 
 from ssltok._shared.checks import check_at_least, check_ratio
 from ssltok._shared.numerics import upcast
-from ssltok.nn._geometry import check_map, halvings, least_batch
+from ssltok.nn._geometry import checked_map, halvings, least_batch
 from ssltok.nn._noise import drop_elements
 from ssltok.nn._snake import Snake
 
@@ -103,7 +103,9 @@ class SnakeEncoder(nn.Module):
         `generator` is the source of dropout in training; None is torch's own.
         """
         least = least_batch(self.grid, training=self.training)
-        check_map("SnakeEncoder", "spectrogram", spectrogram, self._input, least=least)
+        spectrogram = checked_map(
+            "SnakeEncoder", "spectrogram", spectrogram, self._input, least=least
+        )
         latents = _run(self.layers, spectrogram, generator)
         return functional.normalize(upcast(latents), dim=1)
 
@@ -196,8 +198,8 @@ class SnakeDecoder(nn.Module):
         `generator` is the source of dropout in training; None is torch's own.
         """
         least = least_batch(self.grid, training=self.training)
-        check_map("SnakeDecoder", "latents", latents, self._input, least=least)
-        return _run(self.layers, latents, generator)
+        latents = checked_map("SnakeDecoder", "latents", latents, self._input, least=least)
+        return _run(self.layers, latents, generator).contiguous()
 
 
 class SnakeBlock(nn.Module):

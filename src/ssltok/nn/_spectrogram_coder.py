@@ -5,7 +5,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from ssltok._shared.checks import check_at_least
-from ssltok.nn._geometry import check_map, halvings, least_batch
+from ssltok.nn._geometry import checked_map, halvings, least_batch
 
 __all__ = ["SpectrogramDecoder", "SpectrogramEncoder"]
 
@@ -70,7 +70,9 @@ class SpectrogramEncoder(nn.Module):
     def forward(self, spectrogram: Tensor) -> Tensor:
         """Encode `(batch, in_channels, bins, frames)` as `(batch, dim, *grid)`."""
         least = least_batch(self.grid, training=self.training)
-        check_map("SpectrogramEncoder", "spectrogram", spectrogram, self._input, least=least)
+        spectrogram = checked_map(
+            "SpectrogramEncoder", "spectrogram", spectrogram, self._input, least=least
+        )
         encoded: Tensor = self.layers(spectrogram)
         return encoded
 
@@ -137,9 +139,9 @@ class SpectrogramDecoder(nn.Module):
     def forward(self, latents: Tensor) -> Tensor:
         """Decode `(batch, dim, *grid)` as `(batch, in_channels, bins, frames)`."""
         least = least_batch(self.grid, training=self.training)
-        check_map("SpectrogramDecoder", "latents", latents, self._input, least=least)
+        latents = checked_map("SpectrogramDecoder", "latents", latents, self._input, least=least)
         decoded: Tensor = self.layers(latents)
-        return decoded
+        return decoded.contiguous()
 
 
 class ResidualBlock(nn.Module):
