@@ -47,22 +47,3 @@ def test_center_and_standardize() -> None:
 def test_off_diagonal() -> None:
     matrix = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
     assert torch.equal(numerics.off_diagonal(matrix), torch.tensor([[0.0, 2.0], [3.0, 0.0]]))
-
-
-@pytest.mark.parametrize(("batch", "dim"), [(1, 5), (3, 8), (8, 8), (9, 4), (5, 1)])
-def test_off_diagonal_square_sum(batch: int, dim: int) -> None:
-    a, b = draw(batch, dim), draw(batch, dim, seed=1)
-    product = a.T @ b
-    expected = sum(
-        product[i, j].item() ** 2 for i in range(dim) for j in range(dim) if i != j
-    )  # fmt: skip
-    for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-5)):
-        got = numerics.off_diagonal_square_sum(a.to(dtype), b.to(dtype))
-        assert got.dtype == dtype
-        assert got.item() == pytest.approx(expected, rel=tolerance, abs=tolerance)
-
-
-@pytest.mark.parametrize(("batch", "dim"), [(3, 5), (5, 3)])
-def test_off_diagonal_square_sum_gradient(batch: int, dim: int) -> None:
-    a, b = draw(batch, dim).requires_grad_(), draw(batch, dim, seed=1).requires_grad_()
-    assert torch.autograd.gradcheck(numerics.off_diagonal_square_sum, (a, b))

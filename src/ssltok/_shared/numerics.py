@@ -7,7 +7,6 @@ __all__ = [
     "center",
     "full_precision",
     "off_diagonal",
-    "off_diagonal_square_sum",
     "standardize",
     "upcast",
 ]
@@ -39,18 +38,3 @@ def standardize(z: Tensor, *, eps: float = 1e-5) -> Tensor:
 def off_diagonal(matrix: Tensor) -> Tensor:
     """Return a square matrix with zeros on its diagonal."""
     return matrix - torch.diag_embed(matrix.diagonal(dim1=-2, dim2=-1))
-
-
-def off_diagonal_square_sum(a: Tensor, b: Tensor) -> Tensor:
-    r"""Return $\sum_{i \ne j} (a^\top b)_{ij}^2$ of two `(batch, dim)` matrices.
-
-    With fewer rows than columns it is $\langle a a^\top, b b^\top \rangle$ less the diagonal's
-    part, so that the `dim x dim` product is never built; the scalars are summed in float64.
-    """
-    batch, dim = a.shape
-    if batch >= dim:
-        return off_diagonal(a.T @ b).square().sum()
-    wide = torch.float32 if a.device.type == "mps" else torch.float64
-    total = ((a @ a.T).to(wide) * (b @ b.T).to(wide)).sum()
-    diagonal = (a * b).sum(dim=0).to(wide).square().sum()
-    return (total - diagonal).to(a.dtype)

@@ -1,12 +1,62 @@
 """Self-supervised, masked and distillation losses: pure functions and thin modules."""
 
+from ssltok.losses._adversarial import (
+    DiscriminatorLoss,
+    DiscriminatorTerms,
+    GeneratorLoss,
+    LeastSquaresDiscriminatorLoss,
+    LeastSquaresGeneratorLoss,
+    discriminator_loss,
+    discriminator_terms,
+    generator_loss,
+    least_squares_discriminator_loss,
+    least_squares_discriminator_terms,
+    least_squares_generator_loss,
+)
 from ssltok.losses._barlow_twins import (
     BarlowTwinsLoss,
     BarlowTwinsTerms,
     barlow_twins_loss,
     barlow_twins_terms,
 )
+from ssltok.losses._center_and_sharpen import center_and_sharpen
+from ssltok.losses._cosine_regression import (
+    CosineRegressionLoss,
+    NegativeCosineLoss,
+    cosine_regression_loss,
+    negative_cosine_loss,
+)
+from ssltok.losses._dino import DINOLoss, dino_loss
+from ssltok.losses._distillation import (
+    DistillationLoss,
+    HardDistillationLoss,
+    distillation_loss,
+    hard_distillation_loss,
+)
+from ssltok.losses._gaussian_kl import GaussianKLLoss, gaussian_kl_loss
+from ssltok.losses._hierarchical_contrastive import (
+    HierarchicalContrastiveLoss,
+    hierarchical_contrastive_loss,
+)
+from ssltok.losses._ibot_patch import IBOTPatchLoss, ibot_patch_loss
+from ssltok.losses._info_nce import InfoNCELoss, info_nce_loss
+from ssltok.losses._koleo import KoLeoLoss, koleo_loss
+from ssltok.losses._latent_regression import LatentRegressionLoss, latent_regression_loss
+from ssltok.losses._masked_reconstruction import (
+    MaskedReconstructionLoss,
+    masked_reconstruction_loss,
+)
 from ssltok.losses._masked_token import MaskedTokenLoss, masked_token_loss
+from ssltok.losses._msn import MSNLoss, MSNTerms, msn_loss, msn_terms
+from ssltok.losses._next_token import NextTokenLoss, next_token_loss
+from ssltok.losses._nt_xent import NTXentLoss, nt_xent_loss
+from ssltok.losses._region_distillation import RegionDistillationLoss, region_distillation_loss
+from ssltok.losses._sigreg import SIGRegLoss, sigreg_loss
+from ssltok.losses._sinkhorn import sinkhorn
+from ssltok.losses._supcon import SupConLoss, supcon_loss
+from ssltok.losses._swapped_prediction import SwappedPredictionLoss, swapped_prediction_loss
+from ssltok.losses._temporal_contrastive import TemporalContrastiveLoss, temporal_contrastive_loss
+from ssltok.losses._triplet import TripletLoss, triplet_loss
 from ssltok.losses._vibcreg import (
     VIbCRegLoss,
     VIbCRegTerms,
@@ -19,20 +69,83 @@ from ssltok.losses._vicreg import (
     vicreg_loss,
     vicreg_terms,
 )
+from ssltok.losses._w_mse import WMSELoss, w_mse_loss
+from ssltok.losses._whitening import cholesky_whiten, iterative_whiten
 
 __all__ = [
     "BarlowTwinsLoss",
     "BarlowTwinsTerms",
+    "CosineRegressionLoss",
+    "DINOLoss",
+    "DiscriminatorLoss",
+    "DiscriminatorTerms",
+    "DistillationLoss",
+    "GaussianKLLoss",
+    "GeneratorLoss",
+    "HardDistillationLoss",
+    "HierarchicalContrastiveLoss",
+    "IBOTPatchLoss",
+    "InfoNCELoss",
+    "KoLeoLoss",
+    "LatentRegressionLoss",
+    "LeastSquaresDiscriminatorLoss",
+    "LeastSquaresGeneratorLoss",
+    "MSNLoss",
+    "MSNTerms",
+    "MaskedReconstructionLoss",
     "MaskedTokenLoss",
+    "NTXentLoss",
+    "NegativeCosineLoss",
+    "NextTokenLoss",
+    "RegionDistillationLoss",
+    "SIGRegLoss",
+    "SupConLoss",
+    "SwappedPredictionLoss",
+    "TemporalContrastiveLoss",
+    "TripletLoss",
     "VICRegLoss",
     "VICRegTerms",
     "VIbCRegLoss",
     "VIbCRegTerms",
+    "WMSELoss",
     "barlow_twins_loss",
     "barlow_twins_terms",
+    "center_and_sharpen",
+    "cholesky_whiten",
+    "cosine_regression_loss",
+    "dino_loss",
+    "discriminator_loss",
+    "discriminator_terms",
+    "distillation_loss",
+    "gaussian_kl_loss",
+    "generator_loss",
+    "hard_distillation_loss",
+    "hierarchical_contrastive_loss",
+    "ibot_patch_loss",
+    "info_nce_loss",
+    "iterative_whiten",
+    "koleo_loss",
+    "latent_regression_loss",
+    "least_squares_discriminator_loss",
+    "least_squares_discriminator_terms",
+    "least_squares_generator_loss",
+    "masked_reconstruction_loss",
     "masked_token_loss",
+    "msn_loss",
+    "msn_terms",
+    "negative_cosine_loss",
+    "next_token_loss",
+    "nt_xent_loss",
+    "region_distillation_loss",
+    "sigreg_loss",
+    "sinkhorn",
+    "supcon_loss",
+    "swapped_prediction_loss",
+    "temporal_contrastive_loss",
+    "triplet_loss",
     "vibcreg_loss",
     "vibcreg_terms",
     "vicreg_loss",
     "vicreg_terms",
+    "w_mse_loss",
 ]

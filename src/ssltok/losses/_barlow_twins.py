@@ -5,7 +5,8 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from ssltok._shared.checks import check_view_pair
-from ssltok._shared.numerics import full_precision, off_diagonal_square_sum, standardize, upcast
+from ssltok._shared.numerics import full_precision, standardize, upcast
+from ssltok._shared.products import product_sums
 
 __all__ = ["BarlowTwinsLoss", "BarlowTwinsTerms", "barlow_twins_loss", "barlow_twins_terms"]
 
@@ -93,9 +94,10 @@ def barlow_twins_terms(z_a: Tensor, z_b: Tensor) -> BarlowTwinsTerms:
     batch = z_a.shape[0]
     with full_precision(z_a):
         a, b = standardize(upcast(z_a)), standardize(upcast(z_b))
+        product = product_sums(a, b)
         return BarlowTwinsTerms(
-            invariance=((a * b).mean(dim=0) - 1).square().sum(),
-            redundancy=off_diagonal_square_sum(a, b) / batch**2,
+            invariance=(product.diagonal / batch - 1).square().sum(),
+            redundancy=product.rest / batch**2,
         )
 
 

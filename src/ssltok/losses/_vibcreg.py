@@ -5,7 +5,8 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from ssltok._shared.checks import check_at_least, check_view_pair
-from ssltok._shared.numerics import center, full_precision, off_diagonal_square_sum, upcast
+from ssltok._shared.numerics import center, full_precision, upcast
+from ssltok._shared.products import self_product_sums
 
 __all__ = ["VIbCRegLoss", "VIbCRegTerms", "vibcreg_loss", "vibcreg_terms"]
 
@@ -129,7 +130,7 @@ def _variance_and_correlation(z: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     variances = centered.square().sum(dim=0) / (batch - 1)
     hinge = nn.functional.relu(1 - (variances + eps).sqrt()).mean()
     unit = nn.functional.normalize(centered, dim=0)
-    return hinge, off_diagonal_square_sum(unit, unit) / dim**2
+    return hinge, self_product_sums(unit).rest / dim**2
 
 
 class VIbCRegLoss(nn.Module):

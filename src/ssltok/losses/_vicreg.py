@@ -5,7 +5,8 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from ssltok._shared.checks import check_at_least, check_view_pair
-from ssltok._shared.numerics import center, full_precision, off_diagonal_square_sum, upcast
+from ssltok._shared.numerics import center, full_precision, upcast
+from ssltok._shared.products import self_product_sums
 
 __all__ = ["VICRegLoss", "VICRegTerms", "vicreg_loss", "vicreg_terms"]
 
@@ -124,10 +125,9 @@ def vicreg_terms(z_a: Tensor, z_b: Tensor, *, eps: float = 1e-4) -> VICRegTerms:
 def _variance_and_covariance(z: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """The hinge on the deviations, and the mean squared covariance, of one view."""
     batch, dim = z.shape
-    centered = center(z)
-    variances = centered.square().sum(dim=0) / (batch - 1)
-    hinge = nn.functional.relu(1 - (variances + eps).sqrt()).mean()
-    return hinge, off_diagonal_square_sum(centered, centered) / ((batch - 1) ** 2 * dim)
+    squares, rest = self_product_sums(center(z))
+    hinge = nn.functional.relu(1 - (squares / (batch - 1) + eps).sqrt()).mean()
+    return hinge, rest / ((batch - 1) ** 2 * dim)
 
 
 class VICRegLoss(nn.Module):

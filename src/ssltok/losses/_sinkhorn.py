@@ -1,0 +1,87 @@
+"""Sinkhorn: soft assignments that use all prototypes equally."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ssltok._shared.checks import check_at_least, check_axes, check_floating, check_positive
+from ssltok._shared.numerics import full_precision, upcast
+
+__all__ = ["sinkhorn"]
+
+
+def sinkhorn(
+    scores: Tensor,
+    *,
+    epsilon: float = 0.05,
+    iterations: int = 3,
+    gather: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
+    r"""Assign each row to prototypes, softly, so that all prototypes are used equally.
+
+    $$Q = \mathrm{diag}(u)\, e^{S / \epsilon}\, \mathrm{diag}(v)$$
+
+    with $u, v$ from `iterations` rounds of making the columns (prototypes) equal, then the rows
+    sum to 1. Computed from log-domain shifts: the exponential only ever sees
+    $S_{bk} / \epsilon - \mathrm{max}_b - \mathrm{max}_k \le 0$, so that it cannot overflow, every
+    row and every column keeps an entry of 1, and the result is the published one. The published
+    code overflows float32 where a score passes $88\, \epsilon$ (4.4 at SwAV's $\epsilon$).
+
+    No gradient flows through it: assignments are targets.
+
+    Over several processes, pass `gather=ssltok.distributed.gather`: each process keeps its own
+    rows and only vectors of `codebook_size` travel.
+
+    Args:
+        scores: Similarities of rows and prototypes, `(batch, codebook_size)`. For the
+            probabilities $p$ of MSN, give $\log p$ and `epsilon=1.0`.
+        epsilon: $\epsilon > 0$, the softness: 0.05 in SwAV; DINOv2 uses the teacher's
+            temperature, 0.04 to 0.07.
+        iterations: Rounds, at least 1; the authors' 3 by default.
+        gather: Concatenates the rows `(1, codebook_size)` of all processes.
+
+    Returns:
+        Assignments, `(batch, codebook_size)`, in at least float32; each row sums to 1.
+
+    Raises:
+        ValueError: If `scores` is not `(batch, codebook_size)` in floating point or is empty,
+            `epsilon <= 0`, or `iterations < 1`.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.losses import sinkhorn
+        >>> sinkhorn(torch.tensor([[2.0, 0.0], [0.0, 2.0]])).round(decimals=4)
+        tensor([[1., 0.],
+                [0., 1.]])
+        >>> sinkhorn(torch.zeros(2, 4))
+        tensor([[0.2500, 0.2500, 0.2500, 0.2500],
+                [0.2500, 0.2500, 0.2500, 0.2500]])
+
+    References:
+        Caron et al., *SwAV*, 2020, <https://arxiv.org/abs/2006.09882>, equations 3 to 5 and
+        appendix A.1.
+        Cuturi, *Sinkhorn Distances*, 2013, <https://arxiv.org/abs/1306.0895>, algorithm 1.
+    """
+    check_floating("sinkhorn", "scores", scores)
+    check_axes("sinkhorn", "scores", scores, "batch codebook_size")
+    check_at_least("sinkhorn", "batch", scores.shape[0], 1)
+    check_at_least("sinkhorn", "codebook_size", scores.shape[1], 1)
+    check_positive("sinkhorn", "epsilon", epsilon)
+    check_at_least("sinkhorn", "iterations", iterations, 1)
+    with torch.no_grad(), full_precision(scores):
+        shifted = upcast(scores) / epsilon
+        highest = shifted.amax(dim=0, keepdim=True)
+        if gather is not None:
+            highest = gather(highest).amax(dim=0, keepdim=True)
+        shifted = shifted - highest
+        row_highest = shifted.amax(dim=1, keepdim=True)
+        kernel = (shifted - row_highest).exp()
+        rows = row_highest.squeeze(1).exp()
+        for _ in range(iterations):
+            total = rows @ kernel
+            if gather is not None:
+                total = gather(total.unsqueeze(0)).sum(dim=0)
+            columns = total.reciprocal()
+            rows = (kernel @ columns).reciprocal()
+        return kernel * columns * rows.unsqueeze(1)

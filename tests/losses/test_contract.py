@@ -1,0 +1,339 @@
+"""What every loss promises, asked of every name in `ssltok.losses.__all__`.
+
+A new loss is one line in `CASES`: how to draw its inputs for a batch (float32), a value that is
+not the default for each option, and which inputs are targets.
+"""
+
+import inspect
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+from ssltok import losses
+
+Inputs = tuple[Tensor, ...]
+
+
+class Case(NamedTuple):
+    draw: Callable[[int, torch.Generator], Inputs]
+    options: dict[str, Any] = {}  # noqa: RUF012 - read only
+    targets: tuple[int, ...] = ()  # inputs that must get no gradient
+    vmaps: bool = True  # False where a mask picks rows: their number depends on the data
+    least_batch: int = 2
+
+
+def normal(*shapes: str) -> Callable[[int, torch.Generator], Inputs]:
+    """Correlated normal inputs; `"b 6"` is `(batch, 6)`, and `+` asks for probabilities."""
+
+    def draw(batch: int, generator: torch.Generator) -> Inputs:
+        drawn: list[Tensor] = []
+        for shape in shapes:
+            sizes = [batch if s == "b" else int(s) for s in shape.rstrip("+").split()]
+            z = torch.randn(sizes, generator=generator)
+            if drawn and drawn[-1].shape == z.shape and not shape.endswith("+"):
+                z = 0.7 * z + 0.6 * drawn[-1]
+            drawn.append(z.softmax(dim=-1) if shape.endswith("+") else z)
+        return tuple(drawn)
+
+    return draw
+
+
+def and_labels(draw: Callable[[int, torch.Generator], Inputs]) -> Callable[..., Inputs]:
+    return lambda batch, generator: (*draw(batch, generator), torch.arange(batch) // 2)
+
+
+def masked(*shapes: str, codes: int = 0) -> Callable[[int, torch.Generator], Inputs]:
+    """Normal inputs `(batch, 5, ...)`, codes below `codes` if any, and a mask of three of five."""
+
+    def draw(batch: int, generator: torch.Generator) -> Inputs:
+        mask = torch.tensor([True, False, True, True, False]).repeat(batch, 1)
+        drawn = normal(*shapes)(batch, generator)
+        if codes:
+            drawn = (*drawn, torch.randint(codes, (batch, 5), generator=generator))
+        return (*drawn, mask)
+
+    return draw
+
+
+def sequence(batch: int, generator: torch.Generator) -> Inputs:
+    return (*normal("b 5 7")(batch, generator), torch.randint(7, (batch, 5), generator=generator))
+
+
+PAIR = normal("b 6", "b 6")
+VARIANCES = {"invariance_weight": 3.0, "variance_weight": 5.0, "covariance_weight": 0.7}
+SEEDED = {"generator": torch.Generator}
+CASES: dict[str, Case] = {
+    "barlow_twins_loss": Case(PAIR, {"redundancy_weight": 0.3}),
+    "cosine_regression_loss": Case(PAIR, targets=(1,)),
+    "dino_loss": Case(normal("3 b 6", "2 b 6+"), {"temperature": 0.3}, targets=(1,)),
+    "discriminator_loss": Case(PAIR),
+    "distillation_loss": Case(PAIR, {"temperature": 2.0}, targets=(1,)),
+    "gaussian_kl_loss": Case(PAIR),
+    "generator_loss": Case(normal("b 6")),
+    "hard_distillation_loss": Case(PAIR, targets=(1,)),
+    "hierarchical_contrastive_loss": Case(
+        normal("b 5 6", "b 5 6"), {"instance_weight": 0.2, "temporal_unit": 1}
+    ),
+    "ibot_patch_loss": Case(
+        masked("b 5 6", "b 5 6+"), {"temperature": 0.3}, targets=(1,), vmaps=False
+    ),
+    "info_nce_loss": Case(normal("b 6", "b 6", "9 6"), {"temperature": 0.3}, targets=(1, 2)),
+    "koleo_loss": Case(normal("b 6"), {"eps": 0.1}),
+    "latent_regression_loss": Case(PAIR, {"beta": 0.2}, targets=(1,)),
+    "least_squares_discriminator_loss": Case(PAIR),
+    "least_squares_generator_loss": Case(normal("b 6")),
+    "masked_reconstruction_loss": Case(
+        masked("b 5 6", "b 5 6"), {"beta": 0.5, "normalize_target": True}, targets=(1,), vmaps=False
+    ),
+    "masked_token_loss": Case(
+        masked("b 5 7", codes=7), {"label_smoothing": 0.2, "reduction": "elbo"}, vmaps=False
+    ),
+    "msn_loss": Case(
+        normal("2 b 6", "b 6+"), {"temperature": 0.3, "me_max_weight": 0.2}, targets=(1,)
+    ),
+    "negative_cosine_loss": Case(PAIR, targets=(1,)),
+    "next_token_loss": Case(sequence, vmaps=False),
+    "nt_xent_loss": Case(normal("b 6", "b 6", "b 6"), {"temperature": 0.3}),
+    "region_distillation_loss": Case(
+        normal("b 5 6", "b 4 6+", "b 5 3", "b 4 3"), {"temperature": 0.3}, targets=(1, 2, 3)
+    ),
+    "sigreg_loss": Case(normal("b 6"), {"slices": 3, "points": 4, "limit": 2.0}),
+    "supcon_loss": Case(and_labels(normal("b 6")), {"temperature": 0.3, "base_temperature": 0.7}),
+    "swapped_prediction_loss": Case(normal("3 b 6", "2 b 6+"), {"temperature": 0.3}, targets=(1,)),
+    "temporal_contrastive_loss": Case(normal("b 3 6", "b 3 6")),
+    "triplet_loss": Case(
+        normal("b 6", "b 6", "b 6"), {"margin": 2.5, "normalize": False, "squared": False}
+    ),
+    "vibcreg_loss": Case(PAIR, {**VARIANCES, "eps": 0.01}),
+    "vicreg_loss": Case(PAIR, {**VARIANCES, "eps": 0.01}),
+    "w_mse_loss": Case(
+        normal("b 2", "b 2"),
+        {"sub_batch": 4, "iterations": 2, "eps": 0.2, "normalize": False},
+        least_batch=3,
+    ),
+}
+OPERATORS = {"center_and_sharpen", "cholesky_whiten", "iterative_whiten", "sinkhorn"}
+NAMES = sorted(CASES)
+
+
+def call(name: str, *inputs: Tensor, **options: Any) -> Tensor:
+    """The loss; with a seeded generator where it takes one."""
+    function = getattr(losses, name)
+    if "generator" in inspect.signature(function).parameters:
+        options["generator"] = torch.Generator().manual_seed(0)
+    value: Tensor = function(*inputs, **options)
+    return value
+
+
+def draw(name: str, batch: int = 8) -> Inputs:
+    return CASES[name].draw(batch, torch.Generator().manual_seed(1))
+
+
+def gradients(name: str, inputs: Inputs, **options: Any) -> tuple[Tensor, list[Tensor | None]]:
+    leaves = [x.clone().requires_grad_(x.is_floating_point()) for x in inputs]
+    value = call(name, *leaves, **options)
+    wanted = [leaf for leaf in leaves if leaf.requires_grad]
+    return value, list(torch.autograd.grad(value, wanted, allow_unused=True))
+
+
+def module_of(name: str) -> type[torch.nn.Module]:
+    """`nt_xent_loss` is `NTXentLoss`: the same letters."""
+    wanted = name.replace("_", "")
+    (found,) = [n for n in losses.__all__ if n.lower() == wanted and n != name]
+    module: type[torch.nn.Module] = getattr(losses, found)
+    return module
+
+
+# --- the list itself ------------------------------------------------------------------------
+
+
+def test_every_public_name_is_under_the_contract() -> None:
+    functions = {n for n in losses.__all__ if inspect.isfunction(getattr(losses, n))}
+    assert {n for n in functions if n.endswith("_loss")} == set(CASES)
+    assert {n for n in functions if not n.endswith(("_loss", "_terms"))} == OPERATORS
+    modules = {module_of(name).__name__ for name in NAMES}
+    terms = {n for n in losses.__all__ if n.endswith("Terms")}
+    assert {n for n in losses.__all__ if n not in functions} == modules | terms
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_option_is_in_its_case(name: str) -> None:
+    parameters = inspect.signature(getattr(losses, name)).parameters.values()
+    options = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "generator"}
+    assert options == set(CASES[name].options)
+    bound = inspect.signature(module_of(name)).parameters.values()
+    mine = {p.name: p.default for p in parameters if p.name in options}
+    assert {p.name: p.default for p in bound if p.kind is p.KEYWORD_ONLY} == mine
+
+
+# --- values ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_finite_differentiable_scalar(name: str) -> None:
+    case = CASES[name]
+    value, found = gradients(name, draw(name))
+    assert value.shape == ()
+    assert value.dtype == torch.float32
+    assert value.isfinite()
+    for index, gradient in enumerate(found):
+        if index in case.targets:
+            assert gradient is None, f"input {index} is a target"
+        else:
+            assert gradient is not None
+            assert gradient.isfinite().all()
+            assert gradient.abs().max() > 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_inputs_and_random_state_stay(name: str) -> None:
+    inputs = draw(name)
+    copies = [x.clone() for x in inputs]
+    state = torch.get_rng_state()
+    first = call(name, *inputs)
+    assert torch.equal(state, torch.get_rng_state())
+    assert all(torch.equal(x, copy) for x, copy in zip(inputs, copies, strict=True))
+    assert torch.equal(call(name, *inputs), first)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_module_is_the_function(name: str) -> None:
+    case, inputs = CASES[name], draw(name)
+    every = inspect.signature(getattr(losses, name)).parameters
+    seed = {"generator": torch.Generator().manual_seed(0)} if "generator" in every else {}
+    module = module_of(name)()
+    assert torch.equal(module(*inputs, **seed), call(name, *inputs))
+    assert not list(module.parameters())
+    assert not module.state_dict()
+    bound = module_of(name)(**case.options)
+    seed = {"generator": torch.Generator().manual_seed(0)} if "generator" in every else {}
+    assert torch.equal(bound(*inputs, **seed), call(name, *inputs, **case.options))
+
+
+@pytest.mark.parametrize(
+    ("name", "option"), [(name, option) for name in NAMES for option in CASES[name].options]
+)
+def test_every_option_matters(name: str, option: str) -> None:
+    options = dict(CASES[name].options)
+    without = {o: v for o, v in options.items() if o != option}
+    if (name, option) == ("w_mse_loss", "sub_batch"):
+        without.pop("iterations")
+    inputs = draw(name)
+    if name in {"vicreg_loss", "vibcreg_loss"}:
+        inputs = tuple(0.4 * x for x in inputs)  # below the hinge
+    assert not torch.equal(call(name, *inputs, **options), call(name, *inputs, **without))
+
+
+# --- precision ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_autocast_changes_nothing_that_matters(name: str) -> None:
+    inputs = draw(name)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = call(name, *inputs)
+    assert inside.dtype == torch.float32
+    torch.testing.assert_close(inside, call(name, *inputs), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_half_precision_inputs_are_read_exactly(name: str) -> None:
+    """The numbers of a bfloat16 tensor, computed upon in float32."""
+    half = tuple(x.bfloat16() if x.is_floating_point() else x for x in draw(name))
+    wide = tuple(x.float() if x.is_floating_point() else x for x in half)
+    value = call(name, *half)
+    assert value.dtype == torch.float32
+    torch.testing.assert_close(value, call(name, *wide), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradients_are_right(name: str) -> None:
+    case = CASES[name]
+    inputs = [x.double() if x.is_floating_point() else x for x in draw(name, max(4, 2))]
+    for index, x in enumerate(inputs):
+        if x.is_floating_point() and index not in case.targets:
+            x.requires_grad_()
+    options = {"slices": 3} if name == "sigreg_loss" else {}
+    assert torch.autograd.gradcheck(partial(call, name, **options), inputs)
+
+
+# --- edges ----------------------------------------------------------------------------------
+
+
+def check_finite(name: str, inputs: Inputs) -> None:
+    value, found = gradients(name, inputs)
+    assert value.isfinite()
+    assert all(g is None or bool(g.isfinite().all()) for g in found)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_smallest_batch(name: str) -> None:
+    check_finite(name, draw(name, CASES[name].least_batch))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_collapse_has_a_finite_gradient(name: str) -> None:
+    """All rows alike, and all rows zero."""
+    for scale in (1.0, 0.0):
+        check_finite(
+            name,
+            tuple(
+                scale * torch.full_like(x, 1 / x.shape[-1]) if x.is_floating_point() else x
+                for x in draw(name)
+            ),
+        )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_constant_feature_has_a_finite_gradient(name: str) -> None:
+    inputs = draw(name)
+    for x in inputs:
+        if x.is_floating_point():
+            x[..., 0] = 0.1
+    check_finite(name, inputs)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("scale", [1e-4, 1e4])
+def test_small_and_large_inputs(name: str, scale: float) -> None:
+    inputs = tuple(
+        x if index in CASES[name].targets or not x.is_floating_point() else scale * x
+        for index, x in enumerate(draw(name))
+    )
+    if name == "gaussian_kl_loss" and scale > 1:
+        inputs = (inputs[0], inputs[1] / scale)  # exp(1e4) is infinite: a log-variance is none
+    check_finite(name, inputs)
+
+
+# --- transforms -----------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # dynamo's
+@pytest.mark.parametrize("name", NAMES)
+def test_it_compiles_in_one_graph(name: str) -> None:
+    options = {"generator": None} if re.search("sigreg|w_mse", name) else {}  # no graph input
+    torch._dynamo.reset()
+    function, inputs = getattr(losses, name), draw(name)
+    compiled = torch.compile(function, fullgraph=True, backend="eager")
+    torch.manual_seed(0)
+    expected = function(*inputs, **options)
+    torch.manual_seed(0)
+    torch.testing.assert_close(compiled(*inputs, **options), expected)  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if CASES[name].vmaps])
+def test_it_vmaps(name: str) -> None:
+    pairs = [CASES[name].draw(6, torch.Generator().manual_seed(seed)) for seed in (1, 2)]
+    stacked = [torch.stack(xs) for xs in zip(*pairs, strict=True)]
+    options = {"generator": None} if re.search("sigreg|w_mse", name) else {}
+    function = partial(getattr(losses, name), **options)
+    torch.manual_seed(0)
+    got = torch.func.vmap(function, randomness="same")(*stacked)
+    for one, value in zip(pairs, got, strict=True):
+        torch.manual_seed(0)
+        torch.testing.assert_close(value, function(*one))
