@@ -86,9 +86,9 @@ class STFT(_Transform):
     published hops (at most `n_fft / 4`) never need it.
 
     Computed in float32, or float64 for a float64 series, as one strided convolution with a fixed
-    basis, also under autocast. On CPUs this beats `torch.stft` up to `n_fft` of about 32, the
-    range of tokenizers, and loses above. The imaginary parts of the first and of the last bin
-    are always 0.
+    basis, also under autocast: meant for the short frames of tokenizers; for long ones the fast
+    Fourier transform of `torch.stft` is faster. The imaginary parts of the first and of the last
+    bin are always 0.
 
     Args:
         n_fft: $N$, the samples of a frame; even, 2 or more. TimeVQVAE and NC-VQVAE take 8, the
