@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ssltok._shared.products import logsumexp_of_others, product_sums, self_product_sums
+from ssltok._shared.products import contrast, product_sums, self_product_sums, unit_rows
 
 SHAPES = [(1, 5), (3, 8), (8, 8), (7, 8), (5, 8), (9, 4), (5, 1)]
 
@@ -50,31 +50,52 @@ def test_derivatives_of_product_sums(batch: int, dim: int) -> None:
     assert torch.autograd.gradgradcheck(self_product_sums, a)
 
 
-@pytest.mark.parametrize("shape", [(4, 3), (2, 3, 5), (2, 2, 2, 1)])
+@pytest.mark.parametrize(("shape", "views"), [((4, 3), 2), ((2, 6, 5), 3), ((2, 2, 2, 1), 2)])
 @pytest.mark.parametrize("scale", [1.0, 2.5])
-def test_logsumexp_of_others(shape: tuple[int, ...], scale: float) -> None:
-    z = draw(*shape)
-    got = logsumexp_of_others(z, scale=scale).reshape(-1, shape[-2])
+def test_contrast(shape: tuple[int, ...], views: int, scale: float) -> None:
+    z, rows = draw(*shape), shape[-2]
+    got = contrast(z, views=views, scale=scale).reshape(-1, rows)
     for group, row in zip(z.reshape(-1, *shape[-2:]), got, strict=True):
-        for i in range(shape[-2]):
-            others = [j for j in range(shape[-2]) if j != i]
-            expected = torch.stack([(scale * group[i] @ group[j]).exp() for j in others])
-            torch.testing.assert_close(row[i], expected.sum().log())
+        for i in range(rows):
+            products = scale * group @ group[i]
+            others = torch.stack([products[j].exp() for j in range(rows) if j != i]).sum()
+            same = [j for j in range(rows) if j != i and (j - i) % (rows // views) == 0]
+            assert len(same) == views - 1
+            torch.testing.assert_close(row[i], others.log() - products[same].mean())
 
 
-def test_derivatives_of_logsumexp_of_others() -> None:
-    z = draw(2, 4, 3).requires_grad_()
-    assert torch.autograd.gradcheck(partial(logsumexp_of_others, scale=1.5), z)
-    assert torch.autograd.gradgradcheck(partial(logsumexp_of_others, scale=1.5), z)
+def test_derivatives_of_contrast() -> None:
+    z = draw(2, 6, 3).requires_grad_()
+    function = partial(contrast, views=3, scale=1.5)
+    assert torch.autograd.gradcheck(function, z)
+    assert torch.autograd.gradgradcheck(function, z)
 
 
 def test_large_products_do_not_overflow() -> None:
-    assert logsumexp_of_others(1e4 * draw(4, 3).float()).isfinite().all()
+    assert contrast(1e4 * draw(4, 3).float(), views=2).isfinite().all()
+
+
+def test_unit_rows() -> None:
+    z = draw(4, 3)
+    z[1] = 0
+    got = unit_rows(z)
+    for row, unit in zip(z, got, strict=True):
+        torch.testing.assert_close(unit, row / max((row @ row).item() ** 0.5, 1e-12))
+    torch.testing.assert_close(unit_rows(z, eps=100.0), z / 100)
+
+
+def test_derivatives_of_unit_rows() -> None:
+    z = draw(2, 4, 3).requires_grad_()
+    assert torch.autograd.gradcheck(unit_rows, z)
+    assert torch.autograd.gradgradcheck(unit_rows, z)
+    zero = torch.zeros(2, 3, requires_grad=True)
+    (slope,) = torch.autograd.grad(unit_rows(zero, eps=0.1).sum(), zero)
+    torch.testing.assert_close(slope, torch.full((2, 3), 10.0))
 
 
 def test_they_vmap() -> None:
     z = draw(2, 4, 6)
-    for function in (rest_alone, logsumexp_of_others):
+    for function in (rest_alone, partial(contrast, views=2), unit_rows):
         got = torch.func.vmap(function)(z)
         torch.testing.assert_close(got, torch.stack([function(x) for x in z]))
         slope = torch.func.vmap(torch.func.grad(lambda x, f=function: f(x).sum()))(z)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
-__all__ = ["DiagonalAndRest", "logsumexp_of_others", "product_sums", "self_product_sums"]
+__all__ = ["DiagonalAndRest", "contrast", "product_sums", "self_product_sums", "unit_rows"]
 
 
 class DiagonalAndRest(NamedTuple):
@@ -41,10 +41,21 @@ def self_product_sums(z: Tensor) -> DiagonalAndRest:
     return DiagonalAndRest(diagonal, rest)
 
 
-def logsumexp_of_others(z: Tensor, *, scale: float = 1.0) -> Tensor:
-    r"""Return $\log \sum_{j \ne i} e^{s\, z_i \cdot z_j}$ of each row of `(..., rows, dim)`."""
-    apply: Any = _LogSumExpOfOthers.apply
-    return cast("Tensor", apply(z, scale)[0])
+def contrast(z: Tensor, *, views: int, scale: float = 1.0) -> Tensor:
+    r"""Return each row's cross-entropy of its other views among all other rows of its group.
+
+    $\log \sum_{j \ne i} e^{s\, z_i \cdot z_j} - \mathrm{mean}_{p \in P(i)}\, s\, z_i \cdot z_p$ for
+    `(..., rows, dim)`, where `rows` is one view after the other and $P(i)$ holds the rows at the
+    same place in the other views.
+    """
+    apply: Any = _Contrast.apply
+    return cast("Tensor", apply(z, views, scale)[0])
+
+
+def unit_rows(z: Tensor, *, eps: float = 1e-12) -> Tensor:
+    """Divide each row of `(..., dim)` by its norm, or by `eps` if that is larger."""
+    apply: Any = _UnitRows.apply
+    return cast("Tensor", apply(z, eps)[0])
 
 
 def _square_sum(first: Tensor, second: Tensor) -> Tensor:
@@ -139,30 +150,74 @@ class _SelfProductSums(torch.autograd.Function):
         return torch.addcmul(along * z, z @ product, rest)
 
 
-class _LogSumExpOfOthers(torch.autograd.Function):
+class _Contrast(torch.autograd.Function):
+    """Keeps the softmax less the positives' shares: the slope of each row's similarities."""
+
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(z: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-        shares = (scale * z) @ z.mT
-        shares.diagonal(dim1=-2, dim2=-1).fill_(-torch.inf)
-        highest = shares.amax(dim=-1, keepdim=True)
-        total = shares.sub_(highest).exp_().sum(dim=-1, keepdim=True)
-        shares.div_(total)
-        return (highest + total.log()).squeeze(-1), shares
+    def forward(z: Tensor, views: int, scale: float) -> tuple[Tensor, Tensor]:
+        slopes = (z @ z.mT).mul_(scale)
+        slopes.diagonal(dim1=-2, dim2=-1).fill_(-torch.inf)
+        positives = _positives(slopes, views)
+        mean = torch.zeros_like(slopes[..., 0])
+        for places, rows in positives:
+            mean[..., rows] += places / (views - 1)
+        highest = slopes.amax(dim=-1, keepdim=True)
+        total = slopes.sub_(highest).exp_().sum(dim=-1, keepdim=True)
+        slopes.div_(total)
+        for places, _ in positives:
+            places -= 1 / (views - 1)
+        return (highest + total.log()).squeeze(-1) - mean, slopes
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.scale = inputs[1]
+        z, ctx.views, ctx.scale = inputs
         ctx.mark_non_differentiable(output[1])
-        ctx.save_for_backward(inputs[0], output[1])
+        ctx.save_for_backward(z, output[1])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        z, slopes = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a second derivative is wanted
+            own = torch.eye(z.shape[-2], dtype=torch.bool, device=z.device)
+            shares = (ctx.scale * z @ z.mT).masked_fill(own, -torch.inf).softmax(dim=-1)
+            slopes = shares + (slopes - shares).detach()
+        slopes = slopes * (ctx.scale * grads[0]).unsqueeze(-1)
+        return (slopes + slopes.mT) @ z, None, None
+
+
+def _positives(matrix: Tensor, views: int) -> list[tuple[Tensor, slice]]:
+    """The diagonals of a `(..., rows, rows)` matrix that hold positives, and their rows."""
+    rows = matrix.shape[-1]
+    found = []
+    for view in range(1, views):
+        offset = view * (rows // views)
+        found.append((matrix.diagonal(offset, -2, -1), slice(0, rows - offset)))
+        found.append((matrix.diagonal(-offset, -2, -1), slice(offset, rows)))
+    return found
+
+
+class _UnitRows(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(z: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+        inverse = torch.linalg.vector_norm(z, dim=-1, keepdim=True).clamp_min(eps).reciprocal()
+        return z * inverse, inverse
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.eps = inputs[1]
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(inputs[0], *output)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        z, shares = ctx.saved_tensors
+        z, unit, inverse = ctx.saved_tensors
         if torch.is_grad_enabled():
-            own = torch.eye(z.shape[-2], dtype=torch.bool, device=z.device)
-            similarity = ((ctx.scale * z) @ z.mT).masked_fill(own, -torch.inf)
-            shares = similarity.softmax(dim=-1)
-        slopes = shares * (ctx.scale * grads[0]).unsqueeze(-1)
-        return (slopes + slopes.mT) @ z, None
+            norm = torch.linalg.vector_norm(z, dim=-1, keepdim=True)
+            inverse = norm.clamp_min(ctx.eps).reciprocal()
+            unit = z * inverse
+        along = (grads[0] * unit).sum(dim=-1, keepdim=True)
+        return torch.addcmul(grads[0], unit, along, value=-1) * inverse, None

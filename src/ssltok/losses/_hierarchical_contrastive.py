@@ -11,7 +11,7 @@ from ssltok._shared.checks import (
     check_same_shape,
 )
 from ssltok._shared.numerics import full_precision, upcast
-from ssltok._shared.products import logsumexp_of_others
+from ssltok._shared.products import contrast
 
 __all__ = ["HierarchicalContrastiveLoss", "hierarchical_contrastive_loss"]
 
@@ -76,19 +76,18 @@ def hierarchical_contrastive_loss(
         while True:
             batch, tokens = z.shape[1:3]
             if batch > 1 and instance_weight > 0:
-                loss = loss + instance_weight * _contrast(z.permute(2, 0, 1, 3))
+                loss = loss + instance_weight * _mean(z.permute(2, 0, 1, 3))
             if tokens > 1 and instance_weight < 1 and scale >= temporal_unit:
-                loss = loss + (1 - instance_weight) * _contrast(z.transpose(0, 1))
+                loss = loss + (1 - instance_weight) * _mean(z.transpose(0, 1))
             scale += 1
             if tokens == 1:
                 return loss / scale
             z = z[:, :, : tokens - tokens % 2].reshape(2, batch, tokens // 2, 2, -1).amax(dim=3)
 
 
-def _contrast(z: Tensor) -> Tensor:
+def _mean(z: Tensor) -> Tensor:
     """Mean cross-entropy of `(groups, 2 views, rows, dim)`: a row's other view among its group."""
-    others = logsumexp_of_others(z.flatten(1, 2))
-    return others.mean() - (z[:, 0] * z[:, 1]).sum(dim=-1).mean()
+    return contrast(z.flatten(1, 2), views=2).mean()
 
 
 class HierarchicalContrastiveLoss(nn.Module):

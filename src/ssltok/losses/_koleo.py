@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from ssltok._shared.checks import check_at_least, check_axes, check_floating, check_positive
 from ssltok._shared.numerics import full_precision, upcast
+from ssltok._shared.products import unit_rows
 
 __all__ = ["KoLeoLoss", "koleo_loss"]
 
@@ -50,7 +51,7 @@ def koleo_loss(z: Tensor, *, eps: float = 1e-8) -> Tensor:
     check_at_least("koleo_loss", "batch", z.shape[0], 2)
     check_positive("koleo_loss", "eps", eps)
     with full_precision(z):
-        rows = nn.functional.normalize(upcast(z), dim=-1, eps=eps)
+        rows = unit_rows(upcast(z), eps=eps)
         with torch.no_grad():
             own = torch.eye(z.shape[0], dtype=torch.bool, device=z.device)
             nearest = (rows @ rows.T).masked_fill(own, -torch.inf).argmax(dim=-1)

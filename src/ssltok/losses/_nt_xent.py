@@ -11,7 +11,7 @@ from ssltok._shared.checks import (
     check_same_shape,
 )
 from ssltok._shared.numerics import full_precision, upcast
-from ssltok._shared.products import logsumexp_of_others
+from ssltok._shared.products import contrast, unit_rows
 
 __all__ = ["NTXentLoss", "nt_xent_loss"]
 
@@ -64,10 +64,8 @@ def nt_xent_loss(*views: Tensor, temperature: float = 0.1) -> Tensor:
     check_at_least("nt_xent_loss", "batch", views[0].shape[0], 2)
     check_positive("nt_xent_loss", "temperature", temperature)
     with full_precision(views[0]):
-        z = nn.functional.normalize(torch.stack([upcast(view) for view in views]), dim=-1)
-        others = logsumexp_of_others(z.flatten(0, 1), scale=1 / temperature)
-        positives = (z * (z.sum(dim=0) - z)).sum(dim=-1) / (len(views) - 1)
-        return others.mean() - positives.mean() / temperature
+        rows = unit_rows(torch.cat([upcast(view) for view in views]))
+        return contrast(rows, views=len(views), scale=1 / temperature).mean()
 
 
 class NTXentLoss(nn.Module):

@@ -1,0 +1,117 @@
+"""Write docs/pages/results/loss_parity.md: how far each loss is from its published algorithm.
+
+    PYTHONPATH=. python benchmarks/loss_parity.py
+
+The oracles are those of the tests (`tests/losses/test_*.py`, the list `PARITY` of each): naive
+float64 transcriptions. Twenty seeds each. The relations to peers are measured too, where the
+peers (`lightly`, `pytorch-metric-learning`) are installed.
+"""
+
+import importlib
+import pathlib
+from collections.abc import Callable
+
+import torch
+from peers import stand_in_for_torchvision
+from tests.losses.parity import SEEDS, Parity, parity_errors
+from torch import Tensor
+
+from ssltok import losses
+
+ROOT = pathlib.Path(__file__).parents[1]
+VARIANCE_HALVED = losses.VICRegLoss(variance_weight=12.5)
+PAGE = ROOT / "docs" / "pages" / "results" / "loss_parity.md"
+HEAD = """# Parity of the losses
+
+Every loss against an independent, naive transcription of its published algorithm in float64: the
+largest error over 20 seeds, relative to the largest entry of the transcription's value (to 1 if
+that is smaller) and gradient. `benchmarks/loss_parity.py` writes this page from the oracles of
+the tests; the tests themselves ask for 1e-10 in float64 and 1e-5 in float32.
+
+| loss | source | value, float64 | gradient, float64 | value, float32 | gradient, float32 |
+| --- | --- | --- | --- | --- | --- |
+"""
+PEERS = """
+## Relation to peers
+
+Measured on the same inputs (64 rows of 32 features, seed 0, float32): the ratio of values, ours
+to theirs, and the largest difference of gradients after that ratio, relative to the largest entry.
+
+| loss | peer | ratio of values | gradient error | why |
+| --- | --- | --- | --- | --- |
+"""
+
+
+def cases() -> list[Parity]:
+    found: list[Parity] = []
+    for path in sorted((ROOT / "tests" / "losses").glob("test_*.py")):
+        module = importlib.import_module(f"tests.losses.{path.stem}")
+        found += getattr(module, "PARITY", [])
+    return found
+
+
+def row(case: Parity) -> str:
+    cells = [f"`{case.name}`", case.source]
+    for dtype in (torch.float64, torch.float32):
+        errors = [parity_errors(case, seed, dtype) for seed in SEEDS]
+        cells += [f"{max(e):.1e}" for e in zip(*errors, strict=True)]
+    return f"| {' | '.join(cells)} |\n"
+
+
+def peer_rows() -> list[str]:
+    stand_in_for_torchvision()
+    try:
+        import lightly.loss as lightly
+        import pytorch_metric_learning.losses as metric
+    except ImportError:
+        return ["| - | not installed where this page was written | - | - | - |\n"]
+    generator = torch.Generator().manual_seed(0)
+    a, b = torch.randn(2, 64, 32, generator=generator)
+    labels = torch.arange(64) % 8
+
+    def pair(loss: Callable[..., Tensor]) -> Callable[[Tensor], Tensor]:
+        return lambda z: loss(z, b)
+
+    def both(loss: Callable[..., Tensor]) -> Callable[[Tensor], Tensor]:
+        return lambda z: loss(torch.cat([z, b]), torch.arange(64).repeat(2))
+
+    table: list[tuple[str, str, Callable[[Tensor], Tensor], Callable[[Tensor], Tensor], str]] = [
+        ("barlow_twins_loss", "lightly", pair(losses.barlow_twins_loss),
+         pair(lightly.BarlowTwinsLoss()), "equal in one process, not over several"),
+        ("vicreg_loss", "lightly", pair(VARIANCE_HALVED),
+         pair(lightly.VICRegLoss()), "equal with the authors' halved variance"),
+        ("nt_xent_loss", "lightly", pair(losses.nt_xent_loss),
+         pair(lightly.NTXentLoss(temperature=0.1)), "equal; does not gather by default"),
+        ("nt_xent_loss", "pytorch-metric-learning", pair(losses.nt_xent_loss),
+         both(metric.NTXentLoss(temperature=0.1)), "equal with two views"),
+        ("supcon_loss", "pytorch-metric-learning", lambda z: losses.supcon_loss(z, labels),
+         lambda z: metric.SupConLoss(temperature=0.07)(z, labels),
+         "equal while every anchor has a positive; it leaves lonely anchors out of the mean"),
+        ("koleo_loss", "lightly", losses.koleo_loss, lightly.KoLeoLoss(), "equal in float32"),
+        ("w_mse_loss", "lightly", pair(lambda x, y: losses.w_mse_loss(x[:, :8], y[:, :8])),
+         pair(lambda x, y: lightly.WMSELoss(embedding_dim=8, w_size=64)(
+             torch.cat([x[:, :8], y[:, :8]]))), "equal; the whole batch whitened"),
+        ("vibcreg_loss", "lightly's VICReg", pair(losses.vibcreg_loss), pair(lightly.VICRegLoss()),
+         "another method: correlations instead of covariances"),
+    ]  # fmt: skip
+    rows = []
+    for name, peer, ours, theirs, why in table:
+        leaf = a.clone().requires_grad_()
+        values = [loss(leaf) for loss in (ours, theirs)]
+        slopes = [torch.autograd.grad(value, leaf)[0] for value in values]
+        ratio = (values[0] / values[1]).item()
+        error = (slopes[0] - ratio * slopes[1]).abs().max() / slopes[0].abs().max()
+        rows.append(f"| `{name}` | {peer} | {ratio:.5f} | {error.item():.1e} | {why} |\n")
+    return rows
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    PAGE.parent.mkdir(parents=True, exist_ok=True)
+    text = HEAD + "".join(row(case) for case in cases()) + PEERS + "".join(peer_rows())
+    PAGE.write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+"""Losses of views, forward and backward, side by side with peers and with their authors' code.
+
+    python benchmarks/losses.py            # one thread, all losses
+    python benchmarks/losses.py 2 vicreg   # two threads, one loss
+
+Needs `lightly` and `pytorch-metric-learning`. Each value is checked against the reference's first.
+DINO, SwAV, iBOT and the EMA update are in `teachers.py`.
+"""
+
+import sys
+from collections.abc import Callable
+
+import torch
+from peers import stand_in_for_torchvision
+from side_by_side import machine, side_by_side, table
+from torch import Tensor
+from torch.nn import functional
+
+from ssltok.losses import (
+    barlow_twins_loss,
+    hierarchical_contrastive_loss,
+    info_nce_loss,
+    koleo_loss,
+    nt_xent_loss,
+    sigreg_loss,
+    supcon_loss,
+    vibcreg_loss,
+    vicreg_loss,
+    w_mse_loss,
+)
+
+stand_in_for_torchvision()
+import lightly.loss as lightly  # noqa: E402
+import pytorch_metric_learning.losses as metric  # noqa: E402
+
+SHAPES = [(256, 128), (256, 2048), (1024, 2048), (256, 8192)]
+Loss = Callable[..., Tensor]
+
+
+def compare(title: str, losses: dict[str, Loss], *inputs: Tensor, check: bool = True) -> None:
+    """Time both directions; the first loss is the reference."""
+    leaves = [x.clone().requires_grad_(x.is_floating_point()) for x in inputs]
+    wanted = [x for x in leaves if x.requires_grad]
+    if check:
+        reference = next(iter(losses.values()))(*leaves).detach()
+        for name, loss in losses.items():
+            torch.testing.assert_close(
+                loss(*leaves).detach(), reference, rtol=1e-3, atol=1e-3, msg=f"{title}: {name}"
+            )
+
+    def both(loss: Loss) -> Callable[[], object]:
+        return lambda: torch.autograd.grad(loss(*leaves), wanted, allow_unused=True)
+
+    heavy = inputs[0].shape[-1] >= 8192 or inputs[0].shape[0] >= 1024
+    timings = side_by_side(
+        {name: both(loss) for name, loss in losses.items()},
+        rounds=3 if heavy else 9,
+        warmup=0 if heavy else 1,
+    )
+    print(table(title, timings), "\n", flush=True)
+
+
+def views(batch: int, dim: int) -> tuple[Tensor, Tensor]:
+    z = torch.randn(batch, dim)
+    return z + 0.5 * torch.randn(batch, dim), z + 0.5 * torch.randn(batch, dim)
+
+
+def vibcreg_authors(a: Tensor, b: Tensor) -> Tensor:
+    """The authors' formula: the whole correlation matrix, its diagonal zeroed by index."""
+    loss = 25 * functional.mse_loss(a, b)
+    for z in (a, b):
+        loss = loss + 25 * functional.relu(1 - torch.sqrt(z.var(dim=0) + 1e-4)).mean()
+        unit = functional.normalize(z - z.mean(dim=0), p=2, dim=0)
+        correlation = unit.T @ unit
+        index = torch.arange(z.shape[1])
+        correlation[index, index] = torch.zeros(z.shape[1])
+        loss = loss + 200 * (correlation**2).mean()
+    return loss
+
+
+def vicreg_halved(a: Tensor, b: Tensor) -> Tensor:
+    return vicreg_loss(a, b, variance_weight=12.5)
+
+
+def barlow() -> None:
+    for batch, dim in SHAPES:
+        losses: dict[str, Loss] = {
+            "lightly": lightly.BarlowTwinsLoss(),
+            "ssltok": barlow_twins_loss,
+        }
+        compare(f"Barlow Twins ({batch}, {dim})", losses, *views(batch, dim))
+
+
+def vicreg() -> None:
+    for batch, dim in SHAPES[:3]:
+        losses: dict[str, Loss] = {"lightly": lightly.VICRegLoss(), "ssltok": vicreg_halved}
+        compare(f"VICReg ({batch}, {dim})", losses, *views(batch, dim))
+
+
+def vibcreg() -> None:
+    for batch, dim in SHAPES:
+        losses: dict[str, Loss] = {"authors' formula": vibcreg_authors, "ssltok": vibcreg_loss}
+        compare(f"VIbCReg ({batch}, {dim})", losses, *views(batch, dim))
+
+
+def nt_xent() -> None:
+    def pml(a: Tensor, b: Tensor) -> Tensor:
+        labels = torch.arange(len(a)).repeat(2)
+        value: Tensor = metric.NTXentLoss(temperature=0.1)(torch.cat([a, b]), labels)
+        return value
+
+    for batch, dim in [(64, 128), *SHAPES]:
+        losses: dict[str, Loss] = {
+            "lightly": lightly.NTXentLoss(temperature=0.1),
+            "ssltok": nt_xent_loss,
+        }
+        if batch == 64:
+            losses["pytorch-metric-learning"] = pml
+        compare(f"NT-Xent ({batch}, {dim})", losses, *views(batch, dim))
+
+
+def info_nce() -> None:
+    def moco(query: Tensor, key: Tensor, queue: Tensor) -> Tensor:
+        """MoCo, algorithm 1, with normalised rows; its code also clones the queue."""
+        q, k = functional.normalize(query), functional.normalize(key.detach())
+        old = functional.normalize(queue.detach()).clone().T
+        logits = torch.cat([(q * k).sum(dim=1, keepdim=True), q @ old], dim=1) / 0.07
+        return functional.cross_entropy(logits, torch.zeros(len(q), dtype=torch.int64))
+
+    losses: dict[str, Loss] = {"authors' algorithm": moco, "ssltok": info_nce_loss}
+    compare("InfoNCE (256, 128), queue 65536", losses, *views(256, 128), torch.randn(65536, 128))
+
+
+def koleo() -> None:
+    for batch, dim in SHAPES:
+        losses: dict[str, Loss] = {"lightly": lightly.KoLeoLoss(), "ssltok": koleo_loss}
+        compare(f"KoLeo ({batch}, {dim})", losses, torch.randn(batch, dim))
+
+
+def supcon() -> None:
+    losses: dict[str, Loss] = {
+        "pytorch-metric-learning": metric.SupConLoss(temperature=0.07),
+        "ssltok": supcon_loss,
+    }
+    compare("SupCon (256, 128), 10 classes", losses, torch.randn(256, 128), torch.arange(256) % 10)
+
+
+def sigreg() -> None:
+    module = lightly.lejepa_loss.SIGReg()
+    losses: dict[str, Loss] = {"lightly": module, "ssltok": sigreg_loss}
+    compare("SIGReg (256, 128), 1024 slices", losses, torch.randn(256, 128), check=False)
+
+
+def w_mse() -> None:
+    module = lightly.WMSELoss(embedding_dim=64, w_size=128)
+
+    def theirs(a: Tensor, b: Tensor) -> Tensor:
+        value: Tensor = module(torch.cat([a, b]))
+        return value
+
+    def ours(a: Tensor, b: Tensor) -> Tensor:
+        return w_mse_loss(a, b, sub_batch=128)
+
+    losses: dict[str, Loss] = {"lightly": theirs, "ssltok": ours}
+    compare("W-MSE (512, 64), sub-batches of 128", losses, *views(512, 64), check=False)
+
+
+def ts2vec() -> None:
+    def term(z: Tensor, half: int) -> Tensor:
+        """The authors' way: lower and upper triangles, a log-softmax of all."""
+        sim = z @ z.transpose(1, 2)
+        logits = torch.tril(sim, diagonal=-1)[:, :, :-1] + torch.triu(sim, diagonal=1)[:, :, 1:]
+        logs, i = -functional.log_softmax(logits, dim=-1), torch.arange(half)
+        return (logs[:, i, half + i - 1].mean() + logs[:, half + i, i].mean()) / 2
+
+    def authors(a: Tensor, b: Tensor) -> Tensor:
+        loss, depth = torch.zeros(()), 0
+        while True:
+            loss = loss + 0.5 * term(torch.cat([a, b], 0).transpose(0, 1), a.shape[0])
+            depth += 1
+            if a.shape[1] == 1:
+                return loss / depth
+            loss = loss + 0.5 * term(torch.cat([a, b], 1), a.shape[1])
+            a, b = (functional.max_pool1d(z.mT, 2).mT for z in (a, b))
+
+    losses: dict[str, Loss] = {"authors' code": authors, "ssltok": hierarchical_contrastive_loss}
+    pair = 0.1 * torch.randn(8, 256, 64), 0.1 * torch.randn(8, 256, 64)
+    compare("TS2Vec (8, 256, 64)", losses, *pair)
+
+
+CASES: dict[str, Callable[[], None]] = {
+    "nt_xent": nt_xent,
+    "koleo": koleo,
+    "info_nce": info_nce,
+    "supcon": supcon,
+    "sigreg": sigreg,
+    "w_mse": w_mse,
+    "ts2vec": ts2vec,
+    "barlow": barlow,
+    "vicreg": vicreg,
+    "vibcreg": vibcreg,
+}
+
+
+def main() -> None:
+    torch.set_num_threads(int(sys.argv[1]) if len(sys.argv) > 1 else 1)
+    torch.manual_seed(0)
+    print(machine(), "\n")
+    for name in sys.argv[2:] or CASES:
+        CASES[name]()
+
+
+if __name__ == "__main__":
+    main()
