@@ -55,8 +55,13 @@ PARITY = [
 # --- oracle ---------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("cache", [0, 2**17])
 @pytest.mark.parametrize("case", PARITY, ids=lambda c: c.source)
-def test_value_and_gradient_are_published(case: Parity) -> None:
+def test_value_and_gradient_are_published(
+    case: Parity, cache: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Piece by piece, as large inputs are treated, and in one."""
+    monkeypatch.setattr("ssltok.losses._soft_cross_entropy.CACHE", cache)
     assert_parity(case)
 
 

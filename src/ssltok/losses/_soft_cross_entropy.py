@@ -19,6 +19,8 @@ from ssltok._shared.numerics import full_precision, upcast
 
 __all__ = ["check_distributions", "cross_view_entropy", "soft_cross_entropy"]
 
+CACHE = 2**17  # numbers of one piece of work on a processor, 0.5 MiB in float32
+
 
 def soft_cross_entropy(logits: Tensor, target: Tensor, *, temperature: float = 1.0) -> Tensor:
     r"""Return $-\sum_k q_k \log \mathrm{softmax}(x / \tau)_k$ for each row, in at least float32.
@@ -75,11 +77,22 @@ def _rows(logits: Tensor, targets: list[Tensor], temperature: float) -> Tensor:
     with full_precision(logits):
         logits = upcast(logits)
         targets = [target.detach().to(logits.dtype) for target in targets]
-        if torch.compiler.is_compiling():  # a compiler fuses the plain form by itself
-            logs = torch.log_softmax(logits / temperature, -1)
+        if logits.numel() <= CACHE or torch.compiler.is_compiling():
+            # Fewer operations where these cost more than bytes, and a form that compilers fuse.
+            shifted = logits - logits.detach().amax(-1, keepdim=True)
+            logs = torch.log_softmax(shifted / temperature, -1)
             return -(torch.stack(targets) * logs).sum(-1)
         apply: Any = _SoftCrossEntropy.apply
         return cast("Tensor", apply(logits, temperature, *targets)[0])
+
+
+def _pieces(logits: Tensor, targets: tuple[Tensor, ...]) -> list[tuple[Tensor, Tensor]]:
+    """Cut logits and targets into pieces that fit a processor's cache."""
+    pieces = []
+    for part, target in zip(logits.unbind(0), targets, strict=True):
+        count = -(-part.numel() // max(1, CACHE)) if part.device.type == "cpu" else 1
+        pieces += list(zip(part.chunk(count), target.chunk(count), strict=True))
+    return pieces
 
 
 class _SoftCrossEntropy(torch.autograd.Function):
@@ -94,13 +107,13 @@ class _SoftCrossEntropy(torch.autograd.Function):
     def forward(logits: Tensor, temperature: float, *targets: Tensor) -> tuple[Tensor, Tensor]:
         slopes = logits - logits.amax(-1, keepdim=True)
         rows = []
-        for shifted, target in zip(slopes.unbind(0), targets, strict=True):
+        for shifted, target in _pieces(slopes, targets):
             mass = target.sum(-1, keepdim=True)
             dot = (shifted * target).sum(-1, keepdim=True)
             total = shifted.div_(temperature).exp_().sum(-1, keepdim=True)
-            rows.append((mass * total.log() - dot / temperature).squeeze(-1))
-            shifted.mul_(mass / total).sub_(target).div_(temperature)
-        return torch.stack(rows), slopes
+            rows.append((mass * total.log() - dot / temperature).flatten())
+            shifted.mul_(mass / total).sub_(target)
+        return torch.cat(rows).reshape(logits.shape[:-1]), slopes
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -114,5 +127,6 @@ class _SoftCrossEntropy(torch.autograd.Function):
         if torch.is_grad_enabled():  # a second derivative is wanted
             target = torch.stack(targets)
             probs = torch.softmax(logits / ctx.temperature, -1)
-            slopes = (probs * target.sum(-1, keepdim=True) - target) / ctx.temperature
-        return (slopes * grads[0].unsqueeze(-1), None, *(None for _ in targets))
+            slopes = probs * target.sum(-1, keepdim=True) - target
+        scale = (grads[0] / ctx.temperature).unsqueeze(-1)
+        return (slopes * scale, None, *(None for _ in targets))
