@@ -117,7 +117,8 @@ class _Rotation(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        x, q = (upcast(saved) for saved in ctx.saved_tensors)
+        latents, quantized = ctx.saved_tensors
+        x, q = upcast(latents), upcast(quantized)
         wide = upcast(grad)
         x_length, q_length = _length(x), _length(q)
         tiny = torch.finfo(x.dtype).tiny ** 0.5
@@ -129,7 +130,7 @@ class _Rotation(torch.autograd.Function):
         defined = (x_length > tiny) & (q_length > tiny) & (w_length > 1e-3)
         scale = q_length / x_length.clamp(min=tiny)
         to_latents: Tensor = torch.where(defined, scale * turned, wide)
-        dtype: torch.dtype = ctx.saved_tensors[0].dtype
+        dtype: torch.dtype = latents.dtype
         return to_latents.to(dtype), None
 
 

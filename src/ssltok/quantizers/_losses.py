@@ -135,7 +135,8 @@ def codebook_entropy_loss(
         totals = sum_over_ranks(totals)
         count = totals[-1].clamp(min=1)
         mean = totals[:size] / count
-        return totals[size] / count + diversity_weight * torch.xlogy(mean, mean).sum()
+        log_mean = mean.clamp(min=torch.finfo(mean.dtype).tiny).log()
+        return totals[size] / count + diversity_weight * (mean * log_mean).sum()
 
 
 def orthogonality_loss(codebook: Tensor) -> Tensor:

@@ -23,7 +23,8 @@ def nearest_codes(tokens: Tensor, codebook: Tensor) -> Tensor:
 
     with $\mu$ the mean of the codebook, without which float32 loses the answer far from the
     origin. Scores are at least float32 whatever autocast says, and are computed in chunks, so that
-    no `tokens x codebook_size` matrix exists. Ties go to the lowest code. There is no gradient.
+    no `tokens x codebook_size` matrix exists. Equal scores go to the lowest code (of two equal
+    vectors either may be found: their scores can differ in the last bit). There is no gradient.
 
     With unit vectors in `codebook` it is the search by cosine similarity, whatever the tokens'
     lengths.

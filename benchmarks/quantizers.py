@@ -1,0 +1,130 @@
+"""Quantizers beside vector-quantize-pytorch: a training step of each, on equal inputs.
+
+A step is forward, backward to latents and codebook, the optimizer's step where the codebook
+learns by gradient, and the update of the codebook's statistics where it does not.
+
+    pip install vector-quantize-pytorch
+    python benchmarks/quantizers.py --threads 1
+    python benchmarks/quantizers.py --threads 2
+"""
+
+import argparse
+import importlib.metadata
+import warnings
+from collections.abc import Callable
+
+import torch
+import vector_quantize_pytorch as peer
+from side_by_side import machine, side_by_side, table
+from torch import Tensor, nn
+
+from ssltok.quantizers import (
+    FSQ,
+    LFQ,
+    EMAVectorQuantizer,
+    ResidualQuantizer,
+    SimVQ,
+    VectorQuantizer,
+)
+
+SHAPES = [(4096, 64, 32), (16384, 64, 512), (16384, 64, 8192)]
+BATCH = 8
+
+
+def step_of(module: nn.Module, latents: Tensor) -> Callable[[], None]:
+    """One training step; ours has an `update`, the peer's happens within its forward."""
+    leaf = latents.clone().requires_grad_()
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    optimizer = torch.optim.SGD(parameters, lr=1e-3) if parameters else None
+    update = getattr(module, "update", None)
+
+    def step() -> None:
+        leaf.grad = None
+        if optimizer is not None:
+            optimizer.zero_grad()
+        result = module(leaf)
+        loss = result[2].sum() if len(result) > 2 else 0.0
+        (result[0].sum() + loss).backward()
+        if optimizer is not None:
+            optimizer.step()
+        if update is not None:
+            update(leaf.detach(), result[1])
+
+    return step
+
+
+def cases(tokens: int, dim: int, size: int) -> dict[str, dict[str, Callable[[], object]]]:
+    """Pairs of equal work; the peer comes first and is the reference of the ratios."""
+    torch.manual_seed(0)
+    latents = torch.randn(BATCH, tokens // BATCH, dim)
+    bits = size.bit_length() - 1
+    few = torch.randn(BATCH, tokens // BATCH, bits)
+    plain = {"rotation_trick": False}
+    gradient = {**plain, "learnable_codebook": True, "ema_update": False}
+    levels = [EMAVectorQuantizer(dim, size) for _ in range(4)]
+    fsq = {32: [8, 5], 512: [8, 8, 8], 8192: [8, 8, 8, 16]}[size]
+    coordinates = torch.randn(BATCH, tokens // BATCH, len(fsq))
+    return {
+        "EMA": {
+            "vector-quantize-pytorch": step_of(peer.VectorQuantize(dim, size, **plain), latents),
+            "ssltok": step_of(EMAVectorQuantizer(dim, size), latents),
+        },
+        "gradient": {
+            "vector-quantize-pytorch": step_of(peer.VectorQuantize(dim, size, **gradient), latents),
+            "ssltok": step_of(VectorQuantizer(dim, size), latents),
+        },
+        "cosine, EMA": {
+            "vector-quantize-pytorch": step_of(
+                peer.VectorQuantize(dim, size, use_cosine_sim=True, **plain), latents
+            ),
+            "ssltok": step_of(EMAVectorQuantizer(dim, size, cosine=True), latents),
+        },
+        "residual, 4 levels, EMA": {
+            "vector-quantize-pytorch": step_of(
+                peer.ResidualVQ(dim=dim, codebook_size=size, num_quantizers=4, **plain), latents
+            ),
+            "ssltok": step_of(ResidualQuantizer(levels), latents),
+        },
+        "SimVQ": {
+            "vector-quantize-pytorch": step_of(
+                peer.SimVQ(dim=dim, codebook_size=size, rotation_trick=False), latents
+            ),
+            "ssltok": step_of(SimVQ(dim, size), latents),
+        },
+        "LFQ": {
+            "vector-quantize-pytorch": step_of(
+                peer.LFQ(dim=bits, codebook_size=size, entropy_loss_weight=0.1), few
+            ),
+            "ssltok": step_of(LFQ(bits), few),
+        },
+        "FSQ": {
+            "vector-quantize-pytorch": step_of(peer.FSQ(fsq), coordinates),
+            "ssltok": step_of(FSQ(fsq), coordinates),
+        },
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--only", default="", help="part of a case's name")
+    parser.add_argument("--sizes", type=int, nargs="*", default=[32, 512, 8192])
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    warnings.simplefilter("ignore")
+    for tokens, dim, size in SHAPES:
+        if size not in options.sizes:
+            continue
+        rounds = options.rounds if size < 8192 else max(options.rounds // 3, 3)
+        for name, candidates in cases(tokens, dim, size).items():
+            if options.only in name:
+                timings = side_by_side(candidates, rounds=rounds, warmup=1)
+                print(table(f"{name}: {tokens} tokens, {dim} channels, {size} codes", timings))
+                print(flush=True)
+    version = importlib.metadata.version("vector-quantize-pytorch")
+    print(f"\n{machine()}, vector-quantize-pytorch {version}; seed 0, {options.rounds} rounds")
+
+
+if __name__ == "__main__":
+    main()

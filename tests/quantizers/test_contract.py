@@ -1,0 +1,412 @@
+"""What every quantizer promises; a new one comes under it with one line in `CASES`."""
+
+import copy
+import inspect
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+import ssltok.quantizers as package
+from ssltok.quantizers import (
+    BSQ,
+    FSQ,
+    LFQ,
+    EMAVectorQuantizer,
+    GroupedQuantizer,
+    GumbelQuantizer,
+    ProjectedQuantizer,
+    Quantized,
+    Quantizer,
+    RandomProjectionQuantizer,
+    ResidualQuantizer,
+    SimVQ,
+    VectorQuantizer,
+    codebook_entropy_loss,
+    rotation_trick,
+    sample_codes,
+)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def penalty(tokens: Tensor, codebook: Tensor, valid: Tensor | None) -> Tensor:
+    return 0.3 * codebook_entropy_loss(tokens, codebook, valid, temperature=0.7)
+
+
+CASES: dict[str, Callable[[int], nn.Module]] = {
+    "VectorQuantizer": lambda c: VectorQuantizer(6, 11, channel_dim=c, generator=seeded()),
+    "VectorQuantizer, all options": lambda c: VectorQuantizer(
+        6, 300, channel_dim=c, cosine=True, commitment_weight=0.4, codebook_weight=0.8,
+        estimator=rotation_trick, regularizer=penalty, generator=seeded(),
+    ),
+    "VectorQuantizer, drawn": lambda c: VectorQuantizer(
+        6, 11, channel_dim=c, search=partial(sample_codes, temperature=0.8)
+    ),
+    "EMAVectorQuantizer": lambda c: EMAVectorQuantizer(6, 11, channel_dim=c, generator=seeded()),
+    "EMAVectorQuantizer, all options": lambda c: EMAVectorQuantizer(
+        6, 11, channel_dim=c, cosine=True, commitment_weight=0.4, decay=0.7,
+        estimator=rotation_trick, regularizer=penalty, generator=seeded(),
+    ),
+    "ProjectedQuantizer": lambda c: ProjectedQuantizer(VectorQuantizer(3, 11), 6, channel_dim=c),
+    "ProjectedQuantizer, shared heads": lambda c: ProjectedQuantizer(
+        GroupedQuantizer([EMAVectorQuantizer(2, 11)] * 3), 5, channel_dim=c
+    ),
+    "FSQ": lambda c: FSQ([5, 4, 3], channel_dim=c),
+    "LFQ": lambda c: LFQ(4, channel_dim=c),
+    "BSQ": lambda c: BSQ(4, channel_dim=c),
+    "SimVQ": lambda c: SimVQ(6, 11, channel_dim=c, generator=seeded()),
+    "GumbelQuantizer": lambda c: GumbelQuantizer(6, 11, channel_dim=c, generator=seeded()),
+    "RandomProjectionQuantizer": lambda c: RandomProjectionQuantizer(6, 11, channel_dim=c),
+    "ResidualQuantizer": lambda c: ResidualQuantizer(
+        [EMAVectorQuantizer(6, 11), VectorQuantizer(6, 7)], channel_dim=c
+    ),
+    "ResidualQuantizer, dropout": lambda c: ResidualQuantizer(
+        [EMAVectorQuantizer(6, 11) for _ in range(3)], dropout=0.6, channel_dim=c
+    ),
+    "GroupedQuantizer": lambda c: GroupedQuantizer(
+        [FSQ([4, 3]), EMAVectorQuantizer(3, 11)], channel_dim=c
+    ),
+    "GroupedQuantizer, separate heads": lambda c: GroupedQuantizer(
+        [VectorQuantizer(2, 11), VectorQuantizer(2, 11)], channel_dim=c
+    ),
+}  # fmt: skip
+RANDOM = {"VectorQuantizer, drawn", "GumbelQuantizer", "ResidualQuantizer, dropout"}
+"""Those whose forward draws in training; they are compared in evaluation mode."""
+NO_GRADIENT = {"RandomProjectionQuantizer"}
+
+names = pytest.mark.parametrize("name", CASES)
+modes = pytest.mark.parametrize(
+    ("name", "training"),
+    [(name, mode) for name in CASES for mode in (True, False) if not (mode and name in RANDOM)],
+)
+"""Training and evaluation; a search that draws cannot be compared, and needs the latter only."""
+
+
+def build(name: str, channel_dim: int = -1) -> Any:
+    torch.manual_seed(7)
+    return CASES[name](channel_dim)
+
+
+def calm(name: str, quantizer: Any) -> Any:
+    """In training mode, unless that would draw."""
+    return quantizer.train(name not in RANDOM)
+
+
+def data(*shape: int, seed: int = 1) -> Tensor:
+    """Skewed and off centre, so that no symmetry hides a mistake."""
+    return torch.randn(*shape, generator=seeded(seed)).exp() - 0.7
+
+
+def state(module: nn.Module) -> dict[str, Tensor]:
+    return {key: value.clone() for key, value in module.state_dict().items()}
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def gradients(quantizer: Any, latents: Tensor, valid: Tensor | None = None) -> dict[str, Tensor]:
+    latents = latents.clone().requires_grad_()
+    quantizer.zero_grad()
+    vectors, _, loss = quantizer(latents, valid)
+    wave = torch.arange(vectors.numel()).reshape(vectors.shape).sin()
+    scalar = (vectors * wave).sum() + 3 * loss
+    if scalar.requires_grad:
+        scalar.backward()
+    found = {key: p.grad for key, p in quantizer.named_parameters() if p.grad is not None}
+    return {"latents": torch.zeros(()) if latents.grad is None else latents.grad, **found}
+
+
+def test_every_quantizer_is_here() -> None:
+    classes = {
+        item for item in package.__all__
+        if inspect.isclass(getattr(package, item)) and issubclass(getattr(package, item), nn.Module)
+    }  # fmt: skip
+    assert classes == {name.split(",")[0] for name in CASES}
+
+
+@names
+def test_the_interface(name: str) -> None:
+    quantizer = build(name)
+    if not (name.startswith(("ResidualQuantizer", "GroupedQuantizer", "ProjectedQuantizer, sh"))):
+        assert isinstance(quantizer, Quantizer)
+        assert tuple(quantizer.codebook.shape) == (quantizer.codebook_size, quantizer.dim)
+    result = quantizer(data(9, quantizer.dim))
+    assert isinstance(result, Quantized)
+    assert result.codes.dtype == torch.int64
+    assert result.codes.min() >= -1
+    assert result.codes.max() < quantizer.codebook_size
+    assert result.loss.shape == ()
+    assert result.loss.dtype == torch.float32
+
+
+@names
+@pytest.mark.parametrize("channel_dim", [-1, 0, 1, 2])
+@pytest.mark.parametrize("rank", [2, 3, 4, 5])
+def test_any_layout_is_the_flat_one(name: str, rank: int, channel_dim: int) -> None:
+    if channel_dim >= rank:
+        channel_dim = -2
+    flat, other = (calm(name, build(name, c)) for c in (-1, channel_dim))
+    lead = (3, 2, 4, 2)[: rank - 1]
+    latents = data(*lead, flat.dim)
+    valid = torch.rand(*lead, generator=seeded(3)) < 0.7
+    expected = flat(latents.reshape(-1, flat.dim), valid.reshape(-1))
+    got = other(latents.movedim(-1, channel_dim), valid)
+    parts = expected.codes.shape[1:]
+    assert torch.equal(got.codes, expected.codes.reshape(*lead, *parts))
+    vectors = got.vectors.movedim(channel_dim, -1)
+    torch.testing.assert_close(vectors, expected.vectors.reshape(*lead, flat.dim))
+    torch.testing.assert_close(got.loss, expected.loss)
+    assert torch.equal(other.decode(got.codes), got.vectors)
+    assert torch.equal(other.encode(latents.movedim(-1, channel_dim), valid), got.codes)
+
+
+@names
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("autocast", [True, False])
+def test_forward_is_decode_bit_for_bit(name: str, training: bool, autocast: bool) -> None:
+    quantizer = build(name, 1).train(training)
+    valid = torch.rand(4, 9, generator=seeded(3)) < 0.7
+    for latents in (data(4, quantizer.dim, 9), data(4, quantizer.dim, 9).bfloat16()):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+            result = quantizer(latents, valid)
+        assert torch.equal(result.vectors, quantizer.decode(result.codes))
+        assert result.loss.dtype == torch.float32
+        if not training:
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+                assert torch.equal(quantizer.encode(latents, valid), result.codes)
+
+
+@names
+def test_autocast_changes_nothing(name: str) -> None:
+    quantizer = calm(name, build(name))
+    latents = data(5, 8, quantizer.dim)
+    plain = quantizer(latents)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cast = quantizer(latents)
+    assert torch.equal(plain.codes, cast.codes)
+    assert torch.equal(plain.vectors, cast.vectors)
+    torch.testing.assert_close(plain.loss, cast.loss, rtol=1e-5, atol=1e-6)
+
+
+@names
+def test_padding_is_as_good_as_truncation(name: str) -> None:
+    """Whatever stands at padding, NaN included, nothing of it reaches a result or a gradient."""
+    quantizer = calm(name, build(name, 1))
+    latents = data(3, quantizer.dim, 8)
+    valid = torch.arange(8).expand(3, 8) < 5
+    padded = latents.clone()
+    padded[:, :, 5], padded[:, :, 6:] = torch.nan, 1e4
+    expected, got = quantizer(latents[:, :, :5]), quantizer(padded, valid)
+    assert torch.equal(got.codes[:, :5], expected.codes)
+    assert (got.codes[:, 5:] == -1).all()
+    torch.testing.assert_close(got.vectors[:, :, :5], expected.vectors)
+    assert (got.vectors[:, :, 5:] == 0).all()
+    torch.testing.assert_close(got.loss, expected.loss)
+    whole = nn.functional.pad(latents[:, :, :5], (0, 3))
+    wanted, found = gradients(quantizer, whole, valid), gradients(quantizer, padded, valid)
+    for key in wanted:
+        torch.testing.assert_close(found[key], wanted[key])
+        assert found[key].isfinite().all()
+    if name not in NO_GRADIENT:
+        assert found["latents"][:, :, :5].abs().sum() > 0
+        assert (found["latents"][:, :, 5:] == 0).all()
+    before = copy.deepcopy(quantizer)
+    quantizer.update(padded, got.codes)
+    before.update(latents[:, :, :5].contiguous(), expected.codes)
+    for key, value in state(quantizer).items():
+        torch.testing.assert_close(value, state(before)[key])
+
+
+@names
+@pytest.mark.parametrize("training", [True, False])
+def test_a_batch_of_padding_is_nothing(name: str, training: bool) -> None:
+    quantizer = build(name).train(training)
+    latents = data(2, 5, quantizer.dim).requires_grad_()
+    codebook = quantizer.state_dict().get("weight", torch.zeros(1)).clone()
+    result = quantizer(latents, torch.zeros(2, 5, dtype=torch.bool))
+    assert result.loss == 0
+    assert (result.codes == -1).all()
+    assert (result.vectors == 0).all()
+    if result.loss.requires_grad:
+        (result.loss + result.vectors.sum()).backward()
+        assert latents.grad is None or (latents.grad == 0).all()
+        assert all(p.grad is None or (p.grad == 0).all() for p in quantizer.parameters()
+                   if p.ndim == 2 and "project" not in name.lower())  # fmt: skip
+    quantizer.update(latents.detach(), result.codes)
+    assert torch.equal(quantizer.state_dict().get("weight", torch.zeros(1)), codebook)
+    assert all(value.isfinite().all() for value in state(quantizer).values())
+
+
+@names
+@pytest.mark.parametrize("shape", [(0,), (1,), (1, 1), (0, 3), (2, 0), (1, 5)])
+def test_small_and_empty_batches(name: str, shape: tuple[int, ...]) -> None:
+    quantizer = build(name)
+    latents = data(*shape, quantizer.dim).requires_grad_()
+    result = quantizer(latents)
+    assert result.vectors.shape == latents.shape
+    assert result.codes.shape[: len(shape)] == shape
+    assert result.loss.isfinite()
+    if result.vectors.requires_grad:
+        (result.vectors.sum() + result.loss).backward()
+    quantizer.update(latents.detach(), result.codes)
+    assert all(value.isfinite().all() for value in state(quantizer).values())
+    assert quantizer.encode(latents).shape == result.codes.shape
+
+
+@names
+@pytest.mark.parametrize("training", [True, False])
+def test_forward_encode_and_decode_only_read(name: str, training: bool) -> None:
+    quantizer = build(name).train(training)
+    latents = data(6, 5, quantizer.dim)
+    before, kept = state(quantizer), latents.clone()
+    gradients(quantizer, latents)
+    quantizer.decode(quantizer.encode(latents))
+    assert same(state(quantizer), before)
+    assert torch.equal(latents, kept)
+    assert quantizer.training is training
+
+
+@names
+def test_encode_draws_nothing(name: str) -> None:
+    quantizer = build(name).train()
+    latents = data(6, 5, quantizer.dim)
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    first = quantizer.encode(latents)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(quantizer.encode(latents), first)
+    assert torch.equal(quantizer.eval()(latents).codes, first)
+
+
+@names
+def test_gradients_are_finite_where_latents_are_extreme(name: str) -> None:
+    quantizer = calm(name, build(name))
+    for scale in (0.0, 1e-12, 1e4):
+        found = gradients(quantizer, scale * data(7, quantizer.dim))
+        assert all(gradient.isfinite().all() for gradient in found.values()), scale
+
+
+@names
+def test_activation_checkpointing_changes_nothing(name: str) -> None:
+    """The forward runs twice, the state moves once: it only moves in `update`."""
+    plain = calm(name, build(name))
+    rerun = copy.deepcopy(plain)
+    latents = data(4, 6, plain.dim)
+    wanted = gradients(plain, latents)
+    leaf = latents.clone().requires_grad_()
+    result = checkpoint(rerun, leaf, use_reentrant=False)
+    wave = torch.arange(result.vectors.numel()).reshape(result.vectors.shape).sin()
+    scalar = (result.vectors * wave).sum() + 3 * result.loss
+    if scalar.requires_grad:
+        scalar.backward()
+        torch.testing.assert_close(leaf.grad, wanted["latents"])
+    plain.update(latents, plain(latents).codes)
+    rerun.update(latents, result.codes)
+    assert same(state(rerun), state(plain))
+
+
+@names
+def test_micro_batches_update_as_one_batch(name: str) -> None:
+    whole = calm(name, build(name))
+    parts = copy.deepcopy(whole)
+    latents = data(8, 6, whole.dim)
+    whole.update(latents, whole(latents).codes)
+    codes = torch.cat([parts(micro).codes for micro in (latents[:3], latents[3:4], latents[4:])])
+    parts.update(latents, codes)
+    assert same(state(parts), state(whole))
+
+
+@names
+def test_saving_and_loading_carries_everything(name: str) -> None:
+    old = calm(name, build(name))
+    latents = data(8, 6, old.dim)
+    old.update(latents, old(latents).codes)
+    torch.manual_seed(99)
+    new = calm(name, CASES[name](-1))
+    new.load_state_dict(old.state_dict())
+    for quantizer in (old, new):
+        quantizer.update(latents, quantizer(latents).codes)
+    assert same(state(old), state(new))
+    assert torch.equal(old.encode(latents), new.encode(latents))
+
+
+# torch itself warns when it traces a torch.autograd.Function
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+@modes
+def test_it_compiles_whole(name: str, training: bool) -> None:
+    quantizer = build(name, 1).train(training)
+    latents = data(3, quantizer.dim, 5)
+    valid = torch.rand(3, 5, generator=seeded(3)) < 0.7
+    torch._dynamo.reset()
+    compiled = torch.compile(quantizer, fullgraph=True, backend="eager")
+    expected, got = quantizer(latents, valid), compiled(latents, valid)  # type: ignore[no-untyped-call]
+    assert torch.equal(got.codes, expected.codes)
+    torch.testing.assert_close(got.vectors, expected.vectors)
+    torch.testing.assert_close(got.loss, expected.loss)
+
+
+@modes
+def test_it_exports(name: str, training: bool) -> None:
+    quantizer = build(name, 1).train(training)
+    latents = data(4, quantizer.dim, 5)
+    valid = torch.rand(4, 5, generator=seeded(3)) < 0.7
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.export.export(quantizer, (latents, valid))
+    other = data(4, quantizer.dim, 5, seed=5)
+    expected, got = quantizer(other, valid), program.module()(other, valid)
+    assert torch.equal(got[1], expected.codes)
+    torch.testing.assert_close(got[0], expected.vectors)
+    torch.testing.assert_close(got[2], expected.loss)
+
+
+@names
+def test_unknown_codes_decode_to_zero(name: str) -> None:
+    quantizer = build(name)
+    codes = quantizer.eval().encode(data(6, quantizer.dim))
+    known = quantizer.decode(codes)
+    codes = codes.clone()
+    codes[2] = -1
+    decoded = quantizer.decode(codes)
+    assert (decoded[2] == 0).all()
+    assert torch.equal(decoded[3:], known[3:])
+
+
+@names
+def test_complaints(name: str) -> None:
+    quantizer = build(name, 1)
+    who, dim = type(quantizer).__name__, quantizer.dim
+    before = state(quantizer)
+    latents = data(3, dim, 5)
+    with pytest.raises(ValueError, match=rf"latents must have size {dim} in dimension 1; got"):
+        quantizer(data(3, dim + 1, 5))
+    with pytest.raises(ValueError, match=rf"{who}: latents must have at least 2 dimensions.*got"):
+        quantizer(data(dim))
+    with pytest.raises(ValueError, match=rf"{who}: latents must be floating point; got torch.int"):
+        quantizer(torch.ones(3, dim, 5, dtype=torch.int64))
+    with pytest.raises(ValueError, match=r"must be floating point"):
+        quantizer.encode(torch.ones(3, dim, 5, dtype=torch.bool))
+    with pytest.raises(TypeError, match=rf"{who}: latents must be a tensor; got list"):
+        quantizer([1.0])
+    with pytest.raises(ValueError, match=rf"{who}: valid must have shape \(3, 5\); got \(5, 3\)"):
+        quantizer(latents, torch.ones(5, 3, dtype=torch.bool))
+    with pytest.raises(ValueError, match=rf"{who}: valid must be boolean; got torch.int64"):
+        quantizer(latents, torch.ones(3, 5, dtype=torch.int64))
+    codes = quantizer.encode(latents)
+    with pytest.raises(ValueError, match=r"codes must be int64; got torch.float32"):
+        quantizer.decode(codes.float())
+    for wrong in (-2, 10**9):
+        with pytest.raises(
+            ValueError, match=rf"codes must lie in \[-1, \d+\); got values.*{wrong}"
+        ):
+            quantizer.decode(torch.full_like(codes, wrong))
+    assert same(state(quantizer), before)

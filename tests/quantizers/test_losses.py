@@ -1,0 +1,154 @@
+"""The losses of quantizers, against their formulas written out."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from ssltok.quantizers import codebook_entropy_loss, commitment_loss, orthogonality_loss
+from ssltok.quantizers._pull import pull_together
+
+
+def data(*shape: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=generator, dtype=torch.float64).exp() - 0.6
+
+
+def naive_entropy(x: Tensor, e: Tensor, temperature: float, weight: float) -> Tensor:
+    p = torch.softmax(-(x[:, None] - e).square().sum(dim=2) / temperature, dim=1)
+    mean = p.mean(dim=0)
+    return -(p * p.log()).sum(dim=1).mean() + weight * (mean * mean.log()).sum()
+
+
+# Oracle
+
+
+@pytest.mark.parametrize("chunk", [2**20, 30])
+def test_entropy_is_its_formula_and_so_are_its_gradients(
+    chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ssltok.quantizers._losses.SCORES", chunk)
+    x, e = data(23, 3).requires_grad_(), data(7, 3, seed=1).requires_grad_()
+    expected = naive_entropy(x, e, 0.9, 0.7)
+    wanted = torch.autograd.grad(expected, (x, e))
+    loss = codebook_entropy_loss(x, e, temperature=0.9, diversity_weight=0.7)
+    torch.testing.assert_close(loss, expected)
+    for got, want in zip(torch.autograd.grad(loss, (x, e)), wanted, strict=True):
+        torch.testing.assert_close(got, want)
+    valid = torch.arange(23) % 3 > 0
+    torch.testing.assert_close(
+        codebook_entropy_loss(x, e, valid, temperature=0.9, diversity_weight=0.7),
+        naive_entropy(x[valid], e, 0.9, 0.7),
+    )
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (6, 3), (7, 3), (40, 3), (3, 40)])
+def test_orthogonality_is_its_formula(shape: tuple[int, int]) -> None:
+    e = data(*shape).requires_grad_()
+    unit = e / e.norm(dim=1, keepdim=True)
+    expected = (unit @ unit.T - torch.eye(shape[0])).square().sum() / shape[0] ** 2
+    torch.testing.assert_close(orthogonality_loss(e), expected)
+    got, want = (torch.autograd.grad(v, e)[0] for v in (orthogonality_loss(e), expected))
+    torch.testing.assert_close(got, want)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_joint_term_is_both_terms(masked: bool) -> None:
+    x, q = data(9, 4).requires_grad_(), data(9, 4, seed=1).requires_grad_()
+    valid = torch.arange(9) % 4 > 0 if masked else None
+    expected = 0.3 * commitment_loss(x, q, valid) + 0.8 * commitment_loss(q, x, valid)
+    rows = slice(None) if valid is None else valid
+    by_hand = 1.1 * (x[rows] - q[rows]).square().mean()
+    loss = pull_together(x, q, valid, commitment_weight=0.3, codebook_weight=0.8)
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(loss, by_hand)
+    for got, want in zip(
+        torch.autograd.grad(loss, (x, q)), torch.autograd.grad(expected, (x, q)), strict=True
+    ):
+        torch.testing.assert_close(got, want)
+
+
+# Known values
+
+
+def test_entropy_at_its_ends() -> None:
+    e = torch.tensor([[0.0], [1.0], [2.0], [3.0]])
+    collapsed = codebook_entropy_loss(torch.zeros(5, 1), e, temperature=1e-3)
+    assert collapsed.item() == pytest.approx(0, abs=1e-6)
+    even = codebook_entropy_loss(e.repeat(3, 1), e, temperature=1e-3)
+    assert even.item() == pytest.approx(-math.log(4))
+    torn = codebook_entropy_loss(
+        torch.full((5, 1), 0.5), e[:2], temperature=1.0, diversity_weight=0
+    )
+    assert torn.item() == pytest.approx(math.log(2))
+
+
+def test_orthonormal_codes_cost_nothing() -> None:
+    e = torch.eye(4)[:3].mul(torch.tensor([[1.0], [2.0], [30.0]])).requires_grad_()
+    assert orthogonality_loss(e).item() == 0
+
+
+# Laws
+
+
+def test_gradients_by_differences() -> None:
+    x, e = data(6, 2).requires_grad_(), data(5, 2, seed=1).requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda x, e: codebook_entropy_loss(x, e, temperature=0.8, diversity_weight=0.4), (x, e)
+    )
+    assert torch.autograd.gradcheck(orthogonality_loss, e)
+    assert torch.autograd.gradcheck(lambda x: commitment_loss(x, e[:1].expand(6, 2)), x)
+
+
+def test_commitment_leaves_the_codes_alone_and_sums_in_full_precision() -> None:
+    x, q = data(9, 4).bfloat16().requires_grad_(), data(9, 4, seed=1).requires_grad_()
+    commitment_loss(x, q).backward()  # type: ignore[no-untyped-call]
+    assert q.grad is None
+    assert commitment_loss(x, q.bfloat16()).dtype == torch.float32
+
+
+def test_far_tokens_give_finite_gradients() -> None:
+    x = torch.tensor([[1e4], [0.0]], requires_grad=True)
+    e = torch.tensor([[0.0], [1.0], [1e4]], requires_grad=True)
+    codebook_entropy_loss(x, e, temperature=0.01).backward()  # type: ignore[no-untyped-call]
+    assert x.grad is not None
+    assert e.grad is not None
+    assert x.grad.isfinite().all()
+    assert e.grad.isfinite().all()
+
+
+def test_entropy_keeps_no_matrix_for_the_backward_pass() -> None:
+    x, e = torch.randn(512, 4, requires_grad=True), torch.randn(256, 4)
+    kept: list[int] = []
+
+    def pack(tensor: Tensor) -> Tensor:
+        kept.append(tensor.numel())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        codebook_entropy_loss(x, e, temperature=1.0)
+    assert max(kept) < 512 * 256 / 16
+
+
+# Complaints
+
+
+def test_complaints() -> None:
+    x, e = torch.zeros(4, 3), torch.zeros(5, 3)
+    with pytest.raises(ValueError, match="codebook_entropy_loss: temperature must be > 0; got -1"):
+        codebook_entropy_loss(x, e, temperature=-1)
+    with pytest.raises(ValueError, match="diversity_weight must be >= 0; got -1"):
+        codebook_entropy_loss(x, e, temperature=1, diversity_weight=-1)
+    with pytest.raises(ValueError, match=r"valid must have shape \(4,\); got \(3,\)"):
+        codebook_entropy_loss(x, e, torch.ones(3, dtype=torch.bool), temperature=1)
+    with pytest.raises(ValueError, match="commitment_loss: latents and quantized must share one"):
+        commitment_loss(x, e)
+    with pytest.raises(ValueError, match=r"commitment_loss: valid must have shape \(4,\); got"):
+        commitment_loss(x, x, torch.ones(4, 3, dtype=torch.bool))
+    with pytest.raises(ValueError, match="orthogonality_loss: codebook must require a gradient"):
+        orthogonality_loss(e)
+    with pytest.raises(ValueError, match=r"codebook must not be empty; got \(0, 3\)"):
+        orthogonality_loss(e[:0])
+    with pytest.raises(ValueError, match=r"must be \(codebook_size, dim\); got shape \(3,\)"):
+        orthogonality_loss(e[0])
