@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 
 import torch
+from peers import stand_in_for_torchvision
 from side_by_side import machine, side_by_side, table
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax, normalize
@@ -26,6 +27,7 @@ from ssltok.losses import (
 from ssltok.optim import LARS
 from ssltok.state import EMATeacher, RunningCenter
 
+stand_in_for_torchvision()
 try:
     import lightly.loss as lightly_loss
 except ImportError:
