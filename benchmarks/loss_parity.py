@@ -91,8 +91,6 @@ def peer_rows() -> list[str]:
         ("w_mse_loss", "lightly", pair(lambda x, y: losses.w_mse_loss(x[:, :8], y[:, :8])),
          pair(lambda x, y: lightly.WMSELoss(embedding_dim=8, w_size=64)(
              torch.cat([x[:, :8], y[:, :8]]))), "equal; the whole batch whitened"),
-        ("vibcreg_loss", "lightly's VICReg", pair(losses.vibcreg_loss), pair(lightly.VICRegLoss()),
-         "another method: correlations instead of covariances"),
     ]  # fmt: skip
     rows = []
     for name, peer, ours, theirs, why in table:
