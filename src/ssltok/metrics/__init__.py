@@ -21,6 +21,14 @@ from ssltok.metrics._probes import (
     linear_probe_accuracy,
     svm_probe_accuracy,
 )
+from ssltok.metrics._protocols import (
+    DiffusionTSScores,
+    FCNScores,
+    diffusion_ts,
+    ncvqvae,
+    timevqvae2023,
+    timevqvae2024,
+)
 from ssltok.metrics._reconstruction import ReconstructionError, reconstruction_error
 from ssltok.metrics._representation import alignment, normalized_std, rank_me, uniformity
 from ssltok.metrics._rocket import RocketEncoder
@@ -54,7 +62,9 @@ from ssltok.metrics._usefulness import (
 
 __all__ = [
     "CodebookCorrelation",
+    "DiffusionTSScores",
     "FCNEncoder",
+    "FCNScores",
     "FitClassifier",
     "MemorizationRatio",
     "NearestNeighbors",
@@ -70,6 +80,7 @@ __all__ = [
     "codebook_usage",
     "cross_correlation_distance",
     "dense_probe_iou",
+    "diffusion_ts",
     "discriminative_score",
     "dtw_distance",
     "encode",
@@ -89,6 +100,7 @@ __all__ = [
     "marginal_distance",
     "mean_iou",
     "memorization_ratio",
+    "ncvqvae",
     "nearest_neighbor_distance",
     "normalized_std",
     "polynomial_kernel",
@@ -100,6 +112,8 @@ __all__ = [
     "skewness_distance",
     "spectral_distance",
     "svm_probe_accuracy",
+    "timevqvae2023",
+    "timevqvae2024",
     "token_divergence",
     "token_entropy",
     "token_histogram",

@@ -53,15 +53,15 @@ def marginal_distance(real: Tensor, generated: Tensor) -> Tensor:
 
 
 def _wasserstein(real: Tensor, generated: Tensor) -> Tensor:
-    both = torch.cat([real.detach().double(), generated.detach().double()])
+    both = torch.cat([real, generated]).detach().double().movedim(0, 2).contiguous()
     known = ~both.isnan()
     weight = known.double()
-    weight[: len(real)] /= weight[: len(real)].sum(0)
-    weight[len(real) :] /= -weight[len(real) :].sum(0)
-    ordered = torch.where(known, both, torch.inf).sort(dim=0)
-    gap = ordered.values.diff(dim=0)
-    ahead = weight.gather(0, ordered.indices).cumsum(0)[:-1].abs()
-    return torch.where(gap.isfinite() | ahead.isnan(), ahead * gap.nan_to_num(0, 0), 0.0).sum(0)
+    weight[..., : len(real)] /= weight[..., : len(real)].sum(2, keepdim=True)
+    weight[..., len(real) :] /= -weight[..., len(real) :].sum(2, keepdim=True)
+    ordered = torch.where(known, both, torch.inf).sort(dim=2)
+    gap = torch.where(ordered.values.isfinite(), ordered.values, torch.nan).diff(dim=2)
+    ahead = weight.gather(2, ordered.indices).cumsum(2)[..., :-1].abs()
+    return (ahead * torch.where(gap.isnan(), 0.0, gap)).sum(2)
 
 
 def skewness_distance(real: Tensor, generated: Tensor) -> Tensor:
@@ -161,15 +161,20 @@ def autocorrelation(series: Tensor, *, lags: int = 64) -> Tensor:
     x = series.detach().double()
     known = ~x.isnan()
     x = torch.where(known, x - x.nanmean((0, 2), keepdim=True), 0.0)
-    weight = known.double()
-    length = x.shape[2]
-    rows = []
-    for lag in range(min(lags, length)):
-        a, b = slice(0, length - lag), slice(lag, length)
-        products = torch.einsum("nct,nct->c", x[..., a], x[..., b])
-        rows.append(products / torch.einsum("nct,nct->c", weight[..., a], weight[..., b]))
-    covariance = torch.stack(rows, dim=1)
-    return covariance / covariance[:, :1]
+    kept = min(lags, x.shape[2])
+    products, pairs = _lagged(x, kept), _lagged(known.double(), kept)
+    covariance = products / torch.where(pairs > 0.5, pairs, torch.nan)
+    return covariance / torch.where(products[:, :1] > 0, covariance[:, :1], torch.nan)
+
+
+def _lagged(x: Tensor, lags: int) -> Tensor:
+    """Sums of products at each lag, (channels, lags), over all cases, by one transform."""
+    size = 2 * x.shape[2]
+    power = torch.zeros(x.shape[1], x.shape[2] + 1, dtype=x.dtype, device=x.device)
+    for part in torch.split(x, 1024):
+        power += torch.fft.rfft(part, size).abs().square().sum(0)
+    sums: Tensor = torch.fft.irfft(power, size)
+    return sums[:, :lags]
 
 
 def autocorrelation_distance(real: Tensor, generated: Tensor, *, lags: int = 64) -> Tensor:

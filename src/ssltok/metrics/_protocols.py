@@ -1,0 +1,293 @@
+"""Published protocols, defects and all, so that numbers can be laid beside numbers in papers."""
+
+import importlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ssltok._shared.checks import check_at_least
+from ssltok.metrics._checks import check_labels, check_series, missing_extra
+from ssltok.metrics._fcn import FCNEncoder
+from ssltok.metrics._frechet import frechet_distance
+from ssltok.metrics._networks import encode
+from ssltok.metrics._rocket import RocketEncoder
+from ssltok.metrics._scores import discriminative_score, predictive_score
+
+__all__ = [
+    "DiffusionTSScores",
+    "FCNScores",
+    "diffusion_ts",
+    "ncvqvae",
+    "timevqvae2023",
+    "timevqvae2024",
+]
+
+
+class FCNScores(NamedTuple):
+    """Frechet distance, and the mean and spread of the inception score over its splits."""
+
+    frechet: Tensor
+    inception: Tensor
+    inception_spread: Tensor
+
+
+class DiffusionTSScores(NamedTuple):
+    """The four scores of Diffusion-TS; the last two hold one value for each repeat."""
+
+    context_frechet: Tensor
+    correlational: Tensor
+    discriminative: Tensor
+    predictive: Tensor
+
+
+def timevqvae2023(
+    train: Tensor,
+    train_labels: Tensor,
+    test: Tensor,
+    generated: Tensor,
+    *,
+    steps: int = 1000,
+    splits: int = 10,
+    generator: torch.Generator | None = None,
+) -> FCNScores:
+    """Score as the TimeVQVAE paper does: Frechet distance and inception score of an FCN.
+
+    The FCN of 128 features is trained on the training split, all series standardised with one
+    mean and one standard deviation of it; generated series are scored against the test split.
+
+    Known defects that are kept: below 129 test series the covariances are singular and the
+    distance is biased upwards; a remainder of series that does not fill a split is dropped; the
+    classifier is blind to what does not separate the classes. Departures: `steps` in place of
+    1000 epochs (give `1000 * ceil(cases / 256)` for the original), the test split is not used as
+    validation set, and no downloaded weights: figures will not equal those of the paper.
+
+    Args:
+        train: Training series, `(cases, channels, length)`.
+        train_labels: Their classes from 0, `(cases,)` int64.
+        test: Test series.
+        generated: Generated series; the paper draws as many as there are test series.
+        steps: Budget of the FCN, in batches of 256 or of the whole set.
+        splits: Splits of the inception score.
+        generator: Draws the FCN and the splits.
+
+    Returns:
+        `FCNScores(frechet, inception, inception_spread)`, float64 scalars.
+
+    Raises:
+        ValueError: If the shapes do not fit, or there are fewer generated series than splits.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.metrics import timevqvae2023
+        >>> series = torch.randn(20, 1, 8, generator=torch.Generator().manual_seed(0))
+        >>> labels = torch.arange(20) % 2
+        >>> timevqvae2023(series, labels, series, series, steps=1).frechet.item() < 1e-6
+        True
+
+    References:
+        Lee et al., *Vector quantized time series generation with a bidirectional prior model*,
+        2023, <https://arxiv.org/abs/2303.04743>, section 4.
+    """
+    who = "timevqvae2023"
+    check_series(who, train, test)
+    check_series(who, test, generated, least_cases=2)
+    check_labels(who, "train_labels", train_labels, len(train))
+    check_at_least(who, "splits", splits, 2)
+    check_at_least(who, "cases of generated", len(generated), splits)
+    mean, std = train.mean(), train.std().clamp_min(1e-8)
+    train, test, generated = ((x.detach().float() - mean) / std for x in (train, test, generated))
+    fcn = FCNEncoder.fit(train, train_labels, steps=steps, batch_size=256, generator=generator)
+    frechet = frechet_distance(encode(fcn, test), encode(fcn, generated))
+    p = encode(fcn.logits, generated).double().softmax(1)
+    device = "cpu" if generator is None else generator.device
+    p = p[torch.randperm(len(p), generator=generator, device=device).to(p.device)]
+    part = len(p) // splits
+    scores = []
+    for k in range(splits):
+        mine = p[k * part : (k + 1) * part]
+        marginal = mine.mean(0, keepdim=True)
+        gain = mine * ((mine + 1e-16).log() - (marginal + 1e-16).log())
+        scores.append(gain.sum(1).mean().exp())
+    inception = torch.stack(scores)
+    return FCNScores(frechet, inception.mean(), inception.std(correction=0))
+
+
+def ncvqvae(
+    train: Tensor,
+    train_labels: Tensor,
+    test: Tensor,
+    generated: Tensor,
+    *,
+    steps: int = 1000,
+    generator: torch.Generator | None = None,
+) -> FCNScores:
+    """Score as the NC-VQVAE study does: as `timevqvae2023`, against a test set sent through STFT.
+
+    Known defects that are kept: the reference is the test set after a Fourier transform of 8
+    bins and back, which cuts it to a multiple of 2 points; generated series beyond the number of
+    test series are ignored; and those of `timevqvae2023`.
+
+    Args:
+        train: Training series, `(cases, channels, length)`.
+        train_labels: Their classes from 0, `(cases,)` int64.
+        test: Test series.
+        generated: Generated series.
+        steps: Budget of the FCN.
+        generator: Draws the FCN and the splits.
+
+    Returns:
+        `FCNScores(frechet, inception, inception_spread)`, float64 scalars.
+
+    Raises:
+        ValueError: As `timevqvae2023`.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.metrics import ncvqvae
+        >>> series = torch.randn(20, 1, 9, generator=torch.Generator().manual_seed(0))
+        >>> ncvqvae(series, torch.arange(20) % 2, series, series, steps=1).frechet.item() < 1e-6
+        True
+
+    References:
+        The study's code, `model_eval.py`; Holmen Rod, *Enhanced time series generation with
+        non-contrastive learning*, 2024, <https://arxiv.org/abs/2408.16613>.
+    """
+    check_series("ncvqvae", test, generated)
+    flat = test.detach().float().flatten(0, 1)
+    window = torch.ones(8, device=flat.device)
+    spectrum = torch.stft(flat, 8, hop_length=2, window=window, return_complex=True)
+    back = torch.istft(spectrum, 8, hop_length=2, window=window)
+    test = back.view(test.shape[0], test.shape[1], -1)
+    kept = test.shape[2]
+    return timevqvae2023(
+        train[..., :kept],
+        train_labels,
+        test,
+        generated[: len(test), :, :kept],
+        steps=steps,
+        generator=generator,
+    )
+
+
+def timevqvae2024(
+    test: Tensor, generated: Tensor, *, generator: torch.Generator | None = None
+) -> Tensor:
+    """Score as TimeVQVAE's code of 2024 does: Frechet distance of ROCKET, less its outliers.
+
+    1000 random kernels, features scaled to length 1 for each series, and an isolation forest that
+    drops a tenth of *each* set before the distance is taken.
+
+    Known defects that are kept: dropping outliers hides exactly the failures that matter, in
+    both sets; 2000 features need more than 2000 series. The kernels of that code were drawn from
+    an unseeded global state; here the generator draws their seed.
+
+    Args:
+        test: Test series, `(cases, channels, length)`.
+        generated: Generated series; that code draws at least 1024.
+        generator: Draws the seed of the kernels.
+
+    Returns:
+        The distance, a float64 scalar.
+
+    Raises:
+        ValueError: If the shapes do not fit, or a set has fewer than 10 series.
+        ImportError: If scikit-learn is missing.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.metrics import timevqvae2024
+        >>> series = torch.randn(20, 1, 12, generator=torch.Generator().manual_seed(0))
+        >>> timevqvae2024(series, series).item() < 1e-6
+        True
+
+    References:
+        The authors' repository, `evaluation/`, before its removal in March 2026.
+    """
+    who = "timevqvae2024"
+    check_series(who, test, generated, least_cases=10)
+    try:
+        ensemble = importlib.import_module("sklearn.ensemble")
+    except ImportError as error:
+        raise missing_extra(who, "scikit-learn") from error
+    device = "cpu" if generator is None else generator.device
+    seed = int(torch.randint(2**62, (), generator=generator, device=device))
+    rocket = RocketEncoder(test.shape[1], test.shape[2], seed=seed).to(test.device)
+    kept = []
+    for series in (test, generated):
+        z = functional.normalize(encode(rocket, series)).double()
+        forest = ensemble.IsolationForest(max_samples=0.9, contamination=0.1, random_state=0)
+        inlier = torch.from_numpy(forest.fit_predict(z.cpu().numpy()) == 1)
+        kept.append(z[inlier.to(z.device)])
+    return frechet_distance(kept[0], kept[1])
+
+
+def diffusion_ts(
+    real: Tensor,
+    generated: Tensor,
+    *,
+    encoder: Callable[[Tensor], Tensor],
+    steps: tuple[int, int] = (2000, 5000),
+    repeats: int = 5,
+    generator: torch.Generator | None = None,
+) -> DiffusionTSScores:
+    """Score as Diffusion-TS does: Context-FID, correlational, discriminative, predictive.
+
+    The encoder of Context-FID is TS2Vec, fitted by the caller (320 features, whole series pooled);
+    the published figure fits it anew for each call, on the very series it scores.
+
+    Known defects that are kept: series are scored against the real series they were learned from,
+    if that is what `real` is; the correlational score keeps the diagonal, adds pairs up, divides by
+    10, and is 0 for one channel. Mended, because undefined otherwise: the networks of the last two
+    scores are those of this package, for the published ones have a width of 0 for one channel and
+    predict one channel only.
+
+    Args:
+        real: Real series, `(cases, channels, length)`.
+        generated: Generated series.
+        encoder: Features of series, `(cases, dim)`.
+        steps: Budgets of the discriminative and of the predictive score.
+        repeats: Repeats of both.
+        generator: Draws the networks.
+
+    Returns:
+        `DiffusionTSScores(context_frechet, correlational, discriminative, predictive)`, float64.
+
+    Raises:
+        ValueError: If the shapes do not fit.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.metrics import diffusion_ts
+        >>> series = torch.randn(20, 2, 8, generator=torch.Generator().manual_seed(0))
+        >>> scores = diffusion_ts(
+        ...     series, series, encoder=lambda x: x.mean(2), steps=(1, 1), repeats=1
+        ... )
+        >>> scores.context_frechet.item() < 1e-9, scores.correlational.item() < 1e-9
+        (True, True)
+
+    References:
+        Yuan & Qiao, *Diffusion-TS*, 2024, <https://arxiv.org/abs/2403.01742>, section 4.1.
+    """
+    who = "diffusion_ts"
+    check_series(who, real, generated, least_cases=5)
+    features = [encode(encoder, x) for x in (real, generated)]
+    channels = real.shape[1]
+    rows, columns = torch.tril_indices(channels, channels, device=real.device)
+    sums = []
+    for x in (real, generated):
+        z = x.detach().double()
+        z = (z - z.mean((0, 2), keepdim=True)) / z.std((0, 2), keepdim=True)
+        sums.append((z[:, rows] * z[:, columns]).mean((0, 2)))
+    return DiffusionTSScores(
+        context_frechet=frechet_distance(features[0], features[1]),
+        correlational=(sums[0] - sums[1]).abs().sum() / 10,
+        discriminative=discriminative_score(
+            real, generated, steps=steps[0], repeats=repeats, generator=generator
+        ),
+        predictive=predictive_score(
+            real, generated, steps=steps[1], repeats=repeats, generator=generator
+        ),
+    )

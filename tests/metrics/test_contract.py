@@ -1,0 +1,98 @@
+"""What is asked of every measure: inputs stay, results are float64, no random number is drawn."""
+
+import inspect
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from ssltok import metrics
+
+GENERATOR = torch.Generator().manual_seed(0)
+X, Y = (torch.randn(12, 2, 16, generator=GENERATOR) for _ in range(2))
+F, G = X.flatten(1), Y.flatten(1)
+CODES, MORE = (torch.randint(5, (12, 6), generator=GENERATOR) for _ in range(2))
+LABELS = torch.arange(12) % 3
+
+CALLS: dict[str, Callable[[], object]] = {
+    "alignment": lambda: metrics.alignment(F, G),
+    "autocorrelation": lambda: metrics.autocorrelation(X),
+    "autocorrelation_distance": lambda: metrics.autocorrelation_distance(X, Y),
+    "codebook_correlation": lambda: metrics.codebook_correlation(F),
+    "codebook_perplexity": lambda: metrics.codebook_perplexity(CODES, codebook_size=5),
+    "codebook_usage": lambda: metrics.codebook_usage(CODES, codebook_size=5),
+    "cross_correlation_distance": lambda: metrics.cross_correlation_distance(X, Y),
+    "dense_probe_iou": lambda: metrics.dense_probe_iou(
+        X.mT, torch.arange(16).expand(12, 16) % 3, Y.mT, torch.arange(16).expand(12, 16) % 3
+    ),
+    "dtw_distance": lambda: metrics.dtw_distance(X, Y),
+    "euclidean_distance": lambda: metrics.euclidean_distance(X, Y),
+    "event_average_precision": lambda: metrics.event_average_precision(
+        [torch.tensor([[0.0, 2.0, 0.5]])], [torch.tensor([[0.0, 3.0]])]
+    ),
+    "exact_repeats": lambda: metrics.exact_repeats(X, Y),
+    "frechet_distance": lambda: metrics.frechet_distance(F, G),
+    "gaussian_kernel": lambda: metrics.gaussian_kernel(F.double(), G.double(), bandwidth=2.0),
+    "inception_score": lambda: metrics.inception_score(F),
+    "kernel_distance": lambda: metrics.kernel_distance(F, G),
+    "knn_accuracy": lambda: metrics.knn_accuracy(F, LABELS, G, LABELS),
+    "kurtosis_distance": lambda: metrics.kurtosis_distance(X, Y),
+    "linear_probe_accuracy": lambda: metrics.linear_probe_accuracy(F, LABELS, G, LABELS),
+    "marginal_distance": lambda: metrics.marginal_distance(X, Y),
+    "mean_iou": lambda: metrics.mean_iou(CODES, MORE, classes=5),
+    "memorization_ratio": lambda: metrics.memorization_ratio(X, Y, X + 1),
+    "nearest_neighbor_distance": lambda: metrics.nearest_neighbor_distance(X, Y).distance,
+    "normalized_std": lambda: metrics.normalized_std(F),
+    "polynomial_kernel": lambda: metrics.polynomial_kernel(F.double(), G.double()),
+    "power_spectrum": lambda: metrics.power_spectrum(X),
+    "precision_recall": lambda: metrics.precision_recall(F, G),
+    "rank_me": lambda: metrics.rank_me(F),
+    "reconstruction_error": lambda: metrics.reconstruction_error(X, Y),
+    "skewness_distance": lambda: metrics.skewness_distance(X, Y),
+    "spectral_distance": lambda: metrics.spectral_distance(X, Y),
+    "svm_probe_accuracy": lambda: metrics.svm_probe_accuracy(F, LABELS, G, LABELS),
+    "token_divergence": lambda: metrics.token_divergence(CODES, MORE, codebook_size=5),
+    "token_entropy": lambda: metrics.token_entropy(CODES, codebook_size=5),
+    "token_histogram": lambda: metrics.token_histogram(CODES, codebook_size=5),
+    "token_mutual_information": lambda: metrics.token_mutual_information(
+        CODES, MORE, first_size=5, second_size=5
+    ),
+    "token_reuse": lambda: metrics.token_reuse(CODES, MORE),
+    "uniformity": lambda: metrics.uniformity(F),
+}
+TRAINED = {
+    "augmentation_gain", "diffusion_ts", "discriminative_score", "encode", "few_label_accuracy",
+    "fine_tune_accuracy", "fit_fcn_classifier", "ncvqvae", "predictive_score", "timevqvae2023",
+    "timevqvae2024", "train_on_synthetic_score",
+}  # fmt: skip
+
+
+def test_every_measure_is_here() -> None:
+    functions = {n for n in metrics.__all__ if inspect.isfunction(getattr(metrics, n))}
+    assert functions == set(CALLS) | TRAINED
+
+
+@pytest.mark.parametrize("name", sorted(CALLS))
+def test_float64_repeatable_and_without_side_effects(name: str) -> None:
+    inputs = [t.clone() for t in (X, Y, CODES, MORE, LABELS)]
+    state = torch.get_rng_state()
+    results = []
+    for _ in range(2):
+        result = CALLS[name]()
+        results.append(result if isinstance(result, tuple) else (result,))
+    for first, second in zip(*results, strict=True):
+        assert isinstance(first, Tensor)
+        assert first.dtype == torch.float64
+        assert first.isfinite().all()
+        assert not first.requires_grad
+        assert torch.equal(first, second)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(a, b) for a, b in zip(inputs, (X, Y, CODES, MORE, LABELS), strict=True))
+
+
+@pytest.mark.parametrize("name", sorted(TRAINED - {"encode"}))
+def test_randomness_comes_from_the_generator(name: str) -> None:
+    parameter = inspect.signature(getattr(metrics, name)).parameters["generator"]
+    assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    assert parameter.default is None

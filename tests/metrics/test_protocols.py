@@ -1,0 +1,135 @@
+"""Protocols: what each does to the series, by the pieces it is made of, and its known defects."""
+
+import pytest
+import torch
+from sklearn.ensemble import IsolationForest
+from torch import Tensor
+
+from ssltok.metrics import (
+    FCNEncoder,
+    RocketEncoder,
+    diffusion_ts,
+    discriminative_score,
+    encode,
+    frechet_distance,
+    ncvqvae,
+    predictive_score,
+    timevqvae2023,
+    timevqvae2024,
+)
+
+
+def draw(seed: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+LABELS = torch.arange(24) % 2
+TRAIN, TEST, MADE = draw(0, 24, 1, 13) + 3, draw(1, 22, 1, 13) + 3, 1.3 * draw(2, 25, 1, 13) + 3
+
+
+# Oracle.
+
+
+def test_timevqvae2023_is_its_pieces() -> None:
+    scores = timevqvae2023(TRAIN, LABELS, TEST, MADE, steps=2, splits=3, generator=seeded(5))
+    mean, std = TRAIN.mean(), TRAIN.std()
+    x, test, made = ((s - mean) / std for s in (TRAIN, TEST, MADE))
+    generator = seeded(5)
+    fcn = FCNEncoder.fit(x, LABELS, steps=2, batch_size=256, generator=generator)
+    expected = frechet_distance(encode(fcn, test), encode(fcn, made))
+    torch.testing.assert_close(scores.frechet, expected)
+    p = encode(fcn.logits, made).double().softmax(1)[torch.randperm(25, generator=generator)]
+    parts = []
+    for k in range(3):  # floor(25 / 3) = 8 each: the 25th is dropped, as published
+        rows = p[8 * k : 8 * k + 8]
+        kl = (rows * (rows.log() - rows.mean(0).log())).sum(1)
+        parts.append(kl.mean().exp())
+    torch.testing.assert_close(scores.inception, torch.stack(parts).mean())
+    torch.testing.assert_close(scores.inception_spread, torch.stack(parts).std(correction=0))
+
+
+def test_ncvqvae_cuts_the_test_set_and_ignores_the_surplus() -> None:
+    """The transform and back keeps the values of 12 of 13 points; three series are surplus."""
+    scores = ncvqvae(TRAIN, LABELS, TEST, MADE, steps=2, generator=seeded(5))
+    expected = timevqvae2023(
+        TRAIN[..., :12], LABELS, TEST[..., :12], MADE[:22, :, :12], steps=2, generator=seeded(5)
+    )
+    torch.testing.assert_close(scores.frechet, expected.frechet, rtol=1e-3, atol=1e-5)
+
+
+def test_timevqvae2024_drops_a_tenth_of_both_sets() -> None:
+    seed = int(torch.randint(2**62, (), generator=seeded(3)))
+    rocket = RocketEncoder(1, 13, kernels=1000, seed=seed)
+    kept = []
+    for x in (TEST, MADE):
+        z = encode(rocket, x)
+        z = (z / z.norm(dim=1, keepdim=True)).double()
+        forest = IsolationForest(max_samples=0.9, contamination=0.1, random_state=0)
+        kept.append(z[torch.from_numpy(forest.fit_predict(z.numpy())) == 1])
+    assert [len(z) for z in kept] == [19, 22]
+    result = timevqvae2024(TEST, MADE, generator=seeded(3))
+    torch.testing.assert_close(result, frechet_distance(kept[0], kept[1]), rtol=1e-5, atol=1e-8)
+
+
+def test_timevqvae2024_cannot_see_one_wild_series() -> None:
+    """Its known defect, on record: outliers are gone before the distance is taken."""
+    wild = TEST.clone()
+    wild[0] = 40 * draw(9, 1, 13)
+    gone = timevqvae2024(TEST, wild, generator=seeded(3))
+    rocket = RocketEncoder(1, 13, seed=int(torch.randint(2**62, (), generator=seeded(3))))
+    a, b = (torch.nn.functional.normalize(encode(rocket, x)) for x in (TEST, wild))
+    assert gone < frechet_distance(a, b)
+
+
+def test_diffusion_ts_is_its_pieces() -> None:
+    real, made = draw(0, 20, 3, 8), draw(1, 15, 3, 8)
+    made[:, 1] += made[:, 0]
+    scores = diffusion_ts(
+        real, made, encoder=lambda x: x.amax(2), steps=(2, 3), repeats=2, generator=seeded(1)
+    )
+    expected = frechet_distance(real.amax(2), made.amax(2))
+    torch.testing.assert_close(scores.context_frechet, expected)
+    total = 0.0
+    for i in range(3):
+        for j in range(i + 1):
+            pair = []
+            for x in (real, made):
+                z = [(x[:, c] - x[:, c].mean()) / x[:, c].std() for c in (i, j)]
+                pair.append(float((z[0] * z[1]).mean()))
+            total += abs(pair[0] - pair[1]) / 10
+    assert scores.correlational.item() == pytest.approx(total, rel=1e-5)
+    generator = seeded(1)
+    told = discriminative_score(real, made, steps=2, repeats=2, generator=generator)
+    assert torch.equal(scores.discriminative, told)
+    foretold = predictive_score(real, made, steps=3, repeats=2, generator=generator)
+    assert torch.equal(scores.predictive, foretold)
+
+
+def test_the_correlational_score_is_nothing_for_one_channel() -> None:
+    real, made = draw(0, 20, 1, 8), 5 * draw(1, 20, 1, 8).cumsum(2)
+    scores = diffusion_ts(
+        real, made, encoder=lambda x: x.amax(2), steps=(1, 1), repeats=1, generator=seeded(1)
+    )
+    assert scores.correlational < 1e-3
+
+
+# Complaints.
+
+
+def test_refuses() -> None:
+    with pytest.raises(ValueError, match=r"^timevqvae2023: cases of generated must be >= 10"):
+        timevqvae2023(TRAIN, LABELS, TEST, MADE[:9])
+    with pytest.raises(ValueError, match=r"^timevqvae2023: splits must be >= 2; got 1$"):
+        timevqvae2023(TRAIN, LABELS, TEST, MADE, splits=1)
+    with pytest.raises(ValueError, match=r"^timevqvae2023: train_labels must have shape \(24,\)"):
+        timevqvae2023(TRAIN, LABELS[:3], TEST, MADE)
+    with pytest.raises(ValueError, match=r"^ncvqvae: real and generated must have the same len"):
+        ncvqvae(TRAIN, LABELS, TEST, MADE[..., :9])
+    with pytest.raises(ValueError, match=r"^timevqvae2024: cases of generated must be >= 10"):
+        timevqvae2024(TEST, MADE[:9])
+    with pytest.raises(ValueError, match=r"^diffusion_ts: cases of real must be >= 5; got 4$"):
+        diffusion_ts(TEST[:4], MADE, encoder=lambda x: x)
