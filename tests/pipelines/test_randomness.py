@@ -1,12 +1,21 @@
 """Randomness depends on (seed, purpose, step) and on nothing else."""
 
+from typing import Any
+
 import torch
 
 from ssltok.pipelines import keyed_generator, keyed_seed, ordered_batch
 
 
 def test_keys_differ_in_every_part() -> None:
-    keys = [(0, "a", 1), (1, "a", 1), (0, "b", 1), (0, "a", 2), (0, "a", 1, 1), (0, "a", 11)]
+    keys: list[Any] = [
+        (0, "a", 1),
+        (1, "a", 1),
+        (0, "b", 1),
+        (0, "a", 2),
+        (0, "a", 1, 1),
+        (0, "a", 11),
+    ]
     assert len({keyed_seed(*key) for key in keys}) == len(keys)
     assert 0 <= keyed_seed(3, "x") < 2**63
 

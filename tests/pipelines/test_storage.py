@@ -31,7 +31,7 @@ def test_round_trip(tmp_path: pathlib.Path) -> None:
 
 
 def test_state_round_trip() -> None:
-    tree = {
+    tree: dict[str, Any] = {
         "n": None, "t": (1, 2.5, "x"), "l": [True, float("inf")], "i": {3: torch.arange(4)},
         "w": {"deep": [torch.randn(2, 3, dtype=torch.float64), torch.tensor(True)]},
     }  # fmt: skip
@@ -39,7 +39,7 @@ def test_state_round_trip() -> None:
     assert back["t"] == (1, 2.5, "x")
     assert back["l"] == [True, float("inf")]
     assert torch.equal(back["i"][3], torch.arange(4))
-    assert torch.equal(back["w"]["deep"][0], tree["w"]["deep"][0])  # type: ignore[index]
+    assert torch.equal(back["w"]["deep"][0], tree["w"]["deep"][0])
     assert back["w"]["deep"][1].dtype == torch.bool
     with pytest.raises(TypeError, match=r"pack_state: values must be plain; got object"):
         pack_state({"x": object()})

@@ -298,11 +298,15 @@ def demo() -> Config:
     """
     return Config(
         tokenizer=TokenizerConfig(
-            ssl="barlow_twins", augmentation="warp", projector_dim=512, revival_ratio=0.1
+            widths=(16,),
+            ssl="barlow_twins",
+            augmentation="warp",
+            projector_dim=512,
+            revival_ratio=0.1,
         ),
         prior=PriorConfig(dim=128, depth=2, heads=2, mlp_ratio=2.0),
-        tokenizer_training=TrainingConfig(steps=400, batch=32, warmup_ratio=0.05),
-        prior_training=TrainingConfig(steps=800, batch=32, warmup_ratio=0.05),
+        tokenizer_training=TrainingConfig(steps=250, batch=32, warmup_ratio=0.05),
+        prior_training=TrainingConfig(steps=600, batch=32, warmup_ratio=0.05),
     )
 
 

@@ -41,7 +41,7 @@ class SeriesSet(NamedTuple):
 
 
 def read_series(
-    X: ArrayLike | Tensor | Sequence[ArrayLike],  # noqa: N803
+    X: ArrayLike | Tensor | Sequence[ArrayLike | Tensor],  # noqa: N803
     *,
     channels: int | None = None,
     length: int | None = None,

@@ -149,6 +149,21 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         embeddings: Floats = torch.cat(pooled, dim=1).numpy()
         return embeddings
 
+    def token_vectors(self, X: Any) -> Floats:  # noqa: N803
+        """Turn series into the vectors of their codes, in the order of `encode`.
+
+        Args:
+            X: As for `encode`.
+
+        Returns:
+            float32 `(cases, tokens, dim)`, 0 beyond a series' end.
+        """
+        codes = self._codes("token_vectors", X)
+        with torch.no_grad():
+            parts = [v.flatten(2) for v in self._model().tokenizer.vectors(codes)]
+        vectors: Floats = torch.cat(parts, dim=2).transpose(1, 2).contiguous().numpy()
+        return vectors
+
     def reconstruct(self, X: Any) -> Floats:  # noqa: N803
         """Take series through the tokens and back.
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ssltok.augment import NC_VQVAE_GAUSS, NC_VQVAE_SLICE, NC_VQVAE_WARP
+from ssltok.distributed import gather
 from ssltok.losses import barlow_twins_loss, vibcreg_loss, vicreg_loss
 from ssltok.masking import cosine_schedule, schedule_mask
 from ssltok.pipelines._config import Config, TrainingConfig, config_to_dict
@@ -178,11 +179,12 @@ def start_codebooks(tokenizer: Tokenizer, scaled: SeriesSet, *, seed: int) -> No
     ]
     tokenizer.load_state_dict(state)  # BatchNorm's statistics as they were
     tokenizer.train(was)
+    share = _share(len(some.values))  # the processes put their shares together again
     for number, (branch, latent, valid) in enumerate(
         zip(tokenizer.parts, latents, masks, strict=True)
     ):
         branch.quantizer.initialize(
-            latent, valid, generator=keyed_generator(seed, "kmeans", number)
+            latent[share], valid[share], generator=keyed_generator(seed, "kmeans", number)
         )
 
 
@@ -232,9 +234,12 @@ def tokenizer_stage(
             codes = torch.cat([r.codes[number] for r in results])
             branch.quantizer.update(latents, codes)
             if config.tokenizer.revival_ratio:
+                # All latents on the first process, as if there were one: same draws, same codes.
+                latents, codes = gather(latents), gather(codes)
+                mine = slice(None) if _rank_and_world()[0] == 0 else slice(0)
                 branch.quantizer.revive(
-                    latents,
-                    codes,
+                    latents[mine],
+                    codes[mine],
                     share=config.tokenizer.revival_ratio,
                     generator=keyed_generator(seed, "revival", step, number),
                 )
@@ -289,6 +294,19 @@ def prior_stage(
 
     check = validate if len(held.codes) else None
     return Stage("prior", model, draw, lambda step, results: None, check), training, steps
+
+
+def _rank_and_world() -> tuple[int, int]:
+    dist = torch.distributed
+    if not (dist.is_available() and dist.is_initialized()):
+        return 0, 1
+    return dist.get_rank(), dist.get_world_size()
+
+
+def _share(cases: int) -> slice:
+    """This process's contiguous share of so many cases."""
+    rank, world = _rank_and_world()
+    return slice(cases * rank // world, cases * (rank + 1) // world)
 
 
 def _split(data: Any, training: TrainingConfig, seed: int, world: int) -> tuple[Any, ...]:

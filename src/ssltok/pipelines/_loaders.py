@@ -3,6 +3,7 @@
 import csv
 import difflib
 import pathlib
+import zipfile
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
@@ -64,7 +65,7 @@ def load_dataset(source: str) -> Dataset:
             return _read_npz(path)
         train, train_labels = reader(path)
         test, test_labels = reader(twin) if twin != path and twin.is_file() else (None, None)
-    except (ValueError, KeyError, TypeError, OSError, EOFError) as error:
+    except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"load_dataset: {source!r} must be readable; got {error}") from error
     return Dataset(path.stem, train, train_labels, test, test_labels)
 
@@ -112,7 +113,8 @@ def _padded(channels: list[np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
 
 
 def _read_npz(path: pathlib.Path) -> Dataset:
-    with np.load(path, allow_pickle=False) as file:
+    # numpy leaves a file open that is no archive; this one closes it.
+    with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
         names = set(file.files)
         if "X_train" in names:
             found = [file.get(key) for key in ("X_train", "y_train", "X_test", "y_test")]

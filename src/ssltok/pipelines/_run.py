@@ -1,0 +1,340 @@
+"""The main job: data in; a trained model, new series, numbers and a page out."""
+
+import pathlib
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Hashable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ssltok.metrics import (
+    FCNEncoder,
+    codebook_perplexity,
+    codebook_usage,
+    encode,
+    fit_fcn_classifier,
+    frechet_distance,
+    inception_score,
+    knn_accuracy,
+    linear_probe_accuracy,
+    reconstruction_error,
+    svm_probe_accuracy,
+    train_on_synthetic_score,
+)
+from ssltok.pipelines._config import Config
+from ssltok.pipelines._data import label_index, read_series
+from ssltok.pipelines._estimator import SSLTokenizer
+from ssltok.pipelines._figures import (
+    draw_codebook,
+    draw_curves,
+    draw_overlay,
+    draw_reconstructions,
+    draw_trace,
+    png,
+)
+from ssltok.pipelines._loaders import Dataset
+from ssltok.pipelines._page import build_page
+from ssltok.pipelines._randomness import keyed_generator
+from ssltok.pipelines._storage import to_json
+
+__all__ = ["run"]
+
+Numbers = dict[str, Any]
+PROBES = (("linear", "linear probe"), ("svm", "linear SVM"), ("knn", "k-NN"))
+
+
+def run(
+    data: Dataset,
+    config: Config,
+    out: pathlib.Path,
+    *,
+    seed: int = 0,
+    progress: bool = True,
+    overwrite: bool = False,
+    evaluator_steps: int = 300,
+) -> Numbers:
+    """Train on the training part, generate, evaluate on the test part, and write a folder.
+
+    Args:
+        data: From `load_dataset`; without a test part a fifth of it is kept for testing.
+        config: What to train, and how long.
+        out: The folder to write: `model`, `samples.npz`, `metrics.json`, `report.html`,
+            `figures`. A run that was killed there is taken up again.
+        seed: Decides everything random.
+        progress: Show bars.
+        overwrite: Replace a finished run.
+        evaluator_steps: Training steps of the classifiers that judge the series.
+
+    Returns:
+        The numbers of `metrics.json`.
+
+    Raises:
+        FileExistsError: If `out` holds a finished run, or anything that is not a run.
+        ValueError: If the data cannot be used.
+    """
+    began = time.perf_counter()
+    _make_room(out, overwrite=overwrite)
+    X, y, X_test, y_test = _parts(data, seed)
+    estimator = SSLTokenizer(config, seed=seed, checkpoints=out / "checkpoints", progress=progress)
+    estimator.fit(X, y)
+    if not _is_main():
+        return {}
+    trained = time.perf_counter()
+    labels: list[Hashable] = [None] * len(X_test) if y is None else _balanced(y, max(len(X), 200))
+    trace: list[Tensor] = []
+    generated = estimator.generate(
+        labels, seed=seed, observe=lambda state, tokens: trace.append(tokens[0].clone())
+    )
+    numbers = measure(
+        estimator, (X, y), (X_test, y_test), generated.series, labels, seed=seed,
+        evaluator_steps=evaluator_steps,
+    )  # fmt: skip
+    codes = {"real": estimator.encode(X_test), "generated": generated.codes.numpy()}
+    model = out / "model"
+    if not model.exists():
+        estimator.save(model)
+    np.savez_compressed(
+        out / "samples.npz",
+        series=generated.series.numpy(),
+        codes=codes["generated"],
+        labels=np.array([str(label) for label in labels]),
+    )
+    figures = _draw(estimator, X_test, y_test, generated.series.numpy(), labels, codes, trace, out)
+    numbers["seconds"] = {
+        "training": round(trained - began, 1),
+        "whole": round(time.perf_counter() - began, 1),
+    }
+    numbers["peak_memory_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    numbers["dataset"], numbers["seed"] = data.name, seed
+    numbers["provenance"] = estimator.provenance_
+    (out / "metrics.json").write_bytes(to_json(numbers))
+    intro = (
+        f"ssltok on {data.name}: {len(X)} series trained on, {len(X_test)} kept for testing, "
+        f"{len(labels)} generated; seed {seed}. Every number is measured on the test part, which "
+        "nothing was fitted on."
+    )
+    page = build_page(f"{data.name}: tokens and new series", intro, _rows(numbers), figures)
+    (out / "report.html").write_text(page, encoding="utf-8")
+    shutil.rmtree(out / "checkpoints", ignore_errors=True)
+    return numbers
+
+
+def measure(
+    estimator: SSLTokenizer,
+    train: tuple[Any, Any],
+    test: tuple[Any, Any],
+    generated: Tensor,
+    labels: list[Hashable],
+    *,
+    seed: int,
+    evaluator_steps: int = 300,
+) -> Numbers:
+    """Every number of a run; those that need labels are left out without them."""
+    real, held = read_series(train[0]), read_series(test[0], length=generated.shape[2])
+    made = read_series(generated)
+    rebuilt = torch.from_numpy(estimator.reconstruct(test[0])).nan_to_num(0.0)
+    error = reconstruction_error(held.values.where(held.valid, 0.0), rebuilt.where(held.valid, 0.0))
+    codes = torch.from_numpy(estimator.encode(train[0]))
+    size = estimator.config_.tokenizer.codebook_size
+    branches = torch.split(codes, list(estimator.artifact_.tokenizer.sizes), dim=1)
+    share = held.valid.float().mean()  # errors are means over what is real
+    numbers: Numbers = {
+        "reconstruction": {"mse": float(error.mse / share), "mae": float(error.mae / share)},
+        "codebook": {
+            "usage": [float(codebook_usage(part, codebook_size=size)) for part in branches],
+            "perplexity": [
+                float(codebook_perplexity(part, codebook_size=size)) for part in branches
+            ],
+        },
+    }
+    if train[1] is None:
+        return numbers
+    y, classes = label_index(train[1], len(real.values))
+    y_test, _ = label_index(test[1], len(held.values), classes=classes)
+    wanted, _ = label_index(labels, len(labels), classes=classes)
+    before, after = (estimator.token_vectors(part) for part in (train[0], test[0]))
+    views = {
+        "tokens": (before.reshape(len(before), -1), after.reshape(len(after), -1)),
+        "pooled": (estimator.transform(train[0]), estimator.transform(test[0])),
+    }
+    for name, pair in views.items():
+        a, b = map(torch.from_numpy, pair)
+        numbers[f"probe_{name}"] = {
+            "linear": float(linear_probe_accuracy(a, y, b, y_test)),
+            "svm": float(svm_probe_accuracy(a, y, b, y_test)),
+            "knn": float(knn_accuracy(a, y, b, y_test)),
+        }
+    fcn = FCNEncoder.fit(
+        real.values, y, steps=evaluator_steps, generator=keyed_generator(seed, "fcn")
+    )
+    seen = {name: encode(fcn, part.values) for name, part in
+            (("train", real), ("test", held), ("generated", made))}  # fmt: skip
+    numbers["frechet_distance"] = {
+        "generated": float(frechet_distance(seen["test"], seen["generated"])),
+        "real": float(frechet_distance(seen["test"], seen["train"])),
+    }
+    logits = {name: fcn.logits(part.values) for name, part in (("generated", made), ("real", held))}
+    numbers["inception_score"] = {
+        name: float(inception_score(logit.softmax(dim=1)).mean()) for name, logit in logits.items()
+    }
+    numbers["train_on_real_test_on_generated"] = float(
+        (logits["generated"].argmax(dim=1) == wanted).double().mean()
+    )
+    scores = train_on_synthetic_score(
+        made.values, wanted, held.values, y_test, repeats=1, generator=keyed_generator(seed, "cas"),
+        fit=partial(fit_fcn_classifier, steps=evaluator_steps),
+    )  # fmt: skip
+    numbers["train_on_generated_test_on_real"] = float(scores.mean())
+    numbers["train_on_real_test_on_real"] = float(
+        (logits["real"].argmax(dim=1) == y_test).double().mean()
+    )
+    return numbers
+
+
+def _make_room(out: pathlib.Path, *, overwrite: bool) -> None:
+    if not out.exists():
+        return
+    finished = (out / "metrics.json").is_file()
+    if finished and overwrite:
+        shutil.rmtree(out)
+    elif finished or (any(out.iterdir()) and not (out / "checkpoints").is_dir()):
+        what = "a finished run" if finished else "something that is no run"
+        raise FileExistsError(
+            f"run: out must be new, or hold an unfinished run; got {what} in {out}"
+        )
+
+
+def _parts(data: Dataset, seed: int) -> tuple[Any, Any, Any, Any]:
+    if data.test is not None:
+        return data.train, data.train_labels, data.test, data.test_labels
+    cases = len(data.train)
+    if cases < 5:
+        raise ValueError(f"run: data without a test part must hold at least 5 series; got {cases}")
+    order = torch.randperm(cases, generator=keyed_generator(seed, "test-part")).tolist()
+    test, train = sorted(order[: cases // 5]), sorted(order[cases // 5 :])
+    take = _take
+    return (
+        take(data.train, train), take(data.train_labels, train),
+        take(data.train, test), take(data.train_labels, test),
+    )  # fmt: skip
+
+
+def _take(items: Any, places: list[int]) -> Any:
+    if items is None:
+        return None
+    return items[places] if isinstance(items, np.ndarray) else [items[place] for place in places]
+
+
+def _balanced(y: Any, count: int) -> list[Hashable]:
+    """`count` labels in the proportions of the training labels."""
+    labels = list(y)
+    return [labels[place * len(labels) // count] for place in range(count)]
+
+
+def _is_main() -> bool:
+    dist = torch.distributed
+    return not (dist.is_available() and dist.is_initialized()) or dist.get_rank() == 0
+
+
+def _draw(
+    estimator: SSLTokenizer,
+    test: Any,
+    test_labels: Any,
+    made: np.ndarray[Any, Any],
+    labels: list[Hashable],
+    codes: dict[str, Any],
+    trace: list[Tensor],
+    out: pathlib.Path,
+) -> dict[str, tuple[str, bytes]]:
+    folder = out / "figures"
+    folder.mkdir(exist_ok=True)
+    held = read_series(test, length=made.shape[2])
+    real = held.values.where(held.valid, torch.nan).numpy()
+    labels_of_real = [None] * len(real) if test_labels is None else list(test_labels)
+    tokenizer = estimator.artifact_.tokenizer
+    drawn = {
+        "real_and_generated": (
+            "Real and generated series",
+            "Test series above, new series below, by class.",
+            draw_overlay(real, labels_of_real, made, labels),
+        ),
+        "reconstructions": (
+            "Reconstructions",
+            "Test series, and what the decoder makes of their tokens.",
+            draw_reconstructions(real, estimator.reconstruct(test)),
+        ),
+        "codebook": (
+            "Use of the codebook",
+            "How often each code of the first branch occurs in test series and in new ones.",
+            draw_codebook(
+                codes["real"][:, : tokenizer.sizes[0]],
+                codes["generated"][:, : tokenizer.sizes[0]],
+                tokenizer.config.codebook_size,
+            ),
+        ),
+        "curves": (
+            "Training",
+            "Every term of the loss by step.",
+            draw_curves(estimator.histories_),
+        ),
+        "trace": (
+            "A decoding trace",
+            "The tokens of one new series: all hidden at first, each step keeps the surest.",
+            draw_trace(trace, tokenizer.config.codebook_size),
+        ),
+    }
+    return {
+        title: (sentence, png(figure, folder / f"{name}.png"))
+        for name, (title, sentence, figure) in drawn.items()
+    }
+
+
+def _rows(numbers: Numbers) -> list[tuple[str, str, str, str]]:
+    def percent(value: float) -> str:
+        return f"{100 * value:.1f} %"
+
+    rows = []
+    if "probe_tokens" in numbers:
+        reference = percent(numbers["train_on_real_test_on_real"])
+        rows += [
+            ("train on generated, test on real",
+             percent(numbers["train_on_generated_test_on_real"]), reference,
+             "an FCN learns from new series only; beside it, from the real ones"),
+            ("train on real, test on generated",
+             percent(numbers["train_on_real_test_on_generated"]), reference,
+             "are new series recognised as their class?"),
+            ("Frechet distance", f"{numbers['frechet_distance']['generated']:.2f}",
+             f"{numbers['frechet_distance']['real']:.2f}",
+             "test series to new ones, in an FCN fitted on train; beside it, test to train"),
+            ("inception score", f"{numbers['inception_score']['generated']:.2f}",
+             f"{numbers['inception_score']['real']:.2f}", "sure and varied predictions"),
+            *[
+                (f"{kind} on {view}", percent(numbers[f"probe_{key}"][name]), "", meaning)
+                for key, view, meaning in (
+                    ("tokens", "tokens", "on the code vectors of all tokens, in their order"),
+                    ("pooled", "mean token", "on the mean code vector, as in NC-VQVAE"),
+                )
+                for name, kind in PROBES
+            ],
+        ]  # fmt: skip
+    usage = ", ".join(percent(value) for value in numbers["codebook"]["usage"])
+    perplexity = ", ".join(f"{value:.1f}" for value in numbers["codebook"]["perplexity"])
+    rows += [
+        ("codes used", usage, "", "by the training series"),
+        ("perplexity of codes", perplexity, "", "as varied as so many codes in equal use"),
+        ("reconstruction MSE", f"{numbers['reconstruction']['mse']:.4f}", "",
+         "in squared units of X"),
+    ]  # fmt: skip
+    return rows
+
+
+def say(text: str) -> None:
+    """A line for the reader, on the main process only."""
+    if _is_main():
+        print(text, file=sys.stdout, flush=True)

@@ -1,0 +1,157 @@
+"""Act 1: the step against the formula written out, its gradients, and padding."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ssltok.losses import barlow_twins_loss, vicreg_loss
+from ssltok.pipelines import Tokenizer, TokenizerBatch, build_projector, tokenizer_step
+from tests.pipelines.small import series, small
+
+
+def build(
+    cases: int = 5, *, length: int = 33, channels: int = 2, **options: object
+) -> tuple[Tokenizer, TokenizerBatch]:
+    torch.manual_seed(0)
+    tokenizer = Tokenizer(small(**options).tokenizer, channels=channels, length=length)  # type: ignore[arg-type]
+    values = torch.from_numpy(series(cases, channels=channels, length=length))
+    valid = torch.ones_like(values, dtype=torch.bool)
+    tokenizer.scaler.fit(values, valid)
+    scaled = tokenizer.scale(values, valid)
+    view = 1.3 * scaled.flip(0) + 0.1
+    return tokenizer, TokenizerBatch(scaled, view, valid, torch.full((cases,), length))
+
+
+@pytest.mark.parametrize("widths", [(4,), (2, 4)])
+@pytest.mark.parametrize("quantize_view", [False, True])
+def test_the_step_is_the_formula(widths: tuple[int, ...], quantize_view: bool) -> None:
+    tokenizer, batch = build(widths=widths, quantize_view=quantize_view)
+    out = tokenizer_step(tokenizer, batch, ssl_loss=vicreg_loss)
+
+    # The same, a view at a time, with torch's own errors. BatchNorm sees both views together.
+    u = tokenizer.bands(torch.cat([batch.series, batch.view]))
+    time, spectrogram, view, quantization = 0.0, 0.0, 0.0, 0.0
+    pooled: list[list[Tensor]] = [[], []]
+    rebuilt = []
+    for branch, target in zip(tokenizer.parts, u, strict=True):
+        z, z_view = branch.encoder(target).chunk(2)
+        q = branch.quantizer(z)
+        other = branch.quantizer(z_view).vectors if quantize_view else z_view
+        quantization += q.loss.item()
+        rebuilt.append(branch.decoder(torch.cat([q.vectors, other])))
+        for side, vectors in enumerate((q.vectors, other)):
+            pooled[side].append(torch.cat([vectors.mean((2, 3)), vectors.amax((2, 3))], dim=1))
+    for number, (x, y) in enumerate(zip(tokenizer.waves(u), tokenizer.waves(rebuilt), strict=True)):
+        error = functional.mse_loss if number == 0 else functional.l1_loss
+        for side in (0, 1):
+            one = error(y.chunk(2)[side], x.chunk(2)[side])
+            two = functional.mse_loss(rebuilt[number].chunk(2)[side], u[number].chunk(2)[side])
+            if side == 0:
+                time, spectrogram = time + one.item(), spectrogram + two.item()
+            else:
+                view += one.item() + two.item()
+    agreement = vicreg_loss(torch.cat(pooled[0], dim=1), torch.cat(pooled[1], dim=1)).item()
+
+    expected = [time, spectrogram, quantization, view, agreement]
+    torch.testing.assert_close(torch.stack(list(out.terms)), torch.tensor(expected))
+    weights = torch.tensor([1.0, 1.0, 1.0, 0.1, 1.0])
+    torch.testing.assert_close(out.loss, torch.stack(list(out.terms)) @ weights)
+
+
+def test_the_weights_count() -> None:
+    tokenizer, batch = build()
+    tokenizer.config = dataclasses.replace(tokenizer.config, ssl_weight=3.0, view_weight=0.7)
+    out = tokenizer_step(tokenizer, batch, ssl_loss=vicreg_loss)
+    weights = torch.tensor([1.0, 1.0, 1.0, 0.7, 3.0])
+    torch.testing.assert_close(out.loss, torch.stack(list(out.terms)) @ weights)
+
+
+def test_the_ssl_gradient_reaches_both_views_and_the_projector_and_nothing_else() -> None:
+    tokenizer, batch = build()
+    projector = build_projector(tokenizer.config, batch=5)
+    leaves = {name: getattr(batch, name).clone().requires_grad_() for name in ("series", "view")}
+    out = tokenizer_step(
+        tokenizer, batch._replace(**leaves), projector=projector, ssl_loss=barlow_twins_loss
+    )
+    out.terms.agreement.backward()
+    assert all(
+        leaf.grad is not None and bool(leaf.grad.abs().sum() > 0) for leaf in leaves.values()
+    )
+    for name, parameter in tokenizer.named_parameters():
+        touched = parameter.grad is not None and bool(parameter.grad.abs().sum() > 0)
+        if "decoder" in name:
+            assert parameter.grad is None, name
+        elif name.endswith("weight") and parameter.ndim == 4:
+            assert touched, name
+    for name, parameter in projector.named_parameters():
+        assert parameter.grad is not None, name
+
+
+def test_the_naive_arm_has_no_view() -> None:
+    tokenizer, batch = build()
+    out = tokenizer_step(tokenizer, batch._replace(view=torch.full_like(batch.view, torch.nan)))
+    assert out.terms.view.item() == out.terms.agreement.item() == 0.0
+    assert bool(out.loss.isfinite())
+
+
+def test_the_step_reads_and_update_writes() -> None:
+    tokenizer, batch = build()
+    branch = tokenizer.parts[0]
+    before = branch.quantizer.codebook.clone()
+    out = tokenizer_step(tokenizer, batch, ssl_loss=vicreg_loss)
+    assert torch.equal(before, branch.quantizer.codebook)
+    branch.quantizer.update(out.latents[0], out.codes[0])
+    assert not torch.equal(before, branch.quantizer.codebook)
+
+
+def test_what_is_not_real_changes_no_loss() -> None:
+    tokenizer, batch = build(cases=4, length=40)
+    tokenizer.eval()
+    valid = batch.valid.clone()
+    valid[1, :, 25:] = False
+    valid[2, 0, 7] = False
+    lengths = torch.tensor([40, 25, 40, 40])
+    batch = batch._replace(valid=valid, lengths=lengths)
+    errors = tokenizer_step(tokenizer, batch).terms
+    u = tokenizer.bands(batch.series)
+    rebuilt = [
+        b.decoder(b.quantizer(b.encoder(t), real).vectors)
+        for b, t, real in zip(tokenizer.parts, u, tokenizer.token_valid(lengths), strict=True)
+    ]
+    error = (tokenizer.waves(rebuilt)[0] - batch.series).square()
+    torch.testing.assert_close(errors.time, error[valid].mean())
+
+
+def test_padding_has_no_tokens() -> None:
+    tokenizer, batch = build(cases=3, length=64)
+    tokenizer.eval()
+    freq, frames = tokenizer.grids[0]
+    lengths = torch.tensor([64, 33, 1])
+    codes = tokenizer.encode(batch.series, lengths).reshape(3, freq, frames)
+    begins = [64 * frame / frames for frame in range(frames)]
+    for row, length in zip(codes, lengths.tolist(), strict=True):
+        real = torch.tensor([begin < length for begin in begins])
+        assert torch.equal(row >= 0, real.expand(freq, -1))
+
+
+@pytest.mark.parametrize("widths", [(4,), (2, 4)])
+def test_encode_decode_shapes_and_bands_add_up(widths: tuple[int, ...]) -> None:
+    tokenizer, batch = build(widths=widths, length=37)
+    tokenizer.eval()
+    with torch.no_grad():
+        codes = tokenizer.encode(batch.series, batch.lengths)
+        assert codes.shape == (5, sum(tokenizer.sizes))
+        assert tokenizer.decode(codes).shape == batch.series.shape
+        waves = tokenizer.waves(tokenizer.bands(batch.series))
+    torch.testing.assert_close(torch.stack(waves).sum(0), batch.series, atol=1e-5, rtol=0)
+
+
+def test_the_vibcreg_projector_whitens_in_groups_that_fit_the_batch() -> None:
+    config = small(ssl="vibcreg", projector_dim=96).tokenizer
+    whiten = build_projector(config, batch=20).whiten
+    assert isinstance(whiten, nn.Module)
+    assert whiten.group_size == 16
+    assert build_projector(small().tokenizer, batch=20).whiten is None
