@@ -53,9 +53,10 @@ def koleo_loss(z: Tensor, *, eps: float = 1e-8) -> Tensor:
     with full_precision(z):
         rows = unit_rows(upcast(z), eps=eps)
         with torch.no_grad():
-            own = torch.eye(z.shape[0], dtype=torch.bool, device=z.device)
-            nearest = (rows @ rows.T).masked_fill(own, -torch.inf).argmax(dim=-1)
-        apart: Tensor = torch.linalg.vector_norm(rows - rows.index_select(0, nearest) + eps, dim=-1)
+            cosines = rows @ rows.T
+            cosines.diagonal().fill_(-torch.inf)
+            nearest = cosines.argmax(dim=-1)
+        apart = nn.functional.pairwise_distance(rows, rows.index_select(0, nearest), eps=eps)
         return -(apart + eps).log().mean()
 
 

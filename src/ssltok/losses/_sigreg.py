@@ -79,8 +79,10 @@ def sigreg_loss(
         t = torch.linspace(0, limit, points, device=x.device, dtype=x.dtype)
         gauss = torch.exp(-t.square() / 2)
         phase = projected.unsqueeze(-1) * t
-        error = (phase.cos().mean(dim=0) - gauss).square() + phase.sin().mean(dim=0).square()
-        return 2 * x.shape[0] * torch.trapezoid(error * gauss, t, dim=-1).mean()
+        batch = x.shape[0]  # sums: the backward pass of a mean would copy what it spreads
+        real, imaginary = phase.cos().sum(dim=0) / batch, phase.sin().sum(dim=0) / batch
+        error = (real - gauss).square() + imaginary.square()
+        return 2 * batch * torch.trapezoid(error * gauss, t, dim=-1).mean()
 
 
 class SIGRegLoss(nn.Module):
