@@ -20,11 +20,14 @@ from ssltok.pipelines._config import (
 )
 from ssltok.pipelines._data import SeriesSet, label_index, read_series
 from ssltok.pipelines._estimator import SSLTokenizer
+from ssltok.pipelines._evaluate import evaluate
+from ssltok.pipelines._evaluation_sets import Tokens
 from ssltok.pipelines._fit import Fitted, encode_series, fit
 from ssltok.pipelines._generate import Generated, decode_tokens, generate
 from ssltok.pipelines._loaders import Dataset, load_dataset
 from ssltok.pipelines._prior import Prior, PriorBatch, PriorOutput, prior_step
 from ssltok.pipelines._randomness import keyed_generator, keyed_seed, ordered_batch
+from ssltok.pipelines._report import Report, ReportRow
 from ssltok.pipelines._storage import ArtifactError
 from ssltok.pipelines._tokenizer import (
     Tokenizer,
@@ -49,6 +52,8 @@ __all__ = [
     "PriorBatch",
     "PriorConfig",
     "PriorOutput",
+    "Report",
+    "ReportRow",
     "SSLTokenizer",
     "SeriesSet",
     "Tokenizer",
@@ -56,6 +61,7 @@ __all__ = [
     "TokenizerConfig",
     "TokenizerOutput",
     "TokenizerTerms",
+    "Tokens",
     "TrainingConfig",
     "build_projector",
     "config_from_dict",
@@ -63,6 +69,7 @@ __all__ = [
     "decode_tokens",
     "demo",
     "encode_series",
+    "evaluate",
     "fit",
     "generate",
     "keyed_generator",

@@ -1,0 +1,173 @@
+"""The report of an evaluation: every figure beside what real data score, in five formats."""
+
+import csv
+import io
+import json
+import math
+import pathlib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+
+from ssltok.pipelines._page import build_page
+
+__all__ = ["Report", "ReportRow"]
+
+HEAD = ("measure", "better", "generated", "spread", "real", "spread of real", "cases", "note")
+Figures = Mapping[str, tuple[str, bytes]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportRow:
+    """One measure: of the generated series, and of real series put in their place.
+
+    Attributes:
+        group: The question it belongs to.
+        name: The measure; with its encoder, where one is used.
+        better: `lower`, `higher`, or `as real` where neither end is best.
+        meaning: One sentence for the reader.
+        value: Of the generated series; NaN if skipped.
+        spread: Standard error of `value` by halves, or standard deviation over seeds.
+        reference: Of real training series in the place of generated ones; NaN if there is none.
+        reference_spread: Its spread.
+        cases: Series that were scored.
+        skipped: Why there is no value, or empty.
+    """
+
+    group: str
+    name: str
+    better: str
+    meaning: str
+    value: float = math.nan
+    spread: float = math.nan
+    reference: float = math.nan
+    reference_spread: float = math.nan
+    cases: int = 0
+    skipped: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What `evaluate` returns: rows, what they were measured with, and figures on demand.
+
+    Attributes:
+        rows: The measures, in order.
+        about: Seed, encoder and its hash, numbers of series, versions.
+        draw: Draws the figures: heading to (sentence, PNG bytes).
+
+    Example:
+        >>> from ssltok.pipelines import Report, ReportRow
+        >>> row = ReportRow(
+        ...     group="series", name="marginal distance", better="lower", meaning="Values.",
+        ...     value=0.5, spread=0.01, reference=0.25, reference_spread=0.01, cases=40,
+        ... )
+        >>> report = Report(rows=(row,), about={"seed": 0}, draw=dict)
+        >>> report["marginal distance"].value
+        0.5
+        >>> print(report.to_text().splitlines()[-1])
+        marginal distance | lower | 0.5 | 0.01 | 0.25 | 0.01 | 40 |
+    """
+
+    rows: tuple[ReportRow, ...]
+    about: Mapping[str, object]
+    draw: Callable[[], Figures] = field(repr=False)
+
+    def __getitem__(self, name: str) -> ReportRow:
+        """Return the row of a measure by its name."""
+        for row in self.rows:
+            if row.name == name:
+                return row
+        raise KeyError(f"Report: no measure {name!r}; there are {[row.name for row in self.rows]}")
+
+    def to_text(self) -> str:
+        """Return a table in columns of one width, for a terminal."""
+        table = [HEAD, *map(_cells, self.rows)]
+        widths = [max(len(line[k]) for line in table) for k in range(len(HEAD) - 1)]
+        lines = [
+            " | ".join([*(cell.ljust(w) for cell, w in zip(line, widths, strict=False)), line[-1]])
+            for line in table
+        ]
+        lines.insert(1, "-+-".join("-" * w for w in [*widths, len(HEAD[-1])]))
+        return "\n".join(line.rstrip() for line in lines)
+
+    def to_markdown(self) -> str:
+        """Return a Markdown table."""
+        lines = [HEAD, ("---",) * len(HEAD), *map(_cells, self.rows)]
+        return "\n".join(f"| {' | '.join(c.replace('|', '/') for c in line)} |" for line in lines)
+
+    def to_json(self) -> str:
+        """Return `{"about": ..., "rows": [...]}`; what is undefined is null."""
+        rows = [
+            {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in r.items()}
+            for r in map(asdict, self.rows)
+        ]
+        return json.dumps({"about": dict(self.about), "rows": rows}, indent=2, allow_nan=False)
+
+    def to_csv(self) -> str:
+        """Return comma-separated values with a head line; what is undefined is empty."""
+        stream = io.StringIO()
+        writer = csv.DictWriter(stream, list(ReportRow.__dataclass_fields__), lineterminator="\n")
+        writer.writeheader()
+        for row in map(asdict, self.rows):
+            writer.writerow(
+                {k: "" if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()}
+            )
+        return stream.getvalue()
+
+    def to_html(self) -> str:
+        """Return one page with the table and the figures, which needs no other file."""
+        rows = [
+            (
+                row.name,
+                "-" if row.skipped else _with_spread(row.value, row.spread),
+                _with_spread(row.reference, row.reference_spread),
+                f"Skipped: {row.skipped}." if row.skipped else _explain(row),
+            )
+            for row in self.rows
+        ]
+        intro = (
+            "Each figure of the generated series stands beside the same figure of real training "
+            "series in their place, scored against the same test series: that is what a perfect "
+            "generator would reach. After the sign: the spread. "
+            + "; ".join(f"{key}: {value}" for key, value in self.about.items())
+            + "."
+        )
+        return build_page("Evaluation of generated series", intro, rows, self.draw())
+
+    def save(self, folder: str | pathlib.Path) -> None:
+        """Write `report.html`, `report.txt`, `report.md`, `report.json` and `report.csv`.
+
+        Args:
+            folder: Where to write; made if it does not exist.
+        """
+        place = pathlib.Path(folder)
+        place.mkdir(parents=True, exist_ok=True)
+        texts = {
+            "html": self.to_html(),
+            "txt": self.to_text() + "\n",
+            "md": self.to_markdown() + "\n",
+            "json": self.to_json() + "\n",
+            "csv": self.to_csv(),
+        }
+        for ending, text in texts.items():
+            (place / f"report.{ending}").write_text(text, encoding="utf-8")
+
+
+def _cells(row: ReportRow) -> tuple[str, ...]:
+    numbers = (row.value, row.spread, row.reference, row.reference_spread)
+    note = f"skipped: {row.skipped}" if row.skipped else ""
+    cases = str(row.cases) if row.cases else "-"
+    return (row.name, row.better, *map(_short, numbers), cases, note)
+
+
+def _explain(row: ReportRow) -> str:
+    aim = "As real is best" if row.better == "as real" else f"{row.better.capitalize()} is better"
+    return f"{row.meaning} {aim}. {row.cases} series."
+
+
+def _with_spread(value: float, spread: float) -> str:
+    return _short(value) if math.isnan(spread) else f"{_short(value)} ± {_short(spread)}"
+
+
+def _short(value: float) -> str:
+    """Four digits, in plain notation where that is short."""
+    return "-" if math.isnan(value) else f"{value:.4g}"
