@@ -6,6 +6,7 @@ One branch reads all frequencies (NC-VQVAE); or one reads the low and one the hi
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -16,7 +17,7 @@ from ssltok.distributed import gather, reduce_sum
 from ssltok.nn import IterNorm, Projector, SpectrogramDecoder, SpectrogramEncoder
 from ssltok.pipelines._config import TokenizerConfig
 from ssltok.quantizers import EMAVectorQuantizer, Quantized, VectorQuantizer
-from ssltok.signal import ISTFT, STFT, ChannelScaler, merge_bands, split_bands
+from ssltok.signal import ISTFT, STFT, ChannelScaler, split_bands
 
 __all__ = [
     "Branch",
@@ -111,13 +112,16 @@ class Tokenizer(nn.Module):
         super().__init__()
         self.config, self.channels, self.length = config, channels, length
         self.stft = STFT(n_fft=config.n_fft, hop=config.hop)
-        self.istft = ISTFT(n_fft=config.n_fft, hop=config.hop)
         self.scaler = ChannelScaler().fit(torch.zeros(1, channels, 1))
         frames, bins = self.stft.frames(length), self.stft.bins
-        bands = [bins] if len(config.widths) == 1 else [config.edge, bins - config.edge]
+        edges = [0, bins] if len(config.widths) == 1 else [0, config.edge, bins]
+        bands = list(pairwise(edges))
+        self.inverses = nn.ModuleList(
+            ISTFT(n_fft=config.n_fft, hop=config.hop, band=band) for band in bands
+        )
         self.branches = nn.ModuleList(
-            Branch(config, channels=channels, bins=band, frames=frames, width=width)
-            for band, width in zip(bands, config.widths, strict=True)
+            Branch(config, channels=channels, bins=end - first, frames=frames, width=width)
+            for (first, end), width in zip(bands, config.widths, strict=True)
         )
         self.grids = tuple(branch.grid for branch in self.parts)
         self.sizes = tuple(freq * frames for freq, frames in self.grids)
@@ -141,13 +145,8 @@ class Tokenizer(nn.Module):
 
     def waves(self, bands: list[Tensor]) -> list[Tensor]:
         """Each branch's share of the scaled series; their sum is the series."""
-        if len(bands) == 1:
-            return [self.istft(bands[0], self.length)]
-        low, high = bands
-        silent_low, silent_high = torch.zeros_like(low), torch.zeros_like(high)
         return [
-            self.istft(merge_bands(low, silent_high), self.length),
-            self.istft(merge_bands(silent_low, high), self.length),
+            inverse(band, self.length) for inverse, band in zip(self.inverses, bands, strict=True)
         ]
 
     def token_valid(self, lengths: Tensor) -> list[Tensor]:
@@ -294,13 +293,13 @@ def _errors(
         config.hop,
     )
     real_frames = (gaps == 0).repeat_interleave(2, dim=1)[:, :, None, : targets[0].shape[-1]]
-    truth, waves = tokenizer.waves(targets), tokenizer.waves(rebuilt)
+    # The inverse is linear: the error of the series is the series of the error.
+    off = [target - guess for target, guess in zip(targets, rebuilt, strict=True)]
     time = targets[0].new_zeros(())
     spectrogram = targets[0].new_zeros(())
-    for place, (a, b, u, v) in enumerate(zip(truth, waves, targets, rebuilt, strict=True)):
-        error = (a - b).square() if place == 0 else (a - b).abs()
-        time = time + _mean(error, valid)
-        spectrogram = spectrogram + _mean((u - v).square(), real_frames.expand_as(u))
+    for place, (band, wave) in enumerate(zip(off, tokenizer.waves(off), strict=True)):
+        time = time + _mean(wave.abs() if place else wave.square(), valid)
+        spectrogram = spectrogram + _mean(band.square(), real_frames.expand_as(band))
     return time, spectrogram
 
 
