@@ -176,6 +176,27 @@ def test_given_opens_known_tokens_to_revision() -> None:
     assert left == [[1], []]
 
 
+def test_padding_stays_even_when_nothing_is_given() -> None:
+    kept: list[list[int]] = []
+    ids = torch.tensor([[0, -1, 2, 2, 1], [2, 2, 2, -1, -1]])
+    valid = torch.tensor([[True, True, True, True, False], [True] * 5])
+    found = iterative_decode(
+        lambda now, where: torch.zeros(int(where.sum()), 2),
+        ids,
+        mask_index=2,
+        steps=4,
+        schedule=linear,
+        order=critic_order(lambda tokens: -torch.ones(2, 5).cumsum(1) * (tokens < 2)),
+        sample=temperature_sample(temperature=0.0),
+        given=torch.zeros(2, 5, dtype=torch.bool),
+        valid=valid,
+        observe=lambda state, after: kept.append(after[[0, 0, 1, 1], [1, 4, 3, 4]].tolist()),
+    )
+    assert kept
+    assert all(values == [-1, 1, -1, -1] for values in kept)
+    assert found.tolist() == [[0, -1, 0, 0, 1], [0, 0, 0, -1, -1]]
+
+
 def test_the_self_token_critic_finds_the_token_that_does_not_fit() -> None:
     joint = torch.full((2,) * 5, 1e-3, dtype=torch.float64)
     joint[0, 0, 0, 0, 0] = joint[1, 1, 1, 1, 1] = 0.5
