@@ -3,8 +3,8 @@
     python examples/02_ssl_loss_elsewhere.py --steps 150
 
 A loss is a function of two tensors. The encoder below knows nothing of ssltok; it learns from
-unlabelled GunPoint motions that two views of one motion are the same, and a linear probe on
-its frozen features then says how much they tell about the class.
+unlabelled GunPoint motions that two views of one motion are the same, and the nearest
+neighbours among its frozen features then say how much they tell about the class.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ssltok.augment import NC_VQVAE_WARP
 from ssltok.losses import barlow_twins_loss
-from ssltok.metrics import linear_probe_accuracy
+from ssltok.metrics import knn_accuracy
 from ssltok.pipelines import label_index, load_dataset
 
 
@@ -66,11 +66,11 @@ def main() -> None:
         with torch.no_grad():
             features, held = encoder(series), encoder(unseen)
         encoder.train()
-        return float(linear_probe_accuracy(features, labels, held, truth))
+        return float(knn_accuracy(features, labels, held, truth))
 
-    print(f"linear probe before training: {probe():.0%}")
+    print(f"nearest neighbours before training: {probe():.0%}")
     train(encoder, series, steps)
-    print(f"linear probe after training:  {probe():.0%}")
+    print(f"nearest neighbours after training:  {probe():.0%}")
 
 
 if __name__ == "__main__":
