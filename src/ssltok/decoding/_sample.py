@@ -132,9 +132,13 @@ def invert(weights: Tensor, generator: torch.Generator | None) -> Tensor:
 
 
 def below(whole: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Draw uniformly from 0 to `whole`, never `whole` itself."""
+    """Draw uniformly from 0 to `whole`, never `whole` itself.
+
+    The largest number that `torch.rand` returns is one minus half the dtype's resolution, so that
+    the product rounds to a smaller number than `whole`.
+    """
     uniform = torch.rand(whole.shape, dtype=whole.dtype, device=whole.device, generator=generator)
-    return torch.minimum(uniform * whole, previous(whole))
+    return uniform * whole
 
 
 def previous(number: Tensor) -> Tensor:
