@@ -142,9 +142,9 @@ def test_an_empty_mask_costs_nothing() -> None:
             logits,
             codes,
             torch.zeros_like(mask),
-            reduction=reduction,  # type: ignore[arg-type]
+            reduction=reduction,
         )
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         assert loss == 0
     assert logits.grad is not None
     assert (logits.grad == 0).all()
@@ -162,7 +162,7 @@ def test_visible_tokens_and_padding_get_no_gradient() -> None:
     assert loss == masked_token_loss(logits, codes, mask)
     rows = masked_token_loss(logits[padded], codes, padded, reduction="sequence")
     torch.testing.assert_close(rows, masked_token_loss(logits, codes, mask, reduction="sequence"))
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     assert logits.grad is not None
     assert (logits.grad[~mask] == 0).all()
     assert (logits.grad[mask].abs().sum(dim=-1) > 0).all()

@@ -187,7 +187,7 @@ def test_groups_and_schedulers_and_closures() -> None:
     def closure() -> float:
         optimizer.zero_grad()
         loss = a.sum() + b.sum()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return float(loss.detach())
 
     assert optimizer.step(closure) == 6.0

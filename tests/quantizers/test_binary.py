@@ -155,7 +155,7 @@ def test_saturation_leaves_finite_gradients() -> None:
     assert grad.isfinite().all()
 
 
-class Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Largest(TorchDispatchMode):
     """Record the size of the largest tensor that any operation makes."""
 
     numel = 0

@@ -241,7 +241,7 @@ def _revive(shard: Tensor) -> tuple[Tensor, Tensor]:
 def _entropy(tokens: Tensor, codebook: Tensor) -> tuple[Tensor, Tensor]:
     codebook = codebook.clone().requires_grad_()
     loss = codebook_entropy_loss(tokens, codebook, temperature=0.5)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     assert codebook.grad is not None
     return loss.detach(), codebook.grad
 

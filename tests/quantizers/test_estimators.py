@@ -24,7 +24,7 @@ def pair(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
 def test_rotation_is_the_papers_matrix() -> None:
     x, q = pair()
     g = torch.randn(6, 4, dtype=torch.float64)
-    rotation_trick(x, q).backward(g)  # type: ignore[no-untyped-call]
+    rotation_trick(x, q).backward(g)
     for i in range(6):
         x_unit, q_unit = x[i].detach() / x[i].norm(), q[i] / q[i].norm()
         w = (x_unit + q_unit) / (x_unit + q_unit).norm()
@@ -40,7 +40,7 @@ def test_rotation_is_the_papers_matrix() -> None:
 def test_straight_through_is_the_identity() -> None:
     x, q = pair()
     g = torch.randn(6, 4, dtype=torch.float64)
-    straight_through(x, q).backward(g)  # type: ignore[no-untyped-call]
+    straight_through(x, q).backward(g)
     assert x.grad is not None
     assert torch.equal(x.grad, g)
 
@@ -50,7 +50,7 @@ def test_straight_through_is_the_identity() -> None:
 
 def test_a_rotation_by_nothing_scales() -> None:
     x = torch.tensor([[3.0, 4.0]], requires_grad=True)
-    rotation_trick(x, torch.tensor([[6.0, 8.0]])).backward(torch.tensor([[1.0, -2.0]]))  # type: ignore[no-untyped-call]
+    rotation_trick(x, torch.tensor([[6.0, 8.0]])).backward(torch.tensor([[1.0, -2.0]]))
     torch.testing.assert_close(x.grad, torch.tensor([[2.0, -4.0]]))
 
 
@@ -73,7 +73,7 @@ def test_the_gradient_has_the_latents_dtype_and_the_code_has_none(
 ) -> None:
     x, q = pair(torch.bfloat16)
     x, q = x.detach().requires_grad_(), q.float().requires_grad_()
-    estimate(x, q).sum().backward()  # type: ignore[no-untyped-call]
+    estimate(x, q).sum().backward()
     assert x.grad is not None
     assert x.grad.dtype == torch.bfloat16
     assert q.grad is None
@@ -86,7 +86,7 @@ def test_no_rotation_where_none_is_defined() -> None:
     g = torch.tensor([[5.0, 7.0], [1.0, 3.0], [2.0, 4.0]])
     out = rotation_trick(x, q)
     assert torch.equal(out, q)
-    out.backward(g)  # type: ignore[no-untyped-call]
+    out.backward(g)
     assert x.grad is not None
     assert torch.equal(x.grad, g)
 

@@ -55,7 +55,7 @@ def test_values_and_gradients_are_the_papers(cosine: bool) -> None:
     codes = distances.argmin(dim=1)
     q = codes_of[codes]
     loss = 0.9 * (z.detach() - q).square().mean() + 0.4 * (z - q.detach()).square().mean()
-    (((z + (q - z).detach()) * wave).sum() + 2 * loss).backward()  # type: ignore[no-untyped-call]
+    (((z + (q - z).detach()) * wave).sum() + 2 * loss).backward()
 
     assert torch.equal(quantized.codes, codes)
     assert torch.equal(quantized.vectors, q.detach())

@@ -11,13 +11,8 @@ from ssltok.pipelines._config import (
     PriorConfig,
     TokenizerConfig,
     TrainingConfig,
-    config_from_dict,
-    config_to_dict,
-    demo,
-    nc_vqvae,
-    shorten,
-    timevqvae,
 )
+from ssltok.pipelines._config_json import config_from_dict, config_to_dict
 from ssltok.pipelines._data import SeriesSet, label_index, read_series
 from ssltok.pipelines._estimator import SSLTokenizer
 from ssltok.pipelines._evaluate import evaluate
@@ -25,6 +20,7 @@ from ssltok.pipelines._evaluation_sets import Tokens
 from ssltok.pipelines._fit import Fitted, encode_series, fit
 from ssltok.pipelines._generate import Generated, decode_tokens, generate
 from ssltok.pipelines._loaders import Dataset, load_dataset
+from ssltok.pipelines._presets import demo, nc_vqvae, shorten, timevqvae
 from ssltok.pipelines._prior import Prior, PriorBatch, PriorOutput, prior_step
 from ssltok.pipelines._randomness import keyed_generator, keyed_seed, ordered_batch
 from ssltok.pipelines._report import Report, ReportRow

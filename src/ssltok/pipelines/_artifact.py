@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ssltok import __version__
-from ssltok.pipelines._config import Config, config_from_dict, config_to_dict
+from ssltok.pipelines._config import Config
+from ssltok.pipelines._config_json import config_from_dict, config_to_dict
 from ssltok.pipelines._prior import Prior
 from ssltok.pipelines._storage import (
     ArtifactError,

@@ -18,10 +18,10 @@ from ssltok.pipelines._config import (
     PriorConfig,
     TokenizerConfig,
     TrainingConfig,
-    resolve,
 )
 from ssltok.pipelines._estimator import SSLTokenizer
 from ssltok.pipelines._loaders import load_dataset
+from ssltok.pipelines._presets import resolve
 from ssltok.pipelines._run import _parts, run, say
 from ssltok.pipelines._storage import ArtifactError, to_json
 

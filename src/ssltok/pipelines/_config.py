@@ -1,12 +1,7 @@
 """What can be chosen, as frozen dataclasses of plain numbers; they stop at the pipeline's door."""
 
-import dataclasses
-import difflib
-import types
-import typing
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
 from ssltok._shared.checks import check_at_least, check_positive, check_ratio
 
@@ -16,20 +11,12 @@ __all__ = [
     "PriorConfig",
     "TokenizerConfig",
     "TrainingConfig",
-    "config_from_dict",
-    "config_to_dict",
-    "demo",
-    "nc_vqvae",
-    "shorten",
-    "timevqvae",
 ]
 
 LIMIT = 65_536  # no size of a part may exceed it: a config may come from a stranger's file
 
 SSL = Literal["none", "barlow_twins", "vicreg", "vibcreg"]
 Augmentation = Literal["warp", "slice", "gauss"]
-
-Section = TypeVar("Section")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,180 +216,6 @@ class Config:
     def __post_init__(self) -> None:
         """Check every number."""
         check_at_least("Config", "workers", self.workers, 0)
-
-
-def nc_vqvae(ssl: SSL = "barlow_twins", augmentation: Augmentation = "slice") -> Config:
-    """NC-VQVAE: one branch over all frequencies, and an SSL loss between two views of the tokens.
-
-    Hyper-parameters of the authors' runs. Departures: the codebook starts from k-means and is
-    never destroyed by its own update, the mask schedule is the right way round, the loss is on
-    masked tokens only, and statistics never see the test split.
-
-    Args:
-        ssl: The self-supervised loss; `"none"` is the authors' naive arm.
-        augmentation: The second view.
-
-    Returns:
-        The preset; vary it with `dataclasses.replace`.
-
-    Example:
-        >>> from ssltok.pipelines import nc_vqvae
-        >>> nc_vqvae("vibcreg").tokenizer.ssl_weight
-        0.01
-
-    References:
-        Vidar, Lokna et al., *NC-VQVAE*, 2024, <https://arxiv.org/abs/2408.16613>.
-    """
-    weight = {"none": 0.0, "barlow_twins": 1.0, "vicreg": 0.01, "vibcreg": 0.01}
-    if ssl not in weight:
-        raise ValueError(f"nc_vqvae: ssl must be one of {sorted(weight)}; got {ssl!r}")
-    return Config(
-        tokenizer=TokenizerConfig(ssl=ssl, ssl_weight=weight[ssl], augmentation=augmentation)
-    )
-
-
-def timevqvae() -> Config:
-    """TimeVQVAE: a branch for low and a branch for high frequencies, with a prior for each.
-
-    Hyper-parameters of the 2023 paper's code, with the departures of `nc_vqvae`.
-
-    Returns:
-        The preset; vary it with `dataclasses.replace`.
-
-    Example:
-        >>> from ssltok.pipelines import timevqvae
-        >>> timevqvae().tokenizer.widths
-        (8, 32)
-
-    References:
-        Lee, Malacarne and Aune, *Vector Quantized Time Series Generation with a Bidirectional
-        Prior Model*, 2023, <https://arxiv.org/abs/2303.04743>.
-    """
-    return Config(
-        tokenizer=TokenizerConfig(widths=(8, 32), decay=0.8),
-        tokenizer_training=TrainingConfig(epochs=2000, weight_decay=1e-5),
-        prior_training=TrainingConfig(epochs=10_000, batch=256, weight_decay=1e-5),
-    )
-
-
-def demo() -> Config:
-    """A small NC-VQVAE that trains on a laptop's CPU in two minutes: what `ssltok run` trains.
-
-    Returns:
-        The preset; vary it with `dataclasses.replace`.
-
-    Example:
-        >>> from ssltok.pipelines import demo
-        >>> demo().tokenizer.ssl
-        'barlow_twins'
-    """
-    return Config(
-        tokenizer=TokenizerConfig(
-            widths=(16,),
-            ssl="barlow_twins",
-            augmentation="warp",
-            projector_dim=512,
-            revival_ratio=0.1,
-        ),
-        prior=PriorConfig(dim=128, depth=2, heads=2, mlp_ratio=2.0),
-        tokenizer_training=TrainingConfig(steps=250, batch=32, warmup_ratio=0.05),
-        prior_training=TrainingConfig(steps=600, batch=32, warmup_ratio=0.05),
-    )
-
-
-def shorten(preset: str | Config, *, steps: int) -> Config:
-    """A preset with `steps` optimizer steps in each stage, for trials and tests.
-
-    Args:
-        preset: A preset's name, or a config.
-        steps: Steps of each stage, at least 1.
-
-    Returns:
-        The config.
-
-    Raises:
-        ValueError: For an unknown preset, or fewer than one step.
-
-    Example:
-        >>> from ssltok.pipelines import shorten
-        >>> shorten("timevqvae", steps=3).prior_training.steps
-        3
-    """
-    check_at_least("shorten", "steps", steps, 1)
-    config = resolve("shorten", preset)
-    return dataclasses.replace(
-        config,
-        tokenizer_training=dataclasses.replace(config.tokenizer_training, steps=steps),
-        prior_training=dataclasses.replace(config.prior_training, steps=steps),
-    )
-
-
-def resolve(who: str, preset: str | Config) -> Config:
-    """A preset's config by name, or the config itself."""
-    if isinstance(preset, Config):
-        return preset
-    presets = {"demo": demo, "nc_vqvae": nc_vqvae, "timevqvae": timevqvae}
-    if preset not in presets:
-        raise ValueError(
-            f"{who}: preset must be one of {sorted(presets)} or a Config; got {preset!r}"
-        )
-    return presets[preset]()
-
-
-def config_to_dict(config: object) -> dict[str, Any]:
-    """Turn a config into nested dictionaries of plain values, ready for JSON."""
-    return dataclasses.asdict(typing.cast(Any, config))
-
-
-def config_from_dict(kind: type[Section], values: object, *, path: str = "config") -> Section:
-    """Build a config from nested dictionaries, refusing what it does not know.
-
-    Args:
-        kind: The dataclass to build.
-        values: What JSON gave.
-        path: Where we are, for the error's text.
-
-    Returns:
-        The config.
-
-    Raises:
-        ValueError: For an unknown key, a missing section or a value of the wrong type.
-
-    Example:
-        >>> from ssltok.pipelines import DecodingConfig, config_from_dict
-        >>> config_from_dict(DecodingConfig, {"steps": 3}).steps
-        3
-    """
-    if not isinstance(values, Mapping):
-        raise ValueError(f"{path}: must be an object; got {type(values).__name__}")
-    hints = typing.get_type_hints(kind)
-    for key in values:
-        if key not in hints:
-            near = difflib.get_close_matches(str(key), list(hints), n=1)
-            hint = f" (did you mean {near[0]}?)" if near else ""
-            raise ValueError(f"{path}: must have known keys only; got {key!r}{hint}")
-    given = {key: _convert(hints[key], value, f"{path}.{key}") for key, value in values.items()}
-    return kind(**given)
-
-
-def _convert(hint: Any, value: Any, path: str) -> Any:
-    origin = typing.get_origin(hint)
-    if dataclasses.is_dataclass(hint):
-        return config_from_dict(typing.cast(type[object], hint), value, path=path)
-    if origin is Literal:
-        if value not in typing.get_args(hint):
-            raise ValueError(f"{path}: must be one of {typing.get_args(hint)}; got {value!r}")
-        return value
-    if origin is tuple:
-        if not isinstance(value, list | tuple) or not all(type(v) is int for v in value):
-            raise ValueError(f"{path}: must be a list of integers; got {value!r}")
-        return tuple(value)
-    kinds: dict[Any, Any] = {int: int, float: int | float, bool: bool, str: str}
-    wanted = kinds[hint]
-    allowed = typing.get_args(wanted) if isinstance(wanted, types.UnionType) else (wanted,)
-    if type(value) not in allowed:
-        raise ValueError(f"{path}: must be {hint.__name__}; got {value!r}")
-    return hint(value)
 
 
 def check_sizes(config: object, who: str, *names: str) -> None:

@@ -13,10 +13,11 @@ from sklearn.exceptions import NotFittedError
 from torch import Tensor
 
 from ssltok.pipelines._artifact import Artifact, load_artifact, provenance, save_artifact
-from ssltok.pipelines._config import Config, resolve
+from ssltok.pipelines._config import Config
 from ssltok.pipelines._data import SeriesSet, label_index, read_series
 from ssltok.pipelines._fit import encode_series, fit
 from ssltok.pipelines._generate import Generated, generate
+from ssltok.pipelines._presets import resolve
 from ssltok.pipelines._randomness import keyed_generator
 from ssltok.pipelines._tokenizer import pool_tokens
 from ssltok.pipelines._training import History

@@ -15,7 +15,8 @@ from ssltok.augment import NC_VQVAE_GAUSS, NC_VQVAE_SLICE, NC_VQVAE_WARP
 from ssltok.distributed import gather
 from ssltok.losses import barlow_twins_loss, vibcreg_loss, vicreg_loss
 from ssltok.masking import cosine_schedule, schedule_mask
-from ssltok.pipelines._config import Config, TrainingConfig, config_to_dict
+from ssltok.pipelines._config import Config, TrainingConfig
+from ssltok.pipelines._config_json import config_to_dict
 from ssltok.pipelines._data import SeriesSet
 from ssltok.pipelines._prior import Prior, PriorBatch, PriorOutput, prior_step
 from ssltok.pipelines._randomness import keyed_generator, ordered_batch
