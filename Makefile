@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -q $(PIP_ARGS)
 .PHONY: demo test docs lint clean
 
 demo: $(VENV)/.demo
-	$(BIN)/ssltok run --out demo
+	$(BIN)/ssltok run --out demo --overwrite
 
 test: $(VENV)/.dev lint docs
 	$(BIN)/python -m pytest -q

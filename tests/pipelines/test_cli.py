@@ -42,7 +42,7 @@ def test_run_writes_everything(
     said = capsys.readouterr().out
     assert f"report: {out / 'report.html'}" in said
     assert sorted(p.name for p in out.iterdir()) == [
-        "figures", "metrics.json", "model", "report.html", "samples.npz",
+        "figures", "metrics.json", "model", "report.html", "samples.npz", "tensorboard",
     ]  # fmt: skip
     numbers = json.loads((out / "metrics.json").read_text())
     assert numbers["seed"] == 3

@@ -20,6 +20,7 @@ from ssltok.pipelines._evaluation_sets import Tokens
 from ssltok.pipelines._fit import Fitted, encode_series, fit
 from ssltok.pipelines._generate import Generated, decode_tokens, generate
 from ssltok.pipelines._loaders import Dataset, load_dataset
+from ssltok.pipelines._memory import History
 from ssltok.pipelines._presets import demo, nc_vqvae, shorten, timevqvae
 from ssltok.pipelines._prior import Prior, PriorBatch, PriorOutput, prior_step
 from ssltok.pipelines._randomness import keyed_generator, keyed_seed, ordered_batch
@@ -33,7 +34,6 @@ from ssltok.pipelines._tokenizer import (
     build_projector,
     tokenizer_step,
 )
-from ssltok.pipelines._training import History
 
 __all__ = [
     "Artifact",

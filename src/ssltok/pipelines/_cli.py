@@ -78,7 +78,7 @@ class Run(Training):
     """A new folder for the model, the samples, the numbers and the report."""
     overwrite: bool = False
     """Replace a finished run in that folder."""
-    evaluator_steps: int = 300
+    evaluator_steps: int = 500
     """Training steps of the classifiers that judge the series."""
 
     def __call__(self) -> None:

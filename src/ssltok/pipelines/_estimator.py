@@ -17,10 +17,10 @@ from ssltok.pipelines._config import Config
 from ssltok.pipelines._data import SeriesSet, label_index, read_series
 from ssltok.pipelines._fit import encode_series, fit
 from ssltok.pipelines._generate import Generated, generate
+from ssltok.pipelines._memory import History
 from ssltok.pipelines._presets import resolve
 from ssltok.pipelines._randomness import keyed_generator
 from ssltok.pipelines._tokenizer import pool_tokens
-from ssltok.pipelines._training import History
 
 __all__ = ["SSLTokenizer"]
 

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ssltok.pipelines._training import History
+from ssltok.pipelines._memory import History
 
 __all__ = [
     "draw_codebook",

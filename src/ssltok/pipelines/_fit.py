@@ -18,6 +18,7 @@ from ssltok.masking import cosine_schedule, schedule_mask
 from ssltok.pipelines._config import Config, TrainingConfig
 from ssltok.pipelines._config_json import config_to_dict
 from ssltok.pipelines._data import SeriesSet
+from ssltok.pipelines._memory import History
 from ssltok.pipelines._prior import Prior, PriorBatch, PriorOutput, prior_step
 from ssltok.pipelines._randomness import keyed_generator, ordered_batch
 from ssltok.pipelines._tokenizer import (
@@ -27,7 +28,7 @@ from ssltok.pipelines._tokenizer import (
     build_projector,
     tokenizer_step,
 )
-from ssltok.pipelines._training import History, Stage, build_accelerator, train_stage
+from ssltok.pipelines._training import Stage, build_accelerator, train_stage
 
 __all__ = ["Fitted", "encode_series", "fit"]
 

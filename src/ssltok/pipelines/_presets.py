@@ -84,7 +84,8 @@ def demo() -> Config:
     return Config(
         tokenizer=TokenizerConfig(
             n_fft=4,
-            widths=(16,),
+            widths=(8,),
+            codebook_size=64,
             ssl="barlow_twins",
             augmentation="warp",
             projector_dim=512,
@@ -92,7 +93,7 @@ def demo() -> Config:
         ),
         prior=PriorConfig(dim=128, depth=2, heads=2, mlp_ratio=2.0),
         tokenizer_training=TrainingConfig(steps=300, batch=32, warmup_ratio=0.05),
-        prior_training=TrainingConfig(steps=800, batch=32, learning_rate=2e-3, warmup_ratio=0.05),
+        prior_training=TrainingConfig(steps=1000, batch=32, learning_rate=2e-3, warmup_ratio=0.05),
         decoding=DecodingConfig(guidance=2.0),
     )
 

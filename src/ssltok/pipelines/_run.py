@@ -57,7 +57,7 @@ def run(
     seed: int = 0,
     progress: bool = True,
     overwrite: bool = False,
-    evaluator_steps: int = 300,
+    evaluator_steps: int = 500,
 ) -> Numbers:
     """Train on the training part, generate, evaluate on the test part, and write a folder.
 
@@ -121,6 +121,10 @@ def run(
     )
     page = build_page(f"{data.name}: tokens and new series", intro, _rows(numbers), figures)
     (out / "report.html").write_text(page, encoding="utf-8")
+    curves = out / "checkpoints" / "tensorboard"
+    if curves.is_dir():
+        shutil.rmtree(out / "tensorboard", ignore_errors=True)
+        curves.rename(out / "tensorboard")
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
     return numbers
 
@@ -133,7 +137,7 @@ def measure(
     labels: list[Hashable],
     *,
     seed: int,
-    evaluator_steps: int = 300,
+    evaluator_steps: int = 500,
 ) -> Numbers:
     """Every number of a run; those that need labels are left out without them."""
     real, held = read_series(train[0]), read_series(test[0], length=generated.shape[2])

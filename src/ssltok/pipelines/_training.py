@@ -6,11 +6,8 @@ with the bits of one that was not.
 """
 
 import contextlib
-import math
 import os
 import pathlib
-import shutil
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
@@ -20,20 +17,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from ssltok.optim import warmup_cosine_schedule
 from ssltok.pipelines._config import TrainingConfig
+from ssltok.pipelines._memory import History, Memory
 from ssltok.pipelines._randomness import isolated_noise, keyed_seed
-from ssltok.pipelines._storage import (
-    ArtifactError,
-    pack_state,
-    read_folder,
-    remove_litter,
-    unpack_state,
-    write_folder,
-)
 from ssltok.pipelines._sync_norm import synchronize_norms
 
-__all__ = ["History", "Stage", "build_accelerator", "train_stage"]
-
-KEPT = 2  # checkpoints
+__all__ = ["Stage", "build_accelerator", "train_stage"]
 
 
 class Result(Protocol):
@@ -63,13 +51,6 @@ class Stage(NamedTuple):
     draw: Callable[[int, slice], Any]
     after_step: Callable[[int, list[Any]], None]
     validate: Callable[[], float] | None
-
-
-class History(NamedTuple):
-    """What was recorded: the names, and a row for each step, `(steps, names)`."""
-
-    names: tuple[str, ...]
-    rows: Tensor
 
 
 def build_accelerator(precision: str, *, cpu: bool = False) -> Any:
@@ -147,10 +128,11 @@ def train_stage(
         fused=fused,
     )
     model, prepared = accelerator.prepare(stage.model, optimizer)
-    memory = _Memory(stage.name, stage.model, optimizer, folder, fingerprint)
+    memory = Memory(stage.name, stage.model, optimizer, folder, fingerprint)
     memory.resume(accelerator)
     start = memory.step
     loader = _batches(stage, config, start, steps, rank, world, workers)
+    tracker = _tracker(folder, stage.name, start) if accelerator.is_main_process else None
     bar = _bar(stage.name, start, steps, shown=progress and accelerator.is_main_process)
     for step in range(start, steps):
         if memory.stopped:
@@ -173,6 +155,9 @@ def train_stage(
         stage.after_step(step, results)
         memory.record(results)
         bar.update(memory.shown())
+        if tracker is not None:
+            for term, value in zip(memory.names, memory.rows[-1].tolist(), strict=True):
+                tracker.add_scalar(term, value, step)
         done = step + 1
         if stage.validate and config.patience and done % config.validate_every == 0:
             memory.judge(_validate(stage, seed), config.patience)
@@ -181,103 +166,12 @@ def train_stage(
                 memory.save()
             accelerator.wait_for_everyone()
     bar.close()
+    if tracker is not None:
+        tracker.close()
     memory.restore_best()
     stage.model.eval()
     accelerator.free_memory()
     return memory.history()
-
-
-class _Memory:
-    """Everything that a stopped run needs to go on: one tree, saved and loaded as a whole."""
-
-    def __init__(
-        self,
-        name: str,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        folder: pathlib.Path | None,
-        fingerprint: str,
-    ) -> None:
-        self.model, self.optimizer, self.fingerprint = model, optimizer, fingerprint
-        self.folder = None if folder is None else folder / name
-        self.step = 0
-        self.names: tuple[str, ...] = ()
-        self.rows: list[Tensor] = []
-        self.best, self.misses, self.stopped = math.inf, 0, False
-        self.best_state: dict[str, Tensor] | None = None
-
-    def record(self, results: list[Any]) -> None:
-        self.step += 1
-        self.names = tuple(results[0].logged)
-        values = [torch.stack([r.logged[n].detach().float() for n in self.names]) for r in results]
-        self.rows.append(torch.stack(values).mean(dim=0).cpu())
-
-    def shown(self) -> dict[str, str]:
-        return {n: f"{v:.3g}" for n, v in zip(self.names, self.rows[-1].tolist(), strict=True)}
-
-    def history(self) -> History:
-        return History(self.names, torch.stack(self.rows) if self.rows else torch.zeros(0, 0))
-
-    def judge(self, value: float, patience: int) -> None:
-        if value < self.best:
-            self.best, self.misses = value, 0
-            self.best_state = {k: v.clone() for k, v in self.model.state_dict().items()}
-        else:
-            self.misses += 1
-            self.stopped = self.misses >= patience
-
-    def restore_best(self) -> None:
-        if self.best_state is not None:
-            self.model.load_state_dict(self.best_state)
-
-    def save(self) -> None:
-        if self.folder is None:
-            return
-        place = self.folder / f"step_{self.step:08d}"
-        if place.exists():
-            return
-        state = {
-            "fingerprint": self.fingerprint,
-            "step": self.step,
-            "names": self.names,
-            "rows": self.history().rows,
-            "best": repr(self.best),
-            "misses": self.misses,
-            "stopped": self.stopped,
-            "best_state": self.best_state,
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-        write_folder(place, pack_state(state))
-        for old in sorted(self.folder.glob("step_*"))[:-KEPT]:
-            shutil.rmtree(old)
-
-    def resume(self, accelerator: Any) -> None:
-        if self.folder is None:
-            return
-        if accelerator.is_main_process:
-            remove_litter(self.folder)
-        accelerator.wait_for_everyone()
-        for place in sorted(self.folder.glob("step_*"), reverse=True):
-            try:
-                state = unpack_state(place, read_folder(place))
-            except ArtifactError as error:
-                warnings.warn(
-                    f"train_stage: passed over a damaged checkpoint ({error})", stacklevel=3
-                )
-                continue
-            if state["fingerprint"] != self.fingerprint:
-                raise ValueError(
-                    f"train_stage: checkpoints must belong to this run (data, config, seed); "
-                    f"got another run's in {place}"
-                )
-            self.step, self.names = state["step"], state["names"]
-            self.rows = list(state["rows"])
-            self.best, self.misses = float(state["best"]), state["misses"]
-            self.stopped, self.best_state = state["stopped"], state["best_state"]
-            self.model.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            return
 
 
 class _Steps(Dataset[Any]):
@@ -314,6 +208,17 @@ def _batches(
             generator=torch.Generator().manual_seed(0),
         )
     )
+
+
+def _tracker(folder: pathlib.Path | None, name: str, start: int) -> Any:
+    """A TensorBoard writer beside the checkpoints; None without either."""
+    if folder is None:
+        return None
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(folder / "tensorboard" / name, purge_step=start)
 
 
 def _learning_rate(config: TrainingConfig, step: int, steps: int) -> float:
