@@ -80,6 +80,14 @@ def test_receptive_field_is_the_arithmetic_of_the_convolutions() -> None:
         assert set(field[token].nonzero()[:, 0].tolist()) == {s for s in seen if 0 <= s < 40}
 
 
+def test_one_channel_of_the_latents_that_sees_a_sample_is_enough() -> None:
+    def two_looks(series: Tensor) -> Tensor:  # one channel sees the sample, one its neighbour
+        return torch.cat([series, series.roll(-1, dims=2)], dim=1)
+
+    field = receptive_field(two_looks, channels=1, length=4)
+    assert field.int().tolist() == [[1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1], [1, 0, 0, 1]]
+
+
 def test_hidden_samples_leak_into_no_visible_token() -> None:
     torch.manual_seed(0)
     encoder, codebook = Encoder(), torch.randn(16, 4)
