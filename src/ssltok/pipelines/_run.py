@@ -185,7 +185,7 @@ def measure(
     }
     logits = {name: fcn.logits(part.values) for name, part in (("generated", made), ("real", held))}
     numbers["inception_score"] = {
-        name: float(inception_score(logit.softmax(dim=1)).mean()) for name, logit in logits.items()
+        name: float(inception_score(logit).mean()) for name, logit in logits.items()
     }
     numbers["train_on_real_test_on_generated"] = float(
         (logits["generated"].argmax(dim=1) == wanted).double().mean()

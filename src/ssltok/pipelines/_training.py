@@ -234,7 +234,8 @@ def _learning_rate(config: TrainingConfig, step: int, steps: int) -> float:
 
 
 def _validate(stage: Stage, seed: int) -> float:
-    assert stage.validate is not None  # noqa: S101
+    if stage.validate is None:
+        raise ValueError(f"{stage.name}: held-out series must be given to validate; got none")
     was = stage.model.training
     stage.model.eval()
     with torch.no_grad(), isolated_noise(keyed_seed(seed, f"{stage.name}-validation")):
