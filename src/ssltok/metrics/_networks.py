@@ -65,7 +65,7 @@ def train(
     with torch.enable_grad():
         for index in order:
             optimizer.zero_grad()
-            loss(index).backward()  # type: ignore[no-untyped-call]
+            loss(index).backward()
             optimizer.step()
             scheduler.step()
     module.eval()
