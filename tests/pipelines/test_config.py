@@ -28,6 +28,7 @@ def test_published_numbers() -> None:
     assert (naive.tokenizer.decay, two.tokenizer.decay) == (0.9, 0.8)
     assert naive.tokenizer_training.epochs == naive.prior_training.epochs == 1000
     assert (naive.tokenizer_training.batch, naive.prior_training.batch) == (128, 256)
+    assert naive.tokenizer_training.clip == two.prior_training.clip == 0.0
     assert two.tokenizer.widths == (8, 32)
     assert (two.tokenizer_training.epochs, two.prior_training.epochs) == (2000, 10_000)
     assert (

@@ -42,7 +42,9 @@ def nc_vqvae(ssl: SSL = "barlow_twins", augmentation: Augmentation = "slice") ->
     if ssl not in weight:
         raise ValueError(f"nc_vqvae: ssl must be one of {sorted(weight)}; got {ssl!r}")
     return Config(
-        tokenizer=TokenizerConfig(ssl=ssl, ssl_weight=weight[ssl], augmentation=augmentation)
+        tokenizer=TokenizerConfig(ssl=ssl, ssl_weight=weight[ssl], augmentation=augmentation),
+        tokenizer_training=TrainingConfig(clip=0.0),
+        prior_training=TrainingConfig(batch=256, clip=0.0),
     )
 
 
@@ -65,8 +67,8 @@ def timevqvae() -> Config:
     """
     return Config(
         tokenizer=TokenizerConfig(widths=(8, 32), decay=0.8),
-        tokenizer_training=TrainingConfig(epochs=2000, weight_decay=1e-5),
-        prior_training=TrainingConfig(epochs=10_000, batch=256, weight_decay=1e-5),
+        tokenizer_training=TrainingConfig(epochs=2000, weight_decay=1e-5, clip=0.0),
+        prior_training=TrainingConfig(epochs=10_000, batch=256, weight_decay=1e-5, clip=0.0),
     )
 
 
