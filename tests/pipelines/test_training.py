@@ -71,6 +71,17 @@ def test_accumulation_and_two_views_train() -> None:
     SSLTokenizer(varied(config, tokenizer_training=training)).fit(series())
 
 
+def test_mixed_precision_trains_close_to_full() -> None:
+    full = SSLTokenizer(small(steps=4)).fit(series())
+    mixed = SSLTokenizer(varied(small(steps=4), precision="bf16")).fit(series())
+    assert not same(weights(full), weights(mixed))
+    for stage in ("tokenizer", "prior"):
+        first, second = (run.histories_[stage].rows[0, 0] for run in (full, mixed))
+        torch.testing.assert_close(first, second, rtol=0.05, atol=0.0)
+        assert bool(mixed.histories_[stage].rows.isfinite().all())
+    assert all(v.dtype != torch.bfloat16 for v in weights(mixed).values())
+
+
 def test_early_stop_keeps_the_best() -> None:
     config = small(steps=40)
     training = config.tokenizer_training.__class__(
