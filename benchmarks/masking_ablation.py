@@ -11,6 +11,7 @@ initial weights, batches and the random numbers of their masks.
 
 import argparse
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -34,7 +35,7 @@ from ssltok.nn import (
 from ssltok.quantizers import EMAVectorQuantizer
 from ssltok.signal import ISTFT, STFT
 
-CODES, RATIOS, SAMPLES = 32, (0.1, 0.5, 0.9, 1.0), 512
+CODES, RATIOS, SAMPLES = 32, (0.1, 0.5, 0.9, 1.0), 256
 
 
 class Codec(nn.Module):
@@ -202,7 +203,7 @@ def row(name: str, values: list[list[float]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=400, help="optimizer steps of each prior")
+    parser.add_argument("--steps", type=int, default=200, help="optimizer steps of each model")
     options = parser.parse_args()
     torch.set_num_threads(1)
     start = time.process_time()
@@ -235,6 +236,7 @@ def main() -> None:
                     made = samples(prior, codes.shape[1], seed)
                     values = held_out(prior, unseen) + compare(codec, unseen, made, axes)
                 results[arm.name].append(values)
+                print(f"seed {seed}, {arm.name}: {[round(v, 4) for v in values]}", file=sys.stderr)
         for arm in ARMS:
             print(row(arm.name, results[arm.name]))
         with torch.no_grad():

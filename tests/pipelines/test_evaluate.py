@@ -252,7 +252,7 @@ def test_formats_say_the_same() -> None:
 def test_the_page_stands_alone() -> None:
     page = REPORT.to_html()
     assert "no &lt;labels&gt;" in page
-    assert "0.3333 ± 0.01" in page
+    assert "0.3333\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}0.01" in page
     assert 'src="data:image/png;base64,UE5H"' in page
     assert not re.search(r"(src|href)=[\"']?(https?:)?//", page)
 

@@ -68,7 +68,12 @@ def test_stage_two_leaves_the_tokenizer_bit_identical() -> None:
 def test_accumulation_and_two_views_train() -> None:
     config = small(steps=2)
     training = config.tokenizer_training.__class__(steps=2, batch=6, accumulation=3)
-    SSLTokenizer(varied(config, tokenizer_training=training)).fit(series())
+    model = SSLTokenizer(varied(config, tokenizer_training=training)).fit(series())
+    rows = model.histories_["tokenizer"].rows
+    assert rows.shape[0] == 2, "three rounds are one step"
+    assert bool(rows.isfinite().all())
+    whole = SSLTokenizer(small(steps=2)).fit(series())
+    assert not torch.equal(rows, whole.histories_["tokenizer"].rows)
 
 
 def test_mixed_precision_trains_close_to_full() -> None:

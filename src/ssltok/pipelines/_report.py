@@ -13,6 +13,7 @@ from ssltok.pipelines._page import build_page
 __all__ = ["Report", "ReportRow"]
 
 HEAD = ("measure", "better", "generated", "spread", "real", "spread of real", "cases", "note")
+NARROW = "\N{NO-BREAK SPACE}"
 Figures = Mapping[str, tuple[str, bytes]]
 
 
@@ -153,10 +154,13 @@ class Report:
 
 
 def _cells(row: ReportRow) -> tuple[str, ...]:
-    numbers = (row.value, row.spread, row.reference, row.reference_spread)
+    numbers = (
+        _short(row.value), _short(row.spread, 2),
+        _short(row.reference), _short(row.reference_spread, 2),
+    )  # fmt: skip
     note = f"skipped: {row.skipped}" if row.skipped else ""
     cases = str(row.cases) if row.cases else "-"
-    return (row.name, row.better, *map(_short, numbers), cases, note)
+    return (row.name, row.better, *numbers, cases, note)
 
 
 def _explain(row: ReportRow) -> str:
@@ -165,9 +169,11 @@ def _explain(row: ReportRow) -> str:
 
 
 def _with_spread(value: float, spread: float) -> str:
-    return _short(value) if math.isnan(spread) else f"{_short(value)} ± {_short(spread)}"
+    if math.isnan(spread):
+        return _short(value)
+    return f"{_short(value)}{NARROW}±{NARROW}{_short(spread, 2)}"
 
 
-def _short(value: float) -> str:
-    """Four digits, in plain notation where that is short."""
-    return "-" if math.isnan(value) else f"{value:.4g}"
+def _short(value: float, digits: int = 4) -> str:
+    """Some digits, in plain notation where that is short."""
+    return "-" if math.isnan(value) else f"{value:.{digits}g}"
