@@ -7,8 +7,8 @@
 
 A stage-1 step, a stage-2 step (batch 32, one channel) and 64 samples. The transcription was
 written from a description of the procedure, not copied. It uses the same encoders, decoders,
-transformers and embeddings as ours, so that both sides have equally many parameters and profit
-from the same layers; what differs is the procedure around them. See `Naive` for what that is.
+transformers and embeddings as ours, with equal weights; what differs is the procedure around
+them, and the operations that compute the same function. See `Naive` for what that is.
 
 Before anything is timed, both sides are checked against each other on equal weights and inputs.
 """
@@ -27,7 +27,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ssltok.masking import cosine_schedule, schedule_mask
-from ssltok.nn import ContextEmbedding, SpectrogramDecoder, SpectrogramEncoder, TokenTransformer
+from ssltok.nn import (
+    Attention,
+    ContextEmbedding,
+    SpectrogramDecoder,
+    SpectrogramEncoder,
+    TokenTransformer,
+)
 from ssltok.pipelines import (
     Config,
     Prior,
@@ -71,6 +77,13 @@ def cases() -> list[Case]:
     ]
 
 
+def plain(coder: nn.Module, maps: Tensor) -> Tensor:
+    """A coder's layers on maps in torch's ordinary memory order; ours puts the channels last."""
+    assert isinstance(coder, (SpectrogramEncoder, SpectrogramDecoder))
+    made: Tensor = coder.layers(maps.contiguous())
+    return made
+
+
 class NaiveQuantizer(nn.Module):
     """Full distance matrix, one-hot codes, and an update by moving averages inside `forward`."""
 
@@ -112,14 +125,68 @@ class NaiveQuantizer(nn.Module):
         return vectors, codes.reshape(batch, freq * frames), commitment, perplexity
 
 
+class NaiveNorm(nn.Module):
+    """RMS norm as x-transformers writes it: unit vectors, scaled."""
+
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__()
+        assert isinstance(norm, nn.RMSNorm)
+        assert norm.weight is not None
+        self.weight = nn.Parameter(norm.weight.detach().clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Norm `(batch, tokens, dim)`."""
+        scaled: Tensor = functional.normalize(x, dim=-1) * x.shape[-1] ** 0.5 * self.weight
+        return scaled
+
+
+class NaiveAttention(nn.Module):
+    """Attention as x-transformers computes it by default: all weights, softmax, product."""
+
+    def __init__(self, attention: Attention) -> None:
+        super().__init__()
+        self.heads = attention.heads
+        self.weights = nn.ParameterList(
+            nn.Parameter(w.detach().clone()) for w in attention.inward.weight.chunk(3)
+        )
+        self.outward = attention.outward
+
+    def forward(self, x: Tensor, *, allowed: None, causal: bool, rotation: None) -> Tensor:
+        """Mix `(batch, tokens, dim)`; the prior passes neither masks nor rotation."""
+        assert allowed is rotation is None
+        assert not causal
+        query, key, value = (
+            functional.linear(x, weight).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for weight in self.weights
+        )
+        scores = torch.einsum("bhid,bhjd->bhij", query, key) * query.shape[-1] ** -0.5
+        mixed = torch.einsum("bhij,bhjd->bhid", scores.softmax(dim=-1), value)
+        out: Tensor = self.outward(mixed.transpose(1, 2).flatten(2))
+        return out
+
+
+def as_published(transformer: TokenTransformer) -> TokenTransformer:
+    """The same function and weights in the published code's operations."""
+    for layer in transformer.trunk.layers:
+        layer.attention_norm = NaiveNorm(layer.get_submodule("attention_norm"))
+        layer.mlp_norm = NaiveNorm(layer.get_submodule("mlp_norm"))
+        attention = layer.get_submodule("attention")
+        assert isinstance(attention, Attention)
+        layer.attention = NaiveAttention(attention)
+    transformer.trunk.norm = NaiveNorm(transformer.trunk.norm)
+    return transformer
+
+
 class Naive(nn.Module):
     """The published procedure, on copies of our layers and weights.
 
     Stage 1 calls `torch.stft` three times (each encoder's input, and the targets) and the
-    inverse four times, and quantises by one-hot matrices; padded, both coders work on all
-    bins. Stage 2 encodes each batch anew with the frozen encoders, draws masks row by row, and
-    computes the logits of all tokens. Sampling takes 10 steps a branch: logits, softmax and a
-    `Categorical` of all tokens, the low tokens' context anew in each step, masks row by row.
+    inverse four times, and quantises by one-hot matrices; maps lie in memory as torch makes
+    them (ours have the channels last); padded, both coders work on all bins. Stage 2 encodes
+    each batch anew with the frozen encoders, draws masks row by row, and computes the logits of
+    all tokens; attention and norms are written out, as x-transformers does by default. Sampling
+    takes 10 steps a branch: logits, softmax and a `Categorical` of all tokens, the low tokens'
+    context anew in each step, masks row by row.
     """
 
     def __init__(self, tokenizer: Tokenizer, prior: Prior, *, padded: bool) -> None:
@@ -150,7 +217,7 @@ class Naive(nn.Module):
             self.grids.append(encoder.grid)
         self.sizes = [freq * frames for freq, frames in self.grids]
         for number, size in enumerate(self.sizes):
-            transformer = copy.deepcopy(prior.transformer(number))
+            transformer = as_published(copy.deepcopy(prior.transformer(number)))
             if padded:  # more tokens: more positions, and the context over the flattened tokens
                 dim = transformer.embedding.dim
                 transformer.tokens = size
@@ -197,13 +264,12 @@ class Naive(nn.Module):
         """What a branch's encoder makes of series."""
         first, end = self.parts[number]
         band = self.only(self.spectrogram(series), number)
-        encoded: Tensor = self.encoders[number](band if self.padded else band[:, :, first:end])
-        return encoded
+        return plain(self.encoders[number], band if self.padded else band[:, :, first:end])
 
     def rebuild(self, vectors: Tensor, number: int) -> Tensor:
         """A branch's decoded spectrogram among zeros."""
         first, end = self.parts[number]
-        decoded: Tensor = self.decoders[number](vectors)
+        decoded = plain(self.decoders[number], vectors)
         if self.padded:
             return self.only(decoded, number)
         return functional.pad(decoded, (0, 0, first, self.bins - end))
