@@ -5,29 +5,25 @@ import pathlib
 from collections.abc import Hashable, Sequence
 from typing import Any, Self
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.exceptions import NotFittedError
 from torch import Tensor
 
 from ssltok.pipelines._artifact import Artifact, load_artifact, provenance, save_artifact
+from ssltok.pipelines._coder import Floats, SeriesCoder
 from ssltok.pipelines._config import Config
 from ssltok.pipelines._data import SeriesSet, label_index, read_series
-from ssltok.pipelines._fit import encode_series, fit
+from ssltok.pipelines._fit import fit
 from ssltok.pipelines._generate import Generated, generate
+from ssltok.pipelines._impute import impute_series
 from ssltok.pipelines._memory import History
 from ssltok.pipelines._presets import resolve
 from ssltok.pipelines._randomness import keyed_generator
-from ssltok.pipelines._tokenizer import pool_tokens
 
 __all__ = ["SSLTokenizer"]
 
-Floats = NDArray[np.float32]
 
-
-class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class SSLTokenizer(SeriesCoder, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Learn tokens of time series, and new series from tokens.
 
     X is an array or tensor `(cases, channels, length)` or `(cases, length)`, or a list of series
@@ -113,94 +109,6 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         )
         return self
 
-    def encode(self, X: Any) -> NDArray[np.int64]:  # noqa: N803
-        """Turn series into codes.
-
-        Args:
-            X: Series with the channels of training, no longer than those.
-
-        Returns:
-            int64 `(cases, tokens)`, in the order low branch, high branch, within each frequency
-            by frequency; -1 beyond a series' end.
-        """
-        codes: NDArray[np.int64] = self._codes("encode", X).numpy()
-        return codes
-
-    def transform(self, X: Any) -> Floats:  # noqa: N803
-        """Turn series into embeddings: the code vectors, averaged over the real tokens.
-
-        Args:
-            X: As for `encode`.
-
-        Returns:
-            float32 `(cases, dim * branches)`.
-        """
-        artifact = self._model()
-        codes = self._codes("transform", X)
-        with torch.no_grad():
-            pooled = [
-                pool_tokens(vectors, part.reshape(-1, *grid) >= 0)[:, : vectors.shape[1]]
-                for vectors, part, grid in zip(
-                    artifact.tokenizer.vectors(codes),
-                    torch.split(codes, list(artifact.tokenizer.sizes), dim=1),
-                    artifact.tokenizer.grids,
-                    strict=True,
-                )
-            ]
-        embeddings: Floats = torch.cat(pooled, dim=1).numpy()
-        return embeddings
-
-    def token_vectors(self, X: Any) -> Floats:  # noqa: N803
-        """Turn series into the vectors of their codes, in the order of `encode`.
-
-        Args:
-            X: As for `encode`.
-
-        Returns:
-            float32 `(cases, tokens, dim)`, 0 beyond a series' end.
-        """
-        codes = self._codes("token_vectors", X)
-        with torch.no_grad():
-            parts = [v.flatten(2) for v in self._model().tokenizer.vectors(codes)]
-        vectors: Floats = torch.cat(parts, dim=2).transpose(1, 2).contiguous().numpy()
-        return vectors
-
-    def reconstruct(self, X: Any) -> Floats:  # noqa: N803
-        """Take series through the tokens and back.
-
-        Args:
-            X: As for `encode`.
-
-        Returns:
-            float32 `(cases, channels, length)` in the units of X, NaN beyond a series' end;
-            missing values inside are filled by the model.
-        """
-        artifact = self._model()
-        data = self._read("reconstruct", X)
-        codes = encode_series(artifact.tokenizer, self._scaled(data))
-        return self._decode(codes, data.lengths)
-
-    def decode(self, codes: NDArray[np.int64] | Tensor) -> Floats:
-        """Turn codes into series.
-
-        Args:
-            codes: int64 `(cases, tokens)` as `encode` gives them.
-
-        Returns:
-            float32 `(cases, channels, length)` in the units of X.
-
-        Raises:
-            ValueError: If the codes have another shape, or are out of range.
-        """
-        artifact = self._model()
-        given = torch.as_tensor(codes)
-        if given.ndim != 2 or given.shape[1] != self.tokens_ or given.dtype != torch.int64:
-            raise ValueError(
-                f"SSLTokenizer.decode: codes must be int64 (cases, {self.tokens_}); "
-                f"got {given.dtype} {tuple(given.shape)}"
-            )
-        return self._decode(given, torch.full((len(given),), artifact.tokenizer.length))
-
     def sample(
         self, n: int, label: Hashable = None, *, seed: int = 0, lengths: Sequence[int] | None = None
     ) -> Floats:
@@ -233,15 +141,7 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         artifact = self._model()
         if not labels:
             raise ValueError("SSLTokenizer.sample: n must be >= 1; got 0")
-        who = "SSLTokenizer.sample"
-        numbers = torch.tensor(
-            [
-                -1
-                if label is None and None not in artifact.classes
-                else int(label_index([label], 1, classes=artifact.classes, who=who)[0])
-                for label in labels
-            ]
-        )
+        numbers = self._numbers(labels, "SSLTokenizer.sample")
         generator = keyed_generator(seed, "sample")
         sizes = self._draw_lengths(numbers, generator) if lengths is None else torch.tensor(lengths)
         return generate(
@@ -253,6 +153,68 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             generator=generator,
             observe=observe,
         )
+
+    def impute(
+        self,
+        X: Any,  # noqa: N803
+        y: Sequence[Hashable] | None = None,
+        *,
+        samples: int = 1,
+        seed: int = 0,
+    ) -> Floats:
+        """Draw the missing values of series: NaN before a series' end.
+
+        Args:
+            X: As for `encode`; known values stay as they are.
+            y: A label for each series, None where unknown; or None for all.
+            samples: Draws of each series, at least 1; their spread says how sure the model is.
+            seed: Same seed, same values.
+
+        Returns:
+            float32 `(samples, cases, channels, length)`, NaN beyond a series' end.
+
+        Raises:
+            ValueError: If the series or labels are not the model's, or `samples < 1`.
+        """
+        return self._fill(self._read("impute", X), y, samples, seed, "impute").numpy()
+
+    def forecast(
+        self,
+        X: Any,  # noqa: N803
+        y: Sequence[Hashable] | None = None,
+        *,
+        horizon: int,
+        samples: int = 1,
+        seed: int = 0,
+    ) -> Floats:
+        """Continue series, each from its own end.
+
+        Args:
+            X: As for `encode`, with room for `horizon` samples within the length of training.
+            y: A label for each series, None where unknown; or None for all.
+            horizon: Samples to draw, at least 1.
+            samples: Draws of each series, at least 1.
+            seed: Same seed, same values.
+
+        Returns:
+            float32 `(samples, cases, channels, horizon)`.
+
+        Raises:
+            ValueError: If the series or labels are not the model's, or an option is out of range.
+        """
+        data, room = self._read("forecast", X), self._model().tokenizer.length
+        longest = int(data.lengths.max())
+        if not 1 <= horizon <= room - longest:
+            raise ValueError(
+                f"SSLTokenizer.forecast: horizon must lie in [1, {room - longest}], the length of "
+                f"training less that of the longest series; got {horizon}"
+            )
+        further = data._replace(lengths=data.lengths + horizon)
+        filled = self._fill(further, y, samples, seed, "forecast")
+        times = (data.lengths[:, None] + torch.arange(horizon))[None, :, None]
+        wanted = times.expand(samples, -1, filled.shape[2], -1)
+        continued: Floats = filled.gather(3, wanted).numpy()
+        return continued
 
     def save(self, folder: str | os.PathLike[str]) -> pathlib.Path:
         """Write the model as a new folder: JSON and safetensors, whole or not at all."""
@@ -271,11 +233,6 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return estimator
 
     @property
-    def tokens_(self) -> int:
-        """Tokens of one series."""
-        return sum(self._model().tokenizer.sizes)
-
-    @property
     def provenance_(self) -> dict[str, Any]:
         """Versions, seed and data digest of the training run."""
         return dict(self._model().provenance)
@@ -284,39 +241,42 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.config_, self.classes_ = artifact.config, list(artifact.classes)
         self.artifact_ = artifact
 
-    def _model(self) -> Artifact:
-        if not hasattr(self, "artifact_"):
-            raise NotFittedError("SSLTokenizer: must be fitted or loaded first; got a new one")
-        return self.artifact_
-
-    def _read(self, method: str, X: Any) -> SeriesSet:  # noqa: N803
-        tokenizer = self._model().tokenizer
-        return read_series(
-            X,
-            channels=tokenizer.channels,
-            length=tokenizer.length,
-            who=f"SSLTokenizer.{method}",
+    def _numbers(self, labels: Sequence[Hashable], who: str) -> Tensor:
+        """Numbers of labels; None is -1, unless it was a label of the training."""
+        known = self._model().classes
+        return torch.tensor(
+            [
+                -1
+                if label is None and None not in known
+                else int(label_index([label], 1, classes=known, who=who)[0])
+                for label in labels
+            ]
         )
 
-    def _scaled(self, data: SeriesSet) -> SeriesSet:
-        return data._replace(values=self._model().tokenizer.scale(data.values, data.valid))
-
-    def _codes(self, method: str, X: Any) -> Tensor:  # noqa: N803
-        return encode_series(self._model().tokenizer, self._scaled(self._read(method, X)))
-
-    def _decode(self, codes: Tensor, lengths: Tensor) -> Floats:
-        tokenizer = self._model().tokenizer
-        with torch.no_grad():
-            series = torch.cat(
-                [
-                    tokenizer.scaler.inverse(tokenizer.decode(part))
-                    for part in torch.split(codes, 256)
-                ]
+    def _fill(
+        self,
+        data: SeriesSet,
+        labels: Sequence[Hashable] | None,
+        samples: int,
+        seed: int,
+        method: str,
+    ) -> Tensor:
+        artifact, cases = self._model(), len(data.values)
+        said = [None] * cases if labels is None else list(labels)
+        if len(said) != cases or samples < 1:
+            raise ValueError(
+                f"SSLTokenizer.{method}: y must hold {cases} labels and samples be >= 1; "
+                f"got {len(said)} and {samples}"
             )
-        times = torch.arange(tokenizer.length)
-        series = series.masked_fill((times >= lengths[:, None])[:, None], torch.nan)
-        result: Floats = series.numpy()
-        return result
+        return impute_series(
+            artifact.tokenizer,
+            artifact.prior,
+            data,
+            labels=self._numbers(said, f"SSLTokenizer.{method}"),
+            samples=samples,
+            decoding=artifact.config.decoding,
+            generator=keyed_generator(seed, method),
+        )
 
     def _draw_lengths(self, labels: Tensor, generator: torch.Generator) -> Tensor:
         artifact = self._model()

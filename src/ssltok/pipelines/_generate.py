@@ -1,10 +1,11 @@
 """Act 3. From nothing but masks, guess by guess, to tokens and to series."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ssltok.decoding import (
     classifier_free_guidance,
@@ -17,9 +18,22 @@ from ssltok.pipelines._config import DecodingConfig
 from ssltok.pipelines._prior import Prior
 from ssltok.pipelines._tokenizer import Tokenizer
 
-__all__ = ["Generated", "decode_tokens", "generate"]
+__all__ = ["Generated", "decode_tokens", "evaluation", "generate"]
 
 BATCH = 256
+
+
+@contextmanager
+def evaluation(*modules: nn.Module) -> Iterator[None]:
+    """Put modules in evaluation mode, and back as they were, whatever happens in between."""
+    was = [(part, part.training) for module in modules for part in module.modules()]
+    for module in modules:
+        module.eval()
+    try:
+        yield
+    finally:
+        for part, training in was:
+            part.training = training
 
 
 class Generated(NamedTuple):
@@ -75,22 +89,20 @@ def generate(
             f"generate: lengths must lie in [1, {tokenizer.length}]; "
             f"got {int(lengths.min())} to {int(lengths.max())}"
         )
-    modes = tokenizer.training, prior.training
-    tokenizer.eval()
-    prior.eval()
     parts = []
-    for some, sizes in zip(torch.split(labels, BATCH), torch.split(lengths, BATCH), strict=True):
-        valid = torch.cat([v.flatten(1) for v in tokenizer.token_valid(sizes)], dim=1)
-        hidden = torch.full(valid.shape, prior.mask_index).masked_fill(~valid, -1)
-        codes = decode_tokens(
-            prior, hidden, labels=some, decoding=decoding, generator=generator, observe=observe
-        )
-        series = tokenizer.scaler.inverse(tokenizer.decode(codes))
-        times = torch.arange(tokenizer.length)
-        series = series.masked_fill((times >= sizes[:, None])[:, None], torch.nan)
-        parts.append(Generated(series, codes))
-    tokenizer.train(modes[0])
-    prior.train(modes[1])
+    with evaluation(tokenizer, prior):
+        for some, sizes in zip(
+            torch.split(labels, BATCH), torch.split(lengths, BATCH), strict=True
+        ):
+            valid = torch.cat([v.flatten(1) for v in tokenizer.token_valid(sizes)], dim=1)
+            hidden = torch.full(valid.shape, prior.mask_index).masked_fill(~valid, -1)
+            codes = decode_tokens(
+                prior, hidden, labels=some, decoding=decoding, generator=generator, observe=observe
+            )
+            series = tokenizer.scaler.inverse(tokenizer.decode(codes))
+            times = torch.arange(tokenizer.length)
+            series = series.masked_fill((times >= sizes[:, None])[:, None], torch.nan)
+            parts.append(Generated(series, codes))
     return Generated(torch.cat([p.series for p in parts]), torch.cat([p.codes for p in parts]))
 
 

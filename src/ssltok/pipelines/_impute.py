@@ -1,0 +1,94 @@
+"""What is missing in a series, drawn anew: its tokens are hidden, guessed and decoded."""
+
+import torch
+from torch import Generator, Tensor
+
+from ssltok.decoding import impute
+from ssltok.pipelines._config import DecodingConfig
+from ssltok.pipelines._data import SeriesSet
+from ssltok.pipelines._fit import encode_series
+from ssltok.pipelines._generate import decode_tokens, evaluation
+from ssltok.pipelines._prior import Prior
+from ssltok.pipelines._tokenizer import Tokenizer
+
+__all__ = ["hidden_tokens", "impute_series"]
+
+BATCH = 256
+
+
+@torch.no_grad()
+def impute_series(
+    tokenizer: Tokenizer,
+    prior: Prior,
+    data: SeriesSet,
+    *,
+    labels: Tensor,
+    samples: int,
+    decoding: DecodingConfig,
+    generator: Generator,
+) -> Tensor:
+    """Draw the missing values of series; known values stay as they are, bit for bit.
+
+    Tokens whose stretch of time holds a missing value are hidden and drawn again, given the other
+    tokens. Those are encoded from the series with straight lines in its gaps, so nothing of the
+    truth can reach them; but an encoder that sees far also sees the line, which is an
+    approximation. `ssltok.decoding.receptive_field` is the exact way for encoders that see little.
+
+    Args:
+        tokenizer: Trained.
+        prior: Trained on its tokens.
+        data: Series in their own units; `valid` is False where a value is missing.
+        labels: int64 `(cases,)`, -1 for no label.
+        samples: Draws of each series, at least 1.
+        decoding: Steps, temperatures, guidance.
+        generator: The only source of randomness.
+
+    Returns:
+        `(samples, cases, channels, length)` in the units of the series, NaN beyond their ends.
+    """
+    within = torch.arange(tokenizer.length) < data.lengths[:, None]
+    missing = ~data.valid & within[:, None]
+    where = hidden_tokens(tokenizer, missing)
+    scaled = data._replace(values=tokenizer.scale(data.values, data.valid))
+    codes = encode_series(tokenizer, scaled)
+
+    def decode(tokens: Tensor) -> Tensor:
+        said = labels.repeat(len(tokens) // len(labels))
+        return torch.cat(
+            [
+                decode_tokens(prior, some, labels=own, decoding=decoding, generator=generator)
+                for some, own in zip(tokens.split(BATCH), said.split(BATCH), strict=True)
+            ]
+        )
+
+    with evaluation(tokenizer, prior):
+        drawn = impute(decode, codes, where, mask_index=prior.mask_index, samples=samples)
+        made = torch.cat(
+            [
+                tokenizer.scaler.inverse(tokenizer.decode(part))
+                for part in drawn.flatten(0, 1).split(BATCH)
+            ]
+        )
+    made = made.unflatten(0, (samples, -1))
+    filled = torch.where(missing, made, data.values)
+    return filled.masked_fill(~within[:, None], torch.nan)
+
+
+def hidden_tokens(tokenizer: Tokenizer, missing: Tensor) -> Tensor:
+    """Find the tokens whose stretch of time, and half an STFT frame around it, misses a value.
+
+    Args:
+        tokenizer: Gives the grids.
+        missing: Boolean `(cases, channels, length)`.
+
+    Returns:
+        Boolean `(cases, tokens)`, low branch first.
+    """
+    gone, margin = missing.any(dim=1), tokenizer.config.n_fft // 2
+    times, parts = torch.arange(tokenizer.length), []
+    for freq, frames in tokenizer.grids:
+        edges = torch.arange(frames + 1) * tokenizer.length / frames
+        stretch = (times >= edges[:-1, None] - margin) & (times < edges[1:, None] + margin)
+        seen = (gone.float() @ stretch.float().T) > 0
+        parts.append(seen.repeat(1, freq))
+    return torch.cat(parts, dim=1)
