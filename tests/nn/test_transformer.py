@@ -132,6 +132,42 @@ def test_adaptive_norms_scale_and_shift() -> None:
     torch.testing.assert_close(adaptive(x, condition=c)[0], plain(x)[0])
 
 
+def test_reading_from_others_is_torch_s_own_cross_attention() -> None:
+    attention = scrambled(Attention(6, heads=3).double())
+    assert isinstance(attention, Attention)
+    peer = nn.MultiheadAttention(6, 3, bias=False, batch_first=True, dtype=torch.float64)
+    peer.in_proj_weight = nn.Parameter(attention.inward.weight)
+    peer.out_proj.weight = attention.outward.weight
+    x = torch.randn(2, 3, 6, dtype=torch.float64)
+    key, value = torch.randn(2, 2, 5, 6, dtype=torch.float64)
+    hidden = torch.tensor([[False, False, True, False, True], [False] * 5])
+    expected = peer(x, key, value, key_padding_mask=hidden, need_weights=False)[0]
+    allowed = ~hidden[:, None, None]
+    torch.testing.assert_close(attention(x, key=key, value=value, allowed=allowed), expected)
+    expected = peer(x, key, key, need_weights=False)[0]
+    torch.testing.assert_close(attention(x, key=key), expected)
+    torch.testing.assert_close(attention(x, key=x, value=x), attention(x))
+
+
+def test_bias_is_added_before_the_softmax() -> None:
+    """A weight times exp(bias): a bias of log 2 counts a token twice."""
+    attention = scrambled(Attention(6, heads=2).double())
+    x = torch.randn(2, 3, 6, dtype=torch.float64)
+    doubled = torch.cat([x, x[:, 1:2]], dim=1)
+    bias = torch.tensor([0.0, math.log(2), 0.0], dtype=torch.float64)
+    expected = attention(doubled)[:, :3]
+    torch.testing.assert_close(attention(x, bias=bias.expand(3, 3)), expected)
+    per_head = torch.randn(2, 3, 3, dtype=torch.float64)
+    allowed = torch.tensor([[True, False, True]]).expand(3, 3)
+    peer = per_head.masked_fill(~allowed, -math.inf)
+    torch.testing.assert_close(
+        attention(x, bias=per_head, allowed=allowed), attention(x, bias=peer)
+    )
+    high = attention(x, bias=per_head)
+    low = attention.float()(x.float(), bias=per_head)
+    torch.testing.assert_close(low.double(), high, atol=1e-5, rtol=0)
+
+
 # Known values ---------------------------------------------------------------------------------
 
 
@@ -167,6 +203,26 @@ def test_leading_tokens_are_not_turned() -> None:
     turned = rotate(x, rotary(3, prefix=2))
     assert torch.equal(turned[:, :, :2], x[:, :, :2])
     torch.testing.assert_close(turned[:, :, 2:], rotate(x[:, :, 2:], rotary(3)))
+
+
+def test_places_pick_the_turns_of_the_grid() -> None:
+    rotary = RotaryPositions(4, grid=(2, 5))
+    everything = rotary(10)
+    places = torch.tensor([[7, 0, 9], [3, 3, -1]])
+    for made, whole in zip(rotary.at(places, prefix=2), everything, strict=True):
+        assert made.shape == (2, 1, 5, 2)
+        assert torch.equal(made[0, 0, 2:], whole[[7, 0, 9]])
+        assert torch.equal(made[1, 0, 2:4], whole[[3, 3]])
+    cos, sin = rotary.at(places, prefix=2)
+    assert torch.equal(cos[:, :, :2], torch.ones(2, 1, 2, 2))
+    assert torch.equal(sin[:, :, :2], torch.zeros(2, 1, 2, 2))
+    trunk = scrambled(Transformer(8, depth=2, heads=2, rotary=RotaryPositions(4, grid=(9,))))
+    x = torch.randn(2, 6, 8)
+    counted = torch.arange(4).expand(2, 4)
+    torch.testing.assert_close(trunk(x, prefix=2, places=counted), trunk(x, prefix=2))
+    order = torch.tensor([2, 0, 3, 1])
+    moved = trunk(x[:, [0, 1, 4, 2, 5, 3]], prefix=2, places=counted[:, order])
+    torch.testing.assert_close(moved[:, 2:], trunk(x, prefix=2)[:, 2:][:, order])
 
 
 def test_dropping_keeps_the_mean_and_counts() -> None:
@@ -298,8 +354,29 @@ def test_complaints() -> None:
         Attention(4, heads=0)
     with pytest.raises(ValueError, match=r"Attention: dim must be >= 1; got 0"):
         Attention(0, heads=1)
-    with pytest.raises(ValueError, match=r"causal must be False beside allowed; got both"):
+    with pytest.raises(ValueError, match=r"causal must be False beside allowed or bias; got both"):
         Attention(4, heads=1)(x, causal=True, allowed=torch.ones(3, 3, dtype=torch.bool))
+    with pytest.raises(ValueError, match=r"causal must be False beside allowed or bias; got both"):
+        Attention(4, heads=1)(x, causal=True, bias=torch.zeros(3, 3))
+    with pytest.raises(ValueError, match=r"Attention: key must be given beside value; got None"):
+        Attention(4, heads=1)(x, value=x)
+    with pytest.raises(ValueError, match=r"key must be None with causal or rotation; got a tensor"):
+        Attention(4, heads=1)(x, key=x, causal=True)
+    with pytest.raises(ValueError, match=r"key must be None with causal or rotation; got a tensor"):
+        Attention(4, heads=1)(x, key=x, rotation=RotaryPositions(4, grid=(3,))(3))
+    with pytest.raises(ValueError, match=r"Attention: key must have size 2 in dimension 0; got 1"):
+        Attention(4, heads=1)(x, key=x[:1])
+    with pytest.raises(ValueError, match=r"Attention: key must have size 4 in dimension 2; got 3"):
+        Attention(4, heads=1)(x, key=x[..., :3])
+    with pytest.raises(ValueError, match=r"key and value must share one shape; got"):
+        Attention(4, heads=1)(x, key=x, value=x[:, :2])
+    with pytest.raises(ValueError, match=r"places must be None without rotary; got a tensor"):
+        Transformer(4, depth=1, heads=1)(x, places=torch.zeros(2, 3, dtype=torch.int64))
+    turning = Transformer(4, depth=1, heads=1, rotary=RotaryPositions(4, grid=(3,)))
+    with pytest.raises(ValueError, match=r"places must have size 2 in dimension 1; got 3"):
+        turning(x, prefix=1, places=torch.zeros(2, 3, dtype=torch.int64))
+    with pytest.raises(ValueError, match=r"RotaryPositions: places must be int64; got torch.float"):
+        turning(x, places=torch.zeros(2, 3))
     with pytest.raises(ValueError, match=r"Attention: x must have size 4 in dimension 2; got 5"):
         Attention(4, heads=1)(torch.randn(2, 3, 5))
     with pytest.raises(ValueError, match=r"head_dim must be a multiple of 4; got 6"):

@@ -1,16 +1,17 @@
-"""Multi-head self-attention over tokens."""
+"""Multi-head attention over tokens."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ssltok._shared.checks import check_at_least, check_axes, check_size
+from ssltok._shared.checks import check_at_least, check_axes, check_same_shape, check_size
 from ssltok.nn._rotary import rotate
 
 __all__ = ["Attention"]
 
 
 class Attention(nn.Module):
-    r"""Let every token read from the tokens that it may see.
+    r"""Let every token read from the tokens that it may see: its own kind, or others.
 
     $$\mathrm{softmax}\!\left(\frac{Q K^\top}{\sqrt{\mathrm{dim} / \mathrm{heads}}}\right) V$$
 
@@ -23,7 +24,7 @@ class Attention(nn.Module):
 
     Raises:
         ValueError: If `heads` does not divide `dim`, or the input is not `(batch, tokens, dim)`,
-            or `causal` is set beside `allowed`.
+            or options exclude each other.
 
     Example:
         >>> import torch
@@ -54,29 +55,70 @@ class Attention(nn.Module):
         self,
         x: Tensor,
         *,
+        key: Tensor | None = None,
+        value: Tensor | None = None,
         allowed: Tensor | None = None,
+        bias: Tensor | None = None,
         causal: bool = False,
         rotation: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
-        """Mix the tokens of `x`, `(batch, tokens, dim)`; the shape stays.
+        """Mix tokens for each token of `x`, `(batch, tokens, dim)`; the shape stays.
 
         Args:
-            x: The tokens.
-            allowed: Boolean, broadcast to `(batch, heads, tokens, tokens)`: True where the token
-                of the third axis may read the one of the fourth.
+            x: The tokens that read, from which queries are made.
+            key: The tokens to read from, `(batch, source tokens, dim)`; None is `x` itself.
+            value: What is read of them, of the same shape; None is `key`.
+            allowed: Boolean, broadcast to `(batch, heads, tokens, source tokens)`: True where the
+                token of the third axis may read the one of the fourth.
+            bias: Added to the products before the softmax, of the same axes or the last two.
             causal: Whether a token reads only itself and those before it.
-            rotation: Cosines and sines of `RotaryPositions`.
+            rotation: Cosines and sines of `RotaryPositions`; not beside `key`.
         """
-        check_axes("Attention", "x", x, "batch tokens dim")
-        check_size("Attention", "x", x, 2, self.outward.in_features)
-        if causal and allowed is not None:
-            raise ValueError("Attention: causal must be False beside allowed; got both")
-        split = self.inward(x).unflatten(-1, (3, self.heads, -1)).transpose(1, 3)
-        query, key, value = split.unbind(2)  # (batch, heads, tokens, head_dim)
+        masked = allowed is not None or bias is not None
+        self._check(x, key, value, masked=masked, causal=causal, turned=rotation is not None)
+        if key is None:
+            split = self.inward(x).unflatten(-1, (3, self.heads, -1)).transpose(1, 3)
+            query, keys, values = split.unbind(2)  # (batch, heads, tokens, head_dim)
+        else:
+            sources = (x, key, key if value is None else value)
+            query, keys, values = (
+                functional.linear(source, weight).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+                for source, weight in zip(sources, self.inward.weight.chunk(3), strict=True)
+            )
         if rotation is not None:
-            query, key = rotate(query, rotation), rotate(key, rotation)
+            query, keys = rotate(query, rotation), rotate(keys, rotation)
+        if bias is not None:
+            bias = bias.to(query.dtype)
+            allowed = bias if allowed is None else bias.masked_fill(~allowed, -torch.inf)
         mixed = functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=allowed, is_causal=causal
+            query, keys, values, attn_mask=allowed, is_causal=causal
         )
         out: Tensor = self.outward(mixed.transpose(1, 2).flatten(2))
         return out
+
+    def _check(
+        self,
+        x: Tensor,
+        key: Tensor | None,
+        value: Tensor | None,
+        *,
+        masked: bool,
+        causal: bool,
+        turned: bool,
+    ) -> None:
+        who = "Attention"
+        check_axes(who, "x", x, "batch tokens dim")
+        check_size(who, "x", x, 2, self.outward.in_features)
+        if causal and masked:
+            raise ValueError(f"{who}: causal must be False beside allowed or bias; got both")
+        if key is None:
+            if value is not None:
+                raise ValueError(f"{who}: key must be given beside value; got None")
+            return
+        if causal or turned:
+            raise ValueError(f"{who}: key must be None with causal or rotation; got a tensor")
+        check_axes(who, "key", key, "batch tokens dim")
+        check_size(who, "key", key, 0, x.shape[0])
+        check_size(who, "key", key, 2, self.outward.in_features)
+        if value is not None:
+            check_same_shape(who, "key and value", key, value)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ssltok._shared.checks import check_at_least, check_positive
+from ssltok._shared.checks import check_at_least, check_axes, check_codes, check_positive
 
 __all__ = ["RotaryPositions", "rotate"]
 
@@ -71,8 +71,25 @@ class RotaryPositions(nn.Module):
             raise ValueError(
                 f"RotaryPositions: tokens must lie in [1, {self.cos.shape[0]}]; got {tokens}"
             )
-        cos = functional.pad(self.cos[:tokens], (0, 0, prefix, 0), value=1.0)
-        return cos, functional.pad(self.sin[:tokens], (0, 0, prefix, 0))
+        return _unturned(prefix, self.cos[:tokens], self.sin[:tokens])
+
+    def at(self, places: Tensor, *, prefix: int = 0) -> tuple[Tensor, Tensor]:
+        """Return the same for tokens at the places `(batch, tokens)`, int64, of the grid.
+
+        The result has the shape `(batch, 1, prefix + tokens, head_dim / 2)`, so that `rotate`
+        turns all heads alike. A place of -1 stands for padding, whose turn means nothing.
+        """
+        check_axes("RotaryPositions", "places", places, "batch tokens")
+        check_codes("RotaryPositions", "places", places)
+        return _unturned(prefix, self.cos[places].unsqueeze(1), self.sin[places].unsqueeze(1))
+
+
+def _unturned(prefix: int, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+    """Put `prefix` tokens that are not turned in front."""
+    return (
+        functional.pad(cos, (0, 0, prefix, 0), value=1.0),
+        functional.pad(sin, (0, 0, prefix, 0)),
+    )
 
 
 def rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:

@@ -1,6 +1,7 @@
 """A pre-norm transformer over embeddings: a stack of attention and MLP blocks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor, nn
@@ -17,8 +18,20 @@ from ssltok._shared.checks import (
 from ssltok.nn._attention import Attention
 from ssltok.nn._noise import drop_elements, drop_rows
 from ssltok.nn._rotary import RotaryPositions
+from ssltok.nn._stochastic_depth import stochastic_depth_rates
 
-__all__ = ["Transformer"]
+__all__ = ["HiddenStates", "Transformer"]
+
+
+class HiddenStates(NamedTuple):
+    """What every layer of a transformer made: `depth` tensors each, `(batch, tokens, dim)`.
+
+    `tokens` are the tokens behind each layer, before the last norm. `mlp` is what the MLP of each
+    layer added, before dropout: the targets of data2vec.
+    """
+
+    tokens: tuple[Tensor, ...]
+    mlp: tuple[Tensor, ...]
 
 
 class Transformer(nn.Module):
@@ -97,7 +110,11 @@ class Transformer(nn.Module):
         self.dropout, self.stochastic_depth = dropout, stochastic_depth
         self.layers = nn.ModuleList(
             Layer(
-                dim, heads=heads, hidden=round(mlp_ratio * dim), norm=norm, condition=condition_dim
+                dim,
+                attention=Attention(dim, heads=heads),
+                hidden=round(mlp_ratio * dim),
+                norm=norm,
+                condition=condition_dim,
             )
             for _ in range(distinct)
         )
@@ -115,6 +132,7 @@ class Transformer(nn.Module):
         valid: Tensor | None = None,
         condition: Tensor | None = None,
         prefix: int = 0,
+        places: Tensor | None = None,
         generator: Generator | None = None,
     ) -> Tensor:
         """Transform `x`, `(batch, tokens, dim)`.
@@ -125,8 +143,77 @@ class Transformer(nn.Module):
                 result means nothing.
             condition: `(batch, condition_dim)`, if and only if the norms are adaptive.
             prefix: How many leading tokens have no rotary position.
+            places: Rotary positions `(batch, tokens - prefix)`, int64, of the other tokens, -1 at
+                padding; None counts them from 0.
             generator: Source of dropout and stochastic depth in training; None is torch's own.
         """
+        last = x
+        for tokens, _ in self._run(x, valid, condition, prefix, places, generator):
+            last = tokens  # only the newest layer's tokens stay in memory
+        out: Tensor = self.norm(last)
+        return out
+
+    def hidden_states(
+        self,
+        x: Tensor,
+        *,
+        valid: Tensor | None = None,
+        condition: Tensor | None = None,
+        prefix: int = 0,
+        places: Tensor | None = None,
+        generator: Generator | None = None,
+    ) -> HiddenStates:
+        """Return what every layer makes of `x`; arguments as in `forward`."""
+        made = list(self._run(x, valid, condition, prefix, places, generator))
+        return HiddenStates(tuple(x for x, _ in made), tuple(mlp for _, mlp in made))
+
+    def _run(
+        self,
+        x: Tensor,
+        valid: Tensor | None,
+        condition: Tensor | None,
+        prefix: int,
+        places: Tensor | None,
+        generator: Generator | None,
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the tokens behind each layer, and what its MLP added."""
+        self._check(x, valid, condition, prefix, places)
+        allowed = None
+        if valid is not None:
+            allowed = readable(valid, causal=self.causal)
+            x = x.masked_fill(~valid.unsqueeze(-1), 0)  # NaN in padding must not reach a product
+        rotation = None
+        if self.rotary is not None and places is None:
+            rotation = self.rotary(x.shape[1] - prefix, prefix=prefix)
+        elif self.rotary is not None and places is not None:
+            rotation = self.rotary.at(places, prefix=prefix)
+        causal = self.causal and allowed is None
+        rates = stochastic_depth_rates(self.depth, last_ratio=self.stochastic_depth)
+
+        def attend(attention: nn.Module, normed: Tensor) -> Tensor:
+            mixed: Tensor = attention(normed, allowed=allowed, causal=causal, rotation=rotation)
+            return mixed
+
+        for index, rate in enumerate(rates):
+            layer = self.layers[index * len(self.layers) // self.depth]
+
+            def drop(added: Tensor, rate: float = rate) -> Tensor:
+                if not self.training:
+                    return added
+                added = drop_elements(added, self.dropout, generator=generator)
+                return drop_rows(added, rate, generator=generator)
+
+            x, mlp = layer(x, attend, drop, condition)
+            yield x, mlp
+
+    def _check(
+        self,
+        x: Tensor,
+        valid: Tensor | None,
+        condition: Tensor | None,
+        prefix: int,
+        places: Tensor | None,
+    ) -> None:
         check_axes("Transformer", "x", x, "batch tokens dim")
         check_size("Transformer", "x", x, 2, self.dim)
         check_at_least("Transformer", "batch", x.shape[0], 1)
@@ -134,45 +221,38 @@ class Transformer(nn.Module):
         given = None if condition is None else tuple(condition.shape)
         if wanted != given:
             raise ValueError(f"Transformer: condition must have shape {wanted}; got {given}")
-        allowed = None
         if valid is not None:
             check_bool_mask("Transformer", "valid", valid, x.shape[:2])
-            allowed = _allowed(valid, causal=self.causal)
-            x = x.masked_fill(~valid.unsqueeze(-1), 0)  # NaN in padding must not reach a product
-        rotation = None
-        if self.rotary is not None:
-            rotation = self.rotary(x.shape[1] - prefix, prefix=prefix)
-        for index in range(self.depth):
-            depth_ratio = self.stochastic_depth * (index + 1) / self.depth
+        if places is not None:
+            if self.rotary is None:
+                raise ValueError("Transformer: places must be None without rotary; got a tensor")
+            check_axes("Transformer", "places", places, "batch tokens")
+            check_size("Transformer", "places", places, 1, x.shape[1] - prefix)
 
-            def drop(added: Tensor, depth_ratio: float = depth_ratio) -> Tensor:
-                if not self.training:
-                    return added
-                added = drop_elements(added, self.dropout, generator=generator)
-                return drop_rows(added, depth_ratio, generator=generator)
 
-            layer = self.layers[index * len(self.layers) // self.depth]
-            causal = self.causal and allowed is None
-            x = layer(x, condition, drop, allowed=allowed, causal=causal, rotation=rotation)
-        out: Tensor = self.norm(x)
-        return out
+def check_trunk(who: str, trunk: Transformer, *, positions: bool) -> None:
+    """Ask for a trunk without adaptive norms, and of even width if positions are added."""
+    if trunk.condition_dim is not None:
+        raise ValueError(f"{who}: condition_dim must be None; got {trunk.condition_dim}")
+    if positions and trunk.dim % 2:
+        raise ValueError(f"{who}: dim of trunk must be even for positions; got {trunk.dim}")
 
 
 class Layer(nn.Module):
-    """One layer of `Transformer`."""
+    """One layer of a transformer: what `attention` mixes, then what an MLP makes, is added."""
 
     def __init__(
         self,
         dim: int,
         *,
-        heads: int,
+        attention: nn.Module,
         hidden: int,
         norm: Callable[[int], nn.Module],
-        condition: int | None,
+        condition: int | None = None,
     ) -> None:
         super().__init__()
         self.attention_norm, self.mlp_norm = norm(dim), norm(dim)
-        self.attention = Attention(dim, heads=heads)
+        self.attention = attention
         self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
         self.modulation: nn.Linear | None = None
         if condition is not None:
@@ -183,21 +263,20 @@ class Layer(nn.Module):
     def forward(
         self,
         x: Tensor,
-        condition: Tensor | None,
+        attend: Callable[[nn.Module, Tensor], Tensor],
         drop: Callable[[Tensor], Tensor],
-        *,
-        allowed: Tensor | None,
-        causal: bool,
-        rotation: tuple[Tensor, Tensor] | None,
-    ) -> Tensor:
-        """Add what attention and MLP make of `x`, `(batch, tokens, dim)`."""
+        condition: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Add what attention and MLP make of `x`; return the sum and the MLP's part.
+
+        `attend` applies this layer's attention to the normed tokens, and says who reads whom.
+        """
         made: tuple[Tensor, ...] = ()
         if self.modulation is not None and condition is not None:
             made = self.modulation(functional.silu(condition)).unsqueeze(1).chunk(4, dim=-1)
-        normed = _modulate(self.attention_norm(x), made[:2])
-        x = x + drop(self.attention(normed, allowed=allowed, causal=causal, rotation=rotation))
-        normed = _modulate(self.mlp_norm(x), made[2:])
-        return x + drop(self.mlp(normed))
+        x = x + drop(attend(self.attention, _modulate(self.attention_norm(x), made[:2])))
+        mlp = self.mlp(_modulate(self.mlp_norm(x), made[2:]))
+        return x + drop(mlp), mlp
 
 
 def _modulate(x: Tensor, made: tuple[Tensor, ...]) -> Tensor:
@@ -207,7 +286,7 @@ def _modulate(x: Tensor, made: tuple[Tensor, ...]) -> Tensor:
     return x * (1 + scale) + shift
 
 
-def _allowed(valid: Tensor, *, causal: bool) -> Tensor:
+def readable(valid: Tensor, *, causal: bool = False) -> Tensor:
     """Say who may read whom, so that every token may read at least one (no empty softmax)."""
     if not causal:
         return (valid | ~valid.any(dim=1, keepdim=True))[:, None, None, :]

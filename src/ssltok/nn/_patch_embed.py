@@ -1,0 +1,188 @@
+"""From a series to tokens: patches of samples, each projected to a vector."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ssltok._shared.checks import (
+    check_at_least,
+    check_axes,
+    check_bool_mask,
+    check_floating,
+    check_size,
+)
+
+__all__ = ["PatchEmbed1d", "patchify", "unpatchify"]
+
+
+def patchify(
+    series: Tensor, *, patch: int, stride: int | None = None, valid: Tensor | None = None
+) -> Tensor:
+    r"""Cut a series into patches of `patch` samples of all channels, one every `stride` samples.
+
+    The first patch starts at the first sample. If the last one does not end at the last sample,
+    zeros are appended until it does: no sample is lost. There are
+    $1 + \lceil (\mathrm{length} - \mathrm{patch}) / \mathrm{stride} \rceil$ patches.
+
+    Args:
+        series: `(batch, channels, length)`, at least one patch long.
+        patch: Samples of a patch.
+        stride: Samples from patch to patch, 1 to `patch`; `patch` by default.
+        valid: `(batch, length)`, boolean, True where a sample is real; the others become zeros.
+
+    Returns:
+        The patches, `(batch, tokens, channels * patch)`, channel by channel.
+
+    Raises:
+        ValueError: If the series is shorter than a patch or empty, or an option is out of range.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.nn import patchify
+        >>> patchify(torch.arange(1.0, 6).view(1, 1, 5), patch=2)
+        tensor([[[1., 2.],
+                 [3., 4.],
+                 [5., 0.]]])
+    """
+    stride = patch if stride is None else stride
+    _check_sizes("patchify", patch, stride)
+    _check_series("patchify", series, valid)
+    tokens = _count("patchify", series.shape[2], patch, stride)
+    if valid is not None:
+        series = series.masked_fill(~valid.unsqueeze(1), 0)  # NaN must not reach a product
+    missing = patch + (tokens - 1) * stride - series.shape[2]
+    patches = functional.pad(series, (0, missing)).unfold(2, patch, stride)
+    return patches.transpose(1, 2).flatten(2)
+
+
+def unpatchify(patches: Tensor, *, channels: int, length: int) -> Tensor:
+    """Join patches that do not overlap: the inverse of `patchify` with its default stride.
+
+    Args:
+        patches: `(batch, tokens, channels * patch)`.
+        channels: Channels of the series.
+        length: Samples of the series; what the last patch holds beyond them is cut off.
+
+    Returns:
+        The series, `(batch, channels, length)`.
+
+    Raises:
+        ValueError: If `channels` does not divide the features of a patch, or `length` does not
+            end in the last patch.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.nn import patchify, unpatchify
+        >>> x = torch.arange(14.0).view(1, 2, 7)
+        >>> torch.equal(unpatchify(patchify(x, patch=3), channels=2, length=7), x)
+        True
+    """
+    who = "unpatchify"
+    check_axes(who, "patches", patches, "batch tokens dim")
+    check_at_least(who, "channels", channels, 1)
+    tokens, dim = patches.shape[1:]
+    if dim < 1 or dim % channels:
+        raise ValueError(f"{who}: channels must divide dim; got {channels} and {dim}")
+    patch = dim // channels
+    if not (tokens - 1) * patch < length <= tokens * patch:
+        raise ValueError(
+            f"{who}: length must end in the last patch, "
+            f"in [{(tokens - 1) * patch + 1}, {tokens * patch}]; got {length}"
+        )
+    series: Tensor = patches.unflatten(2, (channels, patch)).transpose(1, 2).flatten(2)
+    return series[..., :length]
+
+
+class PatchEmbed1d(nn.Module):
+    r"""Embed each patch of a series by one linear map: the tokens of a vision transformer.
+
+    Patches are those of `patchify`: the tail is filled up with zeros, nothing is dropped
+    (PatchTST's code drops the oldest samples where the length does not divide). With `valid`,
+    samples that are not real count as zeros, and a **token is real if it brings a real sample that
+    the token before it does not hold**. For padding at the end that is exactly the number of
+    tokens of the truncated series, whatever the stride; see `token_valid`.
+
+    Args:
+        in_channels: Channels of the series. A patch holds all of them; for a token of its own for
+            each channel (PatchTST) fold the channels into the batch.
+        dim: Features of a token.
+        patch: Samples of a patch.
+        stride: Samples from patch to patch, 1 to `patch`; `patch` by default.
+
+    Raises:
+        ValueError: If a size is out of range, or the series has other channels, is shorter than a
+            patch or empty.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.nn import PatchEmbed1d
+        >>> embed = PatchEmbed1d(3, 16, patch=8)
+        >>> embed.tokens(100), embed(torch.randn(2, 3, 100)).shape
+        (13, torch.Size([2, 13, 16]))
+
+    References:
+        Dosovitskiy et al., *ViT*, 2020, <https://arxiv.org/abs/2010.11929>, equation 1.
+        Nie et al., *PatchTST*, 2022, <https://arxiv.org/abs/2211.14730>, section 3.1.
+    """
+
+    def __init__(
+        self, in_channels: int, dim: int, *, patch: int, stride: int | None = None
+    ) -> None:
+        super().__init__()
+        check_at_least("PatchEmbed1d", "in_channels", in_channels, 1)
+        check_at_least("PatchEmbed1d", "dim", dim, 1)
+        self.in_channels, self.dim = in_channels, dim
+        self.patch, self.stride = patch, patch if stride is None else stride
+        _check_sizes("PatchEmbed1d", self.patch, self.stride)
+        self.projection = nn.Linear(in_channels * patch, dim)
+
+    def tokens(self, length: int) -> int:
+        """Count the tokens of a series of `length` samples."""
+        return _count("PatchEmbed1d", length, self.patch, self.stride)
+
+    def token_valid(self, valid: Tensor) -> Tensor:
+        """Say which tokens are real, `(batch, tokens)`, from the real samples `(batch, length)`."""
+        check_axes("PatchEmbed1d", "valid", valid, "batch length")
+        check_bool_mask("PatchEmbed1d", "valid", valid, valid.shape)
+        tokens = self.tokens(valid.shape[1])
+        missing = self.patch + (tokens - 1) * self.stride - valid.shape[1]
+        padded = functional.pad(valid, (0, missing))
+        first = padded[:, : self.patch].any(dim=1, keepdim=True)
+        rest = padded[:, self.patch :].unflatten(1, (tokens - 1, self.stride)).any(dim=-1)
+        return torch.cat([first, rest], dim=1)
+
+    def forward(self, series: Tensor, *, valid: Tensor | None = None) -> Tensor:
+        """Embed `(batch, channels, length)` as `(batch, tokens, dim)`.
+
+        Args:
+            series: The series.
+            valid: `(batch, length)`, boolean, True where a sample is real. What stands elsewhere
+                is not read; a token that is not real means nothing.
+        """
+        _check_series("PatchEmbed1d", series, valid)
+        check_size("PatchEmbed1d", "series", series, 1, self.in_channels)
+        self.tokens(series.shape[2])
+        patches = patchify(series, patch=self.patch, stride=self.stride, valid=valid)
+        embedded: Tensor = self.projection(patches)
+        return embedded
+
+
+def _check_sizes(who: str, patch: int, stride: int) -> None:
+    check_at_least(who, "patch", patch, 1)
+    if not 1 <= stride <= patch:
+        raise ValueError(f"{who}: stride must lie in [1, {patch}]; got {stride}")
+
+
+def _check_series(who: str, series: Tensor, valid: Tensor | None) -> None:
+    check_axes(who, "series", series, "batch channels length")
+    check_floating(who, "series", series)
+    check_at_least(who, "batch", series.shape[0], 1)
+    check_at_least(who, "channels", series.shape[1], 1)
+    if valid is not None:
+        check_bool_mask(who, "valid", valid, (series.shape[0], series.shape[2]))
+
+
+def _count(who: str, length: int, patch: int, stride: int) -> int:
+    if length < patch:
+        raise ValueError(f"{who}: length must be >= patch, {patch}; got {length}")
+    return 1 + -(-(length - patch) // stride)
