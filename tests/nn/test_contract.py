@@ -12,19 +12,30 @@ from torch import Tensor, nn
 import ssltok.nn
 from ssltok.nn import (
     Attention,
+    AttentionPool,
     AverageMaxPool,
     ContextEmbedding,
+    DilatedConvEncoder,
+    DINOHead,
     IterNorm,
+    PatchEmbed1d,
+    Predictor,
+    PriorDiscriminator,
     Projector,
+    ResNet1d,
     RotaryPositions,
     Snake,
     SnakeDecoder,
     SnakeEncoder,
     SpectrogramDecoder,
     SpectrogramEncoder,
+    StochasticDepth,
     TokenEmbedding,
     TokenTransformer,
     Transformer,
+    ValidBatchNorm1d,
+    VariationalBottleneck,
+    ViT1d,
 )
 
 SIZES: dict[str, Any] = {"bins": 3, "frames": 19, "width": 5}
@@ -36,6 +47,11 @@ def apply(module: nn.Module, x: Tensor) -> Tensor:
     out = module(x)
     assert isinstance(out, Tensor)
     return out
+
+
+def draw(module: nn.Module, x: Tensor) -> Tensor:
+    """Use a bottleneck that returns three tensors."""
+    return torch.cat(module(x), dim=-1)
 
 
 def turn(module: nn.Module, x: Tensor) -> Tensor:
@@ -63,25 +79,44 @@ def prior() -> TokenTransformer:
     return TokenTransformer(TokenEmbedding(4, 8), trunk, tokens=4, classes=2, label_dropout=0.5)
 
 
+def vit() -> ViT1d:
+    return ViT1d(PatchEmbed1d(2, 8, patch=5), Transformer(8, depth=2, heads=2), registers=2)
+
+
 def context() -> ContextEmbedding:
     return ContextEmbedding(TokenEmbedding(4, 8), grid=(2, 2), onto=(3, 5))
 
 
 CASES: dict[str, tuple[Callable[[], nn.Module], Call, tuple[int, ...]]] = {
     "Attention": (lambda: Attention(8, heads=2), apply, (3, 5, 8)),
+    "AttentionPool": (lambda: AttentionPool(4, hidden_dim=3), apply, (3, 4, 5)),
     "AverageMaxPool": (AverageMaxPool, apply, (3, 4, 2, 5)),
     "ContextEmbedding": (context, over_codes, (3, 15, 8)),
+    "DINOHead": (lambda: DINOHead(4, out_dim=6, hidden_dim=8, bottleneck_dim=3), apply, (5, 4)),
+    "DilatedConvEncoder": (
+        lambda: DilatedConvEncoder(2, 6, hidden_dim=4, depth=2),
+        apply,
+        (3, 2, 19),
+    ),
     "IterNorm": (lambda: IterNorm(6, group_size=2), apply, (5, 6)),
+    "PatchEmbed1d": (lambda: PatchEmbed1d(2, 8, patch=5, stride=3), apply, (3, 2, 19)),
+    "Predictor": (lambda: Predictor(4, hidden_dim=3), apply, (5, 4)),
+    "PriorDiscriminator": (lambda: PriorDiscriminator(4, hidden_dim=8), apply, (5, 4)),
     "Projector": (lambda: Projector(4, hidden_dim=8, out_dim=6), apply, (5, 4)),
+    "ResNet1d": (lambda: ResNet1d(2, widths=(4, 6), blocks=(1, 1)), apply, (3, 2, 19)),
     "RotaryPositions": (lambda: RotaryPositions(8, grid=(5,)), turn, (3, 5, 4)),
     "Snake": (lambda: Snake(4), apply, (3, 4, 2, 5)),
     "SnakeDecoder": (lambda: SnakeDecoder(2, 8, **SIZES), apply, (3, 8, 3, 4)),
     "SnakeEncoder": (lambda: SnakeEncoder(2, 8, **SIZES), apply, (3, 2, 3, 19)),
     "SpectrogramDecoder": (lambda: SpectrogramDecoder(2, 8, **SIZES), apply, (3, 8, 3, 4)),
     "SpectrogramEncoder": (lambda: SpectrogramEncoder(2, 8, **SIZES), apply, (3, 2, 3, 19)),
+    "StochasticDepth": (lambda: StochasticDepth(0.3), apply, (5, 4, 2)),
     "TokenEmbedding": (lambda: TokenEmbedding(4, 8), over_codes, (3, 4, 8)),
     "TokenTransformer": (prior, prior_call, (3, 4, 8)),
     "Transformer": (lambda: Transformer(8, depth=2, heads=2), apply, (3, 5, 8)),
+    "ValidBatchNorm1d": (lambda: ValidBatchNorm1d(2), apply, (3, 2, 19)),
+    "VariationalBottleneck": (lambda: VariationalBottleneck(4, 3), draw, (5, 4)),
+    "ViT1d": (vit, apply, (3, 2, 19)),
 }
 every = pytest.mark.parametrize("name", CASES)
 
@@ -93,7 +128,8 @@ def ready(name: str) -> tuple[nn.Module, Call, Tensor]:
 
 
 def test_every_module_is_here() -> None:
-    modules = {n for n in ssltok.nn.__all__ if inspect.isclass(getattr(ssltok.nn, n))}
+    things = {n: getattr(ssltok.nn, n) for n in ssltok.nn.__all__}
+    modules = {n for n, t in things.items() if inspect.isclass(t) and issubclass(t, nn.Module)}
     assert modules == set(CASES)
 
 

@@ -1,10 +1,10 @@
-"""The projector: the published MLP."""
+"""The projector and the predictor: the published MLPs."""
 
 import pytest
 import torch
 from torch import nn
 
-from ssltok.nn import Projector
+from ssltok.nn import Predictor, Projector
 
 # Oracle ---------------------------------------------------------------------------------------
 
@@ -23,7 +23,26 @@ def test_it_is_the_published_mlp() -> None:
     torch.testing.assert_close(projector(x), y.clamp(min=0) @ last.T + bias)
 
 
+def test_the_predictor_is_byol_and_simsiam_s_mlp() -> None:
+    torch.manual_seed(0)
+    predictor = Predictor(3, hidden_dim=7).double()
+    for parameter in predictor.parameters():
+        nn.init.normal_(parameter)
+    first, scale, shift, last, bias = predictor.parameters()
+    x = torch.randn(6, 3, dtype=torch.float64)
+    y = x @ first.T
+    y = (y - y.mean(0)) / (y.var(0, correction=0) + 1e-5).sqrt() * scale + shift
+    torch.testing.assert_close(predictor(x), y.clamp(min=0) @ last.T + bias)
+
+
 # Known values ---------------------------------------------------------------------------------
+
+
+def test_parameters_of_simsiam() -> None:
+    """2048-512-2048 without a bias in front of BatchNorm, with one at the end."""
+    with torch.device("meta"):
+        counted = sum(p.numel() for p in Predictor(2048, hidden_dim=512).parameters())
+    assert counted == 2048 * 512 + 2 * 512 + 512 * 2048 + 2048
 
 
 def test_parameters_of_nc_vqvae() -> None:
@@ -49,6 +68,15 @@ def test_whiten_is_applied_last_and_takes_the_bias() -> None:
     out = projector(torch.randn(50, 3))
     torch.testing.assert_close(out.mean(0), torch.zeros(6), atol=1e-5, rtol=0)
     torch.testing.assert_close(out.std(0, correction=0), torch.ones(6), atol=1e-3, rtol=0)
+
+
+def test_the_predictor_may_end_in_a_norm() -> None:
+    """The last layer of MoCo v3's predictor."""
+    predictor = Predictor(5, hidden_dim=4, layers=3, whiten=nn.BatchNorm1d(5, affine=False))
+    out = predictor(torch.randn(50, 5))
+    assert sum(isinstance(m, nn.Linear) for m in predictor.modules()) == 3
+    torch.testing.assert_close(out.mean(0), torch.zeros(5), atol=1e-5, rtol=0)
+    assert predictor.layers[-1].bias is None
 
 
 @pytest.mark.parametrize("layers", [1, 2, 4])
@@ -80,3 +108,7 @@ def test_complaints() -> None:
     with pytest.raises(ValueError, match=r"Projector: batch must be >= 2; got 1"):
         projector(torch.randn(1, 3))
     assert projector.eval()(torch.randn(1, 3)).shape == (1, 2)
+    with pytest.raises(ValueError, match=r"Predictor: hidden_dim must be >= 1; got 0"):
+        Predictor(3, hidden_dim=0)
+    with pytest.raises(ValueError, match=r"Predictor: features must have size 3 in dimension 1"):
+        Predictor(3, hidden_dim=2)(torch.randn(2, 4))

@@ -1,33 +1,64 @@
 """Encoders, decoders, transformers, projectors and normalisations: plain modules."""
 
 from ssltok.nn._attention import Attention
+from ssltok.nn._dilated import DilatedConvEncoder
+from ssltok.nn._dino_head import DINOHead
 from ssltok.nn._geometry import downsampling_stages
 from ssltok.nn._iter_norm import IterNorm
-from ssltok.nn._pooling import AverageMaxPool, average_max_pool
-from ssltok.nn._projector import Projector
+from ssltok.nn._patch_embed import PatchEmbed1d, patchify, unpatchify
+from ssltok.nn._places import token_places
+from ssltok.nn._pooling import AttentionPool, AverageMaxPool, average_max_pool, max_pool, mean_pool
+from ssltok.nn._prior_discriminator import PriorDiscriminator
+from ssltok.nn._projector import Predictor, Projector
+from ssltok.nn._resnet import ResNet1d
 from ssltok.nn._rotary import RotaryPositions
+from ssltok.nn._sinusoidal import sinusoidal_positions
 from ssltok.nn._snake import Snake
 from ssltok.nn._snake_coder import SnakeDecoder, SnakeEncoder
 from ssltok.nn._spectrogram_coder import SpectrogramDecoder, SpectrogramEncoder
+from ssltok.nn._stochastic_depth import StochasticDepth, stochastic_depth_rates
 from ssltok.nn._token_embedding import ContextEmbedding, TokenEmbedding
 from ssltok.nn._token_transformer import TokenTransformer
-from ssltok.nn._transformer import Transformer
+from ssltok.nn._transformer import HiddenStates, Transformer
+from ssltok.nn._valid_batch_norm import ValidBatchNorm1d
+from ssltok.nn._variational import GaussianLatents, VariationalBottleneck
+from ssltok.nn._vit import ViT1d
 
 __all__ = [
     "Attention",
+    "AttentionPool",
     "AverageMaxPool",
     "ContextEmbedding",
+    "DINOHead",
+    "DilatedConvEncoder",
+    "GaussianLatents",
+    "HiddenStates",
     "IterNorm",
+    "PatchEmbed1d",
+    "Predictor",
+    "PriorDiscriminator",
     "Projector",
+    "ResNet1d",
     "RotaryPositions",
     "Snake",
     "SnakeDecoder",
     "SnakeEncoder",
     "SpectrogramDecoder",
     "SpectrogramEncoder",
+    "StochasticDepth",
     "TokenEmbedding",
     "TokenTransformer",
     "Transformer",
+    "ValidBatchNorm1d",
+    "VariationalBottleneck",
+    "ViT1d",
     "average_max_pool",
     "downsampling_stages",
+    "max_pool",
+    "mean_pool",
+    "patchify",
+    "sinusoidal_positions",
+    "stochastic_depth_rates",
+    "token_places",
+    "unpatchify",
 ]
