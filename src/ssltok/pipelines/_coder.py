@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from sklearn.exceptions import NotFittedError
 from torch import Tensor
 
+from ssltok.nn import mean_pool
 from ssltok.pipelines._artifact import Artifact
 from ssltok.pipelines._data import SeriesSet, read_series
 from ssltok.pipelines._fit import encode_series
-from ssltok.pipelines._tokenizer import pool_tokens
 
 __all__ = ["Floats", "SeriesCoder"]
 
@@ -49,7 +49,7 @@ class SeriesCoder:
         codes = self._codes("transform", X)
         with torch.no_grad():
             pooled = [
-                pool_tokens(vectors, part.reshape(-1, *grid) >= 0)[:, : vectors.shape[1]]
+                mean_pool(vectors, part.reshape(-1, *grid) >= 0)
                 for vectors, part, grid in zip(
                     artifact.tokenizer.vectors(codes),
                     torch.split(codes, list(artifact.tokenizer.sizes), dim=1),

@@ -14,7 +14,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ssltok.distributed import gather, reduce_sum
-from ssltok.nn import IterNorm, Projector, SpectrogramDecoder, SpectrogramEncoder
+from ssltok.nn import (
+    IterNorm,
+    Projector,
+    SpectrogramDecoder,
+    SpectrogramEncoder,
+    average_max_pool,
+)
 from ssltok.pipelines._config import TokenizerConfig
 from ssltok.quantizers import EMAVectorQuantizer, Quantized, VectorQuantizer
 from ssltok.signal import ISTFT, STFT, ChannelScaler, split_bands
@@ -237,7 +243,7 @@ def tokenizer_step(
         latents.append(own.detach())
         quantized.append(result)
         if ssl_loss is not None:
-            pooled.append((pool_tokens(result.vectors, valid), pool_tokens(other, valid)))
+            pooled.append((average_max_pool(result.vectors, valid), average_max_pool(other, valid)))
     errors = [
         _errors(tokenizer, [t[rows] for t in targets], [r[rows] for r in rebuilt], batch.valid)
         for rows in (slice(0, count), slice(count, None))
@@ -261,13 +267,6 @@ def tokenizer_step(
     codes = tuple(q.codes for q in quantized)
     logged = {"loss": loss, **terms._asdict(), "codes used": _used(codes, config.codebook_size)}
     return TokenizerOutput(loss, logged, terms, tuple(latents), codes)
-
-
-def pool_tokens(vectors: Tensor, valid: Tensor) -> Tensor:
-    """Mean and maximum over the real tokens of `(batch, dim, freq, frames)`: `(batch, 2 dim)`."""
-    real = valid[:, None]
-    mean = (vectors * real).sum(dim=(2, 3)) / real.sum(dim=(2, 3))
-    return torch.cat([mean, vectors.masked_fill(~real, -torch.inf).amax(dim=(2, 3))], dim=1)
 
 
 def _agreement(
