@@ -84,6 +84,15 @@ def plain(coder: nn.Module, maps: Tensor) -> Tensor:
     return made
 
 
+def with_torch_layers(coder: nn.Module) -> nn.Module:
+    """The same weights in torch's own convolutions."""
+    for part in coder.modules():
+        for own in (nn.Conv2d, nn.ConvTranspose2d):
+            if isinstance(part, own):
+                part.__class__ = own
+    return coder
+
+
 class NaiveQuantizer(nn.Module):
     """Full distance matrix, one-hot codes, and an update by moving averages inside `forward`."""
 
@@ -211,8 +220,8 @@ class Naive(nn.Module):
             decoder = SpectrogramDecoder(2, config.dim, **sizes)
             encoder.load_state_dict(branch.encoder.state_dict())
             decoder.load_state_dict(branch.decoder.state_dict())
-            self.encoders.append(encoder)
-            self.decoders.append(decoder)
+            self.encoders.append(with_torch_layers(encoder))
+            self.decoders.append(with_torch_layers(decoder))
             self.quantizers.append(NaiveQuantizer(branch.quantizer.codebook, config.decay))
             self.grids.append(encoder.grid)
         self.sizes = [freq * frames for freq, frames in self.grids]
@@ -491,7 +500,8 @@ def our_acts(case: Case, series: Tensor) -> list[Callable[[], object]]:
     generator = torch.Generator().manual_seed(0)
 
     def stage_one() -> None:
-        tokenizer.train()
+        if not tokenizer.training:
+            tokenizer.train()
         step = next(numbers)
         chosen = ordered_batch(CASES, BATCH, seed=0, purpose="tokenizer-order", step=step)
         result = tokenizer_step(tokenizer, TokenizerBatch(*(p[chosen] for p in everything)))
@@ -502,7 +512,8 @@ def our_acts(case: Case, series: Tensor) -> list[Callable[[], object]]:
             branch.quantizer.update(latents, own)
 
     def stage_two() -> None:
-        prior.train()
+        if not prior.training:
+            prior.train()
         step = next(numbers)
         chosen = ordered_batch(CASES, BATCH, seed=0, purpose="prior-order", step=step)
         source = keyed_generator(0, "mask", step)
@@ -545,14 +556,16 @@ def published_acts(case: Case, series: Tensor, *, padded: bool) -> list[Callable
     order = rows()
 
     def stage_one() -> None:
-        naive.train()
+        if not naive.training:
+            naive.train()
         naive.stage_one(series[next(order)]).backward()
         one.step()
         one.zero_grad()
 
     def stage_two() -> None:
-        naive.eval()
-        naive.priors.train()
+        if not naive.priors.training or naive.encoders.training:
+            naive.eval()
+            naive.priors.train()
         chosen = next(order)
         codes, masks = naive.encode(series[chosen]), naive.masks(BATCH, rng)
         own = labels[chosen].masked_fill(torch.rand(BATCH) < dropout, -1)

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from ssltok._shared.checks import check_at_least
 from ssltok.nn._geometry import checked_map, halvings, least_batch
+from ssltok.nn._row_conv import RowConv2d, RowConvTranspose2d
 
 __all__ = ["SpectrogramDecoder", "SpectrogramEncoder"]
 
@@ -132,8 +133,8 @@ class SpectrogramDecoder(nn.Module):
         if targets:
             layers += [_grow(dim, in_channels, odd=targets[-1] % 2, bias=True)]
         else:
-            layers += [nn.Conv2d(dim, in_channels, 3, padding=1)]
-        layers += [nn.Conv2d(in_channels, in_channels, 3, padding=1)]
+            layers += [RowConv2d(dim, in_channels, 3, padding=1)]
+        layers += [RowConv2d(in_channels, in_channels, 3, padding=1)]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, latents: Tensor) -> Tensor:
@@ -152,7 +153,7 @@ class ResidualBlock(nn.Module):
         normed = [nn.BatchNorm2d(dim)] if norm else []
         self.residual = nn.Sequential(
             nn.LeakyReLU(),
-            nn.Conv2d(dim, dim, 3, padding=1, bias=not norm),
+            RowConv2d(dim, dim, 3, padding=1, bias=not norm),
             *normed,
             nn.LeakyReLU(inplace=True),
             nn.Conv2d(dim, dim, 1, bias=False),
@@ -176,13 +177,13 @@ def _sizes(
 
 def _shrink(narrow: int, wide: int, *, halve: bool) -> nn.Conv2d:
     kernel, stride = ((3, 4), (1, 2)) if halve else ((3, 3), (1, 1))
-    return nn.Conv2d(
+    return RowConv2d(
         narrow, wide, kernel, stride, padding=(1, 1), padding_mode="replicate", bias=False
     )
 
 
 def _grow(wide: int, narrow: int, *, odd: int, bias: bool) -> nn.ConvTranspose2d:
-    return nn.ConvTranspose2d(
+    return RowConvTranspose2d(
         wide, narrow, (3, 4), (1, 2), padding=(1, 1), output_padding=(0, odd), bias=bias
     )
 
