@@ -45,6 +45,8 @@ SIZES: dict[str, dict[str, dict[str, Any]]] = {
         "training": {"batch": 8},
     },
 }  # fmt: skip
+OTHER_LOSSES = ("nt_xent",)
+SAMPLING = ("guidance=", "order=", "decoding.")
 Change = Callable[["Arm", str], "Arm"]
 
 
@@ -60,7 +62,7 @@ class Parts(NamedTuple):
     start: str = "codebook"
     """What the prior's token embedding starts from: `codebook`, or `noise`."""
     quantizer: str = "config"
-    """`config`, or `fsq`, or `residual`."""
+    """`config`, or `fsq`, or `residual` (sums of two codes)."""
     attach: str = "config"
     """What the SSL loss compares: `config`, `quantized`, `continuous`."""
     views: int = 1
@@ -79,6 +81,13 @@ class Arm(NamedTuple):
     parts: Parts
     share: float = 0.5
 
+    @property
+    def training(self) -> str:
+        """The name without the changes that only concern how series are drawn."""
+        base, colon, changes = self.name.partition(":")
+        kept = [c for c in changes.split(",") if not c.startswith(SAMPLING)]
+        return base + (colon + ",".join(kept) if any(kept) else "")
+
 
 def build_arm(name: str, *, size: str = "small") -> Arm:
     """Read an arm's name.
@@ -90,6 +99,8 @@ def build_arm(name: str, *, size: str = "small") -> Arm:
     kind, *ssl = base.split("+")
     if kind in ("one", "two"):
         arm = Arm(name, _shared_config(kind, ssl, size), Parts())
+        if ssl and ssl[0] in OTHER_LOSSES:
+            arm = arm._replace(parts=Parts(ssl_loss=ssl[0]))
     elif kind in ssltok.pipelines.__all__ and not ssl:
         preset = getattr(ssltok.pipelines, kind)()
         if not isinstance(preset, Config):
@@ -110,6 +121,8 @@ def _shared_config(kind: str, ssl: list[str], size: str) -> Config:
         raise ValueError(f"build_arm: size must be one of {sorted(SIZES)}; got {size!r}")
     sizes = SIZES[size]
     loss: Any = ssl[0] if ssl else "none"
+    if loss in OTHER_LOSSES:
+        loss = "barlow_twins"  # gives the projector and the view; the loss itself is replaced
     augmentation: Any = ssl[1] if ssl else "warp"
     tokenizer = dataclasses.replace(nc_vqvae(loss, augmentation).tokenizer, **sizes["tokenizer"])
     if augmentation not in ("warp", "slice", "gauss"):
@@ -156,6 +169,15 @@ def _part(field: str, *allowed: str) -> Change:
     return change
 
 
+def _set_quantizer(arm: Arm, value: str) -> Arm:
+    if value in ("ema", "gradient"):
+        return _set_field(arm, "tokenizer.quantizer", value)
+    arm = _part("quantizer", "fsq", "residual")(arm, value)
+    # A fixed grid has nothing to start by k-means, and a pair of codes cannot be put elsewhere.
+    arm = _set_field(arm, "tokenizer.revival_ratio", "0")
+    return _set_field(arm, "tokenizer.kmeans", str(value == "residual"))
+
+
 def _field(path: str) -> Change:
     return lambda arm, value: _set_field(arm, path, value)
 
@@ -165,6 +187,7 @@ CHANGES: dict[str, Change] = {
     "paid": _part("paid", "masked", "all"),
     "head": _part("tied", "tied", "untied"),
     "start": _part("start", "codebook", "noise"),
+    "quantizer": lambda arm, value: _set_quantizer(arm, value),
     "attach": _part("attach", "quantized", "continuous"),
     "views": _part("views", "1", "2"),
     "order": _part("order", "confidence", "random", "halton"),

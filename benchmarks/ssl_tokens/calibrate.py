@@ -40,13 +40,16 @@ def calibrate(
 ) -> Times:
     """Measure what is not yet known: seconds of a step, by data set and arm, for both stages.
 
+    Arms that differ only in how they draw series are one arm here, and get the same steps.
+
     Returns:
         All that is known, as it was written to `folder/calibration.json`.
     """
     torch.set_num_threads(1)
     known = read_calibration(folder)
     for name, data in datasets.items():
-        missing = [arm for arm in arms if arm not in known.get(name, {})]
+        recipes = dict.fromkeys(build_arm(arm, size=settings.size).training for arm in arms)
+        missing = [arm for arm in recipes if arm not in known.get(name, {})]
         if not missing:
             continue
         split = make_split(name, data, kind=settings.split, seed=0, most_test=1)

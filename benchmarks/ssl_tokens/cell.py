@@ -20,25 +20,26 @@ from benchmarks.ssl_tokens.arms import Arm, build_arm
 from benchmarks.ssl_tokens.data import Split, make_split
 from benchmarks.ssl_tokens.judge import Judge, JudgeSettings
 from benchmarks.ssl_tokens.probes import probe_accuracies
+from benchmarks.ssl_tokens.sampling import draw_series, trace_decoding
 from benchmarks.ssl_tokens.train import Trained, scale, train_arm
 from torch import Tensor
 
 import ssltok
 from ssltok.metrics import codebook_perplexity, codebook_usage
+from ssltok.nn import mean_pool
 from ssltok.pipelines import (
     Dataset,
     SeriesSet,
     Tokenizer,
     config_to_dict,
     encode_series,
-    generate,
     keyed_generator,
-    read_series,
 )
 
 __all__ = ["Cell", "Settings", "cell_path", "run_cell", "write_json"]
 
 SCHEMA = 1
+EXAMPLES, EXAMPLE_CLASSES = 3, 6
 
 
 class Cell(NamedTuple):
@@ -83,20 +84,22 @@ def run_cell(
     )
     judge = _judge(split, settings.judge, folder)
     judged = time.perf_counter()
-    trained = train_arm(
-        arm, split, steps=steps, seed=cell.seed,
-        probe=lambda tokenizer: tokenizer_figures(tokenizer, split),
-        probe_every=settings.probe_every,
-    )  # fmt: skip
+    trained = _train(arm, split, settings, steps, cell.seed)
     seconds = dict(trained.seconds, judge=judged - begun)
     mark = time.perf_counter()
-    made, made_codes, wanted = sample(arm, trained, judge, seed=cell.seed)
+    wanted = judge.wanted
+    lengths = split.train.lengths[judge.own].repeat(len(wanted) // len(judge.own))
+    made, made_codes = draw_series(
+        arm, trained, labels=wanted, lengths=lengths,
+        generator=keyed_generator(cell.seed, "study sample"),
+    )  # fmt: skip
     seconds["generate"] = time.perf_counter() - mark
     mark = time.perf_counter()
     found = tokenizer_figures(trained.tokenizer, split)
     features = judge.describe(made)
     found |= judge.generative(features, wanted)
     seconds["evaluate"] = time.perf_counter() - mark
+    trace = trace_decoding(arm, trained, labels=wanted, lengths=lengths, seed=cell.seed)
     seconds["all"] = time.perf_counter() - begun
     counts = {"fid": min(len(judge.target), len(made)), "cas": len(judge.own), "made": len(made)}
     record = {
@@ -112,6 +115,8 @@ def run_cell(
         "cases": {"train": len(split.train_labels), "test": len(split.test_labels), **counts},
         "seconds": {k: round(v, 3) for k, v in seconds.items()},
         "curve": trained.curve,
+        "trace": trace,
+        "examples": _examples(made, wanted),
         "losses": trained.losses,
         "tokens": list(trained.tokenizer.sizes),
         "parameters": {
@@ -158,14 +163,12 @@ def tokenizer_figures(tokenizer: Tokenizer, split: Split) -> dict[str, float]:
 @torch.no_grad()
 def _representations(tokenizer: Tokenizer, codes: Tensor) -> tuple[Tensor, Tensor]:
     """Mean code vector by branch, `(cases, dim * branches)`, and all vectors in one row."""
-    vectors = tokenizer.vectors(codes)
     parts = torch.split(codes, list(tokenizer.sizes), dim=1)
     pooled, flat = [], []
-    for vector, part in zip(vectors, parts, strict=True):
-        real = (part >= 0)[:, None]
-        rows = vector.flatten(2).masked_fill(~real, 0.0)
-        pooled.append(rows.sum(2) / real.sum(2).clamp_min(1))
-        flat.append(rows.flatten(1))
+    for vectors, part in zip(tokenizer.vectors(codes), parts, strict=True):
+        real = (part >= 0).view(len(part), *vectors.shape[2:])
+        pooled.append(mean_pool(vectors, real))
+        flat.append(vectors.masked_fill(~real[:, None], 0.0).flatten(1))
     return torch.cat(pooled, 1), torch.cat(flat, 1)
 
 
@@ -177,16 +180,30 @@ def _reconstruction(tokenizer: Tokenizer, series: SeriesSet, codes: Tensor) -> f
     return float(error.double().sum() / series.valid.sum())
 
 
-def sample(arm: Arm, trained: Trained, judge: Judge, *, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Draw series with the training labels; beyond a series' end stands its last value."""
-    wanted = judge.wanted
-    lengths = judge.split.train.lengths[judge.own].repeat(len(wanted) // len(judge.own))
-    made = generate(
-        trained.tokenizer, trained.prior, labels=wanted, lengths=lengths,
-        decoding=arm.config.decoding, generator=keyed_generator(seed, "study sample"),
-    )  # fmt: skip
-    filled = read_series(made.series, length=trained.tokenizer.length).values
-    return filled, made.codes, wanted
+def _train(
+    arm: Arm, split: Split, settings: Settings, steps: tuple[int, int], seed: int
+) -> Trained:
+    """Train the arm, unless the last arm differed only in how it draws series."""
+    key = f"{split.digest()} {arm.training} {settings} {steps} {seed}"
+    if key not in TRAINED:
+        TRAINED.clear()
+        TRAINED[key] = train_arm(
+            arm, split, steps=steps, seed=seed,
+            probe=lambda tokenizer: tokenizer_figures(tokenizer, split),
+            probe_every=settings.probe_every,
+        )  # fmt: skip
+    return TRAINED[key]
+
+
+def _examples(made: Tensor, labels: Tensor) -> dict[str, Any]:
+    """The first series of the first classes, for figures."""
+    chosen = [
+        index
+        for label in torch.unique(labels).tolist()[:EXAMPLE_CLASSES]
+        for index in (labels == label).nonzero()[:EXAMPLES, 0].tolist()
+    ]
+    series = [[[round(v, 4) for v in row] for row in made[index].tolist()] for index in chosen]
+    return {"series": series, "labels": labels[chosen].tolist()}
 
 
 def _with_steps(arm: Arm, steps: tuple[int, int]) -> Arm:
@@ -198,6 +215,7 @@ def _with_steps(arm: Arm, steps: tuple[int, int]) -> Arm:
 
 
 JUDGES: dict[str, Judge] = {}
+TRAINED: dict[str, Trained] = {}
 
 
 def _judge(split: Split, settings: JudgeSettings, folder: pathlib.Path) -> Judge:

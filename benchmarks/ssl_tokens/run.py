@@ -190,8 +190,9 @@ def main(arguments: Sequence[str] | None = None, *, calibrate_only: bool = False
             for arm in options.arms:
                 steps = (options.steps1, options.steps2)
                 if not by_steps:
-                    share = build_arm(arm, size=options.size).share
-                    steps = steps_for(times[name][arm], seconds=options.seconds, share=share)
+                    built = build_arm(arm, size=options.size)
+                    known = times[name][built.training]
+                    steps = steps_for(known, seconds=options.seconds, share=built.share)
                 jobs.append((Cell(name, arm, seed), steps))
     failed = run_cells(
         jobs, datasets, settings,

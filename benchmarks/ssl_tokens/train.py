@@ -7,6 +7,13 @@ from typing import Any, NamedTuple
 import torch
 from benchmarks.ssl_tokens.arms import Arm
 from benchmarks.ssl_tokens.data import Split
+from benchmarks.ssl_tokens.parts import (
+    StudyTokenizerModel,
+    build_prior,
+    replace_prior_step,
+    replace_view,
+)
+from benchmarks.ssl_tokens.tokens import replace_quantizers
 from torch import Tensor
 
 from ssltok.pipelines import (
@@ -16,13 +23,8 @@ from ssltok.pipelines import (
     encode_series,
     keyed_generator,
 )
-from ssltok.pipelines._fit import (
-    TokenizerModel,
-    prior_stage,
-    start_codebooks,
-    tokenizer_stage,
-)
-from ssltok.pipelines._training import Stage, build_accelerator, train_stage
+from ssltok.pipelines._fit import prior_stage, start_codebooks, tokenizer_stage
+from ssltok.pipelines._training import build_accelerator, train_stage
 
 __all__ = ["Clock", "Trained", "train_arm"]
 
@@ -108,7 +110,8 @@ def train_arm(
             config.tokenizer, channels=data.values.shape[1], length=data.values.shape[2]
         )
         rows = min(config.tokenizer_training.batch, len(data.values))
-        model = TokenizerModel(tokenizer, batch=rows)
+        replace_quantizers(tokenizer, arm.parts.quantizer)
+        model = StudyTokenizerModel(tokenizer, arm.parts, batch=rows)
         prior_seed = torch.random.initial_seed()
     tokenizer.scaler.fit(data.values, data.valid)
     scaled = data._replace(values=tokenizer.scale(data.values, data.valid))
@@ -124,7 +127,7 @@ def train_arm(
             found = clock.stop_for(lambda: probe(tokenizer))
             curve.append({"step": step + 1, "seconds": clock.seconds()[0], **found})
 
-    stage = stage._replace(after_step=after_step)
+    stage = replace_view(arm.parts, stage._replace(after_step=after_step), tokenizer, seed)
     common: dict[str, Any] = {"seed": seed, "accelerator": accelerator}
     history = train_stage(stage, training, steps=steps[0], **common)
     losses = _summary(history)
@@ -136,10 +139,11 @@ def train_arm(
     codes = encode_series(tokenizer, scaled)
     with torch.random.fork_rng():
         torch.manual_seed(prior_seed)
-        prior = _build_prior(arm, tokenizer, split.classes)
+        prior = build_prior(arm.parts, config.prior, tokenizer, classes=split.classes)
     stage, training, _ = prior_stage(prior, codes, labels, config, seed, 1)
     stage = stage._replace(after_step=lambda step, results: clock.mark())
-    history = train_stage(_replace_prior_step(arm, stage, seed), training, steps=steps[1], **common)
+    stage = replace_prior_step(arm.parts, stage, prior, seed)
+    history = train_stage(stage, training, steps=steps[1], **common)
     losses |= {f"prior {k}": v for k, v in _summary(history).items()}
     prior.requires_grad_(False)
     seconds |= dict(zip(("prior", "prior_cpu"), clock.seconds(), strict=True))
@@ -149,15 +153,6 @@ def train_arm(
 def scale(tokenizer: Tokenizer, data: SeriesSet) -> SeriesSet:
     """Series in the tokenizer's units, which are those of the training split."""
     return data._replace(values=tokenizer.scale(data.values, data.valid))
-
-
-def _build_prior(arm: Arm, tokenizer: Tokenizer, classes: int) -> Prior:
-    codebooks = [branch.quantizer.codebook.detach() for branch in tokenizer.parts]
-    return Prior(arm.config.prior, tokenizer, classes=classes, codebooks=codebooks)
-
-
-def _replace_prior_step(arm: Arm, stage: Stage, seed: int) -> Stage:
-    return stage
 
 
 def _summary(history: Any) -> dict[str, list[float]]:

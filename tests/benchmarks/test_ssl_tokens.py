@@ -2,13 +2,11 @@
 
 import csv
 import dataclasses
-import gc
 import json
 import pathlib
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -29,21 +27,12 @@ from sklearn.preprocessing import StandardScaler
 
 from ssltok.metrics import knn_accuracy, linear_probe_accuracy, svm_probe_accuracy
 from ssltok.pipelines import Dataset, fit
+from tests.benchmarks.small import BARLOW, toy
 from tests.pipelines.small import series
 
 ROOT = pathlib.Path(__file__).parents[2]
 JUDGE = JudgeSettings(fcn_steps=3, fcn_width=4, kernels=20, most_frechet=10, most_generated=24)
 TINY = Settings(size="tiny", most_test=14, judge=JUDGE)
-BARLOW = "one+barlow_twins+warp"
-
-
-def toy(cases: int = 12, test: int = 16) -> Dataset:
-    """Waves of two classes; every second series is of class 0."""
-    return Dataset(
-        "toy",
-        series(cases), (np.arange(cases) % 2).tolist(),
-        series(test, seed=1), (np.arange(test) % 2).tolist(),
-    )  # fmt: skip
 
 
 @pytest.fixture
@@ -63,13 +52,7 @@ def folder(tmp_path: pathlib.Path) -> pathlib.Path:
 @pytest.fixture(autouse=True)
 def _no_judge_of_other_tests() -> None:
     cells.JUDGES.clear()
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _fast_collections() -> Iterator[None]:
-    gc.freeze()  # the engine collects all garbage after each stage
-    yield
-    gc.unfreeze()
+    cells.TRAINED.clear()
 
 
 def cell_of(arm: str, data: Dataset, folder: pathlib.Path, **changes: Any) -> dict[str, Any]:
