@@ -40,7 +40,7 @@ def brute_force(log_odds: Tensor) -> BitEntropies:
 @given(
     bits=st.integers(1, 10),
     tokens=st.integers(1, 20),
-    scale=st.sampled_from([0.1, 1.0, 5.0]),
+    scale=st.sampled_from([0.1, 1.0, 5.0, 12.0]),
     seed=st.integers(0, 99),
 )
 def test_both_entropies_are_those_of_all_codes(
@@ -49,8 +49,8 @@ def test_both_entropies_are_those_of_all_codes(
     generator = torch.Generator().manual_seed(seed)
     log_odds = torch.randn(tokens, bits, generator=generator, dtype=torch.float64) * scale + 0.2
     log_odds.requires_grad_()
-    actual = bit_entropies(log_odds, group_bits=10, over_ranks=False)
-    expected = brute_force(log_odds)
+    actual = bit_entropies(log_odds, scale=1.7, group_bits=10, over_ranks=False)
+    expected = brute_force(1.7 * log_odds)
     for one, other in zip(actual, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
         (ours,) = torch.autograd.grad(one, log_odds, retain_graph=True)
@@ -90,7 +90,7 @@ def test_certain_codes_have_the_entropy_of_their_histogram() -> None:
     """Codes 00, 00, 01, 11, for sure: none each, and that of (1/2, 1/4, 1/4) together."""
     log_odds = 500.0 * torch.tensor([[-1.0, -1.0], [-1.0, -1.0], [1.0, -1.0], [1.0, 1.0]])
     per_sample, batch = bit_entropies(log_odds, group_bits=2, over_ranks=False)
-    assert per_sample == 0
+    assert per_sample.abs() < 1e-15
     torch.testing.assert_close(batch, torch.tensor(1.5 * math.log(2)))
 
 

@@ -136,8 +136,8 @@ def test_every_quantizer_is_here() -> None:
 @names
 def test_the_interface(name: str) -> None:
     quantizer = build(name)
+    assert isinstance(quantizer, Quantizer)
     if not (name.startswith(("ResidualQuantizer", "GroupedQuantizer", "ProjectedQuantizer, sh"))):
-        assert isinstance(quantizer, Quantizer)
         assert tuple(quantizer.codebook.shape) == (quantizer.codebook_size, quantizer.dim)
     result = quantizer(data(9, quantizer.dim))
     assert isinstance(result, Quantized)
@@ -146,6 +146,12 @@ def test_the_interface(name: str) -> None:
     assert result.codes.max() < quantizer.codebook_size
     assert result.loss.shape == ()
     assert result.loss.dtype == torch.float32
+
+
+def test_asking_for_the_interface_builds_no_codebook() -> None:
+    assert isinstance(FSQ([8] * 20), Quantizer)  # 2**60 codes
+    assert isinstance(ResidualQuantizer([FSQ([4]), FSQ([5])]), Quantizer)  # they do not stack
+    assert not isinstance(nn.Linear(2, 2), Quantizer)
 
 
 @names

@@ -125,7 +125,7 @@ def test_zero_is_the_middle_and_even_levels_reach_further_down() -> None:
 def test_a_huge_codebook_is_never_built() -> None:
     quantizer = FSQ([8] * 11)
     assert quantizer.codebook_size == 2**33
-    assert not any(buffer.numel() > 11 for buffer in quantizer.buffers())
+    assert not any(buffer.numel() > 5 * 11 for buffer in quantizer.buffers())
     z = torch.randn(40, 11)
     vectors, codes, _ = quantizer(z)
     assert torch.equal(quantizer.decode(codes), vectors)

@@ -9,8 +9,10 @@ from ssltok.quantizers import (
     LFQ,
     EMAVectorQuantizer,
     GroupedQuantizer,
+    ProjectedQuantizer,
     ResidualQuantizer,
     VectorQuantizer,
+    kmeans,
 )
 
 
@@ -51,6 +53,66 @@ def test_the_update_reaches_each_group() -> None:
     for i, part in enumerate(parts):
         part.update(z[:, 2 * i : 2 * i + 2].movedim(1, -1), codes[..., i])
         assert torch.equal(part.codebook, whole.codebook[i])
+
+
+def test_initialize_and_revive_reach_each_group() -> None:
+    front, back = EMAVectorQuantizer(2, 5), VectorQuantizer(3, 4)
+    whole = GroupedQuantizer([front, LFQ(1), back], channel_dim=1)
+    z = torch.randn(6, 6, 9, generator=seeded(1)).exp()
+    valid = torch.rand(6, 9, generator=seeded(2)) < 0.6
+    whole.initialize(torch.where(valid[:, None], z, torch.nan), valid, generator=seeded(3))
+    rows, draws = z.movedim(1, -1)[valid], seeded(3)
+    assert torch.equal(front.weight, kmeans(rows[:, :2], 5, generator=draws).centers)
+    assert torch.equal(back.weight, kmeans(rows[:, 3:], 4, generator=draws).centers)
+    for part in (front, back):
+        part.counts[1] = 0
+    codes = whole(z, valid).codes
+    first, second = whole.revive(z, codes, share=0.05)
+    assert (first.tolist(), second.tolist()) == ([False, True, False, False, False],
+                                                 [False, True, False, False])  # fmt: skip
+    assert (front.weight[1] == rows[:, :2]).all(dim=1).any()
+    assert (back.weight[1] == rows[:, 3:]).all(dim=1).any()
+
+
+def test_shared_heads_start_from_all_heads() -> None:
+    shared = EMAVectorQuantizer(2, 5)
+    z = torch.randn(30, 4)
+    valid = torch.rand(30) < 0.7
+    GroupedQuantizer([shared, shared]).initialize(z, valid, steps=3, generator=seeded(3))
+    stacked = torch.cat([z[valid, :2], z[valid, 2:]])
+    assert torch.equal(shared.weight, kmeans(stacked, 5, steps=3, generator=seeded(3)).centers)
+
+
+def test_heads_around_levels_start_and_revive() -> None:
+    def levels() -> ResidualQuantizer:
+        return ResidualQuantizer([EMAVectorQuantizer(2, 5) for _ in range(3)])
+
+    whole = ProjectedQuantizer(GroupedQuantizer([levels(), levels()]), 6, channel_dim=1)
+    z = torch.randn(4, 6, 25)
+    rough = (whole.project(z) - whole.quantizer(whole.project(z)).vectors).square().mean()
+    whole.initialize(z, steps=5)
+    fine = (whole.project(z) - whole.quantizer(whole.project(z)).vectors).square().mean()
+    assert fine < 0.2 * rough
+    moved = whole.revive(z, whole(z).codes, share=1.0)
+    assert [found.shape for found in moved] == [(5,)] * 6
+    assert any(found.any() for found in moved)
+
+
+def test_nothing_to_start_is_no_fault() -> None:
+    whole = GroupedQuantizer([FSQ([5]), LFQ(2)])
+    z = torch.randn(4, 3)
+    whole.initialize(z)
+    assert whole.revive(z, whole(z).codes) == ()
+
+
+def test_nan_in_one_group_leaves_the_others_where_they_were() -> None:
+    whole = GroupedQuantizer([EMAVectorQuantizer(2, 5), EMAVectorQuantizer(2, 5)])
+    before = {key: value.clone() for key, value in whole.state_dict().items()}
+    z = torch.randn(30, 4)
+    z[3, 3] = torch.nan
+    with pytest.raises(ValueError, match="vectors must be finite; got NaN or infinity in 1 of"):
+        whole.initialize(z)
+    assert all(torch.equal(value, before[key]) for key, value in whole.state_dict().items())
 
 
 # --- known values ---------------------------------------------------------------------------------

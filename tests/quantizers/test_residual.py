@@ -16,6 +16,7 @@ from ssltok.quantizers import (
     ResidualQuantizer,
     SimVQ,
     VectorQuantizer,
+    kmeans,
 )
 
 
@@ -75,6 +76,69 @@ def test_the_update_hands_each_level_its_rest() -> None:
         rest = rest - scale * before[codes[..., i].clamp(min=0)]
         assert not torch.equal(part.weight, before)
         torch.testing.assert_close(whole.codebook[i], part.weight * scale)
+
+
+def test_initialize_is_kmeans_level_by_level() -> None:
+    """Each level starts from the clusters of what the levels before it leave, padding left out."""
+    scales = [1.0, 0.5, 2.0]
+    top, bottom = ema_levels(1)[0], VectorQuantizer(3, 4)
+    whole = ResidualQuantizer([top, FSQ([5, 5, 5]), bottom], scales=scales, channel_dim=1)
+    z = torch.randn(6, 3, 9, generator=seeded(1)).exp()
+    valid = torch.rand(6, 9, generator=seeded(2)) < 0.6
+    whole.initialize(torch.where(valid[:, None], z, torch.nan), valid, generator=seeded(3))
+    rest, draws = z.movedim(1, -1)[valid], seeded(3)
+    first = kmeans(rest, 6, generator=draws)
+    assert torch.equal(top.weight, first.centers)
+    assert torch.equal(top.counts, first.counts)
+    rest = rest - first.centers[nearest(rest, first.centers)]
+    rest = rest - 0.5 * FSQ([5, 5, 5])(rest / 0.5).vectors
+    torch.testing.assert_close(bottom.weight.data, kmeans(rest / 2, 4, generator=draws).centers)
+
+
+def test_initialize_takes_its_steps() -> None:
+    part = ema_levels(1)[0]
+    z = torch.randn(50, 3)
+    ResidualQuantizer([part]).initialize(z, steps=1, generator=seeded(3))
+    assert torch.equal(part.weight, kmeans(z, 6, steps=1, generator=seeded(3)).centers)
+
+
+def test_a_shared_level_starts_once_at_its_first() -> None:
+    shared = ema_levels(1)[0]
+    z = torch.randn(50, 3)
+    ResidualQuantizer([shared] * 3).initialize(z, generator=seeded(3))
+    assert torch.equal(shared.weight, kmeans(z, 6, generator=seeded(3)).centers)
+
+
+def test_revive_moves_each_level_s_dead_codes_to_its_rests() -> None:
+    """Levels that samples do not reach offer no candidates; what is fixed is passed over."""
+    top, middle, bottom = ema_levels(1)[0], FSQ([5, 5, 5]), ema_levels(1)[0]
+    for part in (top, bottom):
+        part.weight[4:] = 70.0
+        part.counts.copy_(torch.tensor([9.0, 9.0, 9.0, 9.0, 0.0, 0.0]))
+    whole = ResidualQuantizer(
+        [top, middle, bottom], scales=[1.0, 1.0, 0.5], dropout=0.5, generator=seeded(0)
+    )
+    z = torch.randn(8, 5, 3)
+    codes = whole(z).codes
+    first, second = whole.revive(z, codes, share=0.2, generator=seeded(1))
+    assert first.tolist() == second.tolist() == [False] * 4 + [True] * 2
+    rest = z - top.weight[codes[..., 0]]
+    rest = (rest - middle.decode(codes[..., 1])) / 0.5
+    reached = codes[..., 2] >= 0
+    assert 0 < reached.sum() < reached.numel()
+    for part, tokens in ((top, z.reshape(-1, 3)), (bottom, rest[reached])):
+        gap = (part.weight[4:, None] - tokens).abs().amax(dim=2).amin(dim=1)
+        assert (gap < 1e-6).all()
+    assert all(not moved.any() for moved in whole.revive(z, codes, share=0.0))
+
+
+def test_a_shared_level_is_revived_once() -> None:
+    shared = ema_levels(1)[0]
+    shared.counts.copy_(torch.tensor([9.0, 9.0, 9.0, 9.0, 9.0, 0.0]))
+    z = torch.randn(30, 3)
+    whole = ResidualQuantizer([shared] * 3)
+    (moved,) = whole.revive(z, whole(z).codes)
+    assert moved.tolist() == [False] * 5 + [True]
 
 
 # --- known values ---------------------------------------------------------------------------------

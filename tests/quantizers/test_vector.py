@@ -12,12 +12,14 @@ from torch.nn.functional import normalize
 from torch.nn.parallel import DistributedDataParallel
 
 from ssltok.quantizers import (
+    FSQ,
     EMAVectorQuantizer,
     GroupedQuantizer,
     ProjectedQuantizer,
     Quantized,
     VectorQuantizer,
     codebook_entropy_loss,
+    kmeans,
     orthogonality_loss,
     rotation_trick,
     sample_codes,
@@ -96,6 +98,25 @@ def test_low_dimensional_codes_are_two_products() -> None:
     torch.testing.assert_close(quantizer.project(x), rows)
     torch.testing.assert_close(quantizer.codebook[codes], vectors)
     torch.testing.assert_close(got.loss, 1.25 * (rows - inner.weight[codes]).square().mean())
+
+
+def test_projections_hand_start_and_revival_on() -> None:
+    quantizer = ProjectedQuantizer(VectorQuantizer(2, 9), 5, channel_dim=1, generator=seeded(2))
+    x = data(3, 5, 14).float()
+    valid = torch.rand(3, 14, generator=seeded(2)) < 0.6
+    quantizer.initialize(x, valid, steps=2, generator=seeded(4))
+    rows = quantizer.project(x)[valid]
+    expected = kmeans(rows, 9, steps=2, generator=seeded(4))
+    inner: Any = quantizer.quantizer
+    torch.testing.assert_close(inner.weight.data, expected.centers)
+    torch.testing.assert_close(inner.counts, expected.counts)
+    inner.counts[4] = 0
+    (moved,) = quantizer.revive(x, quantizer(x, valid).codes, share=0.01)
+    assert moved.tolist() == [False] * 4 + [True] + [False] * 4
+    assert (inner.weight[4] - rows).abs().amax(dim=1).amin() < 1e-6
+    quantizer = ProjectedQuantizer(FSQ([5, 5]), 5)
+    quantizer.initialize(x.movedim(1, -1))
+    assert quantizer.revive(x.movedim(1, -1), quantizer.encode(x.movedim(1, -1))) == ()
 
 
 # Known values

@@ -1,13 +1,11 @@
 """Sums and means over the rows of all processes."""
 
-from typing import Any
-
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from ssltok._shared.checks import check_at_least, check_floating
+from ssltok._shared.ranks import sum_over_ranks
 
 __all__ = ["reduce_mean", "reduce_sum"]
 
@@ -43,9 +41,7 @@ def reduce_sum(tensor: Tensor, *, group: dist.ProcessGroup | None = None) -> Ten
     """
     if not isinstance(tensor, Tensor):
         raise TypeError(f"reduce_sum: tensor must be a tensor; got {type(tensor).__name__}")
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size(group) == 1:
-        return tensor
-    return _ReduceSum.apply(tensor, group)  # type: ignore[no-untyped-call, no-any-return]
+    return sum_over_ranks(tensor, group)
 
 
 def reduce_mean(tensor: Tensor, *, group: dist.ProcessGroup | None = None) -> Tensor:
@@ -82,24 +78,3 @@ def reduce_mean(tensor: Tensor, *, group: dist.ProcessGroup | None = None) -> Te
     packed = torch.cat([total.reshape(-1), total.new_full((1,), tensor.shape[0])])
     packed = reduce_sum(packed, group=group)
     return (packed[:-1] / packed[-1]).reshape(total.shape).to(tensor.dtype)
-
-
-class _ReduceSum(torch.autograd.Function):
-    """Forward and backward: the sum over ranks."""
-
-    @staticmethod
-    def forward(ctx: Any, tensor: Tensor, group: dist.ProcessGroup | None) -> Tensor:
-        ctx.group = group
-        return _all_reduce(tensor, group)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return _all_reduce(grad, ctx.group), None
-
-
-def _all_reduce(tensor: Tensor, group: dist.ProcessGroup | None) -> Tensor:
-    half = tensor.dtype in (torch.float16, torch.bfloat16)
-    total = tensor.to(torch.float32 if half else tensor.dtype, copy=True).contiguous()
-    dist.all_reduce(total, group=group)
-    return total.to(tensor.dtype)

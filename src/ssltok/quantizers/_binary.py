@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from ssltok._shared.checks import check_at_least, check_positive
-from ssltok.quantizers._ranks import sum_over_ranks
+from ssltok._shared.ranks import sum_over_ranks
 
 __all__ = [
     "BitEntropies",
@@ -21,8 +21,15 @@ __all__ = [
 MOST_BITS = 62
 """A code and the one after the last, which stands for [MASK], must fit an int64."""
 
-CHUNK = 2**18
-"""Entries of one factor of the outer product that are held at once: a megabyte in float32."""
+EXACT_BITS = 53
+"""Integers of so many bits are exact in float64, whose products are faster than those of int64."""
+
+CHUNK = 2**17
+"""Entries of one factor of the outer product that are held at once: half a megabyte in float32."""
+
+
+SURE = 40.0
+"""Log-odds are cut here: $e^{-40}$ changes no sum even in float64, and no number is denormal."""
 
 
 class BitEntropies(NamedTuple):
@@ -46,8 +53,11 @@ def check_bit_options(
 
 def bits_to_codes(positive: Tensor) -> Tensor:
     """Read booleans `(..., bits)` as int64 codes, the first bit being worth 1."""
-    places = torch.arange(positive.shape[-1], device=positive.device)
-    return (positive.to(torch.int64) << places).sum(dim=-1)
+    bits, device = positive.shape[-1], positive.device
+    if bits <= EXACT_BITS and device.type != "mps":  # which has no float64
+        worth = (1 << torch.arange(bits, device=device)).double()
+        return (positive.double() @ worth).to(torch.int64)
+    return (positive.to(torch.int64) << torch.arange(bits, device=device)).sum(dim=-1)
 
 
 def codes_to_bits(codes: Tensor, bits: int) -> Tensor:
@@ -56,7 +66,12 @@ def codes_to_bits(codes: Tensor, bits: int) -> Tensor:
 
 
 def bit_entropies(
-    log_odds: Tensor, real: Tensor | None = None, *, group_bits: int, over_ranks: bool
+    values: Tensor,
+    real: Tensor | None = None,
+    *,
+    scale: float = 1.0,
+    group_bits: int,
+    over_ranks: bool,
 ) -> BitEntropies:
     r"""Entropies of codes whose bits are independent given the vector.
 
@@ -72,91 +87,125 @@ def bit_entropies(
     where groups are independent of each other.
 
     Args:
-        log_odds: $a$, `(tokens, bits)`, float32 or float64.
+        values: $a$ divided by `scale`, `(tokens, bits)`, float32 or float64.
         real: True where a row counts, `(tokens,)`; all rows by default.
+        scale: What turns values into log-odds.
         group_bits: Bits over which the mean distribution is exact.
         over_ranks: Whether to average over the rows of all processes.
 
     Returns:
         Both entropies; 0 where no row counts.
     """
-    bits = log_odds.shape[1]
+    bits = values.shape[1]
     groups = -(-bits // group_bits)
     sizes = [bits // groups + (i < bits % groups) for i in range(groups)]
-    if real is None:
-        weight = log_odds.new_ones(log_odds.shape[0], 1)
-    else:
-        weight = real.to(log_odds.dtype).unsqueeze(1)
-        log_odds = log_odds.masked_fill(~real.unsqueeze(1), 0.0)  # NaN * 0 is NaN
+    weight, rows = None, values.new_ones(1) * values.shape[0]
+    if real is not None:
+        weight = real.to(values.dtype)
+        rows = weight.sum().reshape(1)
+        values = values.masked_fill(~real.unsqueeze(1), 0.0)  # NaN * 0 is NaN
+    columns = torch.split(values, sizes, dim=1) if groups > 1 else (values,)
     parts: list[Tensor] = [
-        _BitSums.apply(part, weight)  # type: ignore[no-untyped-call]
-        for part in torch.split(log_odds, sizes, dim=1)
+        _BitSums.apply(part, weight, scale)  # type: ignore[no-untyped-call]
+        for part in columns
     ]
-    totals = torch.cat([torch.cat(parts), weight.sum().reshape(1)])
+    totals = torch.cat([*parts, rows])
     if over_ranks:
         totals = sum_over_ranks(totals)
     *parts, count = torch.split(totals, [*(2**size + 1 for size in sizes), 1])
-    count = count.clamp(min=1)
-    per_sample, batch = log_odds.new_zeros(()), log_odds.new_zeros(())
+    per_sample, batch = values.new_zeros(()), values.new_zeros(())
     for part in parts:
-        mean = part[:-1] / count
-        per_sample = per_sample + part[-1] / count.squeeze()
-        batch = batch - (mean * mean.clamp(min=torch.finfo(mean.dtype).tiny).log()).sum()
+        mean = part / count.clamp(min=1)
+        per_sample = per_sample + mean[-1]
+        mean = mean[:-1]
+        batch = batch - mean @ mean.clamp(min=torch.finfo(mean.dtype).tiny).log()
     return BitEntropies(per_sample, batch)
 
 
 class _BitSums(torch.autograd.Function):
     """`(tokens, bits)` log-odds -> `2**bits` sums of probabilities, then the sum of entropies.
 
-    Forward and backward walk over chunks of rows and keep nothing but the log-odds.
+    Forward and backward walk over chunks of rows and keep nothing but the values. Within a chunk
+    the tokens are the last axis, so that every operation runs along them.
     """
 
     @staticmethod
-    def forward(ctx: Any, log_odds: Tensor, weight: Tensor) -> Tensor:
-        ctx.save_for_backward(log_odds, weight)
-        bits = log_odds.shape[1]
-        mass = log_odds.new_zeros(2 ** (bits - bits // 2), 2 ** (bits // 2))
-        entropy = log_odds.new_zeros(())
-        for odds, w in _chunks(log_odds, weight):
-            low, high = _outer_products(odds, w)
-            mass = mass.addmm(high.T, low)
-            size = odds.abs()
-            entropy = entropy + (w * (F.softplus(-size) + size * torch.sigmoid(-size))).sum()
+    def forward(ctx: Any, values: Tensor, weight: Tensor | None, scale: float) -> Tensor:
+        ctx.save_for_backward(values, weight)
+        ctx.scale = scale
+        bits = values.shape[1]
+        mass = values.new_zeros(2 ** (bits - bits // 2), 2 ** (bits // 2))
+        entropy = values.new_zeros(())
+        for odds, w in _chunks(values, weight, scale):
+            both = _both(odds)
+            low, high = _outer_products(both, w)
+            mass.addmm_(high, low.T)
+            size = odds.abs_()
+            each = both.amin(dim=0).mul_(size).add_(size.neg_().exp_().log1p_())
+            entropy += each.sum() if w is None else (each @ w).sum()
         return torch.cat([mass.flatten(), entropy.reshape(1)])
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        log_odds, weight = ctx.saved_tensors
-        half = log_odds.shape[1] // 2
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        values, weight = ctx.saved_tensors
+        half = values.shape[1] // 2
         by_mass, by_entropy = grad[:-1].view(-1, 2**half), grad[-1]
-        bits_low, bits_high = (
-            codes_to_bits(torch.arange(2**n, device=grad.device), n).to(grad.dtype)
-            for n in (half, log_odds.shape[1] - half)
-        )
-        grads = []
-        for odds, w in _chunks(log_odds, weight):
-            low, high = _outer_products(odds, w)
-            by_low, by_high = low * (high @ by_mass), high * (low @ by_mass.T)
-            hits = torch.cat([by_low @ bits_low, by_high @ bits_high], dim=1)
-            p = torch.sigmoid(odds)
-            slope = w * by_entropy * odds * torch.sigmoid(-odds) + by_low.sum(dim=1, keepdim=True)
-            grads.append(hits - p * slope)
-        return torch.cat(grads), None
+        hits_low, hits_high = (_hits(n, grad) for n in (half, values.shape[1] - half))
+
+        def slope_of(odds: Tensor, w: Tensor | None) -> Tensor:
+            both = _both(odds)
+            low, high = _outer_products(both, w)
+            by_low = hits_low @ (by_mass.T @ high).mul_(low)
+            by_high = hits_high @ (by_mass @ low).mul_(high)
+            slope = odds.mul_(both[0]).mul_(by_entropy)
+            if w is not None:
+                slope.mul_(w)
+            slope.add_(by_low[-1]).mul_(both[1]).neg_()
+            slope[:half].add_(by_low[:-1])
+            slope[half:].add_(by_high[:-1])
+            return slope
+
+        slopes = [slope_of(odds, w) for odds, w in _chunks(values, weight, ctx.scale)]
+        if not slopes:
+            return torch.zeros_like(values), None, None
+        return torch.cat(slopes, dim=1).T.contiguous().mul_(ctx.scale), None, None
 
 
-def _chunks(log_odds: Tensor, weight: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    rows = max(1, CHUNK >> (log_odds.shape[1] + 1) // 2)
-    return zip(torch.split(log_odds, rows), torch.split(weight, rows), strict=True)
+def _chunks(
+    values: Tensor, weight: Tensor | None, scale: float
+) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Yield the log-odds of some tokens, `(bits, tokens)`, and their weights."""
+    rows = max(1, CHUNK >> (values.shape[1] + 1) // 2)
+    for start in range(0, values.shape[0], rows):
+        part = values[start : start + rows].T
+        odds = torch.mul(part, scale, out=part.new_empty(part.shape))
+        odds.clamp_(-SURE, SURE)
+        yield odds, None if weight is None else weight[start : start + rows]
 
 
-def _outer_products(log_odds: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+def _both(odds: Tensor) -> Tensor:
+    """Return the probabilities of both values of each bit, `(2, bits, tokens)`."""
+    both = odds.new_empty(2, *odds.shape)
+    torch.neg(odds, out=both[0])
+    both[1].copy_(odds)
+    return both.sigmoid_()
+
+
+def _outer_products(both: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
     """Probabilities of every pattern of the first half of the bits, and of the second, weighted."""
-    both = torch.sigmoid(torch.stack([-log_odds, log_odds], dim=2)).unsqueeze(3)
-    half = log_odds.shape[1] // 2
-    low, high = torch.ones_like(weight), weight
-    for bit in range(log_odds.shape[1]):
-        if bit < half:
-            low = (both[:, bit] * low.unsqueeze(1)).flatten(1)
-        else:
-            high = (both[:, bit] * high.unsqueeze(1)).flatten(1)
-    return low, high
+    bits, tokens = both.shape[1:]
+    halves = []
+    for first, last in ((0, bits // 2), (bits // 2, bits)):
+        product = both[:, first] if first < last else both.new_ones(1, tokens)
+        for bit in range(first + 1, last):
+            product = (both[:, bit].unsqueeze(1) * product).flatten(0, 1)
+        halves.append(product)
+    return halves[0], halves[1] if weight is None else halves[1] * weight
+
+
+def _hits(bits: int, like: Tensor) -> Tensor:
+    """Which patterns have which bit set, and a last row of ones, `(bits + 1, 2**bits)`."""
+    patterns = torch.arange(2**bits, device=like.device)
+    ones = torch.ones_like(patterns, dtype=torch.bool).unsqueeze(0)
+    return torch.cat([codes_to_bits(patterns, bits).T, ones]).to(like.dtype)

@@ -112,7 +112,7 @@ class BSQ(nn.Module):
             loss = self.commitment_weight * flat.mean(loss)
             if self.entropy_weight > 0:
                 per_sample, batch = bit_entropies(
-                    on_sphere * (4 / (math.sqrt(self.dim) * self.temperature)), flat.real,
+                    on_sphere, flat.real, scale=4 / (math.sqrt(self.dim) * self.temperature),
                     group_bits=self.group_bits, over_ranks=self.training,
                 )  # fmt: skip
                 loss = loss + self.entropy_weight * (per_sample - self.diversity_weight * batch)

@@ -12,9 +12,9 @@ from ssltok._shared.checks import (
     check_size,
 )
 from ssltok._shared.numerics import full_precision
+from ssltok._shared.ranks import in_a_group, sum_over_ranks
 from ssltok.quantizers._layout import check_code_range
 from ssltok.quantizers._nearest import check_tokens_and_codebook
-from ssltok.quantizers._ranks import in_a_group, sum_over_ranks
 
 __all__ = ["code_counts", "code_sums", "ema_update_"]
 

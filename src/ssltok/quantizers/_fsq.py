@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from ssltok._shared.checks import check_at_least
 from ssltok._shared.numerics import full_precision, upcast
@@ -68,6 +69,7 @@ class FSQ(nn.Module):
     levels: Tensor
     steps: Tensor
     worth: Tensor
+    table: Tensor
 
     def __init__(self, levels: Sequence[int], *, channel_dim: int = -1) -> None:
         super().__init__()
@@ -81,10 +83,13 @@ class FSQ(nn.Module):
         self.dim = len(levels)
         self.channel_dim = channel_dim
         worth = [math.prod(levels[:i]) for i in range(self.dim)]
+        self.middle = sum(level // 2 * each for level, each in zip(levels, worth, strict=True))
         self.register_buffer("levels", torch.tensor(levels), persistent=False)
         self.register_buffer("worth", torch.tensor(worth), persistent=False)
         halves = torch.tensor([level // 2 for level in levels], dtype=torch.get_default_dtype())
         self.register_buffer("steps", halves, persistent=False)
+        table = _table(self.levels, torch.float64).float()
+        self.register_buffer("table", table.view(torch.int32), persistent=False)
 
     @property
     def codebook(self) -> Tensor:
@@ -98,8 +103,13 @@ class FSQ(nn.Module):
             dtype=self.steps.dtype,
         )  # fmt: skip
         with full_precision(latents):
-            vectors, digits = _Round.apply(self._squash(upcast(flat.tokens)), self.levels)  # type: ignore[no-untyped-call]
-            vectors, codes = vectors.to(self.steps.dtype), self._to_codes(digits)
+            tokens = upcast(flat.tokens)
+            shift, span, low, half, slope = self._constants(tokens.dtype).unbind()
+            squashed = torch.add(shift, tokens.detach(), alpha=2).sigmoid_()
+            places = torch.addcmul(low, squashed, span).round_().add_(0.0)  # no -0
+            codes = self._to_codes(places)
+            rounded = places.div_(half).to(self.steps.dtype)
+            vectors = _Bound.apply(tokens, rounded, squashed, slope)  # type: ignore[no-untyped-call]
         loss = self.steps.new_zeros(())
         return Quantized(flat.restore_vectors(vectors), flat.restore_codes(codes), loss)
 
@@ -117,42 +127,50 @@ class FSQ(nn.Module):
     def update(self, latents: Tensor, codes: Tensor) -> None:
         """Do nothing: the codebook is fixed."""
 
-    def _squash(self, tokens: Tensor) -> Tensor:
-        r"""Map tokens to $(0, 1)$, so that $(L - 1) ((1 - \epsilon) y + \epsilon / 2)$ is a digit.
+    def _constants(self, dtype: torch.dtype) -> Tensor:
+        """Return `_table`; its bits pose as integers, which no conversion of the module rounds."""
+        return self.table.view(dtype) if dtype == torch.float32 else _table(self.levels, dtype)
 
-        This is $f$ with $\tanh(x) = 2 \sigma(2 x) - 1$ and its lowest level moved to 0.
-        """
-        levels = self.levels.to(tokens.dtype)
-        offset = 0.5 - 0.5 * levels.remainder(2)
-        shift = (offset / ((levels - 1) * ((1 - EPS) / 2))).atanh()
-        return torch.add(2 * shift, tokens, alpha=2).sigmoid()
-
-    def _to_codes(self, digits: Tensor) -> Tensor:
-        if self.codebook_size <= EXACT and digits.device.type != "mps":  # which has no float64
-            return torch.mv(digits.double(), self.worth.double()).to(torch.int64)
-        return (digits.to(torch.int64) * self.worth).sum(dim=-1)
+    def _to_codes(self, places: Tensor) -> Tensor:
+        if self.codebook_size <= EXACT and places.device.type != "mps":  # which has no float64
+            codes = torch.mv(places.double(), self.worth.double()).to(torch.int64)
+        else:
+            codes = (places.to(torch.int64) * self.worth).sum(dim=-1)
+        return codes.add_(self.middle)
 
     def _to_vectors(self, codes: Tensor) -> Tensor:
         digits = codes.unsqueeze(-1) // self.worth % self.levels
         return _place(digits.to(upcast(self.steps).dtype), self.levels).to(self.steps.dtype)
 
 
-class _Round(torch.autograd.Function):
-    """Squashed tokens -> vectors on the grid, and digits; the gradient ignores the rounding."""
+def _table(levels: Tensor, dtype: torch.dtype) -> Tensor:
+    r"""Return what the bound of each channel adds, multiplies by and divides by, `(5, dim)`.
+
+    With $\tanh(x) = 2 \sigma(2 x) - 1$ the bound is
+    $(L - 1) (1 - \epsilon) \, \sigma(2 z + 2 s) + (L - 1) \epsilon / 2 - \lfloor L / 2 \rfloor$.
+    """
+    span, half = (levels - 1).to(dtype), (levels // 2).to(dtype)
+    shift = ((0.5 - 0.5 * levels.remainder(2)) / (span * ((1 - EPS) / 2))).atanh()
+    slope = 2 * (1 - EPS) * span / half
+    return torch.stack([2 * shift, span * (1 - EPS), span * (EPS / 2) - half, half, slope])
+
+
+class _Bound(torch.autograd.Function):
+    """The rounded values, with the gradient of the bound at the tokens."""
 
     @staticmethod
-    def forward(ctx: Any, squashed: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
-        ctx.save_for_backward(levels)
-        span = (levels - 1).to(squashed.dtype)
-        digits = torch.addcmul(span * (EPS / 2), squashed, span * (1 - EPS)).round_()
-        ctx.mark_non_differentiable(digits)
-        return _place(digits, levels), digits
+    def forward(
+        ctx: Any, tokens: Tensor, rounded: Tensor, squashed: Tensor, slope: Tensor
+    ) -> Tensor:
+        ctx.save_for_backward(squashed, slope)
+        return rounded.view_as(rounded)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, _: Any) -> tuple[Tensor, None]:
-        (levels,) = ctx.saved_tensors
-        slope = (levels - 1) / (levels // 2) * (1 - EPS)
-        return grad * slope.to(grad.dtype), None
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        squashed, slope = ctx.saved_tensors
+        bounded: Tensor = torch.ops.aten.sigmoid_backward(grad.to(slope.dtype), squashed)
+        return bounded.mul_(slope), None, None, None
 
 
 def _place(digits: Tensor, levels: Tensor) -> Tensor:

@@ -6,10 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from ssltok._shared.checks import check_floating
+from ssltok.quantizers._kmeans import check_vectors
 from ssltok.quantizers._layout import Flat, flatten
 from ssltok.quantizers._nested import (
     check_parts,
+    each_once,
+    initialize_part,
     parts_of,
+    revive_parts,
     split_codes,
     stack_codebooks,
     update_parts,
@@ -104,14 +108,55 @@ class GroupedQuantizer(nn.Module):
 
     def update(self, latents: Tensor, codes: Tensor) -> None:
         """Hand each group's latents and codes to its quantizer."""
+        update_parts(parts_of(self.quantizers), *self._groups(latents, codes))
+
+    @torch.no_grad()
+    def initialize(
+        self,
+        latents: Tensor,
+        valid: Tensor | None = None,
+        *,
+        steps: int = 10,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        """Start each group's quantizer from the clusters of its channels, if it has a start.
+
+        A quantizer that serves several groups starts from the channels of all of them.
+        """
+        flat = self._flatten(latents, valid)
+        check_vectors(flat.tokens)  # of all groups before the first one starts
+        real = flat.tokens.new_ones(len(flat.tokens)).bool() if flat.real is None else flat.real
+        groups = torch.split(flat.tokens, self.sizes, dim=1)
+        reals = [real] * len(groups)
+        for part, (tokens, known) in each_once(parts_of(self.quantizers), groups, reals):
+            initialize_part(part, tokens, known, steps=steps, generator=generator)
+
+    @torch.no_grad()
+    def revive(
+        self,
+        latents: Tensor,
+        codes: Tensor,
+        *,
+        share: float = 0.1,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, ...]:
+        """Move dead codes of each group to its channels of this step's latents.
+
+        Call it after `update`. It returns which codes were moved, `(codebook_size,)` for each
+        quantizer inside that has codes to move, in order and each once.
+        """
+        groups, own = self._groups(latents, codes)
+        return revive_parts(
+            parts_of(self.quantizers), groups, own, share=share, generator=generator
+        )
+
+    def _groups(self, latents: Tensor, codes: Tensor) -> tuple[Sequence[Tensor], list[Tensor]]:
+        """Return the tokens and the codes of each group, flat."""
         flat = self._flatten(latents, None)
         split = split_codes("GroupedQuantizer", codes, len(self.quantizers))
         axes = len(flat.shape)
-        update_parts(
-            parts_of(self.quantizers),
-            torch.split(flat.tokens, self.sizes, dim=1),
-            [own.reshape(-1, *own.shape[axes:]) for own in split],
-        )
+        own = [codes.reshape(-1, *codes.shape[axes:]) for codes in split]
+        return torch.split(flat.tokens, self.sizes, dim=1), own
 
     def _flatten(self, latents: Tensor, valid: Tensor | None) -> Flat:
         check_floating("GroupedQuantizer", "latents", latents)

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from ssltok._shared.checks import check_at_least, check_axes, check_floating
 from ssltok._shared.numerics import upcast
+from ssltok._shared.ranks import broadcast_from_first, in_a_group, sum_over_ranks
 from ssltok.quantizers._ema import code_sums
 from ssltok.quantizers._nearest import nearest_codes
-from ssltok.quantizers._ranks import broadcast_from_first, in_a_group, sum_over_ranks
 
-__all__ = ["Clusters", "kmeans"]
+__all__ = ["Clusters", "check_vectors", "kmeans"]
 
 
 class Clusters(NamedTuple):
@@ -79,14 +79,14 @@ def kmeans(
     check_at_least("kmeans", "steps", steps, 0)
     vectors = upcast(vectors)
     if initial is None:
-        centers = _draw(vectors, clusters, generator, _check_values(vectors))
+        centers = _draw(vectors, clusters, generator, check_vectors(vectors))
     elif tuple(initial.shape) != (clusters, vectors.shape[1]):
         raise ValueError(
             f"kmeans: initial must have shape {(clusters, vectors.shape[1])}; "
             f"got {tuple(initial.shape)}"
         )
     else:
-        _check_values(vectors)
+        check_vectors(vectors)
         centers = initial.to(vectors)
     counts = vectors.new_zeros(clusters)
     for step in range(max(steps, 1)):
@@ -100,7 +100,7 @@ def kmeans(
     return Clusters(F.normalize(centers, dim=-1) if cosine else centers, counts)
 
 
-def _check_values(vectors: Tensor) -> list[int]:
+def check_vectors(vectors: Tensor) -> list[int]:
     """Look at the values, once, and return how many vectors each process holds."""
     rank, world = (0, 1)
     if in_a_group():

@@ -20,8 +20,10 @@ How to write a quantizer. The formula sees `tokens`, `(tokens, dim)`; this file 
   `flat.tokens` and `flat.real`, and hands `decode` and `update` on. `update(latents, codes)`
   learns which tokens are real from the codes: padding is -1.
 - Attributes and methods are those of the `Quantizer` protocol in `_quantized.py`; `update` may do
-  nothing. `encode` is the deterministic code search alone. No boolean indexing (its shape depends
-  on values): mark with `torch.where`.
+  nothing. One that starts from clusters or revives codes has `initialize` and `revive` with the
+  signatures of `VectorQuantizer`; wrappers hand them on to the parts that have them. `encode` is
+  the deterministic code search alone. No boolean indexing (its shape depends on values): mark
+  with `torch.where`.
 """
 
 from collections.abc import Callable

@@ -121,8 +121,8 @@ class LFQ(nn.Module):
             )  # fmt: skip
             if self.entropy_weight > 0:
                 per_sample, batch = bit_entropies(
-                    tokens * (4 / self.temperature), flat.real, group_bits=self.group_bits,
-                    over_ranks=self.training,
+                    tokens, flat.real, scale=4 / self.temperature,
+                    group_bits=self.group_bits, over_ranks=self.training,
                 )  # fmt: skip
                 loss = loss + self.entropy_weight * (per_sample - self.diversity_weight * batch)
         codes = bits_to_codes(positive)

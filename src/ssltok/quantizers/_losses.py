@@ -14,8 +14,8 @@ from ssltok._shared.checks import (
     check_same_shape,
 )
 from ssltok._shared.numerics import full_precision, upcast
+from ssltok._shared.ranks import sum_over_ranks
 from ssltok.quantizers._nearest import check_tokens_and_codebook
-from ssltok.quantizers._ranks import sum_over_ranks
 
 __all__ = ["codebook_entropy_loss", "commitment_loss", "orthogonality_loss"]
 

@@ -1,6 +1,6 @@
 """What the quantizers that are made of quantizers share."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 import torch
@@ -9,14 +9,23 @@ from torch import Tensor, nn
 from ssltok._shared.checks import check_at_least, check_codes
 from ssltok.quantizers._quantized import Quantizer
 
-__all__ = ["check_parts", "parts_of", "split_codes", "stack_codebooks", "update_parts"]
+__all__ = [
+    "check_parts",
+    "each_once",
+    "initialize_part",
+    "parts_of",
+    "revive_parts",
+    "split_codes",
+    "stack_codebooks",
+    "update_parts",
+]
 
 
 def check_parts(who: str, parts: Sequence[nn.Module]) -> None:
     """Ask for quantizers that take their channels last; the wrapper sees to the layout."""
     check_at_least(who, "number of quantizers", len(parts), 1)
     for part in parts:
-        # not isinstance(part, Quantizer): that would build the codebook to see whether it is there
+        # not isinstance(part, Quantizer): a codebook that is a plain nn.Parameter is welcome too
         if not (hasattr(part, "codebook_size") and hasattr(part, "decode")):
             raise TypeError(f"{who}: every part must be a quantizer; got {type(part).__name__}")
         if cast("Quantizer", part).channel_dim != -1:
@@ -53,15 +62,54 @@ def stack_codebooks(who: str, codebooks: Sequence[Tensor]) -> Tensor:
     return torch.stack(list(codebooks))
 
 
+def each_once(
+    parts: Sequence[Quantizer], *columns: Sequence[Tensor]
+) -> Iterator[tuple[Quantizer, list[Tensor]]]:
+    """Yield each part with its tensor of every column; all of them for a part that serves twice."""
+    for i, part in enumerate(parts):
+        if all(part is not earlier for earlier in parts[:i]):
+            mine = [j for j, other in enumerate(parts) if other is part]
+            yield (
+                part,
+                [c[i] if len(mine) == 1 else torch.cat([c[j] for j in mine]) for c in columns],
+            )
+
+
 def update_parts(
     parts: Sequence[Quantizer], tokens: Sequence[Tensor], codes: Sequence[Tensor]
 ) -> None:
     """Hand each part its tokens `(tokens, dim)` and codes; a part that serves twice learns once."""
-    for i, part in enumerate(parts):
-        if any(part is earlier for earlier in parts[:i]):
-            continue
-        mine = [j for j in range(i, len(parts)) if parts[j] is part]
-        if len(mine) == 1:
-            part.update(tokens[i], codes[i])
-        else:
-            part.update(torch.cat([tokens[j] for j in mine]), torch.cat([codes[j] for j in mine]))
+    for part, (own, known) in each_once(parts, tokens, codes):
+        part.update(own, known)
+
+
+def initialize_part(
+    part: Quantizer,
+    tokens: Tensor,
+    real: Tensor | None,
+    *,
+    steps: int,
+    generator: torch.Generator | None,
+) -> None:
+    """Start a part from the clusters of its tokens, if it is one that has a start."""
+    start = getattr(part, "initialize", None)
+    if start is not None:
+        start(tokens, real, steps=steps, generator=generator)
+
+
+def revive_parts(
+    parts: Sequence[Quantizer],
+    tokens: Sequence[Tensor],
+    codes: Sequence[Tensor],
+    *,
+    share: float,
+    generator: torch.Generator | None,
+) -> tuple[Tensor, ...]:
+    """Revive the parts that can be; return what moved in each, those inside parts one by one."""
+    moved: list[Tensor] = []
+    for part, (own, known) in each_once(parts, tokens, codes):
+        revive = getattr(part, "revive", None)
+        if revive is not None:
+            found = revive(own, known, share=share, generator=generator)
+            moved += [found] if isinstance(found, Tensor) else found
+    return tuple(moved)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ssltok._shared.checks import check_at_least
 from ssltok._shared.numerics import full_precision
 from ssltok.quantizers._layout import Flat, flatten
-from ssltok.quantizers._nested import check_parts
+from ssltok.quantizers._nested import check_parts, initialize_part, revive_parts
 from ssltok.quantizers._quantized import Quantized, Quantizer
 
 __all__ = ["ProjectedQuantizer"]
@@ -26,9 +26,6 @@ class ProjectedQuantizer(nn.Module):
     share a codebook. Both projections learn by gradient; the losses of the wrapped quantizer live
     in its own dimensions. The projections run in the precision of their parameters, also under
     autocast, so that `forward` gives exactly what `decode` gives.
-
-    To start from clusters or revive codes, speak to the inner quantizer in its own space:
-    `projected.quantizer.initialize(projected.project(latents))`.
 
     Args:
         quantizer: Any quantizer with `channel_dim=-1`; its `dim` is the codes' dimension.
@@ -116,6 +113,41 @@ class ProjectedQuantizer(nn.Module):
         flat = self._flatten(latents, None)
         self._inner.update(
             self._in(flat.tokens), codes.reshape(-1, *codes.shape[len(flat.shape) :])
+        )
+
+    @torch.no_grad()
+    def initialize(
+        self,
+        latents: Tensor,
+        valid: Tensor | None = None,
+        *,
+        steps: int = 10,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        """Start the wrapped quantizer from the clusters of projected latents, if it has a start."""
+        flat = self._flatten(latents, valid)
+        initialize_part(
+            self._inner, self._in(flat.tokens), flat.real, steps=steps, generator=generator
+        )
+
+    @torch.no_grad()
+    def revive(
+        self,
+        latents: Tensor,
+        codes: Tensor,
+        *,
+        share: float = 0.1,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, ...]:
+        """Move dead codes of the wrapped quantizer to projected latents of this step.
+
+        Call it after `update`. It returns which codes were moved, `(codebook_size,)` for each
+        quantizer inside that has codes to move, in order and each once.
+        """
+        flat = self._flatten(latents, None)
+        own = codes.reshape(-1, *codes.shape[len(flat.shape) :])
+        return revive_parts(
+            [self._inner], [self._in(flat.tokens)], [own], share=share, generator=generator
         )
 
     def project(self, latents: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
 """What every quantizer returns, and what every quantizer can do."""
 
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 from torch import Tensor
+from typing_extensions import Protocol, runtime_checkable
 
 __all__ = ["Quantized", "Quantizer"]
 

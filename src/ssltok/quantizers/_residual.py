@@ -13,7 +13,9 @@ from ssltok.quantizers._gumbel import GumbelQuantizer
 from ssltok.quantizers._layout import Flat, flatten
 from ssltok.quantizers._nested import (
     check_parts,
+    initialize_part,
     parts_of,
+    revive_parts,
     split_codes,
     stack_codebooks,
     update_parts,
@@ -161,6 +163,53 @@ class ResidualQuantizer(nn.Module):
 
     def update(self, latents: Tensor, codes: Tensor) -> None:
         """Hand each level what the levels before have left, and its codes."""
+        update_parts(parts_of(self.quantizers), *self._rests(latents, codes))
+
+    @torch.no_grad()
+    def initialize(
+        self,
+        latents: Tensor,
+        valid: Tensor | None = None,
+        *,
+        steps: int = 10,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        """Start level by level from the clusters of what the levels before leave, by `kmeans`.
+
+        Levels without a start (`FSQ`, ...) stay as they are; a quantizer that serves several
+        levels starts at its first one.
+        """
+        flat = self._flatten(latents, valid)
+        started: list[Quantizer] = []
+        with full_precision(latents):
+            rest = flat.tokens
+            for part, scale in self._levels():
+                scaled = _scale(rest, 1 / scale)
+                if all(part is not other for other in started):
+                    initialize_part(part, scaled, flat.real, steps=steps, generator=generator)
+                    started.append(part)
+                rest = rest - _scale(part.decode(part.encode(scaled, flat.real)), scale)
+
+    @torch.no_grad()
+    def revive(
+        self,
+        latents: Tensor,
+        codes: Tensor,
+        *,
+        share: float = 0.1,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, ...]:
+        """Move dead codes of each level to what the levels before left of this step's latents.
+
+        Call it after `update`. It returns which codes were moved, `(codebook_size,)` for each
+        quantizer inside that has codes to move, in order and each once.
+        """
+        rests, own = self._rests(latents, codes)
+        return revive_parts(parts_of(self.quantizers), rests, own, share=share, generator=generator)
+
+    @torch.no_grad()
+    def _rests(self, latents: Tensor, codes: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Return what each level was given, and its codes, flat."""
         flat = self._flatten(latents, None)
         axes = len(flat.shape)
         split = split_codes("ResidualQuantizer", codes, len(self.quantizers))
@@ -168,8 +217,8 @@ class ResidualQuantizer(nn.Module):
         rests, rest = [], flat.tokens.detach()
         for (part, scale), level in zip(self._levels(), own, strict=True):
             rests.append(_scale(rest, 1 / scale))
-            rest = rest - _scale(part.decode(level).detach(), scale)
-        update_parts(parts_of(self.quantizers), rests, own)
+            rest = rest - _scale(part.decode(level), scale)
+        return rests, own
 
     def _levels(self) -> list[tuple[Quantizer, float]]:
         return list(zip(parts_of(self.quantizers), self.scales, strict=True))

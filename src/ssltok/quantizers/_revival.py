@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from ssltok._shared.checks import check_axes, check_bool_mask, check_ratio, check_size
+from ssltok._shared.ranks import broadcast_from_first, in_a_group, sum_over_ranks
 from ssltok.quantizers._nearest import check_tokens_and_codebook
-from ssltok.quantizers._ranks import broadcast_from_first, in_a_group, sum_over_ranks
 
 __all__ = ["revive_dead_codes_"]
 
