@@ -18,6 +18,9 @@ from ssltok.nn import (
     DilatedConvEncoder,
     DINOHead,
     IterNorm,
+    JEPAPredictor,
+    LatentRegressor,
+    MAEDecoder,
     PatchEmbed1d,
     Predictor,
     PriorDiscriminator,
@@ -30,6 +33,7 @@ from ssltok.nn import (
     SpectrogramDecoder,
     SpectrogramEncoder,
     StochasticDepth,
+    SwinTransformer1d,
     TokenEmbedding,
     TokenTransformer,
     Transformer,
@@ -40,11 +44,25 @@ from ssltok.nn import (
 
 SIZES: dict[str, Any] = {"bins": 3, "frames": 19, "width": 5}
 CODES = torch.tensor([[0, 4, 2, 1], [3, 3, 4, 0], [1, 0, 2, 2]])
+SLOTS = torch.tensor([[0, 2, 1, 2], [2, 2, 0, 1], [1, 0, 2, 2]])
+PLACES = (torch.tensor([[0, 3], [1, -1], [2, 4]]), torch.tensor([[1, 2], [0, 5], [3, -1]]))
 Call = Callable[[nn.Module, Tensor], Tensor]
 
 
 def apply(module: nn.Module, x: Tensor) -> Tensor:
     out = module(x)
+    assert isinstance(out, Tensor)
+    return out
+
+
+def restored(module: nn.Module, x: Tensor) -> Tensor:
+    out = module(x, SLOTS)
+    assert isinstance(out, Tensor)
+    return out
+
+
+def at_places(module: nn.Module, x: Tensor) -> Tensor:
+    out = module(x, *PLACES)
     assert isinstance(out, Tensor)
     return out
 
@@ -83,6 +101,12 @@ def vit() -> ViT1d:
     return ViT1d(PatchEmbed1d(2, 8, patch=5), Transformer(8, depth=2, heads=2), registers=2)
 
 
+def swin() -> SwinTransformer1d:
+    return SwinTransformer1d(
+        PatchEmbed1d(2, 8, patch=3), depths=(2, 1), heads=(2, 2), window=3, stochastic_depth=0.2
+    )
+
+
 def context() -> ContextEmbedding:
     return ContextEmbedding(TokenEmbedding(4, 8), grid=(2, 2), onto=(3, 5))
 
@@ -99,6 +123,13 @@ CASES: dict[str, tuple[Callable[[], nn.Module], Call, tuple[int, ...]]] = {
         (3, 2, 19),
     ),
     "IterNorm": (lambda: IterNorm(6, group_size=2), apply, (5, 6)),
+    "JEPAPredictor": (
+        lambda: JEPAPredictor(6, Transformer(8, depth=1, heads=2)),
+        at_places,
+        (3, 2, 6),
+    ),
+    "LatentRegressor": (lambda: LatentRegressor(6, depth=2, heads=2), at_places, (3, 2, 6)),
+    "MAEDecoder": (lambda: MAEDecoder(6, 5, Transformer(8, depth=1, heads=2)), restored, (3, 2, 6)),
     "PatchEmbed1d": (lambda: PatchEmbed1d(2, 8, patch=5, stride=3), apply, (3, 2, 19)),
     "Predictor": (lambda: Predictor(4, hidden_dim=3), apply, (5, 4)),
     "PriorDiscriminator": (lambda: PriorDiscriminator(4, hidden_dim=8), apply, (5, 4)),
@@ -111,6 +142,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], Call, tuple[int, ...]]] = {
     "SpectrogramDecoder": (lambda: SpectrogramDecoder(2, 8, **SIZES), apply, (3, 8, 3, 4)),
     "SpectrogramEncoder": (lambda: SpectrogramEncoder(2, 8, **SIZES), apply, (3, 2, 3, 19)),
     "StochasticDepth": (lambda: StochasticDepth(0.3), apply, (5, 4, 2)),
+    "SwinTransformer1d": (swin, apply, (3, 2, 19)),
     "TokenEmbedding": (lambda: TokenEmbedding(4, 8), over_codes, (3, 4, 8)),
     "TokenTransformer": (prior, prior_call, (3, 4, 8)),
     "Transformer": (lambda: Transformer(8, depth=2, heads=2), apply, (3, 5, 8)),
@@ -210,7 +242,11 @@ def test_autocast_stays_close(name: str) -> None:
 def test_one_graph_and_export(name: str) -> None:
     """The prior, whose rows depend on values, has a test of its own."""
     module, _, x = ready(name)
-    sample = (CODES if "Embedding" in name else x,)
+    sample: tuple[Tensor, ...] = (CODES if "Embedding" in name else x,)
+    if name in {"JEPAPredictor", "LatentRegressor"}:
+        sample = (x, *PLACES)
+    elif name == "MAEDecoder":
+        sample = (x, SLOTS)
     for training in (True, False):
         module.train(training)
         # dropout draws from torch's generator: the same seed before either call

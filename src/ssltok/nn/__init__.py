@@ -5,6 +5,9 @@ from ssltok.nn._dilated import DilatedConvEncoder
 from ssltok.nn._dino_head import DINOHead
 from ssltok.nn._geometry import downsampling_stages
 from ssltok.nn._iter_norm import IterNorm
+from ssltok.nn._jepa_predictor import JEPAPredictor
+from ssltok.nn._latent_regressor import LatentRegressor
+from ssltok.nn._mae_decoder import MAEDecoder
 from ssltok.nn._patch_embed import PatchEmbed1d, patchify, unpatchify
 from ssltok.nn._places import token_places
 from ssltok.nn._pooling import AttentionPool, AverageMaxPool, average_max_pool, max_pool, mean_pool
@@ -17,6 +20,7 @@ from ssltok.nn._snake import Snake
 from ssltok.nn._snake_coder import SnakeDecoder, SnakeEncoder
 from ssltok.nn._spectrogram_coder import SpectrogramDecoder, SpectrogramEncoder
 from ssltok.nn._stochastic_depth import StochasticDepth, stochastic_depth_rates
+from ssltok.nn._swin import SwinTransformer1d
 from ssltok.nn._token_embedding import ContextEmbedding, TokenEmbedding
 from ssltok.nn._token_transformer import TokenTransformer
 from ssltok.nn._transformer import HiddenStates, Transformer
@@ -34,6 +38,9 @@ __all__ = [
     "GaussianLatents",
     "HiddenStates",
     "IterNorm",
+    "JEPAPredictor",
+    "LatentRegressor",
+    "MAEDecoder",
     "PatchEmbed1d",
     "Predictor",
     "PriorDiscriminator",
@@ -46,6 +53,7 @@ __all__ = [
     "SpectrogramDecoder",
     "SpectrogramEncoder",
     "StochasticDepth",
+    "SwinTransformer1d",
     "TokenEmbedding",
     "TokenTransformer",
     "Transformer",
