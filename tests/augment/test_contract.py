@@ -35,7 +35,8 @@ CASES: Mapping[str, tuple[Mapping[str, Any], int]] = {
     "NC_VQVAE_WARP": ({}, 2),
 }
 OTHERS = {
-    "Augmentation", "MultiCrop", "OverlappingCrops", "compose", "multi_crop", "overlapping_crops",
+    "Augmentation", "MultiCrop", "OverlappingCrops", "SegmentPairs", "compose", "multi_crop",
+    "next_segment_pairs", "overlapping_crops", "segment_order_pairs",
 }  # fmt: skip
 # What a view of a padded series may owe to the length of the padding.
 BY_PLACE = {"gaussian_noise", "NC_VQVAE_GAUSS"}  # one draw for each place

@@ -19,6 +19,7 @@ from ssltok.augment._crop import (
 from ssltok.augment._curve import magnitude_warp
 from ssltok.augment._frequency import band_removal, frequency_mask, phase_shift
 from ssltok.augment._order import flip, permutation, slice_and_shuffle
+from ssltok.augment._segment_pairs import SegmentPairs, next_segment_pairs, segment_order_pairs
 from ssltok.augment._warp import time_warp, window_warp
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Augmentation",
     "MultiCrop",
     "OverlappingCrops",
+    "SegmentPairs",
     "amplitude_resize",
     "band_removal",
     "channel_dropout",
@@ -38,10 +40,12 @@ __all__ = [
     "gaussian_noise",
     "magnitude_warp",
     "multi_crop",
+    "next_segment_pairs",
     "overlapping_crops",
     "permutation",
     "phase_shift",
     "scaling",
+    "segment_order_pairs",
     "shift",
     "slice_and_shuffle",
     "slope",

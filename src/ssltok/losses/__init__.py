@@ -42,6 +42,7 @@ from ssltok.losses._ibot_patch import IBOTPatchLoss, ibot_patch_loss
 from ssltok.losses._info_nce import InfoNCELoss, info_nce_loss
 from ssltok.losses._koleo import KoLeoLoss, koleo_loss
 from ssltok.losses._latent_regression import LatentRegressionLoss, latent_regression_loss
+from ssltok.losses._layer_target import normalize_over_tokens, topk_layer_target
 from ssltok.losses._masked_reconstruction import (
     MaskedReconstructionLoss,
     masked_reconstruction_loss,
@@ -50,6 +51,7 @@ from ssltok.losses._masked_token import MaskedTokenLoss, masked_token_loss
 from ssltok.losses._msn import MSNLoss, MSNTerms, msn_loss, msn_terms
 from ssltok.losses._next_token import NextTokenLoss, next_token_loss
 from ssltok.losses._nt_xent import NTXentLoss, nt_xent_loss
+from ssltok.losses._pseudo_labels import PseudoLabels, pseudo_labels
 from ssltok.losses._region_distillation import RegionDistillationLoss, region_distillation_loss
 from ssltok.losses._sigreg import SIGRegLoss, sigreg_loss
 from ssltok.losses._sinkhorn import sinkhorn
@@ -97,6 +99,7 @@ __all__ = [
     "NTXentLoss",
     "NegativeCosineLoss",
     "NextTokenLoss",
+    "PseudoLabels",
     "RegionDistillationLoss",
     "SIGRegLoss",
     "SupConLoss",
@@ -135,13 +138,16 @@ __all__ = [
     "msn_terms",
     "negative_cosine_loss",
     "next_token_loss",
+    "normalize_over_tokens",
     "nt_xent_loss",
+    "pseudo_labels",
     "region_distillation_loss",
     "sigreg_loss",
     "sinkhorn",
     "supcon_loss",
     "swapped_prediction_loss",
     "temporal_contrastive_loss",
+    "topk_layer_target",
     "triplet_loss",
     "vibcreg_loss",
     "vibcreg_terms",

@@ -1,6 +1,7 @@
 """Between series and spectrograms, and between the user's units and the model's."""
 
 from ssltok.signal._bands import Bands, merge_bands, split_bands
+from ssltok.signal._patch_targets import patch_spectrum, slope_histogram
 from ssltok.signal._scale import ChannelScaler, GlobalScaler, Scaled, SeriesScaler
 from ssltok.signal._stft import ISTFT, STFT
 
@@ -13,5 +14,7 @@ __all__ = [
     "Scaled",
     "SeriesScaler",
     "merge_bands",
+    "patch_spectrum",
+    "slope_histogram",
     "split_bands",
 ]
