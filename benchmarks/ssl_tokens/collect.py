@@ -81,7 +81,7 @@ def _rows(record: dict[str, Any], arm: str, figures: dict[str, float]) -> Iterat
             "metric": metric,
             "value": value,
             "floor": record["floor"].get(metric, math.nan),
-            "n": record["cases"][CASES.get(metric, "test")],
+            "n": record["cases"].get(CASES.get(metric, "test"), ""),
         }
 
 
