@@ -1,5 +1,6 @@
 """Iterative decoding of masked tokens: how many, which, what token, what to mask again."""
 
+from ssltok.decoding._condition import ConditionalLogitsFn, condition_on, in_context
 from ssltok.decoding._guidance import classifier_free_guidance
 from ssltok.decoding._halton import halton_places
 from ssltok.decoding._iterative import (
@@ -34,6 +35,7 @@ from ssltok.decoding._trace import DecodingTrace
 from ssltok.decoding._uses import forecast, impute, inpaint
 
 __all__ = [
+    "ConditionalLogitsFn",
     "DecodingState",
     "DecodingTrace",
     "Drawn",
@@ -46,6 +48,7 @@ __all__ = [
     "TokenScores",
     "cap_remask",
     "classifier_free_guidance",
+    "condition_on",
     "confidence_order",
     "confidence_remask",
     "critic_order",
@@ -55,6 +58,7 @@ __all__ = [
     "forecast",
     "halton_places",
     "impute",
+    "in_context",
     "inpaint",
     "iterative_decode",
     "log_probability",
