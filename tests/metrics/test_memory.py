@@ -33,6 +33,13 @@ def test_ratio_is_the_plain_loop(seed: int) -> None:
     assert result.reference.item() == pytest.approx(reference)
 
 
+def test_chunks_are_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    train, test, made = draw(0, 11, 1, 4), draw(1, 11, 1, 4), draw(2, 3, 1, 4)
+    whole = memorization_ratio(train, test, made)
+    monkeypatch.setattr("ssltok.metrics._memory.ROWS", 4)
+    torch.testing.assert_close(memorization_ratio(train, test, made), whole)
+
+
 @given(st.integers(0, 10_000))
 def test_shares_are_plain_membership(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)

@@ -1,12 +1,13 @@
 """Fidelity, diversity, memorisation, tokens, representation: numbers that can be trusted."""
 
-from ssltok.metrics._dense import dense_probe_iou, event_average_precision, mean_iou
+from ssltok.metrics._dense import dense_probe_iou, mean_iou
 from ssltok.metrics._distances import (
     NearestNeighbors,
     dtw_distance,
     euclidean_distance,
     nearest_neighbor_distance,
 )
+from ssltok.metrics._events import event_average_precision, event_probe_precision
 from ssltok.metrics._fcn import FCNEncoder
 from ssltok.metrics._finetune import fine_tune_accuracy
 from ssltok.metrics._frechet import frechet_distance
@@ -14,7 +15,7 @@ from ssltok.metrics._inception import inception_score
 from ssltok.metrics._kernel import gaussian_kernel, kernel_distance, polynomial_kernel
 from ssltok.metrics._manifold import PrecisionRecall, precision_recall
 from ssltok.metrics._memory import MemorizationRatio, exact_repeats, memorization_ratio, token_reuse
-from ssltok.metrics._networks import encode
+from ssltok.metrics._networks import encode, module_digest
 from ssltok.metrics._probes import (
     few_label_accuracy,
     knn_accuracy,
@@ -86,6 +87,7 @@ __all__ = [
     "encode",
     "euclidean_distance",
     "event_average_precision",
+    "event_probe_precision",
     "exact_repeats",
     "few_label_accuracy",
     "fine_tune_accuracy",
@@ -100,6 +102,7 @@ __all__ = [
     "marginal_distance",
     "mean_iou",
     "memorization_ratio",
+    "module_digest",
     "ncvqvae",
     "nearest_neighbor_distance",
     "normalized_std",

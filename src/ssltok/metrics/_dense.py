@@ -1,6 +1,4 @@
-"""Dense probes: what each token tells, by segments and by events."""
-
-from collections.abc import Sequence
+"""Dense probes: what each token tells, point by point."""
 
 import torch
 from torch import Tensor
@@ -10,12 +8,12 @@ from ssltok._shared.checks import (
     check_axes,
     check_codes,
     check_floating,
-    check_ratio,
+    check_positive,
     check_same_shape,
 )
 from ssltok.metrics._checks import missing_extra
 
-__all__ = ["dense_probe_iou", "event_average_precision", "mean_iou"]
+__all__ = ["dense_probe_iou", "fit_token_classifier", "mean_iou"]
 
 
 def mean_iou(pred: Tensor, target: Tensor, *, classes: int) -> Tensor:
@@ -94,7 +92,33 @@ def dense_probe_iou(
         >>> dense_probe_iou(x, y, x, y).item()
         1.0
     """
-    who = "dense_probe_iou"
+    probability = fit_token_classifier(
+        "dense_probe_iou",
+        train,
+        train_labels,
+        test,
+        test_labels,
+        inverse_regularization=inverse_regularization,
+        most_iterations=most_iterations,
+    )
+    return mean_iou(probability.argmax(2), test_labels, classes=probability.shape[2])
+
+
+def fit_token_classifier(
+    who: str,
+    train: Tensor,
+    train_labels: Tensor,
+    test: Tensor,
+    test_labels: Tensor,
+    *,
+    inverse_regularization: float,
+    most_iterations: int,
+) -> Tensor:
+    """Fit logistic regression to all tokens; probabilities of the test tokens, by class.
+
+    `(batch, tokens, classes)` float64, with a column for every class up to the largest of either
+    split; a class that the training split lacks has probability 0.
+    """
     for name, features, labels in (("train", train, train_labels), ("test", test, test_labels)):
         check_floating(who, name, features)
         check_axes(who, name, features, "batch tokens dim")
@@ -104,6 +128,8 @@ def dense_probe_iou(
                 f"{who}: {name}_labels must have shape {tuple(features.shape[:2])}; "
                 f"got {tuple(labels.shape)}"
             )
+    check_positive(who, "inverse_regularization", inverse_regularization)
+    check_at_least(who, "most_iterations", most_iterations, 1)
     known = train_labels >= 0
     classes = int(max(train_labels.max(), test_labels.max())) + 1
     check_at_least(who, "classes of train_labels", len(torch.unique(train_labels[known])), 2)
@@ -117,76 +143,7 @@ def dense_probe_iou(
         StandardScaler(), LogisticRegression(C=inverse_regularization, max_iter=most_iterations)
     )
     model.fit(train[known].detach().cpu().double().numpy(), train_labels[known].cpu().numpy())
-    flat = model.predict(test.detach().cpu().double().flatten(0, 1).numpy())
-    pred = torch.as_tensor(flat, device=test_labels.device).view(test_labels.shape)
-    return mean_iou(pred, test_labels, classes=classes)
-
-
-def event_average_precision(
-    pred: Sequence[Tensor], target: Sequence[Tensor], *, least_iou: float = 0.5
-) -> Tensor:
-    """Measure how well events are found: area under precision over recall.
-
-    Predictions of all series are taken by falling score. Each finds the true event of its series
-    that is still free and overlaps it most; it is right if the overlap, intersection over union
-    of the two intervals, is at least `least_iou`. Precision is made non-increasing from the
-    right, and summed where recall rises (no grid of recalls).
-
-    Args:
-        pred: For each series its predicted events, `(events, 3)`: start, end, score.
-        target: For each series its true events, `(events, 2)`: start, end; the end is excluded.
-        least_iou: Overlap that counts as found, in (0, 1].
-
-    Returns:
-        A float64 scalar in [0, 1]; NaN if there is no true event.
-
-    Raises:
-        ValueError: If the numbers of series or the shapes do not fit.
-
-    Example:
-        >>> import torch
-        >>> from ssltok.metrics import event_average_precision
-        >>> target = [torch.tensor([[0.0, 10.0], [20.0, 30.0]])]
-        >>> pred = [torch.tensor([[0.0, 9.0, 0.9], [50.0, 60.0, 0.8], [20.0, 31.0, 0.7]])]
-        >>> round(event_average_precision(pred, target).item(), 4)  # 1/2 * 1 + 1/2 * 2/3
-        0.8333
-
-    References:
-        Everingham et al., *The PASCAL visual object classes challenge: a retrospective*, 2015,
-        section 2.2; matching to free events as in COCO.
-    """
-    who = "event_average_precision"
-    check_ratio(who, "least_iou", least_iou)
-    if len(pred) != len(target):
-        raise ValueError(
-            f"{who}: pred and target must have the same number of series; "
-            f"got {len(pred)} and {len(target)}"
-        )
-    for name, sets, width in (("pred", pred, 3), ("target", target, 2)):
-        for events in sets:
-            check_axes(who, name, events, "events columns")
-            if events.shape[1] != width:
-                raise ValueError(f"{who}: {name} must have {width} columns; got {events.shape[1]}")
-    truths = sum(len(events) for events in target)
-    if truths == 0:
-        return torch.tensor(torch.nan, dtype=torch.float64)
-    ranked = sorted(
-        ((-row[2], series, row[0], row[1]) for series, p in enumerate(pred) for row in p.tolist()),
-        key=lambda event: event[0],
-    )
-    free = [events.tolist() for events in target]
-    right = torch.zeros(len(ranked), dtype=torch.float64)
-    for rank, (_, series, start, end) in enumerate(ranked):
-        overlaps = [_iou(start, end, *event) for event in free[series]]
-        if overlaps and max(overlaps) >= least_iou:
-            free[series].pop(overlaps.index(max(overlaps)))
-            right[rank] = 1
-    precision = right.cumsum(0) / torch.arange(1, len(ranked) + 1)
-    envelope = precision.flip(0).cummax(0).values.flip(0) if ranked else precision
-    return (envelope * right).sum() / truths
-
-
-def _iou(start: float, end: float, other_start: float, other_end: float) -> float:
-    shared = max(0.0, min(end, other_end) - max(start, other_start))
-    union = (end - start) + (other_end - other_start) - shared
-    return shared / union if union > 0 else 0.0
+    found = model.predict_proba(test.detach().cpu().double().flatten(0, 1).numpy())
+    probability = torch.zeros(len(found), classes, dtype=torch.float64)
+    probability[:, torch.as_tensor(model.classes_)] = torch.as_tensor(found)
+    return probability.view(*test_labels.shape, classes).to(test_labels.device)

@@ -14,6 +14,8 @@ from ssltok.metrics._distances import euclidean_distance, nearest_neighbor_dista
 
 __all__ = ["MemorizationRatio", "exact_repeats", "memorization_ratio", "token_reuse"]
 
+ROWS = 1024
+
 
 class MemorizationRatio(NamedTuple):
     """The generator's ratio and what real, unseen series score; float64 scalars >= 0."""
@@ -70,9 +72,19 @@ def memorization_ratio(
     train, others = (_thin(part, cases, generator) for part in (train, test))
     near = nearest_neighbor_distance(train, generated, distance=distance).distance.sum()
     far = nearest_neighbor_distance(others, generated, distance=distance).distance.sum()
-    apart = distance(others, others).fill_diagonal_(torch.inf).amin(1).sum()
+    apart = _to_others(others, distance).sum()
     seen = nearest_neighbor_distance(train, others, distance=distance).distance.sum()
     return MemorizationRatio(ratio=near / far, reference=seen / apart)
+
+
+def _to_others(series: Tensor, distance: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Distance of each series to the nearest other one of its set."""
+    near = []
+    for start in range(0, len(series), ROWS):
+        apart = distance(series[start : start + ROWS], series)
+        apart.diagonal(start).fill_(torch.inf)
+        near.append(apart.amin(1))
+    return torch.cat(near)
 
 
 def _thin(series: Tensor, cases: int, generator: torch.Generator | None) -> Tensor:

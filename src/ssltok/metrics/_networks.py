@@ -121,7 +121,23 @@ def encode(encoder: Callable[[Tensor], Tensor], series: Tensor, *, batch_size: i
 
 
 def module_digest(module: nn.Module) -> str:
-    """Hash everything in the state of a module: names, types, shapes and bits."""
+    """Hash everything in the state of a module: names, types, shapes and bits.
+
+    Args:
+        module: Any module, such as the encoder of an evaluation.
+
+    Returns:
+        64 hexadecimal digits (SHA-256); equal for equal states only.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.metrics import module_digest
+        >>> layer = torch.nn.Linear(2, 2)
+        >>> before = module_digest(layer)
+        >>> _ = layer.weight.data.add_(1)
+        >>> module_digest(layer) == before
+        False
+    """
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())

@@ -62,7 +62,8 @@ def timevqvae2023(
     distance is biased upwards; a remainder of series that does not fill a split is dropped; the
     classifier is blind to what does not separate the classes. Departures: `steps` in place of
     1000 epochs (give `1000 * ceil(cases / 256)` for the original), the test split is not used as
-    validation set, and no downloaded weights: figures will not equal those of the paper.
+    validation set, several channels are standardised each by itself, and no downloaded weights:
+    figures will not equal those of the paper.
 
     Args:
         train: Training series, `(cases, channels, length)`.
