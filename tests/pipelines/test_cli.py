@@ -50,6 +50,8 @@ def test_run_writes_everything(
         assert 0 <= numbers[name] <= 1
     for view in ("tokens", "pooled"):
         assert set(numbers[f"probe_{view}"]) == {"linear", "svm", "knn"}
+    for part in ("test", "train"):
+        assert list(numbers["prior_loss"][part]) == ["0.1", "0.25", "0.5", "0.75", "0.9", "1"]
     with np.load(out / "samples.npz", allow_pickle=False) as samples:
         assert samples["series"].shape[1:] == (1, 33)
         assert set(samples["labels"]) == {"low", "high"}
@@ -67,6 +69,7 @@ def test_run_without_labels_and_without_a_test_part(tmp_path: pathlib.Path) -> N
     main(["run", "--data", str(tmp_path / "x.npy"), "--out", str(tmp_path / "run"), *SMALL])
     numbers = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert "probe_tokens" not in numbers
+    assert numbers["prior_loss"]["test"]["1"] > 0
     assert numbers["reconstruction"]["mse"] > 0
 
 

@@ -1,17 +1,31 @@
 """The evaluation report: what each failure shows, what is skipped and why, and what stays."""
 
 import csv
+import dataclasses
+import importlib.machinery
 import io
 import json
 import math
 import pathlib
 import re
+import sys
+import types
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from ssltok.metrics import frechet_distance, marginal_distance, memorization_ratio
+from ssltok.metrics import (
+    RocketEncoder,
+    codebook_correlation,
+    codebook_usage,
+    frechet_distance,
+    marginal_distance,
+    memorization_ratio,
+    token_mutual_information,
+)
 from ssltok.pipelines import Report, ReportRow, Tokens, evaluate, keyed_generator
 
 
@@ -105,17 +119,61 @@ def test_tokens_have_their_rows() -> None:
     generator = torch.Generator().manual_seed(0)
     codes = [torch.randint(4, (48, 9), generator=generator) for _ in range(2)]
     made = torch.cat([codes[0][:24], torch.zeros(24, 9, dtype=torch.int64)])
+    book = torch.randn(8, 5, generator=generator)
     report = evaluate(
-        TRAIN, TEST, FAIR, tokens=Tokens(codes[0], codes[1], made, codebook_size=8),
+        TRAIN, TEST, FAIR, tokens=Tokens(codes[0], codes[1], made, codebook_size=8, codebook=book),
         train_labels=LABELS, test_labels=LABELS, generated_labels=LABELS,
     )  # fmt: skip
+    likeness = codebook_correlation(book).pearson.item()
+    assert report["codebook correlation"].value == pytest.approx(likeness)
     assert report["token sequence reuse"].value == 0.5
+    assert report["token sequence reuse"].spread > 0
     assert report["token sequence reuse"].reference == 0
     assert report["codebook usage"].value == 0.5
     assert report["codebook perplexity"].value < report["codebook perplexity"].reference
     divergence = report["token divergence"]
     assert divergence.value > 10 * divergence.reference
     assert abs(report["token information, label"].value) < 0.1
+
+
+def test_tokens_are_scored_in_equal_number_too() -> None:
+    """The usage of ten generated sequences stands beside that of the ten training ones."""
+    generator = torch.Generator().manual_seed(1)
+    codes = tuple(torch.randint(64, (n, 6), generator=generator) for n in (48, 48, 10))
+    report = evaluate(
+        TRAIN, TEST, FAIR[:10], tokens=Tokens(codes[0], codes[1], codes[2], 64),
+        train_labels=LABELS, test_labels=LABELS, generated_labels=LABELS[:10],
+    )  # fmt: skip
+    order = torch.randperm(48, generator=keyed_generator(0, "evaluate own"))[:10].sort().values
+    row = report["codebook usage"]
+    assert row.reference == codebook_usage(codes[0][order], codebook_size=64).item()
+    assert row.value == codebook_usage(codes[2], codebook_size=64).item()
+    assert row.cases == 10
+    row = report["token information, label"]
+    expected = token_mutual_information(
+        codes[0][order], LABELS[order][:, None].expand(-1, 6), first_size=64, second_size=2
+    )
+    assert row.reference == pytest.approx(expected.item())
+    assert report["codebook correlation"].skipped == "no codebook was given"
+
+
+def test_an_encoder_sees_series_in_their_own_units_but_rocket() -> None:
+    seen: list[Tensor] = []
+
+    def look(x: Tensor) -> Tensor:
+        seen.append(x)
+        return x.flatten(1)
+
+    evaluate(5 * TRAIN + 100, 5 * TEST + 100, 5 * FAIR + 100, encoder=look)
+    torch.testing.assert_close(seen[0], 5 * TEST + 100)
+    plain, moved = (
+        evaluate(
+            a * TRAIN + b, a * TEST + b, a * FAIR + b, encoder=RocketEncoder(1, 24, kernels=20)
+        )
+        for a, b in ((1, 0), (4, 64))
+    )
+    name = "Frechet distance (ROCKET)"
+    assert plain[name].value == pytest.approx(moved[name].value, rel=1e-2)
 
 
 def test_trained_scores_have_their_rows() -> None:
@@ -167,13 +225,14 @@ def test_evaluation_changes_nothing() -> None:
     assert all(torch.equal(a, b) for a, b in zip(series, (TRAIN, TEST, FAIR), strict=True))
 
 
-def test_one_seed_one_report_and_the_order_of_test_series_does_not_matter() -> None:
+def test_one_seed_one_report_and_the_order_of_series_does_not_matter() -> None:
     report = evaluate(TRAIN, TEST, FAIR, seed=4)
     assert evaluate(TRAIN, TEST, FAIR, seed=4).to_json() == report.to_json()
-    again = evaluate(TRAIN, TEST.flip(0), FAIR, seed=4)
+    again = evaluate(TRAIN.flip(0), TEST.flip(0), FAIR.flip(0), seed=4)
     for row in report.rows:
-        if not row.skipped and "DTW" not in row.name:  # which warps a subset
-            assert again[row.name].value == pytest.approx(row.value, rel=1e-6)
+        if not row.skipped:
+            assert again[row.name].value == pytest.approx(row.value, rel=1e-5)
+            assert again[row.name].reference == pytest.approx(row.reference, rel=1e-5)
 
 
 # Data as they come: no labels, gaps, unequal lengths, few cases.
@@ -199,7 +258,7 @@ def test_gaps_and_unequal_lengths_leave_what_is_defined() -> None:
     for name in ("marginal distance", "autocorrelation distance", "skewness distance"):
         assert math.isfinite(report[name].value)
         assert math.isfinite(report[name].reference)
-    for name in ("Frechet distance (none)", "spectral distance", "memorization ratio"):
+    for name in ("Frechet distance (ROCKET)", "spectral distance", "memorization ratio"):
         assert report[name].skipped == "needs whole series of one length, and 33 of 144 are not"
     assert "data:image/png;base64," in report.to_html()
 
@@ -231,14 +290,15 @@ REPORT = Report(rows=ROWS, about={"seed": 7}, draw=lambda: {"Look": ("See.", b"P
 
 def test_formats_say_the_same() -> None:
     text = REPORT.to_text().splitlines()
-    assert len(text) == 4
+    assert text[4:] == ["", "seed: 7."]
     assert re.split(r" +\| ?", text[2])[:7] == [
         "first", "lower", "0.3333", "0.01", "0.25", "0.02", "40"
     ]  # fmt: skip
     assert text[3].endswith("skipped: no <labels>")
     markdown = REPORT.to_markdown().splitlines()
     assert markdown[2] == "| first | lower | 0.3333 | 0.01 | 0.25 | 0.02 | 40 |  |"
-    assert all(line.count("|") == 9 for line in markdown)
+    assert all(line.count("|") == 9 for line in markdown[:4])
+    assert markdown[4:] == ["", "seed: 7."]
     said = json.loads(REPORT.to_json())
     assert said["about"] == {"seed": 7}
     assert said["rows"][0]["value"] == 1 / 3
@@ -252,8 +312,13 @@ def test_formats_say_the_same() -> None:
 def test_the_page_stands_alone() -> None:
     page = REPORT.to_html()
     assert "no &lt;labels&gt;" in page
-    assert "0.3333\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}0.01" in page
+    assert "0.333\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}0.010" in page
     assert 'src="data:image/png;base64,UE5H"' in page
+    cells = re.findall("<t[dh][^>]*>(.*?)</t[dh]>", page)
+    head = ["measure", "generated", "real", "better", "cases", ""]
+    assert cells[:7] == [*head, "A"]
+    assert cells[9:13] == ["0.250\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}0.020", "lower", "40", "One."]
+    assert "seed: 7." in page
     assert not re.search(r"(src|href)=[\"']?(https?:)?//", page)
 
 
@@ -269,6 +334,35 @@ def test_saves_five_files_and_draws_its_figures(tmp_path: pathlib.Path) -> None:
     assert names == [f"report.{e}" for e in ("csv", "html", "json", "md", "txt")]
     page = (tmp_path / "new" / "report.html").read_text()
     assert page.count("data:image/png;base64,iVBOR") == 7
+
+
+@pytest.mark.parametrize(
+    ("value", "spread", "said"),
+    [(85.14, 11.3, "85 ± 11"), (1234.5, 140.0, "1234 ± 140"), (0.00963, 0.00372, "0.0096 ± 0.0037"),
+     (0.5, 0.0, "0.5 ± 0"), (2.0, math.nan, "2"), (3e-9, 2e-9, "3e-09 ± 2e-09")],
+)  # fmt: skip
+def test_a_figure_has_the_digits_of_its_spread(value: float, spread: float, said: str) -> None:
+    row = dataclasses.replace(ROWS[0], value=value, spread=spread)
+    page = Report(rows=(row,), about={}, draw=dict).to_html()
+    assert f"<td>{said}</td>" in page.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_a_map_of_umap_is_drawn_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds: list[int] = []
+
+    class UMAP:
+        def __init__(self, random_state: int) -> None:
+            seeds.append(random_state)
+
+        def fit_transform(self, points: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+            return points[:, :2]
+
+    module = types.ModuleType("umap")
+    module.UMAP = UMAP  # type: ignore[attr-defined]
+    module.__spec__ = importlib.machinery.ModuleSpec("umap", None)
+    monkeypatch.setitem(sys.modules, "umap", module)
+    evaluate(TRAIN, TEST, FAIR, encoder=lambda x: x.flatten(1), seed=9).to_html()
+    assert seeds == [9]
 
 
 def test_a_missing_name_lists_the_others() -> None:

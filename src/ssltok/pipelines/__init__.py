@@ -16,6 +16,7 @@ from ssltok.pipelines._config_json import config_from_dict, config_to_dict
 from ssltok.pipelines._data import SeriesSet, label_index, read_series
 from ssltok.pipelines._estimator import SSLTokenizer
 from ssltok.pipelines._evaluate import evaluate
+from ssltok.pipelines._evaluate_encoder import evaluate_encoder
 from ssltok.pipelines._evaluation_sets import Tokens
 from ssltok.pipelines._fit import Fitted, encode_series, fit
 from ssltok.pipelines._generate import Generated, decode_tokens, generate
@@ -23,6 +24,7 @@ from ssltok.pipelines._loaders import Dataset, load_dataset
 from ssltok.pipelines._memory import History
 from ssltok.pipelines._presets import demo, nc_vqvae, shorten, timevqvae
 from ssltok.pipelines._prior import Prior, PriorBatch, PriorOutput, prior_step
+from ssltok.pipelines._prior_loss import loss_by_share
 from ssltok.pipelines._randomness import keyed_generator, keyed_seed, ordered_batch
 from ssltok.pipelines._report import Report, ReportRow
 from ssltok.pipelines._storage import ArtifactError
@@ -34,6 +36,7 @@ from ssltok.pipelines._tokenizer import (
     build_projector,
     tokenizer_step,
 )
+from ssltok.pipelines._tokenizer_encoder import TokenizerEncoder
 
 __all__ = [
     "Artifact",
@@ -55,6 +58,7 @@ __all__ = [
     "Tokenizer",
     "TokenizerBatch",
     "TokenizerConfig",
+    "TokenizerEncoder",
     "TokenizerOutput",
     "TokenizerTerms",
     "Tokens",
@@ -66,6 +70,7 @@ __all__ = [
     "demo",
     "encode_series",
     "evaluate",
+    "evaluate_encoder",
     "fit",
     "generate",
     "keyed_generator",
@@ -73,6 +78,7 @@ __all__ = [
     "label_index",
     "load_artifact",
     "load_dataset",
+    "loss_by_share",
     "nc_vqvae",
     "ordered_batch",
     "prior_step",

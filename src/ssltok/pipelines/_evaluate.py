@@ -9,13 +9,13 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 import ssltok
-from ssltok.metrics import RocketEncoder
+from ssltok.metrics import RocketEncoder, module_digest
 from ssltok.pipelines._data import SeriesSet, label_index, read_series
-from ssltok.pipelines._evaluation_sets import Measure, Sets, Tokens
+from ssltok.pipelines._evaluation_sets import Measure, Sets, Tokens, run_measure
 from ssltok.pipelines._measures import measures_without_training
 from ssltok.pipelines._measures_trained import measures_of_tokens, measures_with_training
 from ssltok.pipelines._randomness import keyed_generator
-from ssltok.pipelines._report import Report, ReportRow
+from ssltok.pipelines._report import Report
 
 __all__ = ["evaluate"]
 
@@ -56,8 +56,9 @@ def evaluate(
         train_labels: Labels of `real_train`, anything hashable.
         test_labels: Labels of `real_test`, known from `train_labels`.
         generated_labels: Labels of `generated`, known from `train_labels`.
-        encoder: Features, `(batch, channels, length)` to `(batch, ...)`, of series standardised
-            with the training set; a `RocketEncoder` of 250 kernels by default.
+        encoder: Features, `(batch, channels, length)` to `(batch, ...)`, of series in their own
+            units, such as an `FCNEncoder` or a `TokenizerEncoder`; a `RocketEncoder` of 250
+            kernels by default. A `RocketEncoder` sees series standardised with the training set.
         tokens: Codes of the three sets, if a tokenizer is at hand.
         steps: Budget of each trained score (FCN and recurrent networks); 0 leaves them out, 500
             is a fair start.
@@ -88,29 +89,29 @@ def evaluate(
     series, gaps = _read(who, real_train, real_test, generated)
     train, test, made = series
     labels = _labels(who, series, train_labels, test_labels, generated_labels)
+    codes: dict[str, Tensor] = {}
     if tokens is not None:
         _check_tokens(who, tokens, series)
+        codes = {"train": tokens.train, "test": tokens.test, "made": tokens.generated}
     cases = min(len(train), len(made))
-    for name, whole in (("own", train), ("made", made)):
-        order = torch.randperm(len(whole), generator=keyed_generator(seed, f"{who} {name}"))
+    values = {"train": train, "test": test, "made": made}
+    for name, source in (("own", "train"), ("made", "made")):
+        whole = len(values[source])
+        order = torch.randperm(whole, generator=keyed_generator(seed, f"{who} {name}"))
         picked = order[:cases].sort().values
-        source = "train" if name == "own" else "made all"
-        if source in labels:
-            labels[name] = labels[source][picked]
-        if name == "own":
-            own = train[picked]
-        else:
-            made = made[picked]
+        for known in (values, labels, codes):
+            if source in known:
+                known[name] = known[source][picked]
     if encoder is None and not gaps:
         encoder = RocketEncoder(train.shape[1], train.shape[2], kernels=KERNELS, seed=seed)
-    name = "ROCKET" if isinstance(encoder, RocketEncoder) else type(encoder).__name__
-    name = "none" if encoder is None else name
+    default = encoder is None or isinstance(encoder, RocketEncoder)
+    name = "ROCKET" if default else type(encoder).__name__
     sets = Sets(
-        train=train, test=test, made=made, own=own, labels=labels, tokens=tokens, gaps=gaps,
-        encoder=encoder, encoder_name=name, steps=steps, seed=seed,
+        train=train, test=test, made=values["made"], own=values["own"], labels=labels, codes=codes,
+        tokens=tokens, gaps=gaps, encoder=encoder, encoder_name=name, steps=steps, seed=seed,
     )  # fmt: skip
-    digest = getattr(encoder, "digest", None)
     about = {
+        "protocol": f"ssltok {ssltok.__version__}",
         "training series": len(train),
         "test series": len(test),
         "generated series": len(series[2]),
@@ -118,9 +119,10 @@ def evaluate(
         "length": train.shape[2],
         "seed": seed,
         "steps of trained scores": steps,
-        "encoder": name,
-        "encoder sha256": digest()[:16] if callable(digest) else "unknown",
-        "ssltok": ssltok.__version__,
+        "encoder": "none" if encoder is None else name,
+        "encoder sha256": module_digest(encoder)[:16]
+        if isinstance(encoder, torch.nn.Module)
+        else "unknown",
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
@@ -131,7 +133,9 @@ def evaluate(
     ]
     if progress:
         measures = importlib.import_module("tqdm").tqdm(measures, desc="evaluate", unit="measure")
-    rows = tuple(row for measure in measures for row in _measure(measure))
+    found = [row for measure in measures for row in run_measure(measure)]
+    groups = list(dict.fromkeys(row.group for row in found))
+    rows = tuple(sorted(found, key=lambda row: groups.index(row.group)))
 
     def draw() -> dict[str, tuple[str, bytes]]:
         from ssltok.pipelines._report_figures import draw_evaluation
@@ -139,37 +143,6 @@ def evaluate(
         return draw_evaluation(sets)
 
     return Report(rows=rows, about=about, draw=draw)
-
-
-def _measure(measure: Measure) -> list[ReportRow]:
-    """Compute the rows of one measure; what it refuses or leaves undefined becomes the reason."""
-    reason, outcome = measure.obstacle, None
-    if not reason:
-        try:
-            outcome = measure.compute()
-        except ValueError as error:
-            reason = str(error)
-    rows = []
-    for k, (name, better, meaning) in enumerate(measure.rows):
-        if outcome is None or bool(outcome.value[k].isnan()):
-            why = reason or "undefined for these series (a constant channel or no distance)"
-            row = ReportRow(
-                group=measure.group, name=name, better=better, meaning=meaning, skipped=why
-            )
-        else:
-            row = ReportRow(
-                group=measure.group,
-                name=name,
-                better=better,
-                meaning=meaning,
-                value=float(outcome.value[k]),
-                spread=float(outcome.spread[k]),
-                reference=float(outcome.reference[k]),
-                reference_spread=float(outcome.reference_spread[k]),
-                cases=outcome.cases,
-            )
-        rows.append(row)
-    return rows
 
 
 def _read(who: str, *given: Series) -> tuple[list[Tensor], str]:
@@ -211,9 +184,9 @@ def _labels(
         return {}
     found: dict[str, Tensor] = {}
     found["train"], classes = label_index(train, len(series[0]), who=f"{who}: train_labels")
-    for name, labels, x in (("test", test, series[1]), ("made all", made, series[2])):
+    for name, labels, x in (("test", test, series[1]), ("made", made, series[2])):
         if labels is not None:
-            shown = "generated_labels" if name == "made all" else "test_labels"
+            shown = "generated_labels" if name == "made" else "test_labels"
             found[name], _ = label_index(labels, len(x), classes=classes, who=f"{who}: {shown}")
     return found
 

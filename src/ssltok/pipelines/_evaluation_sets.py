@@ -8,10 +8,20 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ssltok.metrics import FCNEncoder, encode
+from ssltok.metrics import FCNEncoder, RocketEncoder, encode
 from ssltok.pipelines._randomness import keyed_generator
+from ssltok.pipelines._report import ReportRow
 
-__all__ = ["WIDTH", "Between", "Measure", "Outcome", "Sets", "Tokens", "score_sets"]
+__all__ = [
+    "WIDTH",
+    "Between",
+    "Measure",
+    "Outcome",
+    "Sets",
+    "Tokens",
+    "run_measure",
+    "score_sets",
+]
 
 HALVES = 5
 WIDTH = 64  # of trained networks: half of the paper's, a quarter of its time
@@ -21,13 +31,15 @@ Between = Callable[[Tensor, Tensor], Tensor]
 class Tokens(NamedTuple):
     """Codes of the three sets, `(cases, tokens)` int64, -1 where padded, and the codebook's size.
 
-    Cases are those of the series, in their order.
+    Cases are those of the series, in their order. `codebook`, `(codebook_size, dim)`, adds the
+    likeness of its entries to the report.
     """
 
     train: Tensor
     test: Tensor
     generated: Tensor
     codebook_size: int
+    codebook: Tensor | None = None
 
 
 class Outcome(NamedTuple):
@@ -52,13 +64,17 @@ class Measure:
 
 @dataclass(frozen=True, kw_only=True)
 class Sets:
-    """What is evaluated. `own` is as many real training series as `made` are generated."""
+    """What is evaluated. `own` is as many real training series as `made` are generated.
+
+    `labels` and `codes` hold those of `train`, `test`, `made` and `own`, as far as they are known.
+    """
 
     train: Tensor
     test: Tensor
     made: Tensor
     own: Tensor
     labels: dict[str, Tensor]
+    codes: dict[str, Tensor]
     tokens: Tokens | None
     gaps: str
     encoder: Callable[[Tensor], Tensor] | None
@@ -75,10 +91,14 @@ class Sets:
 
     @cached_property
     def features(self) -> dict[str, Tensor]:
-        """Features of test, made and own, standardised with those of the training set."""
+        """Features of test, made and own, standardised with those of the training set.
+
+        ROCKET has no scale of its own and sees standardised series; any other encoder sees them
+        in their own units.
+        """
         if self.encoder is None:
             raise ValueError("evaluate: features need an encoder; got None")
-        mean, std = self.scale
+        mean, std = self.scale if isinstance(self.encoder, RocketEncoder) else (0.0, 1.0)
         found = {
             name: encode(self.encoder, ((x - mean) / std).float()).double().flatten(1)
             for name, x in (("test", self.test), ("made", self.made), ("own", self.own))
@@ -125,3 +145,34 @@ def score_sets(sets: Sets, between: Between, target: Tensor, made: Tensor, own: 
         figures.append(halves.std(0))
     value, spread, reference, reference_spread = (f.double().flatten() for f in figures)
     return Outcome(value, spread, reference, reference_spread, len(made))
+
+
+def run_measure(measure: Measure) -> list[ReportRow]:
+    """Compute the rows of one measure; what it refuses or leaves undefined becomes the reason."""
+    reason, outcome = measure.obstacle, None
+    if not reason:
+        try:
+            outcome = measure.compute()
+        except ValueError as error:
+            reason = str(error)
+    rows = []
+    for k, (name, better, meaning) in enumerate(measure.rows):
+        if outcome is None or bool(outcome.value[k].isnan()):
+            why = reason or "undefined for these series (a constant channel or no distance)"
+            row = ReportRow(
+                group=measure.group, name=name, better=better, meaning=meaning, skipped=why
+            )
+        else:
+            row = ReportRow(
+                group=measure.group,
+                name=name,
+                better=better,
+                meaning=meaning,
+                value=float(outcome.value[k]),
+                spread=float(outcome.spread[k]),
+                reference=float(outcome.reference[k]),
+                reference_spread=float(outcome.reference_spread[k]),
+                cases=outcome.cases,
+            )
+        rows.append(row)
+    return rows

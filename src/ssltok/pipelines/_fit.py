@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import pathlib
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from ssltok.masking import cosine_schedule, schedule_mask
 from ssltok.pipelines._config import Config, TrainingConfig
 from ssltok.pipelines._config_json import config_to_dict
 from ssltok.pipelines._data import SeriesSet
+from ssltok.pipelines._generate import evaluation
 from ssltok.pipelines._memory import History
 from ssltok.pipelines._prior import Prior, PriorBatch, PriorOutput, prior_step
 from ssltok.pipelines._randomness import keyed_generator, ordered_batch
@@ -185,6 +187,13 @@ def start_codebooks(tokenizer: Tokenizer, scaled: SeriesSet, *, seed: int) -> No
     for number, (branch, latent, valid) in enumerate(
         zip(tokenizer.parts, latents, masks, strict=True)
     ):
+        found, codes = int(valid.sum()), tokenizer.config.codebook_size
+        if found < codes and _rank_and_world()[0] == 0:
+            warnings.warn(
+                f"fit: k-means needs a vector for each code; got {found} for {codes} codes; "
+                "the rest start as such vectors with a little noise",
+                stacklevel=3,
+            )
         branch.quantizer.initialize(
             latent[share], valid[share], generator=keyed_generator(seed, "kmeans", number)
         )
@@ -192,9 +201,7 @@ def start_codebooks(tokenizer: Tokenizer, scaled: SeriesSet, *, seed: int) -> No
 
 def encode_series(tokenizer: Tokenizer, scaled: SeriesSet) -> Tensor:
     """Codes of scaled series, int64 `(cases, tokens)`, in batches, changing no state."""
-    was = tokenizer.training
-    tokenizer.eval()
-    with torch.no_grad():
+    with torch.no_grad(), evaluation(tokenizer):
         parts = [
             tokenizer.encode(values, lengths)
             for values, lengths in zip(
@@ -203,7 +210,6 @@ def encode_series(tokenizer: Tokenizer, scaled: SeriesSet) -> Tensor:
                 strict=True,
             )
         ]
-    tokenizer.train(was)
     return torch.cat(parts)
 
 

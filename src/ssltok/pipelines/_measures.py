@@ -10,6 +10,7 @@ from ssltok.metrics import (
     autocorrelation_distance,
     cross_correlation_distance,
     dtw_distance,
+    euclidean_distance,
     exact_repeats,
     frechet_distance,
     kernel_distance,
@@ -21,7 +22,7 @@ from ssltok.metrics import (
     skewness_distance,
     spectral_distance,
 )
-from ssltok.pipelines._evaluation_sets import HALVES, Between, Measure, Outcome, Sets, score_sets
+from ssltok.pipelines._evaluation_sets import Between, Measure, Outcome, Sets, score_sets
 
 __all__ = ["measures_without_training"]
 
@@ -79,30 +80,28 @@ def _fidelity(sets: Sets) -> list[Measure]:
 
 
 def _series(sets: Sets) -> list[Measure]:
-    def on(between: Between, most: tuple[int, int] | None = None) -> Callable[[], Outcome]:
+    def on(between: Between) -> Callable[[], Outcome]:
+        return lambda: score_sets(sets, between, sets.test, sets.made, sets.own)
+
+    def nearest(distance: Between, most: tuple[int, int]) -> Callable[[], Outcome]:
         def compute() -> Outcome:
-            if most is None:
-                return score_sets(sets, between, sets.test, sets.made, sets.own)
-            made, own = (sets.some(x, most[0]) for x in (sets.made, sets.own))
-            return score_sets(sets, between, sets.some(sets.test, most[1]), made, own)
+            target = sets.some(sets.test, most[1])
+            made, own = (
+                nearest_neighbor_distance(target, sets.some(x, most[0]), distance=distance).distance
+                for x in (sets.made, sets.own)
+            )
+            return score_sets(sets, lambda _, x: x.mean(), target, made, own)
 
         return compute
 
-    def nearest(target: Tensor, made: Tensor) -> Tensor:
-        return nearest_neighbor_distance(target, made).distance.mean()
-
     band = max(1, sets.test.shape[2] // 10)
     warp = partial(dtw_distance, band=band)
-
-    def warped(target: Tensor, made: Tensor) -> Tensor:
-        return nearest_neighbor_distance(target, made, distance=warp).distance.mean()
-
     one = "" if sets.test.shape[1] > 1 else "one channel"
     rows: list[tuple[str, str, str, str, Callable[[], Outcome]]] = [
         ("nearest neighbour, Euclidean", "as real", "Distance to the nearest test series.",
-         sets.gaps, on(nearest, (MOST, 10**9))),
+         sets.gaps, nearest(euclidean_distance, (MOST, 10**9))),
         ("nearest neighbour, DTW", "as real", f"The same, warped by at most {band} points.",
-         sets.gaps, on(warped, MOST_WARPED)),
+         sets.gaps, nearest(warp, MOST_WARPED)),
         ("marginal distance", "lower", "Values at each time, in units of the series.",
          "", on(marginal_distance)),
         ("autocorrelation distance", "lower", "Memory over time.",
@@ -123,21 +122,16 @@ def _memory(sets: Sets) -> list[Measure]:
     nothing = torch.full((1,), torch.nan, dtype=torch.float64)
 
     def ratio() -> Outcome:
-        x, halves = sets.some(sets.made, MOST), []
-        whole = memorization_ratio(sets.train, sets.test, x, generator=sets.generator("memory"))
-        for k in range(HALVES):
-            order = torch.randperm(len(x), generator=sets.generator("half", k))
-            part = x[order[: (len(x) + 1) // 2]]
-            half = memorization_ratio(
-                sets.train, sets.test, part, generator=sets.generator("memory")
-            )
-            halves.append(half.ratio)
-        spread = torch.stack(halves).std()[None]
-        return Outcome(whole.ratio[None], spread, whole.reference[None], nothing, len(x))
+        made, cases = sets.some(sets.made, MOST), min(len(sets.train), len(sets.test))
+        train, test = (sets.some(x, cases) for x in (sets.train, sets.test))
+        near, far = (nearest_neighbor_distance(x, made).distance for x in (train, test))
+        pairs = torch.stack([near, far], dim=1)
+        outcome = score_sets(sets, lambda _, x: x[:, 0].sum() / x[:, 1].sum(), test, pairs, pairs)
+        reference = memorization_ratio(train, test, made[:1]).reference
+        return outcome._replace(reference=reference[None], reference_spread=nothing)
 
     def repeats() -> Outcome:
-        value, reference = (exact_repeats(sets.train, x)[None] for x in (sets.made, sets.test))
-        return Outcome(value, nothing, reference, nothing, len(sets.made))
+        return score_sets(sets, exact_repeats, sets.train, sets.made, sets.test)
 
     return [
         Measure(

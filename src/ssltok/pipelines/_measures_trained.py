@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ssltok.metrics import (
     augmentation_gain,
+    codebook_correlation,
     codebook_perplexity,
     codebook_usage,
     discriminative_score,
@@ -115,45 +116,44 @@ def measures_with_training(sets: Sets) -> list[Measure]:
 
 def measures_of_tokens(sets: Sets) -> list[Measure]:
     """List them; none if there are no tokens."""
-    tokens = sets.tokens
+    tokens, codes = sets.tokens, sets.codes
     if tokens is None:
         return []
     size = tokens.codebook_size
-
-    def alone(measure: Callable[[Tensor], Tensor]) -> Callable[[], Outcome]:
-        return lambda: score_sets(
-            sets, lambda _, x: measure(x), tokens.test, tokens.generated, tokens.train
-        )
+    nothing = torch.full((1,), torch.nan, dtype=torch.float64)
 
     def between(measure: Between) -> Callable[[], Outcome]:
-        return lambda: score_sets(sets, measure, tokens.test, tokens.generated, tokens.train)
+        return lambda: score_sets(sets, measure, codes["test"], codes["made"], codes["own"])
 
-    def neighbours(codes: Tensor) -> Tensor:
-        return token_mutual_information(
-            codes[:, :-1], codes[:, 1:], first_size=size, second_size=size
-        )
+    def alone(measure: Callable[[Tensor], Tensor]) -> Callable[[], Outcome]:
+        return between(lambda _, x: measure(x))
+
+    def neighbours(x: Tensor) -> Tensor:
+        return token_mutual_information(x[:, :-1], x[:, 1:], first_size=size, second_size=size)
 
     def reuse() -> Outcome:
-        value, reference = (
-            token_reuse(tokens.train, x)[None] for x in (tokens.generated, tokens.test)
-        )
-        nothing = torch.full_like(value, torch.nan)
-        return Outcome(value, nothing, reference, nothing, len(tokens.generated))
+        return score_sets(sets, token_reuse, codes["train"], codes["made"], codes["test"])
 
     def with_labels() -> Outcome:
-        figures = []
-        for codes, labels in (
-            (tokens.generated, sets.labels["made all"]), (tokens.test, sets.labels["test"])
-        ):  # fmt: skip
-            expanded = labels[:, None].expand_as(codes)
-            classes = int(max(sets.labels["made all"].max(), sets.labels["test"].max())) + 1
-            figures.append(
-                token_mutual_information(codes, expanded, first_size=size, second_size=classes)
-            )
-        nothing = torch.full((1,), torch.nan, dtype=torch.float64)
-        return Outcome(figures[0][None], nothing, figures[1][None], nothing, len(tokens.generated))
+        classes = int(max(sets.labels[name].max() for name in ("made", "own"))) + 1
 
-    named = "" if {"made all", "test"} <= set(sets.labels) else "labels are missing"
+        def tell(_: Tensor, x: Tensor) -> Tensor:
+            own, labels = x[:, :-1], x[:, -1:].expand(-1, x.shape[1] - 1)
+            return token_mutual_information(own, labels, first_size=size, second_size=classes)
+
+        made, own = (
+            torch.cat([codes[name], sets.labels[name][:, None]], dim=1) for name in ("made", "own")
+        )
+        return score_sets(sets, tell, own, made, own)
+
+    def entries() -> Outcome:
+        if tokens.codebook is None:
+            raise ValueError("codebook_correlation: tokens need a codebook; got None")
+        value = codebook_correlation(tokens.codebook).pearson[None]
+        return Outcome(value, nothing, nothing, nothing, size)
+
+    named = "" if {"made", "own"} <= set(sets.labels) else "labels are missing"
+    book = "no codebook was given" if tokens.codebook is None else ""
     one = "" if tokens.test.shape[1] > 1 else "one token"
     kl = partial(token_divergence, codebook_size=size)
     rows: list[tuple[str, str, str, str, Callable[[], Outcome]]] = [
@@ -168,6 +168,8 @@ def measures_of_tokens(sets: Sets) -> list[Measure]:
          alone(neighbours)),
         ("token information, label", "as real", "In nats, bias-corrected.", named, with_labels),
         ("token sequence reuse", "as real", "Share of sequences seen in training.", "", reuse),
+        ("codebook correlation", "lower", "Likeness of two entries of the codebook.", book,
+         entries),
     ]  # fmt: skip
     return [
         Measure(group="tokens", rows=((n, b, m),), obstacle=o, compute=c) for n, b, m, o, c in rows

@@ -12,7 +12,9 @@ body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 58rem; marg
 h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 table { border-collapse: collapse; } td, th { padding: .25rem .9rem .25rem 0; text-align: left;
        border-bottom: 1px solid #ddd; vertical-align: top; }
-td:nth-child(2), td:nth-child(3) { font-variant-numeric: tabular-nums; }
+td { font-variant-numeric: tabular-nums; }
+td:not(:first-child):not(:last-child) { white-space: nowrap; }
+th { font-size: .85rem; color: #555; } th.group { font-size: 1rem; color: #222; padding-top: 1rem; }
 img { max-width: 100%; } p, td:last-child { color: #555; } code { background: #f3f3f3; }
 """
 
@@ -20,25 +22,32 @@ img { max-width: 100%; } p, td:last-child { color: #555; } code { background: #f
 def build_page(
     title: str,
     intro: str,
-    rows: Sequence[tuple[str, str, str, str]],
+    rows: Sequence[tuple[str, ...]],
     figures: Mapping[str, tuple[str, bytes]],
+    *,
+    head: tuple[str, ...] = ("measure", "value", "real data", ""),
 ) -> str:
     """Write the page.
 
     Args:
         title: Its heading.
         intro: A sentence or two.
-        rows: Name, figure, reference and meaning of each number.
+        rows: Cells under `head`; a row of one cell is the heading of those below it.
         figures: Heading to (sentence, PNG bytes).
+        head: Names of the columns.
 
     Returns:
         HTML that needs no other file and no network.
     """
     said = [f"<h1>{html.escape(title)}</h1>", f"<p>{html.escape(intro)}</p>"]
-    said.append("<table><tr><th>measure</th><th>value</th><th>real data</th><th></th></tr>")
-    said.extend(
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
-    )
+    said.append(f"<table><tr>{''.join(f'<th>{html.escape(name)}</th>' for name in head)}</tr>")
+    for row in rows:
+        if len(row) == 1:
+            said.append(
+                f'<tr><th class="group" colspan="{len(head)}">{html.escape(row[0])}</th></tr>'
+            )
+        else:
+            said.append(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>")
     said.append("</table>")
     for heading, (sentence, image) in figures.items():
         data = base64.b64encode(image).decode()

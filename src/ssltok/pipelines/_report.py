@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 import math
 import pathlib
@@ -12,7 +13,12 @@ from ssltok.pipelines._page import build_page
 
 __all__ = ["Report", "ReportRow"]
 
-HEAD = ("measure", "better", "generated", "spread", "real", "spread of real", "cases", "note")
+TITLE = "Evaluation of generated series"
+INTRO = (
+    "Each figure of the generated series stands beside the same figure of real training series in "
+    "their place, scored against the same test series: that is what a perfect generator would "
+    "reach. After the sign: the spread."
+)
 NARROW = "\N{NO-BREAK SPACE}"
 Figures = Mapping[str, tuple[str, bytes]]
 
@@ -52,8 +58,11 @@ class Report:
 
     Attributes:
         rows: The measures, in order.
-        about: Seed, encoder and its hash, numbers of series, versions.
+        about: Protocol, seed, encoder and its hash, numbers of series, versions.
         draw: Draws the figures: heading to (sentence, PNG bytes).
+        names: What was measured, and what the reference is.
+        title: The heading of the page.
+        intro: What the page says first.
 
     Example:
         >>> from ssltok.pipelines import Report, ReportRow
@@ -64,13 +73,16 @@ class Report:
         >>> report = Report(rows=(row,), about={"seed": 0}, draw=dict)
         >>> report["marginal distance"].value
         0.5
-        >>> print(report.to_text().splitlines()[-1])
-        marginal distance | lower | 0.5 | 0.01 | 0.25 | 0.01 | 40 |
+        >>> print(report.to_markdown().splitlines()[2])
+        | marginal distance | lower | 0.5 | 0.01 | 0.25 | 0.01 | 40 |  |
     """
 
     rows: tuple[ReportRow, ...]
     about: Mapping[str, object]
     draw: Callable[[], Figures] = field(repr=False)
+    names: tuple[str, str] = ("generated", "real")
+    title: str = TITLE
+    intro: str = INTRO
 
     def __getitem__(self, name: str) -> ReportRow:
         """Return the row of a measure by its name."""
@@ -80,20 +92,23 @@ class Report:
         raise KeyError(f"Report: no measure {name!r}; there are {[row.name for row in self.rows]}")
 
     def to_text(self) -> str:
-        """Return a table in columns of one width, for a terminal."""
-        table = [HEAD, *map(_cells, self.rows)]
-        widths = [max(len(line[k]) for line in table) for k in range(len(HEAD) - 1)]
+        """Return a table in columns of one width, for a terminal, and what it was measured with."""
+        head = self._head()
+        table = [head, *map(_cells, self.rows)]
+        widths = [max(len(line[k]) for line in table) for k in range(len(head) - 1)]
         lines = [
             " | ".join([*(cell.ljust(w) for cell, w in zip(line, widths, strict=False)), line[-1]])
             for line in table
         ]
-        lines.insert(1, "-+-".join("-" * w for w in [*widths, len(HEAD[-1])]))
-        return "\n".join(line.rstrip() for line in lines)
+        lines.insert(1, "-+-".join("-" * w for w in [*widths, len(head[-1])]))
+        return "\n".join([line.rstrip() for line in lines] + ["", self._said()])
 
     def to_markdown(self) -> str:
-        """Return a Markdown table."""
-        lines = [HEAD, ("---",) * len(HEAD), *map(_cells, self.rows)]
-        return "\n".join(f"| {' | '.join(c.replace('|', '/') for c in line)} |" for line in lines)
+        """Return a Markdown table, and what it was measured with."""
+        head = self._head()
+        lines = [head, ("---",) * len(head), *map(_cells, self.rows)]
+        rows = [f"| {' | '.join(c.replace('|', '/') for c in line)} |" for line in lines]
+        return "\n".join([*rows, "", self._said()])
 
     def to_json(self) -> str:
         """Return `{"about": ..., "rows": [...]}`; what is undefined is null."""
@@ -116,23 +131,22 @@ class Report:
 
     def to_html(self) -> str:
         """Return one page with the table and the figures, which needs no other file."""
-        rows = [
-            (
-                row.name,
-                "-" if row.skipped else _with_spread(row.value, row.spread),
-                _with_spread(row.reference, row.reference_spread),
-                f"Skipped: {row.skipped}." if row.skipped else _explain(row),
+        rows: list[tuple[str, ...]] = []
+        for group, members in itertools.groupby(self.rows, lambda row: row.group):
+            rows.append((group.capitalize(),))
+            rows.extend(
+                (
+                    row.name,
+                    "-" if row.skipped else _with_spread(row.value, row.spread),
+                    _with_spread(row.reference, row.reference_spread),
+                    row.better,
+                    str(row.cases) if row.cases else "-",
+                    f"Skipped: {row.skipped}." if row.skipped else row.meaning,
+                )
+                for row in members
             )
-            for row in self.rows
-        ]
-        intro = (
-            "Each figure of the generated series stands beside the same figure of real training "
-            "series in their place, scored against the same test series: that is what a perfect "
-            "generator would reach. After the sign: the spread. "
-            + "; ".join(f"{key}: {value}" for key, value in self.about.items())
-            + "."
-        )
-        return build_page("Evaluation of generated series", intro, rows, self.draw())
+        head = ("measure", *self.names, "better", "cases", "")
+        return build_page(self.title, f"{self.intro} {self._said()}", rows, self.draw(), head=head)
 
     def save(self, folder: str | pathlib.Path) -> None:
         """Write `report.html`, `report.txt`, `report.md`, `report.json` and `report.csv`.
@@ -152,6 +166,16 @@ class Report:
         for ending, text in texts.items():
             (place / f"report.{ending}").write_text(text, encoding="utf-8")
 
+    def _head(self) -> tuple[str, ...]:
+        value, reference = self.names
+        return (
+            "measure", "better", value, "spread", reference, f"spread of {reference}", "cases",
+            "note",
+        )  # fmt: skip
+
+    def _said(self) -> str:
+        return "; ".join(f"{key}: {value}" for key, value in self.about.items()) + "."
+
 
 def _cells(row: ReportRow) -> tuple[str, ...]:
     numbers = (
@@ -163,15 +187,14 @@ def _cells(row: ReportRow) -> tuple[str, ...]:
     return (row.name, row.better, *numbers, cases, note)
 
 
-def _explain(row: ReportRow) -> str:
-    aim = "As real is best" if row.better == "as real" else f"{row.better.capitalize()} is better"
-    return f"{row.meaning} {aim}. {row.cases} series."
-
-
 def _with_spread(value: float, spread: float) -> str:
+    """Both to two digits of the spread."""
     if math.isnan(spread):
         return _short(value)
-    return f"{_short(value)}{NARROW}±{NARROW}{_short(spread, 2)}"
+    decimals = max(0, 1 - math.floor(math.log10(spread))) if spread > 1e-6 else 7
+    if decimals > 6:
+        return f"{_short(value)}{NARROW}±{NARROW}{_short(spread, 2)}"
+    return f"{value:.{decimals}f}{NARROW}±{NARROW}{spread:.{decimals}f}"
 
 
 def _short(value: float, digits: int = 4) -> str:

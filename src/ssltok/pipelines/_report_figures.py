@@ -24,8 +24,12 @@ Array = NDArray[Any]
 
 def draw_evaluation(sets: Sets) -> dict[str, tuple[str, bytes]]:
     """Draw what these sets allow: heading to (sentence, PNG bytes)."""
+    by_class = {"test", "made"} <= set(sets.labels)
     figures: dict[str, tuple[str, Figure]] = {
-        "Series by class": ("Test series above, generated series below.", _overlay(sets)),
+        "Series by class" if by_class else "Series": (
+            "Test series above, generated series below.",
+            _overlay(sets),
+        ),
         "Values": ("All values of a channel, pooled over series and time.", _values(sets)),
         "Autocorrelation": ("How long the series remember.", _autocorrelation(sets)),
     }

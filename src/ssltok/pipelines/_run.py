@@ -40,6 +40,7 @@ from ssltok.pipelines._figures import (
 )
 from ssltok.pipelines._loaders import Dataset
 from ssltok.pipelines._page import build_page
+from ssltok.pipelines._prior_loss import SHARES, loss_by_share
 from ssltok.pipelines._randomness import keyed_generator
 from ssltok.pipelines._storage import to_json
 
@@ -157,10 +158,17 @@ def measure(
             ],
         },
     }
-    if train[1] is None:
-        return numbers
     y, classes = label_index(train[1], len(real.values))
     y_test, _ = label_index(test[1], len(held.values), classes=classes)
+    unseen = torch.from_numpy(estimator.encode(test[0]))
+    numbers["prior_loss"] = {
+        name: {f"{share:g}": loss for share, loss in loss_by_share(
+            estimator.artifact_.prior, tokens, known, seed=seed
+        ).items()}
+        for name, tokens, known in (("test", unseen, y_test), ("train", codes, y))
+    }  # fmt: skip
+    if train[1] is None:
+        return numbers
     wanted, _ = label_index(labels, len(labels), classes=classes)
     before, after = (estimator.token_vectors(part) for part in (train[0], test[0]))
     views = {
@@ -179,13 +187,17 @@ def measure(
     )
     seen = {name: encode(fcn, part.values) for name, part in
             (("train", real), ("test", held), ("generated", made))}  # fmt: skip
+    # Both scores move with the number of series, so what is compared is equally many.
+    equal = min(len(seen["train"]), len(seen["generated"]))
     numbers["frechet_distance"] = {
-        "generated": float(frechet_distance(seen["test"], seen["generated"])),
-        "real": float(frechet_distance(seen["test"], seen["train"])),
+        name: float(frechet_distance(seen["test"], _some(seen[source], equal, seed)))
+        for name, source in (("generated", "generated"), ("real", "train"))
     }
     logits = {name: fcn.logits(part.values) for name, part in (("generated", made), ("real", held))}
+    equal = min(map(len, logits.values()))
     numbers["inception_score"] = {
-        name: float(inception_score(logit).mean()) for name, logit in logits.items()
+        name: float(inception_score(_some(logit, equal, seed)).mean())
+        for name, logit in logits.items()
     }
     numbers["train_on_real_test_on_generated"] = float(
         (logits["generated"].argmax(dim=1) == wanted).double().mean()
@@ -233,6 +245,12 @@ def _take(items: Any, places: list[int]) -> Any:
     if items is None:
         return None
     return items[places] if isinstance(items, np.ndarray) else [items[place] for place in places]
+
+
+def _some(rows: Tensor, count: int, seed: int) -> Tensor:
+    """So many rows, drawn without replacement."""
+    order = torch.randperm(len(rows), generator=keyed_generator(seed, "equal numbers"))
+    return rows[order[:count]]
 
 
 def _balanced(y: Any, count: int) -> list[Hashable]:
@@ -327,9 +345,16 @@ def _rows(numbers: Numbers) -> list[tuple[str, str, str, str]]:
                 for name, kind in PROBES
             ],
         ]  # fmt: skip
+    shown = [f"{share:g}" for share in SHARES if share in (0.1, 0.5, 1.0)]
+    guess, seen = (
+        " / ".join(f"{numbers['prior_loss'][part][share]:.2f}" for share in shown)
+        for part in ("test", "train")
+    )
     usage = ", ".join(percent(value) for value in numbers["codebook"]["usage"])
     perplexity = ", ".join(f"{value:.1f}" for value in numbers["codebook"]["perplexity"])
     rows += [
+        ("loss of the prior", guess, seen,
+         "nats a token with 10 / 50 / 100 % hidden; beside it, on the training series"),
         ("codes used", usage, "", "by the training series"),
         ("perplexity of codes", perplexity, "", "as varied as so many codes in equal use"),
         ("reconstruction MSE", f"{numbers['reconstruction']['mse']:.4f}", "",

@@ -1,0 +1,95 @@
+"""How well a prior guesses, by the share of tokens that is hidden from it."""
+
+import torch
+from torch import Tensor
+
+from ssltok._shared.checks import check_at_least
+from ssltok.losses import masked_token_loss
+from ssltok.masking import random_mask
+from ssltok.pipelines._generate import evaluation
+from ssltok.pipelines._prior import Prior
+from ssltok.pipelines._randomness import keyed_generator
+
+__all__ = ["SHARES", "loss_by_share"]
+
+BATCH = 256
+SHARES = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
+
+
+@torch.no_grad()
+def loss_by_share(
+    prior: Prior,
+    codes: Tensor,
+    labels: Tensor,
+    *,
+    shares: tuple[float, ...] = SHARES,
+    seed: int = 0,
+) -> dict[float, float]:
+    r"""Measure the cross-entropy of hidden tokens at fixed shares masked, in nats a token.
+
+    $$\frac{1}{\sum_b \lvert M_b \rvert} \sum_b \sum_{i \in M_b}
+      -\log p(s_{bi} \mid s_{b, \bar M}, y_b)$$
+
+    over the tokens of all branches. One number for a mean over random shares hides whether a prior
+    fails to complete (small shares) or to begin (all masked: it knows the label alone). The masks
+    come from the seed and do not depend on the batches.
+
+    Args:
+        prior: The model; it is used in evaluation mode and left as it was.
+        codes: int64 `(cases, tokens)`, -1 at padding; low branch first.
+        labels: int64 `(cases,)`, -1 for no label.
+        shares: Shares of each branch's tokens to hide, in [0, 1]; at least one token is.
+        seed: Draws the masks.
+
+    Returns:
+        The loss of each share.
+
+    Raises:
+        ValueError: If there are no codes, or a share leaves [0, 1].
+
+    Example:
+        >>> import torch
+        >>> from ssltok.pipelines import Prior, PriorConfig, Tokenizer, TokenizerConfig
+        >>> from ssltok.pipelines import loss_by_share
+        >>> config = TokenizerConfig(dim=4, blocks=0, codebook_size=3)
+        >>> tokenizer = Tokenizer(config, channels=1, length=32)
+        >>> prior = Prior(PriorConfig(dim=8, depth=1), tokenizer, classes=0)
+        >>> codes = torch.zeros(2, sum(tokenizer.sizes), dtype=torch.int64)
+        >>> list(loss_by_share(prior, codes, torch.tensor([-1, -1]), shares=(0.5, 1.0)))
+        [0.5, 1.0]
+    """
+    check_at_least("loss_by_share", "number of codes", codes.numel(), 1)
+    found = {}
+    with evaluation(prior):
+        for share in shares:
+            generator = keyed_generator(seed, f"loss at {share}")
+            parts = torch.split(codes, list(prior.sizes), dim=1)
+            masks = torch.cat(
+                [
+                    random_mask(
+                        (len(part), part.shape[1]), ratio=share, valid=part >= 0,
+                        generator=generator,
+                    ).mask
+                    for part in parts
+                ],
+                dim=1,
+            )  # fmt: skip
+            sums, count = torch.zeros((), dtype=torch.float64), 0
+            for rows in torch.arange(len(codes)).split(BATCH):
+                total, tokens = _batch(prior, codes[rows], masks[rows], labels[rows])
+                sums, count = sums + total, count + tokens
+            found[share] = float(sums / count)
+    return found
+
+
+def _batch(prior: Prior, codes: Tensor, masks: Tensor, labels: Tensor) -> tuple[Tensor, int]:
+    """Sum of the losses of one batch, and the number of hidden tokens."""
+    sizes = list(prior.sizes)
+    parts, hidden = torch.split(codes, sizes, dim=1), torch.split(masks, sizes, dim=1)
+    total = torch.zeros((), dtype=torch.float64)
+    for number, (part, mask) in enumerate(zip(parts, hidden, strict=True)):
+        context = prior.context(parts[0]) if number else None
+        tokens = part.masked_fill(mask, prior.mask_index)
+        logits = prior.logits_of(number, labels, context)(tokens, mask)
+        total += masked_token_loss(logits, part, mask).double() * int(mask.sum())
+    return total, int(masks.sum())

@@ -1,0 +1,82 @@
+"""A fitted tokenizer as an encoder of whole series, for probes and for distances of features."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from ssltok._shared.checks import check_axes, check_floating
+from ssltok.metrics import module_digest
+from ssltok.pipelines._tokenizer import Tokenizer
+
+__all__ = ["TokenizerEncoder"]
+
+
+class TokenizerEncoder(nn.Module):
+    """Features of a tokenizer: its code vectors, averaged over the tokens of each branch.
+
+    The same numbers as `SSLTokenizer.transform`, as a module that every measure takes. It holds a
+    copy of the tokenizer, so training goes on without it, and stays in evaluation mode whatever
+    its parent does: no codebook and no running statistic moves by being measured.
+
+    With `quantized=False` the features are the averaged latents before the quantizer. They let a
+    gradient through to the encoder, which fine-tuning needs; codes are indices and let none.
+
+    Args:
+        tokenizer: A trained tokenizer, such as `SSLTokenizer.artifact_.tokenizer`.
+        quantized: Whether to average code vectors, or the latents that became them.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.pipelines import Tokenizer, TokenizerConfig, TokenizerEncoder
+        >>> config = TokenizerConfig(dim=4, blocks=0, codebook_size=3)
+        >>> encoder = TokenizerEncoder(Tokenizer(config, channels=1, length=32))
+        >>> encoder(torch.zeros(5, 1, 32)).shape, len(encoder.digest())
+        (torch.Size([5, 4]), 64)
+
+    References:
+        Mean of the code vectors as features: NC-VQVAE, 2024, <https://arxiv.org/abs/2408.16613>,
+        section 5.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, *, quantized: bool = True) -> None:
+        super().__init__()
+        self.tokenizer = copy.deepcopy(tokenizer)
+        self.quantized = quantized
+        self.eval()
+
+    def forward(self, series: Tensor) -> Tensor:
+        """Return features, `(batch, dim * branches)`, of series in their own units.
+
+        Args:
+            series: `(batch, channels, length)`, finite, no longer than the tokenizer's.
+        """
+        who, tokenizer = "TokenizerEncoder", self.tokenizer
+        check_floating(who, "series", series)
+        check_axes(who, "series", series, "batch channels length")
+        length = series.shape[2]
+        if series.shape[1] != tokenizer.channels or not 1 <= length <= tokenizer.length:
+            raise ValueError(
+                f"{who}: series must have {tokenizer.channels} channels and a length in "
+                f"[1, {tokenizer.length}]; got shape {tuple(series.shape)}"
+            )
+        scaled = tokenizer.scale(series, torch.ones_like(series, dtype=torch.bool))
+        scaled = nn.functional.pad(scaled, (0, tokenizer.length - length), mode="replicate")
+        lengths = torch.full((len(series),), length, device=series.device)
+        features = []
+        bands, masks = tokenizer.bands(scaled), tokenizer.token_valid(lengths)
+        for branch, band, valid in zip(tokenizer.parts, bands, masks, strict=True):
+            vectors = branch.encoder(band)
+            if self.quantized:
+                vectors = branch.quantizer.decode(branch.quantizer.encode(vectors, valid))
+            real = valid[:, None]
+            features.append((vectors * real).sum((2, 3)) / real.sum((2, 3)))
+        return torch.cat(features, dim=1)
+
+    def train(self, mode: bool = True) -> "TokenizerEncoder":  # noqa: FBT001, FBT002  as nn.Module
+        """Stay in evaluation mode."""
+        return super().train(mode=False)
+
+    def digest(self) -> str:
+        """Return a hash of all weights and statistics: equal digests, equal encoders."""
+        return module_digest(self)
