@@ -22,7 +22,7 @@ from ssltok.pipelines._fit import Fitted, encode_series, fit
 from ssltok.pipelines._generate import Generated, decode_tokens, generate
 from ssltok.pipelines._loaders import Dataset, load_dataset
 from ssltok.pipelines._memory import History
-from ssltok.pipelines._presets import demo, nc_vqvae, shorten, timevqvae
+from ssltok.pipelines._presets import demo, nc_vqvae, shorten, ssltok, timevqvae
 from ssltok.pipelines._prior import Prior, PriorBatch, PriorOutput, prior_step
 from ssltok.pipelines._prior_loss import loss_by_share
 from ssltok.pipelines._randomness import keyed_generator, keyed_seed, ordered_batch
@@ -85,6 +85,7 @@ __all__ = [
     "read_series",
     "save_artifact",
     "shorten",
+    "ssltok",
     "timevqvae",
     "tokenizer_step",
 ]

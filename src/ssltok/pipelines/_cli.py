@@ -27,7 +27,7 @@ from ssltok.pipelines._storage import ArtifactError, to_json
 
 __all__ = ["main"]
 
-Preset = Literal["demo", "nc_vqvae", "timevqvae"]
+Preset = Literal["demo", "nc_vqvae", "ssltok", "timevqvae"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,7 +31,7 @@ class SSLTokenizer(SeriesCoder, TransformerMixin, BaseEstimator):  # type: ignor
     Results are numpy arrays in the units of X.
 
     Args:
-        preset: `"nc_vqvae"`, `"timevqvae"`, `"demo"`, or a `Config`.
+        preset: `"ssltok"`, `"nc_vqvae"`, `"timevqvae"`, `"demo"`, or a `Config`.
         seed: Decides every weight, order and noise of `fit`.
         checkpoints: A folder where `fit` keeps what it needs to go on after a kill.
         progress: Show bars.
