@@ -52,12 +52,16 @@ def gelu(x: Tensor) -> Tensor:
     return x * (1 + torch.erf(x / math.sqrt(2))) / 2
 
 
+@pytest.mark.parametrize("length", [11, 8, 3, 1])
 @pytest.mark.parametrize(("kernel_size", "hidden_dim"), [(3, 3), (5, 5), (1, 4)])
-def test_it_is_the_published_network(kernel_size: int, hidden_dim: int) -> None:
-    """With 5 hidden features the last block keeps its width, and its plain shortcut."""
+def test_it_is_the_published_network(kernel_size: int, hidden_dim: int, length: int) -> None:
+    """With 5 hidden features the last block keeps its width, and its plain shortcut.
+
+    Dilations are 1 to 8: a series of 8 sees one of them by the middle of its kernel alone.
+    """
     encoder = small(kernel_size=kernel_size, hidden_dim=hidden_dim)
-    x = torch.randn(2, 2, 11, dtype=torch.float64)
-    mask = torch.rand(2, 11) < 0.5
+    x = torch.randn(2, 2, length, dtype=torch.float64)
+    mask = torch.rand(2, length) < 0.5
     y = convolve(encoder.projection, x, 1)
     y = torch.where(mask[:, None], 0.0, y)
     for level, block in enumerate(blocks(encoder)):

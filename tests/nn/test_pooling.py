@@ -92,10 +92,12 @@ def test_nothing_real_gives_zeros_and_no_gradient(pool: Pool) -> None:
     assert torch.isfinite(grad).all()
 
 
-def test_long_half_precision_series_keep_their_mean() -> None:
-    x = torch.full((1, 1, 5000), 1.5, dtype=torch.bfloat16)
-    valid = torch.ones(1, 5000, dtype=torch.bool)
-    assert mean_pool(x, valid).tolist() == mean_pool(x).tolist() == [[1.5]]
+def test_half_precision_counts_exactly() -> None:
+    """258 / 257 rounds to 1 in bfloat16; 257 itself would round to 256, and the mean up."""
+    x = torch.ones(1, 1, 258, dtype=torch.bfloat16)
+    x[..., 0] = 2
+    valid = torch.arange(258).expand(1, -1) < 257
+    assert mean_pool(x, valid).tolist() == mean_pool(x[..., :257]).tolist() == [[1.0]]
     assert mean_pool(x, valid).dtype == torch.bfloat16
 
 
@@ -160,7 +162,9 @@ def test_complaints() -> None:
     with pytest.raises(ValueError, match=r"max_pool: valid must be boolean; got torch.float32"):
         max_pool(x, torch.ones(2, 4))
     for axis in (0, -3, 3, -4):
-        with pytest.raises(ValueError, match=rf"channel_dim must name an axis behind.*got {axis}"):
+        with pytest.raises(
+            ValueError, match=rf"channel_dim must name an axis of latents behind.*got {axis}"
+        ):
             mean_pool(x, channel_dim=axis)
     with pytest.raises(ValueError, match=r"AttentionPool: hidden_dim must be >= 1; got 0"):
         AttentionPool(3, hidden_dim=0)

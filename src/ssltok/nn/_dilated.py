@@ -1,5 +1,6 @@
 """TS2Vec's encoder: a vector for each time step, from dilated residual convolutions."""
 
+import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
@@ -127,10 +128,10 @@ class DilatedBlock(nn.Module):
 
     def __init__(self, before: int, width: int, kernel_size: int, level: int) -> None:
         super().__init__()
-        dilation = 2**level
-        reach = dilation * (kernel_size // 2)
-        self.first = nn.Conv1d(before, width, kernel_size, dilation=dilation, padding=reach)
-        self.second = nn.Conv1d(width, width, kernel_size, dilation=dilation, padding=reach)
+        self.dilation = 2**level
+        reach = self.dilation * (kernel_size // 2)
+        self.first = nn.Conv1d(before, width, kernel_size, dilation=self.dilation, padding=reach)
+        self.second = nn.Conv1d(width, width, kernel_size, dilation=self.dilation, padding=reach)
         self.shortcut = nn.Conv1d(before, width, 1) if before != width else None
 
     def forward(self, x: Tensor, padding: Tensor | None) -> Tensor:
@@ -140,5 +141,13 @@ class DilatedBlock(nn.Module):
             x = functional.gelu(x)
             if padding is not None:
                 x = x.masked_fill(padding, 0)
-            x = convolution(x)
+            x = self._convolve(convolution, x)
         return x + kept
+
+    def _convolve(self, convolution: nn.Conv1d, x: Tensor) -> Tensor:
+        """Convolve; of a series no longer than the dilation, by the middle of the kernel alone."""
+        if torch.compiler.is_exporting() or self.dilation < x.shape[2]:
+            wide: Tensor = convolution(x)
+            return wide
+        middle = convolution.weight.shape[2] // 2  # the rest sees the zeros around the series
+        return functional.conv1d(x, convolution.weight.narrow(2, middle, 1), convolution.bias)

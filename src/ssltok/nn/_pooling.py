@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from ssltok._shared.checks import check_at_least, check_bool_mask, check_floating
 from ssltok._shared.numerics import full_precision, upcast
+from ssltok.nn._channel_axis import channel_axis
 
 __all__ = ["AttentionPool", "AverageMaxPool", "average_max_pool", "max_pool", "mean_pool"]
 
@@ -162,12 +163,7 @@ def _checked(
     """Check, and return `(batch, dim, places)` and `(batch, places)`."""
     check_floating(who, "latents", latents)
     check_at_least(who, "axes of latents", latents.ndim, 3)
-    axes = latents.ndim
-    if not -axes <= channel_dim < axes or channel_dim % axes == 0:
-        raise ValueError(
-            f"{who}: channel_dim must name an axis behind batch; got {channel_dim} "
-            f"for shape {tuple(latents.shape)}"
-        )
+    channel_dim = channel_axis(who, "latents", latents, channel_dim)
     check_at_least(who, "elements", latents.numel(), 1)
     latents = latents.movedim(channel_dim, 1)
     if valid is not None:

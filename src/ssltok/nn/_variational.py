@@ -7,6 +7,7 @@ from torch import Generator, Tensor, nn
 
 from ssltok._shared.checks import check_at_least, check_bool_mask, check_floating, check_size
 from ssltok._shared.numerics import full_precision, upcast
+from ssltok.nn._channel_axis import channel_axis
 
 __all__ = ["GaussianLatents", "VariationalBottleneck"]
 
@@ -70,16 +71,11 @@ class VariationalBottleneck(nn.Module):
             valid: Boolean, the shape of `features` without `channel_dim`: True where real.
             generator: Source of the draw, in training; None is torch's own.
         """
-        who, axes = "VariationalBottleneck", features.ndim
+        who = "VariationalBottleneck"
         check_floating(who, "features", features)
-        check_at_least(who, "axes of features", axes, 2)
+        check_at_least(who, "axes of features", features.ndim, 2)
         check_at_least(who, "elements", features.numel(), 1)
-        if not -axes <= self.channel_dim < axes or self.channel_dim % axes == 0:
-            raise ValueError(
-                f"{who}: channel_dim must name an axis behind batch; got {self.channel_dim} "
-                f"for shape {tuple(features.shape)}"
-            )
-        channel_dim = self.channel_dim % axes
+        channel_dim = channel_axis(who, "features", features, self.channel_dim)
         check_size(who, "features", features, channel_dim, self.linear.in_features)
         if valid is not None:
             shape = [size for dim, size in enumerate(features.shape) if dim != channel_dim]
