@@ -34,6 +34,7 @@ from ssltok.pipelines import (
     config_to_dict,
     encode_series,
     keyed_generator,
+    loss_by_share,
 )
 
 __all__ = ["Cell", "Settings", "cell_path", "run_cell", "write_json"]
@@ -96,8 +97,12 @@ def run_cell(
     seconds["generate"] = time.perf_counter() - mark
     mark = time.perf_counter()
     found = tokenizer_figures(trained.tokenizer, split)
-    features = judge.describe(made)
-    found |= judge.generative(features, wanted)
+    found |= judge.generative(judge.describe(made), wanted)
+    rebuilt = judge.generative(
+        judge.describe(_rebuilt(trained, judge)), split.train_labels[judge.own]
+    )
+    found |= {f"{name}_rebuilt": rebuilt[name] for name in ("fid", "cas")}
+    found |= _held_out_loss(trained, split, judge)
     seconds["evaluate"] = time.perf_counter() - mark
     trace = trace_decoding(arm, trained, labels=wanted, lengths=lengths, seed=cell.seed)
     seconds["all"] = time.perf_counter() - begun
@@ -204,6 +209,23 @@ def _examples(made: Tensor, labels: Tensor) -> dict[str, Any]:
     ]
     series = [[[round(v, 4) for v in row] for row in made[index].tolist()] for index in chosen]
     return {"series": series, "labels": labels[chosen].tolist()}
+
+
+def _held_out_loss(trained: Trained, split: Split, judge: Judge) -> dict[str, float]:
+    """The prior's loss on judged series, nats a token, with half and with all tokens hidden."""
+    series = scale(trained.tokenizer, split.test.take(judge.target))
+    codes = encode_series(trained.tokenizer, series)
+    labels = split.test_labels[judge.target]
+    found = loss_by_share(trained.prior, codes, labels, shares=(0.5, 1.0))
+    return {"loss_half": found[0.5], "loss_all": found[1.0]}
+
+
+@torch.no_grad()
+def _rebuilt(trained: Trained, judge: Judge) -> Tensor:
+    """The judge's training series through the tokens and back: a prior that were perfect."""
+    tokenizer, codes = trained.tokenizer, trained.codes[judge.own]
+    series = torch.cat([tokenizer.decode(part) for part in codes.split(256)])
+    return tokenizer.scaler.inverse(series)
 
 
 def _with_steps(arm: Arm, steps: tuple[int, int]) -> Arm:

@@ -30,7 +30,8 @@ COLUMNS = (
 )  # fmt: skip
 CASES = {
     "fid": "fid", "fid_rocket": "fid", "fid_halves": "fid", "is": "fid", "cas": "cas",
-    "cas_all": "made", "recognised": "made",
+    "cas_all": "made", "recognised": "made", "fid_rebuilt": "cas", "cas_rebuilt": "cas",
+    "loss_half": "fid", "loss_all": "fid",
 }  # fmt: skip
 
 
