@@ -26,7 +26,9 @@ def radical_inverse(index: int, base: int) -> Fraction:
 # oracle
 
 
-@pytest.mark.parametrize("grid", [(7,), (5, 8), (9, 9), (2, 3, 5)])
+@pytest.mark.parametrize(
+    "grid", [(7,), (5, 8), (9, 9), (2, 3, 5), (2, 8), (3, 17), (6, 12), (7, 3), (4, 23)]
+)
 def test_order_is_the_first_visit_of_the_sequence(grid: tuple[int, ...]) -> None:
     seen: list[int] = []
     index = 0

@@ -96,12 +96,13 @@ def test_where_limits_what_is_scored_and_hidden() -> None:
     torch.testing.assert_close(critic(row), -whole)
 
 
-def test_going_back_stops_where_context_no_longer_helps() -> None:
-    """Codes 0 are sure; codes 1 are a coin toss that context does not help."""
+@pytest.mark.parametrize("logit", [6.0, 0.85, 0.1])
+def test_going_back_stops_where_context_no_longer_helps(logit: float) -> None:
+    """The last three places are the surer ones, by much or by little; the others toss a coin."""
 
     def logits_fn(tokens: Tensor, where: Tensor) -> Tensor:
         sure = torch.arange(tokens.shape[1]).expand_as(tokens)[where] >= 3
-        return torch.stack([sure * 6.0, torch.zeros(len(sure))], dim=1)
+        return torch.stack([sure * logit, torch.zeros(len(sure))], dim=1)
 
     tokens = torch.tensor([[0] * 6, [0] * 6, [-1] * 6])
     scores = torch.arange(6.0).expand(3, 6).clone()

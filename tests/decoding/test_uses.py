@@ -133,6 +133,11 @@ def test_samples_differ_and_keep_what_is_known() -> None:
     assert found.shape == (6, 5, 12)
     assert torch.equal(found[:, ~WHERE], TOKENS[~WHERE].expand(6, -1))
     assert len({tuple(sample.flatten().tolist()) for sample in found}) == 6
+    padded = TOKENS.clone()
+    padded[2, 8:] = -1
+    everywhere = torch.ones_like(WHERE)
+    kept = impute(decoder(), padded, everywhere, mask_index=4, samples=2)
+    assert ((kept == -1) == (padded == -1)).all()
     other = TOKENS.masked_fill(WHERE, 0)  # what stood under the mask does not matter
     assert torch.equal(found, impute(decoder(), other, WHERE, mask_index=4, samples=6))
 

@@ -176,7 +176,6 @@ def iterative_decode(
         )
         hide = choose(state, order, total)
         tokens = tokens.masked_fill(hide, mask_index)
-        logprob = logprob.masked_fill(hide, 0.0)
         unknown = hide
         if observe is not None:
             observe(state, tokens)
