@@ -85,7 +85,8 @@ def draw_traces(cells: Sequence[Cell], *, name: Name = str) -> "Figure":
         steps = np.arange(len(trace["hidden"]))
         grid[1][column].plot(steps, trace["confidence"], color=MADE, label="probability")
         grid[1][column].plot(steps, trace["hidden"], color=REAL, label="share hidden")
-        grid[1][column].set(xlabel="decoding step", ylim=(-0.02, 1.02))
+        grid[1][column].set_ylim(-0.02, 1.02)
+        grid[1][column].set_xlabel("decoding step", fontsize=8)
         for axes in grid[:, column]:
             _plain(axes)
     grid[0][0].set_ylabel("token", fontsize=8)
@@ -132,7 +133,8 @@ def draw_probes(
                 SHARES[known], [p.low for p in parts], [p.high for p in parts],
                 color=color, alpha=0.12, linewidth=0,
             )  # fmt: skip
-        axes.set(xlabel="share of stage 1", title=METRICS[metric].title)
+        axes.set_xlabel("share of stage 1", fontsize=8)
+        axes.set_title(METRICS[metric].title, fontsize=9)
         _plain(axes)
     figure.axes[0].legend(frameon=False, fontsize=7)
     return figure
@@ -171,7 +173,7 @@ def draw_means(
         _plain(axes)
     for axes in grid.ravel()[len(metrics) :]:
         axes.set_visible(False)
-    grid[0][0].invert_yaxis()
+    grid[0][0].set_ylim(len(arms) - 0.4, -0.6)
     return figure
 
 
