@@ -271,6 +271,19 @@ def test_what_is_undefined_is_skipped_with_a_reason() -> None:
     assert math.isnan(few.value)
 
 
+def test_an_encoder_without_an_answer_is_skipped_and_said() -> None:
+    def broken(x: Tensor) -> Tensor:
+        return (x / (x[:, :, :1] > 0)).flatten(1)
+
+    report = evaluate(TRAIN, TEST, FAIR, encoder=broken)
+    said = report["kernel distance (function)"].skipped
+    assert re.match(
+        r"evaluate: the encoder must return finite features; got \d+ of 48 series", said
+    )
+    assert math.isfinite(report["spectral distance"].value)
+    assert "<h2>Features</h2>" not in report.to_html()
+
+
 def test_several_channels() -> None:
     sets = [torch.cat([x, x.roll(3, 2)], dim=1) for x in (TRAIN, TEST, FAIR)]
     row = evaluate(*sets)["cross-correlation distance"]
@@ -334,6 +347,10 @@ def test_saves_five_files_and_draws_its_figures(tmp_path: pathlib.Path) -> None:
     assert names == [f"report.{e}" for e in ("csv", "html", "json", "md", "txt")]
     page = (tmp_path / "new" / "report.html").read_text()
     assert page.count("data:image/png;base64,iVBOR") == 7
+    assert re.findall("<h2>(.*?)</h2>", page) == [
+        "Series by class", "Values", "Autocorrelation", "Spectrum", "Nearest neighbours",
+        "Features", "Tokens",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

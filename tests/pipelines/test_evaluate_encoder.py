@@ -129,6 +129,11 @@ def test_refuses_and_skips() -> None:
         evaluate_encoder(spectrum, *TRAIN, *TEST, repeats=1)
     with pytest.raises(ValueError, match=r"^evaluate_encoder: test_labels: y must hold known labe"):
         evaluate_encoder(spectrum, *TRAIN, TEST[0], TEST[1] + 7)
+    said = (
+        r"^evaluate_encoder: the encoder must return finite features; got 60 of 60 series \(train"
+    )
+    with pytest.raises(ValueError, match=said):
+        evaluate_encoder(lambda x: x.flatten(1) * math.nan, *TRAIN, *TEST)
     gaps = TEST[0].clone()
     gaps[0, 0, 3] = math.nan
     with pytest.raises(ValueError, match=r"^evaluate_encoder: test must hold whole series of one"):

@@ -88,7 +88,7 @@ def evaluate(
         raise ValueError(f"{who}: steps must be >= 0; got {steps}")
     series, gaps = _read(who, real_train, real_test, generated)
     train, test, made = series
-    labels = _labels(who, series, train_labels, test_labels, generated_labels)
+    labels, classes = _labels(who, series, train_labels, test_labels, generated_labels)
     codes: dict[str, Tensor] = {}
     if tokens is not None:
         _check_tokens(who, tokens, series)
@@ -108,7 +108,8 @@ def evaluate(
     name = "ROCKET" if default else type(encoder).__name__
     sets = Sets(
         train=train, test=test, made=values["made"], own=values["own"], labels=labels, codes=codes,
-        tokens=tokens, gaps=gaps, encoder=encoder, encoder_name=name, steps=steps, seed=seed,
+        classes=tuple(map(str, classes)), tokens=tokens, gaps=gaps, encoder=encoder,
+        encoder_name=name, steps=steps, seed=seed,
     )  # fmt: skip
     about = {
         "protocol": f"ssltok {ssltok.__version__}",
@@ -176,19 +177,19 @@ def _with_gaps(series: SeriesSet, length: int) -> Tensor:
 
 def _labels(
     who: str, series: list[Tensor], train: Labels, test: Labels, made: Labels
-) -> dict[str, Tensor]:
+) -> tuple[dict[str, Tensor], list[Hashable]]:
     if train is None:
         for name, labels in (("test_labels", test), ("generated_labels", made)):
             if labels is not None:
                 raise ValueError(f"{who}: {name} need train_labels beside them; got None")
-        return {}
+        return {}, []
     found: dict[str, Tensor] = {}
     found["train"], classes = label_index(train, len(series[0]), who=f"{who}: train_labels")
     for name, labels, x in (("test", test, series[1]), ("made", made, series[2])):
         if labels is not None:
             shown = "generated_labels" if name == "made" else "test_labels"
             found[name], _ = label_index(labels, len(x), classes=classes, who=f"{who}: {shown}")
-    return found
+    return found, classes
 
 
 def _check_tokens(who: str, tokens: Tokens, series: list[Tensor]) -> None:

@@ -75,6 +75,7 @@ class Sets:
     own: Tensor
     labels: dict[str, Tensor]
     codes: dict[str, Tensor]
+    classes: tuple[str, ...]
     tokens: Tokens | None
     gaps: str
     encoder: Callable[[Tensor], Tensor] | None
@@ -103,6 +104,13 @@ class Sets:
             name: encode(self.encoder, ((x - mean) / std).float()).double().flatten(1)
             for name, x in (("test", self.test), ("made", self.made), ("own", self.own))
         }
+        for name, rows in found.items():
+            if not bool(rows.isfinite().all()):
+                broken = int((~rows.isfinite()).any(1).sum())
+                raise ValueError(
+                    f"evaluate: the encoder must return finite features; "
+                    f"got {broken} of {len(rows)} series ({name}) without"
+                )
         centre, width = found["own"].mean(0), found["own"].std(0).clamp_min(1e-8)
         return {name: (x - centre) / width for name, x in found.items()}
 

@@ -36,7 +36,7 @@ def draw_overlay(
 ) -> Figure:
     """Real series above, generated series below, a column for each class (six at most)."""
     classes = list(dict.fromkeys(sorted(real_labels, key=str)))[:6]
-    figure = Figure(figsize=(2.2 + 3.0 * len(classes), 4.6), layout="constrained")
+    figure = Figure(figsize=(min(2.2 + 3.0 * len(classes), 11.0), 4.6), layout="constrained")
     grid = figure.subplots(2, len(classes), squeeze=False, sharex=True, sharey=True)
     rows = (("real", real, real_labels, REAL), ("generated", made, made_labels, MADE))
     for row, (name, series, labels, color) in enumerate(rows):
@@ -44,7 +44,8 @@ def draw_overlay(
             mine = [case for case, own in enumerate(labels) if own == label][:shown]
             axes.plot(series[mine, 0].T, color=color, alpha=0.45, linewidth=0.8)
             title = name if label is None else f"{name}, class {label}"
-            axes.set_title(title, fontsize=10)
+            axes.set_title(title, fontsize=10, wrap=True)
+            axes.locator_params(axis="x", nbins=5)
             _plain(axes)
     for axes in grid[1]:
         axes.set_xlabel("time")

@@ -146,7 +146,9 @@ class Report:
                 for row in members
             )
         head = ("measure", *self.names, "better", "cases", "")
-        return build_page(self.title, f"{self.intro} {self._said()}", rows, self.draw(), head=head)
+        return build_page(
+            self.title, f"{self.intro} Measured with {self._said()}", rows, self.draw(), head=head
+        )
 
     def save(self, folder: str | pathlib.Path) -> None:
         """Write `report.html`, `report.txt`, `report.md`, `report.json` and `report.csv`.

@@ -1,5 +1,6 @@
 """The figures of an evaluation: so that somebody looks at the series before at the numbers."""
 
+import contextlib
 import importlib
 import importlib.util
 from collections.abc import Callable
@@ -39,11 +40,12 @@ def draw_evaluation(sets: Sets) -> dict[str, tuple[str, bytes]]:
             "Generated series with the nearest training series behind them: are they copies?",
             _neighbours(sets),
         )
-        figures["Features"] = (
-            f"Features ({sets.encoder_name}) of test and generated series. PCA is fitted on the "
-            "test series; distances in the other maps have no unit.",
-            _maps(sets),
-        )
+        with contextlib.suppress(ValueError):  # no features: the table says why
+            figures["Features"] = (
+                f"Features ({sets.encoder_name}) of test and generated series. PCA is fitted on "
+                "the test series; distances in the other maps have no unit.",
+                _maps(sets),
+            )
     if sets.tokens is not None:
         tokens = sets.tokens
         figures["Tokens"] = (
@@ -54,13 +56,11 @@ def draw_evaluation(sets: Sets) -> dict[str, tuple[str, bytes]]:
 
 
 def _overlay(sets: Sets) -> Figure:
-    names = "test", "made"
+    known = {"test", "made"} <= set(sets.labels)
     real, made = (
-        sets.labels[name].tolist() if name in sets.labels else [None] * len(x)
-        for name, x in zip(names, (sets.test, sets.made), strict=True)
+        [sets.classes[k] for k in sets.labels[name].tolist()] if known else [None] * len(x)
+        for name, x in (("test", sets.test), ("made", sets.made))
     )
-    if not {"test", "made"} <= set(sets.labels):
-        real, made = [None] * len(real), [None] * len(made)
     return draw_overlay(sets.test.numpy(), real, sets.made.numpy(), made)
 
 
