@@ -14,18 +14,15 @@ import pytest
 import torch
 from benchmarks.ssl_tokens import cell as cells
 from benchmarks.ssl_tokens import run as runs
-from benchmarks.ssl_tokens.arms import MAIN, build_arm
+from benchmarks.ssl_tokens.arms import build_arm
 from benchmarks.ssl_tokens.calibrate import calibrate, read_calibration, steps_for
 from benchmarks.ssl_tokens.cell import Cell, Settings, cell_path, run_cell
 from benchmarks.ssl_tokens.collect import COLUMNS, collect
-from benchmarks.ssl_tokens.data import find_datasets, make_split, stratified_part
-from benchmarks.ssl_tokens.judge import Judge, JudgeSettings
-from benchmarks.ssl_tokens.probes import probe_accuracies
+from benchmarks.ssl_tokens.data import find_datasets, make_split
+from benchmarks.ssl_tokens.judge import JudgeSettings
 from benchmarks.ssl_tokens.run import main, run_cells
 from benchmarks.ssl_tokens.train import train_arm
-from sklearn.preprocessing import StandardScaler
 
-from ssltok.metrics import knn_accuracy, linear_probe_accuracy, svm_probe_accuracy
 from ssltok.pipelines import Dataset, fit
 from tests.benchmarks.small import BARLOW, toy
 from tests.pipelines.small import series
@@ -150,20 +147,6 @@ def test_training_does_not_see_the_test_part(tmp_path: pathlib.Path) -> None:
     assert all(np.array_equal(weights[0][k], weights[1][k]) for k in weights[0].files)
 
 
-def test_validation_never_opens_the_test_part(tmp_path: pathlib.Path) -> None:
-    data = toy()._replace(test=object(), test_labels=[None])
-    first, second = (
-        make_split("toy", data, kind="validation", seed=seed, most_test=3) for seed in (0, 1)
-    )
-    assert len(first.train_labels) == 8
-    assert len(first.test_labels) == 4
-    assert first.test_labels.bincount().tolist() == [2, 2]
-    both = torch.cat([first.train.values, first.test.values]).flatten(1)
-    whole = torch.from_numpy(toy().train).flatten(1)
-    assert sorted(both.sum(1).tolist()) == sorted(whole.sum(1).tolist())
-    assert first.digest() != second.digest()
-
-
 def test_probing_while_training_changes_nothing(tmp_path: pathlib.Path) -> None:
     plain = cell_of(BARLOW, toy(), tmp_path / "a")
     probed = cell_of(BARLOW, toy(), tmp_path / "b", probe_every=1)
@@ -192,45 +175,6 @@ def test_an_arm_is_the_librarys_fit(arm: str) -> None:
         assert all(torch.equal(states[0][k], states[1][k]) for k in states[0])
 
 
-@pytest.mark.parametrize("dim", [3, 40])
-def test_probes_are_those_of_the_library(dim: int) -> None:
-    generator = torch.Generator().manual_seed(dim)
-    labels, truth = torch.arange(21) % 3, torch.arange(60) % 3
-    centres = 1.2 * torch.randn(3, dim, generator=generator)
-    scales = torch.logspace(-2, 2, dim)
-    train = (centres[labels] + torch.randn(21, dim, generator=generator)) * scales
-    test = (centres[truth] + torch.randn(60, dim, generator=generator)) * scales
-    train[:, 0], test[:, 0] = 0.1, 7.0  # constant in training: it says nothing
-    found = probe_accuracies(train, labels, test, truth)
-    scaler = StandardScaler().fit(train[:, 1:].double().numpy())
-    a, b = (torch.from_numpy(scaler.transform(x[:, 1:].double().numpy())) for x in (train, test))
-    assert found["linear"] == float(linear_probe_accuracy(a, labels, b, truth))
-    assert found["svm"] == float(svm_probe_accuracy(a, labels, b, truth))
-    assert found["knn"] == float(knn_accuracy(a, labels, b, truth, neighbors=5))
-    assert 0.4 < found["linear"] < 1
-
-
-def test_the_judge_knows_good_from_bad() -> None:
-    split = make_split("toy", toy(40, 60), kind="test", seed=0, most_test=60)
-    settings = JUDGE._replace(fcn_steps=60, fcn_width=8, most_frechet=40, most_generated=80)
-    judge = Judge(split, settings)
-    assert judge.wanted.tolist() == split.train_labels[judge.own].repeat(2).tolist()
-    good = torch.from_numpy(series(80, seed=5))
-    labels = torch.arange(80) % 2
-    noise = torch.randn(good.shape, generator=torch.Generator().manual_seed(0)) * 3 + 5
-    fine, poor = (judge.generative(judge.describe(x), labels) for x in (good, noise))
-    assert fine["fid"] < 0.2 * poor["fid"]
-    assert fine["fid_rocket"] < 0.2 * poor["fid_rocket"]
-    assert fine["cas"] > 0.9 > 0.75 > poor["cas"]
-    assert fine["is"] > poor["is"]
-    assert judge.floor["cas"] > 0.9
-    assert judge.floor["fid"] < 0.2 * poor["fid"]
-    wrong = judge.generative(judge.describe(good), 1 - labels)
-    assert wrong["cas"] < 0.1
-    assert wrong["recognised"] < 0.1
-    assert wrong["fid"] == fine["fid"]
-
-
 def test_steps_follow_from_seconds(tmp_path: pathlib.Path) -> None:
     assert steps_for([0.1, 0.04], seconds=12.0, share=0.25) == (30, 225)
     assert steps_for([9.0, 9.0], seconds=1.0, share=0.5) == (1, 1)
@@ -245,54 +189,6 @@ def test_steps_follow_from_seconds(tmp_path: pathlib.Path) -> None:
         BARLOW,
         "two",
     }
-
-
-def test_parts_are_balanced() -> None:
-    labels = torch.tensor([0] * 10 + [1] * 5 + [2] * 2)
-    generator = torch.Generator().manual_seed(0)
-    some = stratified_part(labels, 0.4, generator)
-    assert labels[some].bincount(minlength=3).tolist() == [4, 2, 0]
-    some = stratified_part(labels, 0.2, generator, whole_if_small=False)
-    assert labels[some].bincount(minlength=3).tolist() == [2, 1, 1]
-    assert stratified_part(labels, 1.0, generator).tolist() == list(range(17))
-
-
-def test_names_of_arms() -> None:
-    assert len({build_arm(name).config for name in MAIN}) == len(MAIN)
-    arm = build_arm("two+vicreg+slice:codes=64,prior.dropout=0.1,tokenizer.widths=4/9,share=0.3")
-    tokenizer = arm.config.tokenizer
-    assert (tokenizer.ssl, tokenizer.augmentation, tokenizer.ssl_weight) == (
-        "vicreg",
-        "slice",
-        0.01,
-    )
-    assert tokenizer.codebook_size == 64
-    assert tokenizer.widths == (4, 9)
-    assert arm.config.prior.dropout == 0.1
-    assert arm.share == 0.3
-    assert build_arm("demo:guidance=3").config.decoding.guidance == 3.0
-    assert build_arm("one:mask=inverted,head=tied,views=2").parts[:3] == (
-        "inverted",
-        "masked",
-        True,
-    )
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("three", "an arm begins with one, two or a preset; got 'three'"),
-        ("fit", "fit must be a preset|an arm begins with|missing"),
-        ("one+barlow_twins", "an SSL arm names a loss and an augmentation"),
-        ("one+magic+warp", "ssl must be one of"),
-        ("one+vicreg+flip", "the view is warp, slice or gauss; got 'flip'"),
-        ("one:codebook=3", "a change is a field or one of"),
-        ("one:mask=upside", "mask must be one of"),
-    ],
-)
-def test_names_that_mean_nothing(name: str, message: str) -> None:
-    with pytest.raises((ValueError, TypeError), match=message):
-        build_arm(name)
 
 
 def test_complaints(folder: pathlib.Path, tmp_path: pathlib.Path) -> None:
