@@ -1,7 +1,7 @@
 """Losses of teachers and clusters, and the updates of state, side by side with peers.
 
     python benchmarks/teachers.py            # with one thread
-    python benchmarks/teachers.py 2          # with two threads
+    python benchmarks/teachers.py 2 dino     # with two threads, one of them
 
 Peers: lightly's modules where it is installed, and the authors' code written out naively. Both
 directions are timed. Inputs come from seed 0; a candidate's value is checked against the first.
@@ -112,8 +112,7 @@ def swav(views: int, batch: int, prototypes: int) -> None:
     scores.requires_grad_()
 
     def ours() -> Tensor:
-        assignments = torch.stack([sinkhorn(view) for view in scores.detach()[:2].unbind(0)])
-        return swapped_prediction_loss(scores, assignments)
+        return swapped_prediction_loss(scores, sinkhorn(scores.detach()[:2]))
 
     def naive() -> Tensor:
         with torch.no_grad():
@@ -214,24 +213,47 @@ def lars(tensors: int, size: int) -> None:
     print(table(f"LARS, {tensors} tensors of {size} x {size}", timings), "\n", flush=True)
 
 
-def main() -> None:
-    torch.set_num_threads(int(sys.argv[1]) if len(sys.argv) > 1 else 1)
-    torch.manual_seed(0)
+def every_dino() -> None:
     for views in (2, 10):
-        for batch, prototypes in ((256, 128), (256, 2048)):
+        for batch, prototypes in SHAPES[: 4 if views == 2 else 2]:
             dino(views, batch, prototypes)
     dino(2, 64, 65536)
+
+
+def every_swav() -> None:
     for views in (2, 8):
-        for batch, prototypes in ((256, 128), (256, 2048)):
+        for batch, prototypes in SHAPES[: 4 if views == 2 else 2]:
             swav(views, batch, prototypes)
     swav(2, 64, 65536)
-    ibot(32, 64, 2048)
-    for batch, dim in ((256, 128), (256, 2048), (256, 8192)):
+
+
+def every_cosine() -> None:
+    for batch, dim in SHAPES:
         cosine(batch, dim)
+
+
+def every_ema() -> None:
     for size in (16, 64, 256):
         ema(200, size)
-    lars(200, 64)
-    print(machine())
+
+
+SHAPES = [(256, 128), (256, 2048), (1024, 2048), (256, 8192)]
+CASES: dict[str, Callable[[], None]] = {
+    "dino": every_dino,
+    "swav": every_swav,
+    "ibot": lambda: ibot(32, 64, 2048),
+    "cosine": every_cosine,
+    "ema": every_ema,
+    "lars": lambda: lars(200, 64),
+}
+
+
+def main() -> None:
+    torch.set_num_threads(int(sys.argv[1]) if len(sys.argv) > 1 else 1)
+    print(machine(), "\n")
+    for name in sys.argv[2:] or CASES:
+        torch.manual_seed(0)
+        CASES[name]()
 
 
 if __name__ == "__main__":

@@ -6,7 +6,22 @@ import pytest
 import torch
 from torch import Tensor
 
-from ssltok._shared.products import contrast, product_sums, self_product_sums, unit_rows
+from ssltok._shared import products
+from ssltok._shared.products import (
+    contrast,
+    gram,
+    product_sums,
+    self_product_sums,
+    unit_rows,
+)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small inputs take torch's own functions; these tests are of ours."""
+    monkeypatch.setattr(products, "SMALL", 0)
+    monkeypatch.setattr(products, "LEAST_ROWS", 0)
+
 
 SHAPES = [(1, 5), (3, 8), (8, 8), (7, 8), (5, 8), (9, 4), (5, 1)]
 
@@ -26,7 +41,16 @@ def rest_alone(z: Tensor) -> Tensor:
 
 @pytest.mark.parametrize(("batch", "dim"), SHAPES)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 2e-6)])
-def test_product_sums(batch: int, dim: int, dtype: torch.dtype, tolerance: float) -> None:
+@pytest.mark.parametrize("least", [0, 100])
+def test_product_sums(
+    batch: int,
+    dim: int,
+    dtype: torch.dtype,
+    tolerance: float,
+    least: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(products, "LEAST_ROWS", least)
     a, b = draw(batch, dim), draw(batch, dim, seed=1)
     for x, y, got in (
         (a, b, product_sums(a.to(dtype), b.to(dtype))),
@@ -48,6 +72,31 @@ def test_derivatives_of_product_sums(batch: int, dim: int) -> None:
     assert torch.autograd.gradgradcheck(product_sums, (a, b))
     assert torch.autograd.gradcheck(self_product_sums, a)
     assert torch.autograd.gradgradcheck(self_product_sums, a)
+
+
+@pytest.mark.parametrize("term", [0, 1])
+@pytest.mark.parametrize(("batch", "dim"), [(3, 5), (5, 3)])
+def test_one_term_alone_has_its_gradient(batch: int, dim: int, term: int) -> None:
+    a, b = draw(batch, dim).requires_grad_(), draw(batch, dim, seed=1).requires_grad_()
+    for got, x, y in ((product_sums(a, b), a, b), (self_product_sums(a), a, a)):
+        found = torch.autograd.grad(got[term].sum(), (a, b), materialize_grads=True)
+        wanted = torch.autograd.grad(written_out(x, y)[term].sum(), (a, b), materialize_grads=True)
+        torch.testing.assert_close(found, wanted)
+
+
+@pytest.mark.parametrize("rows", [4, 7, 9])
+def test_gram_in_blocks_is_the_whole_product(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    z = draw(rows, 5)
+    whole = z @ z.T
+    monkeypatch.setattr(products, "LEAST_ROWS", 4)
+    with torch.no_grad():
+        torch.testing.assert_close(gram(z), whole)
+        torch.testing.assert_close(gram(z.T.contiguous().T), whole)
+        stacked = torch.stack([z, 2 * z])
+        torch.testing.assert_close(torch.func.vmap(gram)(stacked), stacked @ stacked.mT)
+    x = z.requires_grad_()
+    for function in (rest_alone, lambda z: contrast(z.repeat(2, 1) + 1, views=2).sum()):
+        assert torch.autograd.gradcheck(function, x)
 
 
 @pytest.mark.parametrize(("shape", "views"), [((4, 3), 2), ((2, 6, 5), 3), ((2, 2, 2, 1), 2)])
@@ -75,7 +124,9 @@ def test_large_products_do_not_overflow() -> None:
     assert contrast(1e4 * draw(4, 3).float(), views=2).isfinite().all()
 
 
-def test_unit_rows() -> None:
+@pytest.mark.parametrize("small", [0, 100])
+def test_unit_rows(small: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "SMALL", small)
     z = draw(4, 3)
     z[1] = 0
     got = unit_rows(z)
@@ -88,6 +139,7 @@ def test_derivatives_of_unit_rows() -> None:
     z = draw(2, 4, 3).requires_grad_()
     assert torch.autograd.gradcheck(unit_rows, z)
     assert torch.autograd.gradgradcheck(unit_rows, z)
+    assert torch.autograd.gradcheck(partial(unit_rows, eps=2.0), z)  # some rows are shorter
     zero = torch.zeros(2, 3, requires_grad=True)
     (slope,) = torch.autograd.grad(unit_rows(zero, eps=0.1).sum(), zero)
     torch.testing.assert_close(slope, torch.full((2, 3), 10.0))

@@ -43,8 +43,13 @@ PARITY = [
 # --- oracle ---------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("small", [0, 2**16])
 @pytest.mark.parametrize("case", PARITY, ids=lambda c: c.source)
-def test_value_and_gradient_are_the_authors(case: Parity) -> None:
+def test_value_and_gradient_are_the_authors(
+    case: Parity, small: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As large inputs are treated, and as small ones."""
+    monkeypatch.setattr("ssltok._shared.products.SMALL", small)
     assert_parity(case)
 
 
@@ -85,9 +90,26 @@ def test_a_near_duplicate_keeps_its_digits_in_float32() -> None:
     assert koleo_loss(z).item() == pytest.approx(expected, rel=1e-4)
 
 
-def test_gradients_are_right() -> None:
+@pytest.mark.parametrize("small", [0, 2**16])
+def test_gradients_are_right(small: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ssltok._shared.products.SMALL", small)
     (z,) = rows(5, 3, torch.Generator().manual_seed(0))
     assert torch.autograd.gradcheck(koleo_loss, z.requires_grad_())
+    assert torch.autograd.gradgradcheck(koleo_loss, z)
+
+
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # dynamo's
+def test_the_form_of_large_inputs_vmaps_and_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ssltok._shared.products.SMALL", 0)
+    stacked = torch.stack([rows(5, 3, torch.Generator().manual_seed(s))[0] for s in range(2)])
+    slopes, values = torch.func.vmap(torch.func.grad_and_value(koleo_loss))(stacked)
+    compiled = torch.compile(koleo_loss, fullgraph=True, backend="aot_eager")
+    for z, slope, value in zip(stacked, slopes, values, strict=True):
+        z = z.clone().requires_grad_()
+        torch.testing.assert_close(value, oracle(z, eps=1e-8).detach())
+        (expected,) = torch.autograd.grad(oracle(z, eps=1e-8), z)
+        torch.testing.assert_close(slope, expected)
+        torch.testing.assert_close(torch.autograd.grad(compiled(z), z)[0], expected)
 
 
 # --- complaints -----------------------------------------------------------------------------

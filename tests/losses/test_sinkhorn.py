@@ -47,8 +47,28 @@ def test_it_is_the_published_assignment(
     torch.testing.assert_close(single.double(), exact, rtol=0, atol=1e-5)
 
 
+def test_axes_in_front_are_batches_of_their_own() -> None:
+    scores = torch.stack([draw(6, 5, seed) for seed in range(4)]).unflatten(0, (2, 2))
+    got = sinkhorn(scores, epsilon=0.3)
+    for i in range(2):
+        for j in range(2):
+            expected = oracle(scores[i, j], epsilon=0.3, iterations=3)
+            torch.testing.assert_close(got[i, j], expected, rtol=1e-10, atol=1e-12)
+
+
 def on_rank(scores: Tensor) -> Tensor:
     return sinkhorn(scores, epsilon=0.3, gather=gather)
+
+
+def on_rank_by_view(scores: Tensor) -> Tensor:
+    return sinkhorn(scores.unflatten(1, (2, 5)).movedim(1, 0), epsilon=0.3, gather=gather)
+
+
+def test_two_ranks_with_views_in_front(two_ranks: Ranks) -> None:
+    scores = draw(6, 10, 0)
+    whole = sinkhorn(scores.unflatten(1, (2, 5)).movedim(1, 0), epsilon=0.3)
+    first, second = two_ranks.run(on_rank_by_view, (scores[:2],), (scores[2:],))
+    torch.testing.assert_close(torch.cat([first, second], 1), whole, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("cut", [2, 4])
@@ -123,7 +143,7 @@ def test_autocast_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("scores", "options", "said"),
     [
-        (torch.zeros(3), {}, r"^sinkhorn: scores must be \(batch, codebook_size\); got"),
+        (torch.zeros(3), {}, r"^sinkhorn: scores must be \(batch, codebook_size\), with any"),
         (torch.zeros(0, 3), {}, r"^sinkhorn: batch must be >= 1; got 0$"),
         (torch.zeros(3, 0), {}, r"^sinkhorn: codebook_size must be >= 1; got 0$"),
         (torch.zeros(3, 2).int(), {}, r"^sinkhorn: scores must be floating point; got"),

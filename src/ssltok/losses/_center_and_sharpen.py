@@ -48,4 +48,4 @@ def center_and_sharpen(logits: Tensor, center: Tensor, *, temperature: float = 0
     check_size("center_and_sharpen", "logits", logits, -1, center.shape[0])
     check_positive("center_and_sharpen", "temperature", temperature)
     with torch.no_grad(), full_precision(logits):
-        return ((upcast(logits) - center) / temperature).softmax(dim=-1)
+        return (upcast(logits) - center).div_(temperature).softmax(dim=-1)

@@ -44,7 +44,7 @@ def cosine_regression_loss(pred: Tensor, target: Tensor) -> Tensor:
     References:
         Grill et al., *BYOL*, 2020, <https://arxiv.org/abs/2006.07733>, equation 2.
     """
-    return 2 - 2 * _mean_cosine("cosine_regression_loss", pred, target)
+    return torch.rsub(_mean_cosine("cosine_regression_loss", pred, target), 2, alpha=2)
 
 
 def negative_cosine_loss(pred: Tensor, target: Tensor) -> Tensor:
@@ -87,7 +87,7 @@ def _mean_cosine(who: str, pred: Tensor, target: Tensor) -> Tensor:
         p, t = upcast(pred), upcast(target.detach())
         dot: Tensor = torch.linalg.vecdot(p, t)
         length = torch.linalg.vector_norm(p, dim=-1).clamp(min=EPS)
-        cosine: Tensor = dot / length / torch.linalg.vector_norm(t, dim=-1).clamp(min=EPS)
+        cosine: Tensor = dot / (length * torch.linalg.vector_norm(t, dim=-1).clamp(min=EPS))
         return cosine.mean()
 
 

@@ -12,6 +12,7 @@ from ssltok._shared.checks import (
     check_size,
 )
 from ssltok._shared.numerics import full_precision, upcast
+from ssltok._shared.products import unit_rows
 
 __all__ = ["InfoNCELoss", "info_nce_loss"]
 
@@ -73,14 +74,14 @@ def info_nce_loss(
         check_at_least("info_nce_loss", "rows of the queue", queue.shape[0], 1)
         check_size("info_nce_loss", "queue", queue, 1, query.shape[1])
     with full_precision(query):
-        q = nn.functional.normalize(upcast(query), dim=-1) / temperature
-        k = nn.functional.normalize(upcast(key.detach()), dim=-1)
-        positive = (q * k).sum(dim=-1)
+        q = unit_rows(upcast(query))
+        k = nn.functional.normalize(upcast(key.detach()), dim=-1).div_(temperature)
         if queue is None:
-            every = (q @ k.T).logsumexp(dim=-1)
-        else:
-            old = nn.functional.normalize(upcast(queue.detach()), dim=-1)
-            every = torch.logaddexp(positive, (q @ old.T).logsumexp(dim=-1))
+            own = torch.arange(q.shape[0], device=q.device)
+            return nn.functional.cross_entropy(q @ k.mT, own)
+        old = nn.functional.normalize(upcast(queue.detach()), dim=-1).div_(temperature)
+        positive = (q * k).sum(dim=-1)
+        every = torch.logaddexp(positive, (q @ old.mT).logsumexp(dim=-1))
         return (every - positive).mean()
 
 

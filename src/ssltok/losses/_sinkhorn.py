@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ssltok._shared.checks import check_at_least, check_axes, check_floating, check_positive
+from ssltok._shared.checks import check_at_least, check_floating, check_positive
 from ssltok._shared.numerics import full_precision, upcast
 
 __all__ = ["sinkhorn"]
@@ -34,19 +34,20 @@ def sinkhorn(
     rows and only vectors of `codebook_size` travel.
 
     Args:
-        scores: Similarities of rows and prototypes, `(batch, codebook_size)`. For the
-            probabilities $p$ of MSN, give $\log p$ and `epsilon=1.0`.
+        scores: Similarities of rows and prototypes, `(batch, codebook_size)`; with axes in front,
+            such as views, each batch is assigned by itself. For the probabilities $p$ of MSN,
+            give $\log p$ and `epsilon=1.0`.
         epsilon: $\epsilon > 0$, the softness: 0.05 in SwAV; DINOv2 uses the teacher's
             temperature, 0.04 to 0.07.
         iterations: Rounds, at least 1; the authors' 3 by default.
-        gather: Concatenates the rows `(1, codebook_size)` of all processes.
+        gather: Concatenates the entries `(1, ..., 1, codebook_size)` of all processes.
 
     Returns:
-        Assignments, `(batch, codebook_size)`, in at least float32; each row sums to 1.
+        Assignments of the shape of `scores`, in at least float32; each row sums to 1.
 
     Raises:
-        ValueError: If `scores` is not `(batch, codebook_size)` in floating point or is empty,
-            `epsilon <= 0`, or `iterations < 1`.
+        ValueError: If `scores` does not end in `(batch, codebook_size)`, is not floating point or
+            is empty, `epsilon <= 0`, or `iterations < 1`.
 
     Example:
         >>> import torch
@@ -64,24 +65,28 @@ def sinkhorn(
         Cuturi, *Sinkhorn Distances*, 2013, <https://arxiv.org/abs/1306.0895>, algorithm 1.
     """
     check_floating("sinkhorn", "scores", scores)
-    check_axes("sinkhorn", "scores", scores, "batch codebook_size")
-    check_at_least("sinkhorn", "batch", scores.shape[0], 1)
-    check_at_least("sinkhorn", "codebook_size", scores.shape[1], 1)
+    if scores.ndim < 2:
+        raise ValueError(
+            "sinkhorn: scores must be (batch, codebook_size), with any axes in front; "
+            f"got shape {tuple(scores.shape)}"
+        )
+    check_at_least("sinkhorn", "batch", scores.shape[-2], 1)
+    check_at_least("sinkhorn", "codebook_size", scores.shape[-1], 1)
     check_positive("sinkhorn", "epsilon", epsilon)
     check_at_least("sinkhorn", "iterations", iterations, 1)
     with torch.no_grad(), full_precision(scores):
-        shifted = upcast(scores) / epsilon
-        highest = shifted.amax(dim=0, keepdim=True)
+        x = upcast(scores)
+        highest = x.amax(dim=-2, keepdim=True)
         if gather is not None:
-            highest = gather(highest).amax(dim=0, keepdim=True)
-        shifted = shifted - highest
-        row_highest = shifted.amax(dim=1, keepdim=True)
-        kernel = (shifted - row_highest).exp()
-        rows = row_highest.squeeze(1).exp()
+            highest = gather(highest.unsqueeze(0)).amax(dim=0)
+        kernel = x - highest  # from here on in place: one matrix of the scores' size
+        row_highest = kernel.amax(dim=-1, keepdim=True)
+        kernel = kernel.sub_(row_highest).div_(epsilon).exp_()
+        rows = row_highest.mT.div(epsilon).exp()
         for _ in range(iterations):
             total = rows @ kernel
             if gather is not None:
                 total = gather(total.unsqueeze(0)).sum(dim=0)
             columns = total.reciprocal()
-            rows = (kernel @ columns).reciprocal()
-        return kernel * columns * rows.unsqueeze(1)
+            rows = (columns @ kernel.mT).reciprocal()
+        return kernel.mul_(columns).mul_(rows.mT)

@@ -37,21 +37,17 @@ def cross_view_entropy(student: Tensor, teacher: Tensor, *, temperature: float) 
     Teachers that a student view is compared with are summed first: the cross-entropy is linear
     in its target, so each student view is read once however many teachers there are.
     """
-    teacher = upcast(teacher.detach())
-    targets = teacher.unbind(0)
-    if len(targets) == 1:  # the first view has no other teacher
-        rows = _rows(student[1:], [targets[0]] * (student.shape[0] - 1), temperature)
-        return rows.mean()
-    everyone = teacher.sum(0) if student.shape[0] > len(targets) else None
-    merged = []
-    for view in range(student.shape[0]):
-        others = [target for index, target in enumerate(targets) if index != view]
-        if everyone is not None and view >= len(targets):
-            merged.append(everyone)
-        else:
-            merged.append(others[0] if len(others) == 1 else torch.stack(others).sum(0))
-    pairs = len(targets) * (student.shape[0] - 1)
-    return _rows(student, merged, temperature).sum() / (pairs * student.shape[1])
+    teachers = upcast(teacher.detach()).unbind(0)
+    if len(teachers) == 1:  # the first view has no other teacher
+        return _total(student[1:], [teachers[0]], temperature) / student[1:, :, 0].numel()
+    targets = []
+    for view in range(len(teachers)):
+        others = [target for index, target in enumerate(teachers) if index != view]
+        targets.append(others[0] if len(others) == 1 else torch.stack(others).sum(0))
+    if student.shape[0] > len(teachers):
+        targets.append(targets[0] + teachers[0])  # all teachers, for all views that have none
+    pairs = len(teachers) * (student.shape[0] - 1)
+    return _total(student, targets, temperature) / (pairs * student.shape[1])
 
 
 def check_distributions(
@@ -74,31 +70,52 @@ def check_distributions(
 
 
 def _rows(logits: Tensor, targets: list[Tensor], temperature: float) -> Tensor:
+    """One target for each entry of the first axis; the last serves all entries that are left."""
     with full_precision(logits):
         logits = upcast(logits)
         targets = [target.detach().to(logits.dtype) for target in targets]
-        if logits.numel() <= CACHE or torch.compiler.is_compiling():
-            # Fewer operations where these cost more than bytes, and a form that compilers fuse.
-            shifted = logits - logits.detach().amax(-1, keepdim=True)
-            logs = torch.log_softmax(shifted / temperature, -1)
-            return -(torch.stack(targets) * logs).sum(-1)
+        if _is_small(logits):
+            return -(_each(targets, logits) * _log_softmax(logits, temperature)).sum(-1)
         apply: Any = _SoftCrossEntropy.apply
         return cast("Tensor", apply(logits, temperature, *targets)[0])
 
 
-def _pieces(logits: Tensor, targets: tuple[Tensor, ...]) -> list[tuple[Tensor, Tensor]]:
-    """Cut logits and targets into pieces that fit a processor's cache."""
-    pieces = []
-    for part, target in zip(logits.unbind(0), targets, strict=True):
-        count = -(-part.numel() // max(1, CACHE)) if part.device.type == "cpu" else 1
-        pieces += list(zip(part.chunk(count), target.chunk(count), strict=True))
-    return pieces
+def _total(logits: Tensor, targets: list[Tensor], temperature: float) -> Tensor:
+    """The sum of all rows."""
+    if not _is_small(logits):
+        return _rows(logits, targets, temperature).sum()
+    with full_precision(logits):
+        logs = _log_softmax(upcast(logits), temperature)
+        return -torch.dot(_each(targets, logs).to(logs.dtype).flatten(), logs.flatten())
+
+
+def _is_small(logits: Tensor) -> bool:
+    """Fewer operations where these cost more than bytes, and a form that compilers fuse."""
+    return logits.numel() <= CACHE // 2 or torch.compiler.is_compiling()
+
+
+def _log_softmax(logits: Tensor, temperature: float) -> Tensor:
+    """The highest logit is taken off before the division, which keeps the digits."""
+    shifted = (logits - logits.detach().amax(-1, keepdim=True)).div_(temperature)
+    return torch.log_softmax(shifted, -1)
+
+
+def _each(targets: list[Tensor], logits: Tensor) -> Tensor:
+    return torch.stack(targets + targets[-1:] * (logits.shape[0] - len(targets)))
+
+
+def _pieces(logits: Tensor, target: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Cut `(views, ..., codebook_size)` and its target into pieces that fit a processor's cache."""
+    count = -(-logits.numel() // max(1, CACHE)) if logits.device.type == "cpu" else 1
+    if target.ndim == 1:
+        return [(logits, target)]
+    return list(zip(logits.chunk(count, dim=1), target.chunk(count), strict=True))
 
 
 class _SoftCrossEntropy(torch.autograd.Function):
     """Rows of cross-entropy; the gradient is made on the way forward, from the same exponential.
 
-    One target for each entry of the first axis: targets that are equal are passed, not copied.
+    The last target serves all views that are left: it is passed once, not copied.
     """
 
     generate_vmap_rule = True
@@ -106,26 +123,34 @@ class _SoftCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, temperature: float, *targets: Tensor) -> tuple[Tensor, Tensor]:
         slopes = logits - logits.amax(-1, keepdim=True)
+        last = len(targets) - 1
         rows = []
-        for shifted, target in _pieces(slopes, targets):
-            mass = target.sum(-1, keepdim=True)
-            dot = (shifted * target).sum(-1, keepdim=True)
-            total = shifted.div_(temperature).exp_().sum(-1, keepdim=True)
-            rows.append((mass * total.log() - dot / temperature).flatten())
-            shifted.mul_(mass / total).sub_(target)
-        return torch.cat(rows).reshape(logits.shape[:-1]), slopes
+        for index, target in enumerate(targets):
+            views = slopes[index:] if index == last else slopes[index : index + 1]
+            found = []
+            for shifted, share in _pieces(views, target):
+                mass = share.sum(-1, keepdim=True)
+                dot = (shifted * share).sum(-1, keepdim=True)
+                total = shifted.div_(temperature).exp_().sum(-1, keepdim=True)
+                found.append(mass * total.log() - dot / temperature)
+                shifted.mul_(mass / total).sub_(share)
+            rows.append(torch.cat(found, dim=1) if len(found) > 1 else found[0])
+        return torch.cat(rows).squeeze(-1), slopes
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
         logits, ctx.temperature, *targets = inputs
+        ctx.set_materialize_grads(False)  # no zeros for what gets no gradient
         ctx.mark_non_differentiable(output[1])
         ctx.save_for_backward(output[1], logits, *targets)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        if grads[0] is None:
+            return (None,) * len(ctx.needs_input_grad)
         slopes, logits, *targets = ctx.saved_tensors
         if torch.is_grad_enabled():  # a second derivative is wanted
-            target = torch.stack(targets)
+            target = _each(targets, logits)
             probs = torch.softmax(logits / ctx.temperature, -1)
             slopes = probs * target.sum(-1, keepdim=True) - target
         scale = (grads[0] / ctx.temperature).unsqueeze(-1)

@@ -127,9 +127,9 @@ def _variance_and_correlation(z: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """The hinge on the deviations, and the mean squared correlation, of one view."""
     batch, dim = z.shape
     centered = center(z)
-    variances = centered.square().sum(dim=0) / (batch - 1)
-    hinge = nn.functional.relu(1 - (variances + eps).sqrt()).mean()
-    unit = nn.functional.normalize(centered, dim=0)
+    squares = centered.square().sum(dim=0)
+    hinge = nn.functional.relu(1 - (squares / (batch - 1) + eps).sqrt()).mean()
+    unit = centered * squares.clamp_min(1e-24).rsqrt()
     return hinge, self_product_sums(unit).rest / dim**2
 
 

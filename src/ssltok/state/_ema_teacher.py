@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any, Self
 
 import torch
@@ -12,6 +13,7 @@ from ssltok._shared.checks import check_ratio
 
 __all__ = ["EMATeacher", "average_buffers", "copy_buffers", "keep_buffers"]
 
+_kind = attrgetter("shape", "dtype", "device")
 BufferRule = Callable[[list[Tensor], list[Tensor], float], None]
 
 
@@ -115,11 +117,14 @@ class EMATeacher(nn.Module):
         check_ratio("EMATeacher", "momentum", momentum)
         ours, theirs = _tensors(self.model), _tensors(student)
         for name, mine, other in zip(("parameters", "buffers"), ours, theirs, strict=True):
+            if list(map(_kind, mine)) == list(map(_kind, other)):
+                continue
             if [t.shape for t in mine] != [s.shape for s in other]:
                 raise ValueError(
                     f"EMATeacher: the student's {name} must match the teacher's, {len(mine)} in "
                     f"number and in shape; got {len(other)}"
                 )
+            other[:] = [s.to(t) for t, s in zip(mine, other, strict=True)]
         _lerp(ours[0], theirs[0], momentum)
         if ours[1]:
             self.buffer_rule(ours[1], theirs[1], momentum)
@@ -139,10 +144,13 @@ def _tensors(module: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
         if part is None or id(part) in seen:
             continue
         seen.add(id(part))
-        for found, held in ((parameters, part._parameters), (buffers, part._buffers)):
-            for tensor in held.values():
-                if tensor is not None:
-                    found[id(tensor)] = tensor
+        for tensor in part._parameters.values():
+            if tensor is not None:
+                parameters[id(tensor)] = tensor
+        if part._buffers:
+            for buffer in part._buffers.values():
+                if buffer is not None:
+                    buffers[id(buffer)] = buffer
         if part._modules:
             stack.extend(part._modules.values())
     return list(parameters.values()), list(buffers.values())
@@ -150,11 +158,7 @@ def _tensors(module: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
 
 def _lerp(teacher: list[Tensor], student: list[Tensor], momentum: float) -> None:
     if teacher:
-        alike = [
-            s if s.dtype == t.dtype and s.device == t.device else s.to(t)
-            for t, s in zip(teacher, student, strict=True)
-        ]
-        torch._foreach_lerp_(teacher, alike, 1 - momentum)
+        torch._foreach_lerp_(teacher, student, 1 - momentum)
 
 
 def _copy(teacher: list[Tensor], student: list[Tensor]) -> None:
