@@ -92,12 +92,11 @@ def test_nothing_real_gives_zeros_and_no_gradient(pool: Pool) -> None:
     assert torch.isfinite(grad).all()
 
 
-def test_half_precision_counts_exactly() -> None:
-    """258 / 257 rounds to 1 in bfloat16; 257 itself would round to 256, and the mean up."""
-    x = torch.ones(1, 1, 258, dtype=torch.bfloat16)
-    x[..., 0] = 2
-    valid = torch.arange(258).expand(1, -1) < 257
-    assert mean_pool(x, valid).tolist() == mean_pool(x[..., :257]).tolist() == [[1.0]]
+def test_half_precision_sums_exactly() -> None:
+    """512 and six ones have the mean 74; their sum, 518, would round to 520 in bfloat16."""
+    x = torch.tensor([[[512.0, 1, 1, 1, 1, 1, 1, 9]]], dtype=torch.bfloat16)
+    valid = torch.arange(8).expand(1, -1) < 7
+    assert mean_pool(x, valid).tolist() == mean_pool(x[..., :7]).tolist() == [[74.0]]
     assert mean_pool(x, valid).dtype == torch.bfloat16
 
 
