@@ -136,6 +136,22 @@ def test_counts_follow_the_schedule_and_given_tokens_stay(order: Order, steps: i
         assert any(((after == 4) & ~state.drawn).any() for state, after in seen)
 
 
+def test_the_critics_noise_is_gumbel_and_dies_out() -> None:
+    shape = (1, 20_000)
+    blank, no = torch.zeros(shape, dtype=torch.int64), torch.zeros(shape, dtype=torch.bool)
+    verdict = torch.linspace(-3, 3, shape[1]).expand(shape)
+    for progress in (0.25, 1.0):
+        state = DecodingState(
+            blank, torch.zeros(shape), no, no, torch.zeros(0, 2), progress, 0.8, 0.6, seeded(2)
+        )
+        noise = critic_order(lambda tokens: verdict, temperature=2.0)(state) - verdict
+        if progress == 1:
+            assert (noise == 0).all()
+        else:
+            sample = noise[0].double().numpy() / (2.0 * 0.75)
+            assert stats.kstest(sample, stats.gumbel_r.cdf).pvalue > 0.01
+
+
 def test_a_critic_may_condemn_a_token_fixed_earlier() -> None:
     visits: list[Tensor] = []
 

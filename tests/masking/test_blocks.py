@@ -54,6 +54,19 @@ def test_a_box_covers_the_share_asked_for_in_a_row_of_tokens() -> None:
 # known values
 
 
+@pytest.mark.parametrize(("aspect", "height"), [(4.0, 8), (0.25, 2), (1.0, 4)])
+def test_the_aspect_is_height_over_width(aspect: float, height: int) -> None:
+    """One box of 16 places is all that the share asks for."""
+    mask = block_mask(
+        (50, 400), ratio=0.04, grid=(20, 20), least_area=16, aspect=(aspect, aspect),
+        generator=seeded(10),
+    )  # fmt: skip
+    for row in mask:
+        assert is_box(row, 20, 20)
+        assert int(row.view(20, 20).any(1).sum()) == height
+        assert int(row.sum()) == 16
+
+
 @pytest.mark.parametrize("ratio", [0.01, 0.4, 0.75, 1.0])
 def test_block_counts_are_exact(ratio: float) -> None:
     valid = torch.rand(64, 70, generator=seeded(2)) < 0.9

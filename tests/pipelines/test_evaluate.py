@@ -382,6 +382,11 @@ def test_a_map_of_umap_is_drawn_where_it_is_installed(monkeypatch: pytest.Monkey
     assert seeds == [9]
 
 
+def test_a_bar_counts_the_measures(capsys: pytest.CaptureFixture[str]) -> None:
+    evaluate(TRAIN, TEST, FAIR, encoder=lambda x: x.flatten(1), progress=True)
+    assert re.search(r"evaluate: 100%.* 20/20 ", capsys.readouterr().err)
+
+
 def test_a_missing_name_lists_the_others() -> None:
     with pytest.raises(KeyError, match=r"no measure 'third'; there are \['first', 'sec"):
         REPORT["third"]

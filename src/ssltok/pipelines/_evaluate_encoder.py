@@ -91,11 +91,12 @@ def evaluate_encoder(
             raise ValueError(f"{who}: {name} must be >= {least}; got {count}")
     series, labels = _read(who, (train, train_labels), (test, test_labels))
     features = {"encoder": tuple(encode(encoder, x).double().flatten(1) for x in series)}
-    for name, rows in zip(("train", "test"), features["encoder"], strict=True):
-        if not bool(rows.isfinite().all()):
+    for name, found in zip(("train", "test"), features["encoder"], strict=True):
+        if not bool(found.isfinite().all()):
+            broken = int((~found.isfinite()).any(1).sum())
             raise ValueError(
                 f"{who}: the encoder must return finite features; "
-                f"got {int((~rows.isfinite()).any(1).sum())} of {len(rows)} series ({name}) without"
+                f"got {broken} of {len(found)} series ({name}) without"
             )
     mean = series[0].double().mean((0, 2), keepdim=True)
     std = series[0].double().std((0, 2), keepdim=True).clamp_min(1e-8)
