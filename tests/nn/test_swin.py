@@ -190,6 +190,8 @@ def test_padding_cannot_leak(stride: int | None) -> None:
     for row, length in enumerate(lengths):
         short = swin(series[row : row + 1, :, :length])
         torch.testing.assert_close(out[row, real[row]], short[0], atol=1e-5, rtol=1e-5)
+    stages = swin.stage_tokens(garbage, valid=valid)
+    assert torch.equal(swin.norm(stages[-1]), out)
     zeros = series.masked_fill(~valid.unsqueeze(1), 0)
     assert torch.equal(swin(zeros, valid=valid)[real], out[real])
 

@@ -235,6 +235,17 @@ def test_visible_and_padding_together() -> None:
     torch.testing.assert_close(named[1:, :-1], short, atol=1e-6, rtol=1e-5)
 
 
+def test_hidden_states_end_in_what_forward_returns() -> None:
+    vit = small(rotary=True, registers=1)
+    series = torch.randn(2, 3, 24)
+    valid = torch.arange(24) < torch.tensor([[24], [14]])
+    masked = torch.tensor([[1, 0, 1, 1, 0, 1], [0, 1, 1, 0, 0, 0]]).bool()
+    visible = torch.tensor([[0, 2, 5], [1, 3, -1]])
+    states = vit.hidden_states(series, valid=valid, masked=masked, visible=visible)
+    out = vit(series, valid=valid, masked=masked, visible=visible)
+    assert torch.equal(vit.trunk.norm(states.tokens[-1]), out)
+
+
 def test_a_series_does_not_depend_on_its_batch() -> None:
     vit = small()
     series = torch.randn(4, 3, 40)
