@@ -18,17 +18,18 @@ HEAD = """# Speed of the losses
 Forward and backward, float32, seed 0, side by side with peers in one process: `python
 benchmarks/losses.py` and `python benchmarks/teachers.py`, with one thread and with two. Peers are
 lightly 1.6.0 and pytorch-metric-learning 2.9.0; the authors' code is written out in the scripts.
-Every value is first checked against the reference's. `benchmarks/losses_page.py` makes this page
-of what the scripts print.
+Every value is first checked against the reference's, but for SIGReg and W-MSE, which draw random
+directions and shuffles. `benchmarks/losses_page.py` makes this page of what the scripts print.
 
 The speed-up is the median over rounds of the reference's time divided by the candidate's, with its
 quartiles: nine to eleven rounds, three where the reference needs more than 0.15 seconds forward.
 Peak extra memory is what one call allocates beyond what was held before it.
 
-Machine: {machine}. It is a virtual machine of two cores
-that other work shared; the measured process had one core (or both) for itself, but not the caches
-and the memory. Read the ratios and their quartiles, not the milliseconds. A ratio whose quartiles
-lie on both sides of 1 says nothing.
+Machine: {machine}, a virtual machine of two cores. **It
+was shared with other work while this ran**: read the ratios and their quartiles, not the
+milliseconds. A ratio whose quartiles lie on both sides of 1 says nothing. A dash is a case that
+was not measured with two threads: among them all of `teachers.py` (DINO, SwAV, iBOT, cosine
+regression, EMA, LARS).
 """
 FOOT = """
 ## What bounds them
@@ -41,9 +42,9 @@ FOOT = """
 - KoLeo, cosine regression and DINO at (256, 128): below a millisecond the calls themselves cost
   most, and there are few ways to make fewer of them. Equal is what we ask for there.
 - SIGReg: the nodes of its integral are even, so one sine and one cosine serve all of them.
-- The EMA update of 200 tensors of 256 x 256 moves 150 MB: 7 ms of this machine's memory, which a
-  single call on one contiguous block takes as well. No update could be four times faster than the
-  loop there; where the tensors are small, it is.
+- The EMA update of 200 tensors of 256 x 256 moves 150 MB. The row of the bound, one call on one
+  contiguous tensor, says what memory alone takes: no update can be four times faster than the
+  loop there. Where the tensors are smaller, ours is.
 """
 
 

@@ -184,10 +184,12 @@ def ema(tensors: int, size: int) -> None:
         torch._foreach_mul_(mine, 0.996)
         torch._foreach_add_(mine, theirs, alpha=1 - 0.996)
 
+    block, other = torch.zeros(2, tensors * size * size).unbind(0)
     timings = side_by_side({
         "loop over parameters": loop,
         "two multi-tensor operations": foreach,
         "ssltok": lambda: teacher.update(student),
+        "bound: one tensor of the same size": lambda: block.lerp_(other, 0.004),
     })  # fmt: skip
     print(table(f"EMA update, {tensors} tensors of {size} x {size}", timings), "\n", flush=True)
 

@@ -104,6 +104,24 @@ def test_each_call_draws_other_directions() -> None:
     assert not torch.equal(*pair)
 
 
+def test_first_and_second_derivatives() -> None:
+    (z,) = rows(4, 3, torch.Generator().manual_seed(0))
+    few = partial(seeded, slices=2, points=4)
+    assert torch.autograd.gradcheck(few, z.requires_grad_())
+    assert torch.autograd.gradgradcheck(few, z)
+
+
+def test_derivatives_of_a_batch_of_batches() -> None:
+    """Here the gradient is written out; alone, it is Horner's rule."""
+    stacked = torch.stack([rows(4, 3, torch.Generator().manual_seed(s))[0] for s in range(2)])
+    torch.manual_seed(0)
+    slopes = torch.func.vmap(torch.func.grad(sigreg_loss), randomness="same")(stacked)
+    for z, slope in zip(stacked, slopes, strict=True):
+        z = z.clone().requires_grad_()
+        torch.manual_seed(0)
+        torch.testing.assert_close(slope, torch.autograd.grad(sigreg_loss(z), z)[0])
+
+
 @pytest.mark.parametrize("change", [lambda z: 0.2 * z, lambda z: 5 * z, lambda z: z + 1])
 def test_it_sees_scale_and_shift(change: partial[Tensor]) -> None:
     z = torch.randn(256, 8, generator=torch.Generator().manual_seed(0))
