@@ -2,12 +2,13 @@
 
     pip install vector-quantize-pytorch sktime
     python benchmarks/codebook_learning.py
-    python benchmarks/codebook_learning.py --data my_series.npz   # arrays `train` and `test`
+    python benchmarks/codebook_learning.py --data folder --sets GunPoint ECG5000
 
-Without `--data`: GunPoint (50 series to train on, 150 to test on; shipped with sktime) and
-Cylinder-Bell-Funnel by its formula (2,000 and 1,000). Each series is standardised by itself. The
-error is the mean squared error on the test set; usage is the share of the 64 codes that the test
-set uses, counted over the whole set.
+`--data` is a folder of archives `<set>.npz` with arrays `X_train` and `X_test`, each
+`(cases, channels, length)`. Without it: GunPoint (50 series to train on, 150 to test on; shipped
+with sktime) and Cylinder-Bell-Funnel by its formula (2,000 and 1,000). Each series is standardised
+by itself. The error is the mean squared error on the test set; usage is the share of the 64 codes
+that the test set uses, counted over the whole set.
 """
 
 import argparse
@@ -60,6 +61,9 @@ ARMS: dict[str, Callable[[], Any]] = {
     "EMAVectorQuantizer, initialize and revive": lambda: EMAVectorQuantizer(
         CHANNELS, CODES, channel_dim=1
     ),
+    "EMAVectorQuantizer at the peer's options, initialize and revive": lambda: EMAVectorQuantizer(
+        CHANNELS, CODES, channel_dim=1, decay=0.8, commitment_weight=1.0, estimator=rotation_trick
+    ),
     "VectorQuantizer": lambda: VectorQuantizer(CHANNELS, CODES, channel_dim=1),
     "VectorQuantizer, initialize and revive": lambda: VectorQuantizer(
         CHANNELS, CODES, channel_dim=1
@@ -74,6 +78,12 @@ ARMS: dict[str, Callable[[], Any]] = {
 
 def standardize(series: Tensor) -> Tensor:
     return (series - series.mean(-1, keepdim=True)) / series.std(-1, keepdim=True).clamp(min=1e-8)
+
+
+def archive(path: Path) -> tuple[Tensor, Tensor]:
+    with np.load(path, allow_pickle=False) as file:
+        train, test = (torch.from_numpy(file[key]).float() for key in ("X_train", "X_test"))
+    return train, test
 
 
 def gunpoint() -> tuple[Tensor, Tensor]:
@@ -145,17 +155,17 @@ def spread(values: list[float]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, help="an .npz with arrays `train` and `test`")
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--data", type=Path, help="a folder of .npz files")
+    parser.add_argument("--sets", nargs="*", default=["GunPoint", "ECG5000"], help="with --data")
+    parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--seeds", type=int, default=4)
+    parser.add_argument("--only", nargs="*", type=int, help="numbers of rows, from 0")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     warnings.simplefilter("ignore")
     if options.data is not None:
-        with np.load(options.data) as file:
-            train, test = (torch.from_numpy(file[key]).float() for key in ("train", "test"))
-        sets = {options.data.stem: (train, test)}
+        sets = {name: archive(options.data / f"{name}.npz") for name in options.sets}
     else:
         generator = torch.Generator().manual_seed(0)
         larger = cylinder_bell_funnel(2000, generator), cylinder_bell_funnel(1000, generator)
@@ -163,9 +173,10 @@ def main() -> None:
     for title, (train, test) in sets.items():
         length = train.shape[-1] // 4 * 4
         train, test = standardize(train[..., :length]), standardize(test[..., :length])
-        print(f"### {title}: {options.steps} steps, {options.seeds} seeds\n")
+        shape = f"{len(train)} series to train on, {len(test)} to test on, length {length}"
+        print(f"### {title}: {shape}; {options.steps} steps, {options.seeds} seeds\n")
         print("| quantizer | test error | share of codes used |\n| --- | --- | --- |")
-        for arm in ARMS:
+        for arm in ARMS if options.only is None else [list(ARMS)[row] for row in options.only]:
             results = [
                 run(arm, train, test, steps=options.steps, seed=seed)
                 for seed in range(options.seeds)

@@ -4,6 +4,7 @@ import copy
 import inspect
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -237,7 +238,7 @@ def test_padding_is_as_good_as_truncation(name: str) -> None:
 def test_a_batch_of_padding_is_nothing(name: str, training: bool) -> None:
     quantizer = build(name).train(training)
     latents = data(2, 5, quantizer.dim).requires_grad_()
-    codebook = quantizer.state_dict().get("weight", torch.zeros(1)).clone()
+    before = state(quantizer)
     result = quantizer(latents, torch.zeros(2, 5, dtype=torch.bool))
     assert result.loss == 0
     assert (result.codes == -1).all()
@@ -248,8 +249,30 @@ def test_a_batch_of_padding_is_nothing(name: str, training: bool) -> None:
         assert all(p.grad is None or (p.grad == 0).all() for p in quantizer.parameters()
                    if p.ndim == 2 and "project" not in name.lower())  # fmt: skip
     quantizer.update(latents.detach(), result.codes)
-    assert torch.equal(quantizer.state_dict().get("weight", torch.zeros(1)), codebook)
-    assert all(value.isfinite().all() for value in state(quantizer).values())
+    assert same(state(quantizer), before)
+
+
+@names
+@pytest.mark.parametrize("training", [True, False])
+def test_nothing_waits_for_the_device(
+    name: str, training: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On `meta` there are no values: whoever looks at one, as a host sync does, fails."""
+    monkeypatch.setattr(torch, "autocast", lambda **_: nullcontext())  # which knows no `meta`
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda _: False)
+    quantizer = build(name, 1).train(training).to("meta")
+    for module in quantizer.modules():
+        if getattr(module, "generator", None) is not None:
+            module.generator = None  # it is on the CPU
+    latents = torch.randn(4, quantizer.dim, 9, device="meta", requires_grad=True)
+    valid = torch.ones(4, 9, dtype=torch.bool, device="meta")
+    result = quantizer(latents, valid)
+    if result.vectors.requires_grad:
+        (result.vectors.sum() + result.loss).backward()
+    assert quantizer.decode(quantizer.encode(latents, valid)).device.type == "meta"
+    quantizer.update(latents.detach(), result.codes)
+    if hasattr(quantizer, "revive"):
+        quantizer.revive(latents.detach(), result.codes)
 
 
 @names
@@ -332,6 +355,33 @@ def test_micro_batches_update_as_one_batch(name: str) -> None:
 
 
 @names
+def test_idle_is_who_learns_nothing_in_update(name: str) -> None:
+    quantizer = calm(name, build(name))
+    before, latents = state(quantizer), data(30, quantizer.dim)
+    quantizer.update(latents, quantizer(latents).codes)
+    assert same(state(quantizer), before) is getattr(quantizer, "idle", False)
+
+
+@pytest.mark.parametrize("wrap", [lambda q: GroupedQuantizer([FSQ([5]), q]), lambda q:
+                                  ResidualQuantizer([FSQ([5]), q]), lambda q:
+                                  ProjectedQuantizer(q, 3)])  # fmt: skip
+def test_wrappers_update_a_part_that_says_nothing_of_idle(wrap: Callable[[Any], Any]) -> None:
+    class Own(FSQ):
+        """Somebody's quantizer, which learns in its own way."""
+
+        idle = False
+        seen = 0
+
+        def update(self, latents: Tensor, codes: Tensor) -> None:
+            self.seen += len(codes)
+
+    own = Own([5])
+    quantizer = wrap(own)
+    quantizer.update(data(30, quantizer.dim), quantizer.encode(data(30, quantizer.dim)))
+    assert own.seen == 30
+
+
+@names
 def test_saving_and_loading_carries_everything(name: str) -> None:
     old = calm(name, build(name))
     latents = data(8, 6, old.dim)
@@ -358,6 +408,27 @@ def test_it_compiles_whole(name: str, training: bool) -> None:
     assert torch.equal(got.codes, expected.codes)
     torch.testing.assert_close(got.vectors, expected.vectors)
     torch.testing.assert_close(got.loss, expected.loss)
+
+
+# torch itself warns when it traces a torch.autograd.Function
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+@pytest.mark.parametrize("name", sorted(RANDOM))
+def test_what_draws_compiles_and_exports_in_training(name: str) -> None:
+    """Draws cannot be compared; that they are codes, and the vectors theirs, can."""
+    quantizer = build(name, 1).train()
+    for module in quantizer.modules():
+        if getattr(module, "generator", None) is not None:
+            module.generator = None  # a graph cannot hold one
+    latents = data(3, quantizer.dim, 5)
+    torch._dynamo.reset()
+    compiled: Any = torch.compile(quantizer, fullgraph=True, backend="eager")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exported: Any = torch.export.export(quantizer, (latents,)).module()
+    for run in (compiled, exported):
+        vectors, codes, loss = run(latents)
+        torch.testing.assert_close(vectors, quantizer.decode(codes))
+        assert loss.isfinite()
 
 
 @modes

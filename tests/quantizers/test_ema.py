@@ -1,5 +1,6 @@
 """Codebooks that follow their tokens: the update, k-means, revival, and agreement of ranks."""
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 from ssltok.quantizers import (
     EMAVectorQuantizer,
     VectorQuantizer,
+    _ema,
     code_counts,
     codebook_entropy_loss,
     ema_update_,
@@ -109,9 +111,9 @@ def test_no_steps_return_the_start() -> None:
 @pytest.mark.parametrize("decay", [0.8, 0.99])
 @pytest.mark.parametrize("cosine", [False, True])
 def test_unused_codes_do_not_move_a_bit_in_2000_steps(decay: float, cosine: bool) -> None:
-    quantizer = EMAVectorQuantizer(4, 8, decay=decay, cosine=cosine, generator=seeded(0))
-    kept = quantizer.codebook.clone()
-    tokens = kept[:3].repeat(5, 1) + 0.01 * data(15, 4)
+    quantizer = EMAVectorQuantizer(7, 200, decay=decay, cosine=cosine, generator=seeded(0))
+    kept = quantizer.weight.clone()
+    tokens = kept[:3].repeat(5, 1) + 0.01 * data(15, 7)
     codes = torch.arange(3).repeat(5)
     for _ in range(2000):
         quantizer.update(tokens, codes)
@@ -220,6 +222,25 @@ def test_counts_add_up_over_a_set() -> None:
 
 
 # Agreement of ranks
+
+
+def test_a_step_is_one_all_reduce(monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes = []
+
+    def count(tensor: Tensor) -> Tensor:
+        shapes.append(tuple(tensor.shape))
+        return 2 * tensor
+
+    quantizer = EMAVectorQuantizer(3, 5, decay=0.5)
+    alone = copy.deepcopy(quantizer)
+    x = data(9, 3)
+    codes = quantizer(x).codes
+    alone.update(torch.cat([x, x]), torch.cat([codes, codes]))
+    monkeypatch.setattr(_ema, "in_a_group", lambda: True)
+    monkeypatch.setattr(_ema, "sum_over_ranks", count)
+    quantizer.update(x, codes)
+    assert shapes == [(6, 4)]  # sums and counts, and a row for padding
+    torch.testing.assert_close(quantizer.state_dict(), alone.state_dict())
 
 
 def _train(shards: list[Tensor], start: Tensor) -> dict[str, Tensor]:

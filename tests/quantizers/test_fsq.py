@@ -115,6 +115,8 @@ def test_the_example_of_the_published_notebook() -> None:
 def test_zero_is_the_middle_and_even_levels_reach_further_down() -> None:
     quantizer = FSQ([4, 5])
     assert quantizer(torch.zeros(1, 2)).vectors.tolist() == [[0.0, 0.0]]
+    below = quantizer(torch.full((1, 2), -0.01)).vectors  # rounds to 0, and to no -0
+    assert below.view(torch.int32).tolist() == [[0, 0]]
     assert quantizer(torch.full((1, 2), 99.0)).vectors.tolist() == [[0.5, 1.0]]
     assert quantizer(torch.full((1, 2), -99.0)).vectors.tolist() == [[-1.0, -1.0]]
 

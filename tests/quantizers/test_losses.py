@@ -53,6 +53,17 @@ def test_orthogonality_is_its_formula(shape: tuple[int, int]) -> None:
     torch.testing.assert_close(got, want)
 
 
+@pytest.mark.parametrize("size", [3, 9])
+def test_a_code_at_the_origin_is_one_off(size: int) -> None:
+    """It has no direction: its row of the product is 0, which misses the identity by 1."""
+    e = data(size, 2)
+    e[1] = 0
+    others = torch.cat([e[:1], e[2:]])
+    with torch.no_grad():
+        expected = (orthogonality_loss(others) * (size - 1) ** 2 + 1) / size**2
+        torch.testing.assert_close(orthogonality_loss(e), expected)
+
+
 @pytest.mark.parametrize("masked", [False, True])
 def test_the_joint_term_is_both_terms(masked: bool) -> None:
     x, q = data(9, 4).requires_grad_(), data(9, 4, seed=1).requires_grad_()

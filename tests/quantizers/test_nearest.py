@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ssltok.quantizers import nearest_codes, sample_codes
+from ssltok.quantizers import _nearest, nearest_codes, sample_codes
 
 
 def naive(tokens: Tensor, codebook: Tensor) -> Tensor:
@@ -80,6 +80,14 @@ def test_exact_far_from_the_origin(offset: float) -> None:
     x = e[torch.randint(512, (4000,), generator=seeded(1))]
     x = x + 0.5 * torch.randn(x.shape, generator=seeded(2))
     assert torch.equal(nearest_codes(x, e), naive(x, e))
+
+
+def test_a_repeated_last_code_is_the_last_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks are filled up with the last code; should rounding prefer a repetition, it is that."""
+    monkeypatch.setattr(
+        _nearest, "_row_argmax", lambda scores: torch.full(scores.shape[:1], scores.shape[1] - 1)
+    )
+    assert nearest_codes(torch.ones(3, 2), torch.randn(130, 2)).tolist() == [129] * 3
 
 
 def test_full_precision_under_autocast_and_from_half() -> None:

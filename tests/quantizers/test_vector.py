@@ -136,6 +136,15 @@ def test_what_learns_how() -> None:
     assert sorted(EMAVectorQuantizer(2, 3).state_dict()) == ["counts", "weight"]
 
 
+def test_the_gradient_codebook_counts_slowly_and_forgets_when_set() -> None:
+    quantizer = VectorQuantizer(2, 3)
+    codes = torch.tensor([0, 0, 2, -1])
+    quantizer.update(torch.zeros(4, 2), codes)
+    torch.testing.assert_close(quantizer.counts, torch.tensor([1.01, 0.99, 1.0]))
+    quantizer.set_codebook(torch.zeros(3, 2))
+    assert quantizer.counts.tolist() == [1, 1, 1]
+
+
 # Laws
 
 
@@ -168,6 +177,15 @@ def test_initialize_respects_layout_and_padding(kind: Any) -> None:
     assert torch.equal(first.weight, second.weight)
     assert torch.equal(first.counts, second.counts)
     assert first.counts.sum() == valid.sum()
+
+
+@both
+def test_revival_leaves_out_what_the_codes_call_padding(kind: Any) -> None:
+    quantizer = kind(2, 20)
+    quantizer.counts.copy_(torch.tensor([50.0] + 19 * [0.0]))
+    x = torch.tensor([[1.0, 1.0], [1.0, 1.0], [9.0, 9.0], [torch.nan, 9.0]])
+    quantizer.revive(x, torch.tensor([0, 0, -1, -1]))
+    assert (quantizer.weight[1:] == 1).all()
 
 
 def test_draws_happen_in_training_alone() -> None:

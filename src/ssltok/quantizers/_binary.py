@@ -158,9 +158,7 @@ class _BitSums(torch.autograd.Function):
             low, high = _outer_products(both, w)
             by_low = hits_low @ (by_mass.T @ high).mul_(low)
             by_high = hits_high @ (by_mass @ low).mul_(high)
-            slope = odds.mul_(both[0]).mul_(by_entropy)
-            if w is not None:
-                slope.mul_(w)
+            slope = odds.mul_(both[0]).mul_(by_entropy)  # 0 where the weight is: odds are 0 there
             slope.add_(by_low[-1]).mul_(both[1]).neg_()
             slope[:half].add_(by_low[:-1])
             slope[half:].add_(by_high[:-1])

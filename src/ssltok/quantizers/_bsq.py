@@ -65,6 +65,7 @@ class BSQ(nn.Module):
         <https://arxiv.org/abs/2406.07548>, equations 2 to 8.
     """
 
+    idle = True
     corner: Tensor
 
     def __init__(

@@ -38,8 +38,9 @@ def ema_update_(
     with $c_k$ the number of tokens of code $k$. It is the update of VQ-VAE with its sums written as
     $m_k = n_k e_k$, which holds at all times here, because the sums are not stored: nothing can
     go stale when a codebook is initialised, set, revived or loaded. A code without tokens stays
-    bit for bit where it is (the usual Laplace smoothing pulls it to the origin). The sums of all
-    processes are added in one all-reduce, so that their codebooks stay equal.
+    bit for bit where it is (the usual Laplace smoothing pulls it to the origin), and a step without
+    any token changes nothing. The sums of all processes are added in one all-reduce, so that their
+    codebooks stay equal.
 
     Args:
         codebook: $e$, `(codebook_size, dim)`, float32 or float64; changed in place.
@@ -81,7 +82,7 @@ def ema_update_(
     sums, used = code_sums(who, tokens.to(codebook.dtype), codes, codebook.shape[0])
     hits = used * (1 - decay)
     means = sums / used.clamp(min=1)[:, None]
-    counts.mul_(decay).add_(hits)
+    counts.mul_(torch.where(used.sum() > 0, decay, 1.0)).add_(hits)
     share = hits / counts.clamp(min=torch.finfo(counts.dtype).tiny)
     moved = torch.lerp(codebook, means, share[:, None])
     if cosine:

@@ -66,6 +66,7 @@ class FSQ(nn.Module):
         the correction: <https://github.com/lucidrains/vector-quantize-pytorch/issues/94>.
     """
 
+    idle = True
     levels: Tensor
     steps: Tensor
     worth: Tensor

@@ -9,6 +9,7 @@ from ssltok._shared.checks import check_floating
 from ssltok.quantizers._kmeans import check_vectors
 from ssltok.quantizers._layout import Flat, flatten
 from ssltok.quantizers._nested import (
+    all_idle,
     check_parts,
     each_once,
     initialize_part,
@@ -64,6 +65,7 @@ class GroupedQuantizer(nn.Module):
         self.quantizers = nn.ModuleList(quantizers)
         self.sizes = [part.dim for part in parts_of(self.quantizers)]
         self.dim = sum(self.sizes)
+        self.idle = all_idle(parts_of(self.quantizers))
         self.codebook_size = max(part.codebook_size for part in parts_of(self.quantizers))
         self.channel_dim = channel_dim
 
@@ -108,7 +110,8 @@ class GroupedQuantizer(nn.Module):
 
     def update(self, latents: Tensor, codes: Tensor) -> None:
         """Hand each group's latents and codes to its quantizer."""
-        update_parts(parts_of(self.quantizers), *self._groups(latents, codes))
+        if not self.idle:
+            update_parts(parts_of(self.quantizers), *self._groups(latents, codes))
 
     @torch.no_grad()
     def initialize(

@@ -57,6 +57,8 @@ class GumbelQuantizer(nn.Module):
         `GumbelQuantize`.
     """
 
+    idle = True
+
     def __init__(
         self,
         dim: int,

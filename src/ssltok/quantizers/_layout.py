@@ -19,11 +19,12 @@ How to write a quantizer. The formula sees `tokens`, `(tokens, dim)`; this file 
 - A wrapper (residual, grouped, ...) asks that its parts have `channel_dim=-1`, gives them
   `flat.tokens` and `flat.real`, and hands `decode` and `update` on. `update(latents, codes)`
   learns which tokens are real from the codes: padding is -1.
-- Attributes and methods are those of the `Quantizer` protocol in `_quantized.py`; `update` may do
-  nothing. One that starts from clusters or revives codes has `initialize` and `revive` with the
-  signatures of `VectorQuantizer`; wrappers hand them on to the parts that have them. `encode` is
-  the deterministic code search alone. No boolean indexing (its shape depends on values): mark
-  with `torch.where`.
+- Attributes and methods are those of the `Quantizer` protocol in `_quantized.py`. Where `update`
+  does nothing, a class attribute `idle = True` tells wrappers, which then spare their own work.
+  One that starts from clusters or revives codes has `initialize` and `revive` with the signatures
+  of `VectorQuantizer`; wrappers hand them on to the parts that have them. `encode` is the
+  deterministic code search alone. No boolean indexing (its shape depends on values): mark with
+  `torch.where`.
 """
 
 from collections.abc import Callable
@@ -57,7 +58,8 @@ class Flat(NamedTuple):
         """Put `(tokens, dim)` in the layout of the latents, 0 at padding."""
         if self.real is not None:
             vectors = torch.where(self.real[:, None], vectors, 0.0)
-        return vectors.reshape(*self.shape, vectors.shape[-1]).movedim(-1, self.channel_dim)
+        vectors = vectors.reshape(*self.shape, vectors.shape[-1])
+        return vectors if self.channel_dim == -1 else vectors.movedim(-1, self.channel_dim)
 
     def restore_codes(self, codes: Tensor) -> Tensor:
         """Put `(tokens,)` or `(tokens, parts, ...)` in the latents' layout, -1 at padding."""
@@ -100,7 +102,7 @@ def flatten(
             f"got shape {tuple(latents.shape)}"
         )
     check_size(who, "latents", latents, channel_dim, dim)
-    last = latents.movedim(channel_dim, -1)
+    last = latents if channel_dim == -1 else latents.movedim(channel_dim, -1)
     shape = last.shape[:-1]
     tokens = last.reshape(-1, dim).to(dtype)
     real = None

@@ -69,6 +69,7 @@ class LFQ(nn.Module):
         <https://arxiv.org/abs/2406.07548>, equation 8.
     """
 
+    idle = True
     unit: Tensor
 
     def __init__(

@@ -10,6 +10,7 @@ from ssltok._shared.checks import check_at_least, check_codes
 from ssltok.quantizers._quantized import Quantizer
 
 __all__ = [
+    "all_idle",
     "check_parts",
     "each_once",
     "initialize_part",
@@ -73,6 +74,11 @@ def each_once(
                 part,
                 [c[i] if len(mine) == 1 else torch.cat([c[j] for j in mine]) for c in columns],
             )
+
+
+def all_idle(parts: Sequence[Quantizer]) -> bool:
+    """Say whether `update` of every part is known to do nothing."""
+    return all(getattr(part, "idle", False) for part in parts)
 
 
 def update_parts(

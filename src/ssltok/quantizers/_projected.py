@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ssltok._shared.checks import check_at_least
 from ssltok._shared.numerics import full_precision
 from ssltok.quantizers._layout import Flat, flatten
-from ssltok.quantizers._nested import check_parts, initialize_part, revive_parts
+from ssltok.quantizers._nested import all_idle, check_parts, initialize_part, revive_parts
 from ssltok.quantizers._quantized import Quantized, Quantizer
 
 __all__ = ["ProjectedQuantizer"]
@@ -64,6 +64,7 @@ class ProjectedQuantizer(nn.Module):
         check_at_least("ProjectedQuantizer", "dim", dim, 1)
         self.quantizer = quantizer
         self.dim = dim
+        self.idle = all_idle([self._inner])
         self.codebook_size = self._inner.codebook_size
         self.channel_dim = channel_dim
         self.project_in = nn.Linear(dim, self._inner.dim)
@@ -110,10 +111,10 @@ class ProjectedQuantizer(nn.Module):
     @torch.no_grad()
     def update(self, latents: Tensor, codes: Tensor) -> None:
         """Hand the projected latents and the codes to the wrapped quantizer."""
-        flat = self._flatten(latents, None)
-        self._inner.update(
-            self._in(flat.tokens), codes.reshape(-1, *codes.shape[len(flat.shape) :])
-        )
+        if not self.idle:
+            flat = self._flatten(latents, None)
+            own = codes.reshape(-1, *codes.shape[len(flat.shape) :])
+            self._inner.update(self._in(flat.tokens), own)
 
     @torch.no_grad()
     def initialize(

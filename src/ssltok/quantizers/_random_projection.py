@@ -58,6 +58,7 @@ class RandomProjectionQuantizer(nn.Module):
         (SplitMask), 2021, <https://arxiv.org/abs/2112.10740>, section 4.
     """
 
+    idle = True
     vectors: Tensor
     projection: Tensor | None
 

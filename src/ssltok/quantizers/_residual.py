@@ -12,6 +12,7 @@ from ssltok.quantizers._estimators import straight_through
 from ssltok.quantizers._gumbel import GumbelQuantizer
 from ssltok.quantizers._layout import Flat, flatten
 from ssltok.quantizers._nested import (
+    all_idle,
     check_parts,
     initialize_part,
     parts_of,
@@ -108,6 +109,7 @@ class ResidualQuantizer(nn.Module):
             )
         check_positive(who, "min(scales)", min(self.scales))
         self.dim = dims[0]
+        self.idle = all_idle(parts_of(self.quantizers))
         self.codebook_size = max(part.codebook_size for part in parts_of(self.quantizers))
         self.dropout = dropout
         self.channel_dim = channel_dim
@@ -163,7 +165,8 @@ class ResidualQuantizer(nn.Module):
 
     def update(self, latents: Tensor, codes: Tensor) -> None:
         """Hand each level what the levels before have left, and its codes."""
-        update_parts(parts_of(self.quantizers), *self._rests(latents, codes))
+        if not self.idle:
+            update_parts(parts_of(self.quantizers), *self._rests(latents, codes))
 
     @torch.no_grad()
     def initialize(

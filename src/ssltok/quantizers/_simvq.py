@@ -53,6 +53,7 @@ class SimVQ(nn.Module):
         Layer*, 2024, <https://arxiv.org/abs/2411.02038>, equation 6 and algorithm 1.
     """
 
+    idle = True
     frozen: Tensor
 
     def __init__(

@@ -163,7 +163,7 @@ class VectorQuantizer(nn.Module):
         """Count the use of the codes; once a step, with all of the step's codes."""
         self._check_codes(latents, codes)
         used = code_counts(codes, self.codebook_size).to(self.counts.dtype)
-        self.counts.lerp_(used, 1 - USAGE_DECAY)
+        self.counts.lerp_(used, torch.where(used.sum() > 0, 1 - USAGE_DECAY, 0.0).to(used.dtype))
 
     @torch.no_grad()
     def initialize(
