@@ -15,6 +15,7 @@ import torch
 from peers import stand_in_for_torchvision
 from tests.losses.parity import SEEDS, Parity, parity_errors
 from torch import Tensor
+from torch.nn import functional
 
 from ssltok import losses
 
@@ -58,6 +59,27 @@ def row(case: Parity) -> str:
     return f"| {' | '.join(cells)} |\n"
 
 
+ONES = torch.ones(4, 16, dtype=torch.bool)
+TRIPLETS = tuple(torch.arange(64) + 64 * place for place in range(3))
+
+
+def sharp(outputs: Tensor) -> Tensor:
+    """A teacher's probabilities with a centre of 0, as in a first step."""
+    return losses.center_and_sharpen(outputs, torch.zeros(outputs.shape[-1]), temperature=0.04)
+
+
+def cosines(z: Tensor) -> Tensor:
+    """Cosines with 32 orthogonal prototypes."""
+    return functional.normalize(z, dim=-1)
+
+
+def msn(anchors: Tensor, targets: Tensor, prototypes: Tensor) -> Tensor:
+    """MSN from embeddings: cosines, a target sharpened to the power 4, then Sinkhorn on it."""
+    p, t, k = (functional.normalize(x, dim=-1) for x in (anchors, targets, prototypes))
+    logs = functional.log_softmax(4 * functional.log_softmax(t @ k.T / 0.1, dim=-1), dim=-1)
+    return losses.msn_loss((p @ k.T)[None], losses.sinkhorn(logs, epsilon=1.0))
+
+
 def peer_rows() -> list[str]:
     stand_in_for_torchvision()
     try:
@@ -66,11 +88,18 @@ def peer_rows() -> list[str]:
     except ImportError:
         return ["| - | not installed where this page was written | - | - | - |\n"]
     generator = torch.Generator().manual_seed(0)
-    a, b = torch.randn(2, 64, 32, generator=generator)
+    a, b, c = torch.randn(3, 64, 32, generator=generator)
     labels = torch.arange(64) % 8
 
     def pair(loss: Callable[..., Tensor]) -> Callable[[Tensor], Tensor]:
         return lambda z: loss(z, b)
+
+    def swav(z: Tensor) -> Tensor:
+        scores = torch.stack([cosines(z), cosines(b)])
+        return losses.swapped_prediction_loss(scores, losses.sinkhorn(scores.detach()))
+
+    def seeded(loss: Callable[..., Tensor]) -> Callable[[Tensor], Tensor]:
+        return lambda z: (torch.manual_seed(0), loss(z))[1]
 
     def both(loss: Callable[..., Tensor]) -> Callable[[Tensor], Tensor]:
         return lambda z: loss(torch.cat([z, b]), torch.arange(64).repeat(2))
@@ -91,6 +120,31 @@ def peer_rows() -> list[str]:
         ("w_mse_loss", "lightly", pair(lambda x, y: losses.w_mse_loss(x[:, :8], y[:, :8])),
          pair(lambda x, y: lightly.WMSELoss(embedding_dim=8, w_size=64)(
              torch.cat([x[:, :8], y[:, :8]]))), "equal; the whole batch whitened"),
+        ("vicreg_loss", "pytorch-metric-learning", pair(VARIANCE_HALVED),
+         lambda z: metric.VICRegLoss()(z, ref_emb=b), "equal with the authors' halved variance"),
+        ("triplet_loss", "pytorch-metric-learning",
+         lambda z: losses.triplet_loss(z, b, c, margin=3.0, squared=False),
+         lambda z: metric.TripletMarginLoss(margin=3.0)(
+             torch.cat([z, b, c]), torch.zeros(192, dtype=torch.int64), TRIPLETS),
+         "equal where every triplet costs something; it averages over those that do"),
+        ("negative_cosine_loss", "lightly", pair(losses.negative_cosine_loss),
+         lambda z: lightly.NegativeCosineSimilarity()(z, b), "equal; the caller detaches there"),
+        ("dino_loss", "lightly",
+         lambda z: losses.dino_loss(torch.stack([z, b]), sharp(torch.stack([b, c]))),
+         lambda z: lightly.DINOLoss(output_dim=32, warmup_teacher_temp=0.04, teacher_temp=0.04)(
+             [b, c], [z, b], epoch=1), "equal; its centre moves in forward"),
+        ("ibot_patch_loss", "lightly",
+         lambda z: losses.ibot_patch_loss(z, sharp(b), ONES),
+         lambda z: lightly.IBOTPatchLoss(output_dim=32)(b, z, ONES.unsqueeze(1)),
+         "equal; its centre moves in forward"),
+        ("swapped_prediction_loss", "lightly", swav,
+         lambda z: lightly.SwaVLoss()([cosines(z), cosines(b)], []).squeeze(),
+         "equal; it returns the shape (1,)"),
+        ("msn_loss", "lightly", lambda z: msn(z, b, c),
+         lambda z: lightly.MSNLoss()(z, b, c),
+         "equal in one process; its mean prediction stays local over several"),
+        ("sigreg_loss", "lightly", seeded(losses.sigreg_loss),
+         seeded(lightly.lejepa_loss.SIGReg()), "equal on equal directions"),
     ]  # fmt: skip
     rows = []
     for name, peer, ours, theirs, why in table:

@@ -313,6 +313,54 @@ def test_small_and_large_inputs(name: str, scale: float) -> None:
     check_finite(name, inputs)
 
 
+# --- complaints -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [0.0, -0.1, float("nan")])
+@pytest.mark.parametrize("name", [n for n in NAMES if "temperature" in CASES[n].options])
+def test_a_temperature_is_positive(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"^{name}: temperature must be > 0; got {value}$"):
+        call(name, *draw(name), temperature=value)
+
+
+TWO_SIZES = {"discriminator_loss", "least_squares_discriminator_loss"}  # any scores will do
+PAIRED = [n for n in NAMES if len([x for x in draw(n) if x.is_floating_point()]) > 1]
+
+
+@pytest.mark.parametrize("name", [n for n in PAIRED if n not in TWO_SIZES])
+def test_inputs_that_do_not_match_are_refused(name: str) -> None:
+    """Whatever follows the first input may not be narrower."""
+    inputs = draw(name)
+    for index in range(1, len(inputs)):
+        if inputs[index].is_floating_point():
+            cut = [x[..., 1:] if i == index else x for i, x in enumerate(inputs)]
+            with pytest.raises(ValueError, match=f"^{name}: "):
+                call(name, *cut)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_no_tensor_is_refused(name: str) -> None:
+    inputs = list(draw(name))
+    for index in range(len(inputs)):
+        wrong = [x.tolist() if i == index else x for i, x in enumerate(inputs)]
+        with pytest.raises(TypeError, match=rf"^{name}: .* must be a tensor; got list$"):
+            call(name, *wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_empty_batch_is_refused_or_costs_nothing(name: str) -> None:
+    """Where the mean over no row has a meaning, it is 0; anywhere else the batch is refused."""
+    inputs = draw(name)
+    axis = 1 if name in {"dino_loss", "swapped_prediction_loss"} else 0
+    none = [x.narrow(axis, 0, 0) if name != "msn_loss" else x[..., :0, :] for x in inputs]
+    said, value = "", torch.ones(())
+    try:
+        value = call(name, *none)
+    except ValueError as error:
+        said = str(error)
+    assert said.startswith(f"{name}: ") or (not said and value == 0)
+
+
 # --- transforms -----------------------------------------------------------------------------
 
 
