@@ -41,7 +41,7 @@ def ijepa(data: Data) -> Recipe:
         return latent_regression_loss(pred, known.gather(1, index), there >= 0)
 
     def after_step(step: int) -> None:
-        teacher.update(encoder.vit, momentum=0.99)
+        teacher.update(encoder.vit, momentum=0.95)
 
     return Recipe(encoder, predictor, loss_of, after_step, steps=200)
 

@@ -49,7 +49,9 @@ def cae(data: Data) -> Recipe:
             aligned = encoder.vit(batch.series, visible=hidden)
         patches = patchify(batch.series, patch=encoder.patch)[mask].view(*hidden.shape, -1)
         every = torch.ones_like(hidden, dtype=torch.bool)
-        rebuilt = masked_reconstruction_loss(decoder(latents), patches, every)
+        rebuilt = masked_reconstruction_loss(
+            decoder(latents), patches, every, normalize_target=True
+        )
         return rebuilt + latent_regression_loss(latents, aligned, beta=None)
 
     return Recipe(encoder, nn.ModuleList([regressor, decoder]), loss_of, steps=200)

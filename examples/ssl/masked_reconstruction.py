@@ -4,7 +4,8 @@
 
 `mae`: the encoder sees the visible patches only, a small decoder fills in the rest. `simmim`: the
 encoder sees mask tokens, and one linear layer reads the values off. `maskfeat`: the target is the
-histogram of slopes of each patch.
+histogram of slopes of each patch. `mae` and `simmim` scale each target patch by itself, as MAE's
+recipe does: without that, size and level are all there is to learn.
 """
 
 from data import Data
@@ -41,7 +42,7 @@ def simmim(data: Data) -> Recipe:
         mask = unit_mask(shape, ratio=0.6, unit=(1, 2))
         pred = head(encoder.vit(batch.series, masked=mask))
         target = patchify(batch.series, patch=encoder.patch)
-        return masked_reconstruction_loss(pred, target, mask, beta=0)
+        return masked_reconstruction_loss(pred, target, mask, beta=0, normalize_target=True)
 
     return Recipe(encoder, head, loss_of, steps=200)
 
