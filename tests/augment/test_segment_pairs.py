@@ -62,6 +62,20 @@ def test_next_pairs_follow_or_come_from_elsewhere() -> None:
     assert set(b[~follows].tolist()) == set(range(23 - 7 + 1)), "any segment of the other series"
 
 
+def test_the_other_segment_lies_anywhere_in_the_other_series() -> None:
+    """Its own length counts: a long one is used to its end, a short one is not left."""
+    lengths = torch.tensor([12, 30]).repeat_interleave(300)[:, None]
+    pairs = next_segment_pairs(
+        numbered(600, 1, 30), segment=6, valid=torch.arange(30) < lengths, generator=seeded(8)
+    )
+    row, start = read(pairs.second)
+    other = pairs.labels == 0
+    long = lengths[row, 0] == 30
+    assert pairs.second_valid.all()
+    assert set(start[other & long].tolist()) == set(range(25))
+    assert set(start[other & ~long].tolist()) == set(range(7))
+
+
 def test_every_other_series_is_as_likely() -> None:
     rows = []
     for seed in range(600):
