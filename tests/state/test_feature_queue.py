@@ -44,6 +44,14 @@ def test_wraps_around_its_end() -> None:
     assert queue()[:, 0].tolist() == [10, 11, 2, 3, 4, 5, 6, 7, 8, 9]
 
 
+def test_a_batch_larger_than_the_queue_leaves_its_last_rows_and_their_order() -> None:
+    queue = FeatureQueue(3, 1)
+    queue.update(torch.arange(5.0)[:, None])
+    assert sorted(queue()[:, 0].tolist()) == [2, 3, 4]
+    queue.update(torch.tensor([[5.0]]))  # in place of the oldest
+    assert sorted(queue()[:, 0].tolist()) == [3, 4, 5]
+
+
 def test_begins_with_random_unit_vectors() -> None:
     queue = FeatureQueue(500, 3, generator=seeded(1))
     torch.testing.assert_close(queue().norm(dim=1), torch.ones(500))
