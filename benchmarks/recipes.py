@@ -89,7 +89,7 @@ def run(results: Results, family: str, method: str, name: str, seed: int, data: 
 
 
 def spread(values: list[float]) -> str:
-    mean = statistics.mean(values)
+    mean = round(statistics.mean(values), 1) + 0.0  # no -0.0
     return f"{mean:.1f}" + (f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else "")
 
 
@@ -134,7 +134,7 @@ def main() -> None:
                     run(results, family, method, name, seed, loaded[name])
     for title, measure in {"Nearest neighbours": 0, "Linear probe": 1}.items():
         print(f"\n## {title}\n", *table(results, asked.data, measure), sep="\n")
-    print(f"\nMachine: {platform.processor() or platform.machine()}, one thread, ", end="")
+    print(f"\nMachine: {platform.machine()}, one thread, ", end="")
     print(f"Python {platform.python_version()}, torch {torch.__version__}.")
 
 
