@@ -353,3 +353,5 @@ def test_it_refuses_codes_of_another_number_of_levels() -> None:
     quantizer = ResidualQuantizer([FSQ([5]), FSQ([5])])
     with pytest.raises(ValueError, match=r"must have a last axis of 2.*got shape \(4, 3\)"):
         quantizer.decode(torch.zeros(4, 3, dtype=torch.int64))
+    with pytest.raises(ValueError, match=r"must have a last axis of 2.*got shape \(4, 3\)"):
+        quantizer.update(torch.zeros(4, 1), torch.zeros(4, 3, dtype=torch.int64))

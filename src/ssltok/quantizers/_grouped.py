@@ -110,8 +110,7 @@ class GroupedQuantizer(nn.Module):
 
     def update(self, latents: Tensor, codes: Tensor) -> None:
         """Hand each group's latents and codes to its quantizer."""
-        if not self.idle:
-            update_parts(parts_of(self.quantizers), *self._groups(latents, codes))
+        update_parts(parts_of(self.quantizers), *self._groups(latents, codes))
 
     @torch.no_grad()
     def initialize(

@@ -165,6 +165,7 @@ class ResidualQuantizer(nn.Module):
 
     def update(self, latents: Tensor, codes: Tensor) -> None:
         """Hand each level what the levels before have left, and its codes."""
+        split_codes("ResidualQuantizer", codes, len(self.quantizers))
         if not self.idle:
             update_parts(parts_of(self.quantizers), *self._rests(latents, codes))
 
