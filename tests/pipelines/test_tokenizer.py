@@ -97,6 +97,24 @@ def test_the_naive_arm_has_no_view() -> None:
     assert bool(out.loss.isfinite())
 
 
+def test_a_view_of_no_weight_is_not_rebuilt() -> None:
+    tokenizer, batch = build(widths=(2, 4))
+    tokenizer.config = dataclasses.replace(tokenizer.config, view_weight=0.0)
+    seen = []
+    for branch in tokenizer.parts:
+        branch.decoder.register_forward_hook(lambda _, given, __: seen.append(len(given[0])))
+    out = tokenizer_step(tokenizer, batch, ssl_loss=vicreg_loss)
+    assert seen == [5, 5]
+    assert out.terms.view.item() == 0.0 < out.terms.agreement.item()
+    # A step in evaluation mode is the same as with the view: no statistics run over both.
+    tokenizer.eval()
+    alone = tokenizer_step(tokenizer, batch, ssl_loss=vicreg_loss).terms
+    tokenizer.config = dataclasses.replace(tokenizer.config, view_weight=0.7)
+    both = tokenizer_step(tokenizer, batch, ssl_loss=vicreg_loss).terms
+    assert both.view.item() > 0
+    torch.testing.assert_close(alone, both._replace(view=alone.view))
+
+
 def test_the_step_reads_and_update_writes() -> None:
     tokenizer, batch = build()
     branch = tokenizer.parts[0]

@@ -56,7 +56,7 @@ class TokenizerConfig:
     quantize_view: bool = False
     """Quantise the augmented view too (the authors keep it continuous)."""
     view_weight: float = 0.1
-    """Weight of the augmented view's reconstruction."""
+    """Weight of the augmented view's reconstruction; 0 spares rebuilding it."""
     projector_dim: int = 4096
     """Width of the projector that the self-supervised loss looks through."""
 

@@ -207,9 +207,10 @@ def tokenizer_step(
           + w\,L_{SSL}(p, p')$$
 
     where the original $x$ is quantised and the view $x'$ is not (unless the config says so), and
-    $p$ are projections of the pooled latents of both. With two branches the high branch's time
-    term is an absolute error, as in TimeVQVAE. Missing samples and padding count nowhere. Under
-    several processes every term is that of the whole batch.
+    $p$ are projections of the pooled latents of both. With $\alpha = 0$ the view is not rebuilt,
+    and its term is 0. With two branches the high branch's time term is an absolute error, as in
+    TimeVQVAE. Missing samples and padding count nowhere. Under several processes every term is
+    that of the whole batch.
 
     Departures from NC-VQVAE: both views pass the encoder in one batch, so that BatchNorm sees
     one set of statistics; the codebook is not touched here (`quantizer.update` does that).
@@ -239,7 +240,8 @@ def tokenizer_step(
         result: Quantized = branch.quantizer(own, valid)
         if len(other) and config.quantize_view:
             other = branch.quantizer(other, valid).vectors
-        rebuilt.append(branch.decoder(torch.cat([result.vectors, other])))
+        shown = torch.cat([result.vectors, other]) if config.view_weight else result.vectors
+        rebuilt.append(branch.decoder(shown))
         latents.append(own.detach())
         quantized.append(result)
         if ssl_loss is not None:
@@ -247,14 +249,14 @@ def tokenizer_step(
     errors = [
         _errors(tokenizer, [t[rows] for t in targets], [r[rows] for r in rebuilt], batch.valid)
         for rows in (slice(0, count), slice(count, None))
-        if len(inputs[rows])
+        if len(rebuilt[0][rows])
     ]
     zero = batch.series.new_zeros(())
     terms = TokenizerTerms(
         time=errors[0][0],
         spectrogram=errors[0][1],
         quantization=sum((q.loss for q in quantized), zero),
-        view=zero if ssl_loss is None else errors[1][0] + errors[1][1],
+        view=errors[1][0] + errors[1][1] if len(errors) == 2 else zero,
         agreement=zero if ssl_loss is None else _agreement(projector, pooled, ssl_loss),
     )
     loss = (
