@@ -25,8 +25,8 @@ from ssltok.pipelines import (
     keyed_generator,
     tokenizer_step,
 )
-from ssltok.pipelines._fit import AUGMENTATIONS, TokenizerModel
-from ssltok.pipelines._tokenizer import _agreement, _errors, _used
+from ssltok.pipelines._stages import AUGMENTATIONS, TokenizerModel
+from ssltok.pipelines._tokenizer_step import _agreement, _errors, _used
 from ssltok.pipelines._training import Stage
 
 __all__ = [
@@ -103,19 +103,21 @@ def study_step(
             first = branch.quantizer(first, valid).vectors if more else result.vectors
         if both:
             other = branch.quantizer(other, valid).vectors
-        rebuilt.append(branch.decoder(torch.cat([result.vectors, other])))
+        shown = torch.cat([result.vectors, other]) if config.view_weight else result.vectors
+        rebuilt.append(branch.decoder(shown))
         latents.append(own.detach())
         quantized.append(result)
         pooled.append((average_max_pool(first, valid), average_max_pool(other, valid)))
     errors = [
         _errors(tokenizer, [t[rows] for t in targets], [r[rows] for r in rebuilt], batch.valid)
         for rows in (slice(0, count), slice(count, 2 * count))
+        if len(rebuilt[0][rows])
     ]
     terms = TokenizerTerms(
         time=errors[0][0],
         spectrogram=errors[0][1],
         quantization=torch.stack([q.loss for q in quantized]).sum(),
-        view=errors[1][0] + errors[1][1],
+        view=errors[1][0] + errors[1][1] if len(errors) == 2 else torch.zeros(()),
         agreement=_agreement(projector, pooled, ssl_loss),
     )
     loss = terms.time + terms.spectrogram + terms.quantization

@@ -240,12 +240,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     study = read_study(options.csv, arms=options.arms, labels=labels)
     if options.baseline not in study.arms:
         raise SystemExit(f"tables: --baseline must be one of {study.arms}; got {options.baseline}")
-    print("## Means over data sets\n\n" + main_table(study, options.metrics))
-    for metric in options.metrics:
+    metrics = [metric for metric in options.metrics if metric in study.values]
+    print("## Means over data sets\n\n" + main_table(study, metrics))
+    for metric in metrics:
         print(f"\n## {METRICS[metric].title}: compared with {study.label(options.baseline)}\n")
         print(comparisons(study, metric, options.baseline))
     if not options.no_datasets:
-        for metric in options.metrics:
+        for metric in metrics:
             print(f"\n## {METRICS[metric].title}: by data set\n\n{per_dataset(study, metric)}")
     print("\n" + "\n\n".join(study.notes))
 

@@ -23,7 +23,8 @@ from ssltok.pipelines import (
     encode_series,
     keyed_generator,
 )
-from ssltok.pipelines._fit import prior_stage, start_codebooks, tokenizer_stage
+from ssltok.pipelines._fit import start_codebooks
+from ssltok.pipelines._stages import prior_stage, tokenizer_stage
 from ssltok.pipelines._training import build_accelerator, train_stage
 
 __all__ = ["Clock", "Trained", "train_arm"]

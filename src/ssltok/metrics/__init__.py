@@ -15,6 +15,7 @@ from ssltok.metrics._inception import inception_score
 from ssltok.metrics._kernel import gaussian_kernel, kernel_distance, polynomial_kernel
 from ssltok.metrics._manifold import PrecisionRecall, precision_recall
 from ssltok.metrics._memory import MemorizationRatio, exact_repeats, memorization_ratio, token_reuse
+from ssltok.metrics._moments import kurtosis_distance, marginal_distance, skewness_distance
 from ssltok.metrics._networks import encode, module_digest
 from ssltok.metrics._probes import (
     few_label_accuracy,
@@ -34,14 +35,11 @@ from ssltok.metrics._reconstruction import ReconstructionError, reconstruction_e
 from ssltok.metrics._representation import alignment, normalized_std, rank_me, uniformity
 from ssltok.metrics._rocket import RocketEncoder
 from ssltok.metrics._scores import discriminative_score, predictive_score
-from ssltok.metrics._statistics import (
+from ssltok.metrics._spectrum import (
     autocorrelation,
     autocorrelation_distance,
     cross_correlation_distance,
-    kurtosis_distance,
-    marginal_distance,
     power_spectrum,
-    skewness_distance,
     spectral_distance,
 )
 from ssltok.metrics._tokens import (

@@ -28,15 +28,15 @@ from ssltok.pipelines._prior_loss import loss_by_share
 from ssltok.pipelines._randomness import keyed_generator, keyed_seed, ordered_batch
 from ssltok.pipelines._report import Report, ReportRow
 from ssltok.pipelines._storage import ArtifactError
-from ssltok.pipelines._tokenizer import (
-    Tokenizer,
+from ssltok.pipelines._tokenizer import Tokenizer
+from ssltok.pipelines._tokenizer_encoder import TokenizerEncoder
+from ssltok.pipelines._tokenizer_step import (
     TokenizerBatch,
     TokenizerOutput,
     TokenizerTerms,
     build_projector,
     tokenizer_step,
 )
-from ssltok.pipelines._tokenizer_encoder import TokenizerEncoder
 
 __all__ = [
     "Artifact",
