@@ -1,11 +1,12 @@
 """Augmentations of a batch beside the published way: one series after the other, in numpy.
 
-    python benchmarks/augment.py [--batch 256 --channels 3 --length 512 --rounds 11]
+    python benchmarks/augment.py [--batch 256 --channels 3 --length 512 --rounds 11 --threads 1]
 
 The loops below are written here from the published descriptions, as a data loader would run them:
 a series at a time, channel by channel where the published code is for one channel, stacked at the
-end. Both sides draw their own random numbers. The ratio is loop time / batched time in one process
-on one thread, with quartiles over interleaved rounds.
+end. Both sides draw their own random numbers. The ratio is loop time / batched time in one process,
+with quartiles over interleaved rounds. The floor is the least that torch's own operations must do
+for such a view, timed in the same rounds: its ratio is the most that batching could give.
 """
 
 import argparse
@@ -128,6 +129,31 @@ LOOPS: list[Callable[[Array, Draw], Array]] = [
     scaling, shift, slope, flip, permutation, crop_resize, frequency_mask, phase_shift,
 ]  # fmt: skip
 
+Floor = Callable[[torch.Tensor, torch.Tensor, torch.Generator], torch.Tensor]
+FLOORS: dict[str, Floor] = {
+    "write a copy": lambda series, index, generator: series.clone(),
+    "draw the noise": lambda series, index, generator: torch.randn(
+        series.shape, generator=generator
+    ),
+    "read each value once": lambda series, index, generator: series.gather(2, index),
+    "read two neighbours": lambda series, index, generator: series.gather(2, index).add_(
+        series.gather(2, index)
+    ),
+    "transform and back": lambda series, index, generator: torch.fft.irfft(
+        torch.fft.rfft(series), n=series.shape[-1]
+    ),
+}
+FLOOR_OF = {
+    "gaussian_noise": "draw the noise",
+    "slice_and_shuffle": "read each value once",
+    "permutation": "read each value once",
+    "window_warp": "read two neighbours",
+    "time_warp": "read two neighbours",
+    "crop_resize": "read two neighbours",
+    "frequency_mask": "transform and back",
+    "phase_shift": "transform and back",
+}
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -135,19 +161,24 @@ def main() -> None:
     parser.add_argument("--channels", type=int, default=3)
     parser.add_argument("--length", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(options.threads)
     generator = torch.Generator().manual_seed(0)
     shape = (options.batch, options.channels, options.length)
     series = torch.randn(shape, generator=generator)
+    index = torch.randint(shape[2], (shape[0], 1, shape[2]), generator=generator).expand(shape)
     arrays = series.double().numpy()
     rng = np.random.default_rng(0)
 
     print(f"series {shape}, float32, beside numpy in float64\n")
-    print("| augmentation | loop ms | batched ms | ratio | quartiles | peak extra MiB |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    print(
+        "| augmentation | loop ms | batched ms | ratio | quartiles | peak MiB | floor | its ratio |"
+    )
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for loop in LOOPS:
         batched = getattr(ours, loop.__name__)
+        floor = FLOOR_OF.get(loop.__name__, "write a copy")
 
         def one_by_one(loop: Callable[[Array, Draw], Array] = loop) -> torch.Tensor:
             return torch.from_numpy(np.stack([loop(one, rng) for one in arrays])).float()
@@ -155,11 +186,17 @@ def main() -> None:
         def at_once(batched: ours.Augmentation = batched) -> torch.Tensor:
             return batched(series, generator=generator)
 
-        slow, fast = side_by_side({"loop": one_by_one, "batched": at_once}, rounds=options.rounds)
+        def at_least(floor: str = floor) -> torch.Tensor:
+            return FLOORS[floor](series, index, generator)
+
+        slow, fast, least = side_by_side(
+            {"loop": one_by_one, "batched": at_once, "floor": at_least}, rounds=options.rounds
+        )
         print(
             f"| `{loop.__name__}` | {slow.milliseconds:.1f} | {fast.milliseconds:.2f} | "
             f"{fast.speedup:.1f} | {fast.speedup_low:.1f}-{fast.speedup_high:.1f} | "
-            f"{fast.peak_mib:.1f} |"
+            f"{fast.peak_mib:.1f} | {floor} | {least.speedup:.1f} |",
+            flush=True,
         )
     print(f"\n{machine()}, numpy {np.__version__}")
 

@@ -2,6 +2,7 @@
 
     python benchmarks/recipes.py --results recipes.jsonl --seeds 3
     python benchmarks/recipes.py --results recipes.jsonl --print     # the tables of what is there
+    python benchmarks/recipes.py --results tried.jsonl --validation --only mae --vary steps=400
 
 Resumable: each result is a line of the file, and what is there is not run again. A run trains one
 encoder from one random start; the bound trains the same start with all labels for as many steps.
@@ -33,6 +34,7 @@ FAMILIES = (
     "masked_reconstruction", "masked_tokens", "latent_prediction", "joint_embedding",
     "adversarial", "distillation", "contrast_in_time", "token_distillation", "language_models",
 )  # fmt: skip
+BAR, SETS = 5.0, 2  # points over the random encoder, on so many sets
 Row = dict[str, Any]
 
 
@@ -63,29 +65,47 @@ class Results:
             stream.write(json.dumps(row) + "\n")
 
 
-def run(results: Results, family: str, method: str, name: str, seed: int, data: Any) -> None:
+def build(family: str, method: str, data: Any, varied: list[str]) -> Any:
+    """Build a recipe with some options, or its `learning_rate` or `steps`, set otherwise."""
+    given = {key: json.loads(value) for key, value in (one.split("=") for one in varied)}
+    fields = {key: given.pop(key) for key in ("learning_rate", "steps") if key in given}
+    return importlib.import_module(family).METHODS[method](data, **given)._replace(**fields)
+
+
+def run(results: Results, what: str, name: str, seed: int, data: Any, *, bound: bool) -> None:
     """Train and score one recipe, and its encoder's supervised bound if nobody has yet."""
     torch.manual_seed(seed)
     began = time.process_time()
-    recipe = importlib.import_module(family).METHODS[method](data)
+    family, method, *varied = what.split()
+    recipe = build(family, method, data, varied)
     start = copy.deepcopy(recipe.encoder)
     weights = sum(p.numel() for p in start.parameters())
     kind = f"{type(start).__name__} of {weights} weights, {recipe.steps} steps"
     before = loop.score(start, data)
     here = {"data": name, "seed": seed, "kind": kind}
-    if (kind, name, seed) not in results.rows:
+    if bound and (kind, name, seed) not in results.rows:
         drawn = torch.get_rng_state()
-        bound = loop.supervised(copy.deepcopy(start), data)
-        loop.train(bound, data, recipe.steps)
-        results.add({**here, "what": kind, "trained": loop.score(bound.encoder, data)})
+        told = loop.supervised(copy.deepcopy(start), data)
+        loop.train(told, data, recipe.steps)
+        results.add({**here, "what": kind, "trained": loop.score(told.encoder, data)})
         torch.set_rng_state(drawn)
         began = time.process_time()
     loop.train(recipe, data, recipe.steps)
     after = loop.score(recipe.encoder, data)
     seconds = round(time.process_time() - began, 1)
-    what = f"{family} {method}"
     results.add({**here, "what": what, "random": before, "trained": after, "cpu_seconds": seconds})
     print(f"{what:38} {name:16} seed {seed}: {before[0]:5.1f} -> {after[0]:5.1f}", flush=True)
+
+
+def gains(results: Results, what: str, name: str) -> list[float]:
+    """List the points that neighbours gain over the random encoder, one for each seed."""
+    rows = [row for (w, n, _), row in results.rows.items() if (w, n) == (what, name)]
+    return [row["trained"][0] - row["random"][0] for row in rows]
+
+
+def meets(found: list[float], seeds: int) -> bool:
+    """Say whether a set counts: enough seeds, and the bar in their mean."""
+    return len(found) >= seeds and statistics.mean(found) >= BAR - 1e-9
 
 
 def spread(values: list[float]) -> str:
@@ -93,47 +113,80 @@ def spread(values: list[float]) -> str:
     return f"{mean:.1f}" + (f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else "")
 
 
-def table(results: Results, names: list[str], measure: int) -> Iterator[str]:
+def measured(results: Results, *, varied: bool) -> Iterator[tuple[str, str]]:
+    """List what has rows, in the order of `methods`, each with its name in a table."""
+    there = sorted({what for what, _, _ in results.rows})
+    for family, method in methods():
+        for what in there:
+            parts = what.split()
+            if parts[:2] == [family, method] and varied == bool(parts[2:]):
+                yield what, ", ".join([f"`{family}.py`", method, *parts[2:]])
+
+
+def table(results: Results, whats: list[tuple[str, str]], measure: int) -> Iterator[str]:
     """Lay out one measure (0: neighbours, 1: linear probe); gains are paired by seed."""
     yield "| recipe | set | seeds | random encoder | after training | gain | supervised bound |"
     yield "| --- | --- | --- | --- | --- | --- | --- |"
-    for family, method in methods():
-        for name in names:
-            what = f"{family} {method}"
+    for what, title in whats:
+        for name in sets.NAMES:
             rows = [r for (w, n, _), r in results.rows.items() if (w, n) == (what, name)]
             if rows:
                 before, after = ([r[k][measure] for r in rows] for k in ("random", "trained"))
-                bounds = [results.rows[r["kind"], name, r["seed"]]["trained"] for r in rows]
+                keys = [(r["kind"], name, r["seed"]) for r in rows]
+                bounds = [results.rows[key]["trained"] for key in keys if key in results.rows]
                 cells = (
-                    f"`{family}.py`, {method}", name, str(len(rows)), spread(before),
-                    spread(after), spread([b - a for a, b in zip(before, after, strict=True)]),
-                    spread([bound[measure] for bound in bounds]),
+                    title, name, str(len(rows)), spread(before), spread(after),
+                    spread([b - a for a, b in zip(before, after, strict=True)]),
+                    spread([bound[measure] for bound in bounds]) if bounds else "",
                 )  # fmt: skip
                 yield "| " + " | ".join(cells) + " |"
+
+
+def verdicts(results: Results, whats: list[tuple[str, str]], seeds: int) -> Iterator[str]:
+    """Lay out the gains of neighbours on all sets, those that meet the bar in bold, and count."""
+    yield "| recipe | " + " | ".join(sets.NAMES) + f" | {BAR:.0f} points on {SETS} sets |"
+    yield "| --- | " + "--- | " * len(sets.NAMES) + "--- |"
+    count = 0
+    for what, title in whats:
+        found = [gains(results, what, name) for name in sets.NAMES]
+        met = [meets(one, seeds) for one in found]
+        cells = [
+            (f"**{spread(one)}**" if ok else spread(one)) if one else ""
+            for one, ok in zip(found, met, strict=True)
+        ]
+        count += sum(met) >= SETS
+        yield " | ".join(["| " + title, *cells, "yes" if sum(met) >= SETS else "no", ""]).rstrip()
+    yield f"\n{count} of {len(whats)} recipes meet it."
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", type=pathlib.Path, default=pathlib.Path("recipes.jsonl"))
-    parser.add_argument("--data", nargs="+", default=list(sets.NAMES))
+    parser.add_argument("--data", nargs="+", default=list(sets.NAMES), choices=sets.NAMES)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", nargs="*", help="methods by name; all by default")
+    parser.add_argument("--until-met", action="store_true", help="stop where two sets meet the bar")
     parser.add_argument("--validation", action="store_true", help="split the training part instead")
-    parser.add_argument("--print", action="store_true", help="only print the table")
+    parser.add_argument("--vary", nargs="+", default=[], metavar="OPTION=VALUE")
+    parser.add_argument("--print", action="store_true", help="only print the tables")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     results = Results(asked.results)
-    loaded = {}
     wanted = [pair for pair in methods() if not asked.only or pair[1] in asked.only]
-    for seed in range(0 if asked.print else asked.seeds):
-        for family, method in wanted:
-            for name in asked.data:
-                if (f"{family} {method}", name, seed) not in results.rows:
-                    if name not in loaded:
-                        loaded[name] = sets.load(name, validation=asked.validation)
-                    run(results, family, method, name, seed, loaded[name])
+    for family, method in [] if asked.print else wanted:
+        what = " ".join([family, method, *asked.vary])
+        for name in asked.data:
+            met = [meets(gains(results, what, other), asked.seeds) for other in sets.NAMES]
+            if asked.until_met and sum(met) >= SETS:
+                break
+            for seed in range(asked.seeds):
+                if (what, name, seed) not in results.rows:
+                    data = sets.load(name, split_seed=seed if asked.validation else None)
+                    run(results, what, name, seed, data, bound=not asked.validation)
+    whats = list(measured(results, varied=False)) + list(measured(results, varied=True))
+    print("\n## The bar\n", *verdicts(results, whats, asked.seeds), sep="\n")
     for title, measure in {"Nearest neighbours": 0, "Linear probe": 1}.items():
-        print(f"\n## {title}\n", *table(results, asked.data, measure), sep="\n")
+        print(f"\n## {title}\n", *table(results, whats, measure), sep="\n")
     print(f"\nMachine: {platform.machine()}, one thread, ", end="")
     print(f"Python {platform.python_version()}, torch {torch.__version__}.")
 

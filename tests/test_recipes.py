@@ -70,10 +70,12 @@ def test_the_generated_set_holds_its_classes_in_equal_parts() -> None:
     data = load("generated")
     assert torch.equal(data.train_labels.bincount(), torch.full((4,), 50))
     assert torch.allclose(data.train.mean(), torch.tensor(0.0), atol=1e-5)
-    again, held = load("generated"), load("generated", validation=True)
+    again, held = load("generated"), load("generated", split_seed=3)
     assert torch.equal(data.train, again.train)
     assert torch.equal(held.train_labels.bincount(), held.test_labels.bincount())
     assert len(held.train) + len(held.test) == len(data.train)
+    other = load("generated", split_seed=4)
+    assert not torch.equal(held.train, other.train), "another split"
 
 
 def test_the_loop_is_read_in_one_sitting() -> None:

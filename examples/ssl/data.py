@@ -36,11 +36,13 @@ class Data(NamedTuple):
         return int(self.train_labels.max()) + 1
 
 
-def load(name: str, *, validation: bool = False) -> Data:
-    """Load a set; with `validation`, only its training part, split in two class by class."""
+def load(name: str, *, split_seed: int | None = None) -> Data:
+    """Load a set; with a `split_seed`, only its training part, split in two class by class."""
     data = generated() if name == "generated" else shipped(name)
-    if validation:
-        order = data.train_labels.argsort(stable=True)
+    if split_seed is not None:
+        generator = torch.Generator().manual_seed(split_seed)
+        drawn = torch.rand(len(data.train), generator=generator)
+        order = (data.train_labels + drawn).argsort()
         kept, held = order[::2], order[1::2]
         data = Data(
             data.train[kept], data.train_labels[kept], data.train[held], data.train_labels[held]

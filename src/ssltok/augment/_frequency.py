@@ -152,8 +152,8 @@ def phase_shift(
     draws = 2 * uniform((series.shape[0], 1), series, generator) - 1
     freq = torch.arange(series.shape[-1] // 2 + 1, device=series.device)
     turned = (freq > 0) & (2 * freq < series.shape[-1])
-    angle = draws * max_angle * turned
-    return _filter(series, valid, torch.polar(torch.ones_like(angle), angle))
+    turn = torch.polar(torch.ones_like(draws), draws * max_angle)  # one for each series
+    return _filter(series, valid, torch.where(turned, turn, 1))
 
 
 def _filter(series: Tensor, valid: Tensor | None, gains: Tensor) -> Tensor:
@@ -167,7 +167,8 @@ def _filter(series: Tensor, valid: Tensor | None, gains: Tensor) -> Tensor:
             index = torch.minimum(steps, period - steps).clamp(max=length - 1)
             together = together.gather(2, index[:, None].expand_as(together))
         spectrum = torch.fft.rfft(together.to(at_least_single(series)))
-        changed: Tensor = torch.fft.irfft(spectrum.mul_(gains[:, None]), n=length)
+        factors = gains[:, None].to(spectrum.dtype)  # real ones would be converted value by value
+        changed: Tensor = torch.fft.irfft(spectrum.mul_(factors), n=length)
         return changed.to(series.dtype)
 
     return on_real_samples(series, valid, kernel)

@@ -149,6 +149,8 @@ def flip(
     check_series("flip", series, valid, generator)
     check_ratio("flip", "probability", probability)
     flipped = uniform((series.shape[0], 1), series, generator) < probability
+    if valid is None:
+        return torch.where(flipped[..., None], series.flip(-1), series)
 
     def kernel(together: Tensor, lengths: Tensor) -> Tensor:
         steps = torch.arange(together.shape[-1], device=together.device)

@@ -18,8 +18,9 @@ def read_between(series: Tensor, positions: Tensor) -> Tensor:
     positions = positions.clamp(0, length - 1)
     below = positions.long().clamp_(max=length - 2)
     share = positions.sub_(below)[:, None].to(series.dtype)
-    index = below[:, None].expand(batch, channels, steps)
-    return series.diff().gather(2, index).mul_(share).add_(series.gather(2, index))
+    start = series.gather(2, below[:, None].expand(batch, channels, steps))
+    end = series.gather(2, (below + 1)[:, None].expand(batch, channels, steps))
+    return start.lerp_(end, share)
 
 
 def reorder_segments(series: Tensor, bounds: Tensor, order: Tensor) -> Tensor:
