@@ -79,9 +79,8 @@ def ssltok() -> Config:
     unused ones are put back, VICReg between the series and a warped view at a tenth of its weight
     (at its whole weight the series are rebuilt badly), no rebuilding of the view, small networks at
     high learning rates, a third of the time for the tokenizer, a little guidance when sampling. It
-    was chosen on training splits and on other series, as the results page says. For long training and
-    large sets, vary it
-    towards the papers' sizes.
+    was chosen on training splits and on other series, as the results page says. For long training
+    and large sets, vary it towards the papers' sizes.
 
     Returns:
         The preset; vary it with `dataclasses.replace`.
