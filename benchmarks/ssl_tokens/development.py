@@ -59,7 +59,7 @@ def control_charts(cases: int, generator: np.random.Generator) -> tuple[Array, A
 
 
 def motions(cases: int, generator: np.random.Generator) -> tuple[Array, Array]:
-    """A plateau of 120 samples; in the second class it swells before the rise and dips after the fall."""
+    """A plateau of 120 samples; the second class swells before the rise and dips after the fall."""
     time, series, labels = np.linspace(0, 1, 120), [], []
     for kind in range(2):
         for _ in range(cases):
