@@ -15,7 +15,10 @@ def test_blocks_run(
     page: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for example in Sybil(parsers=[PythonCodeBlockParser()]).parse(page).examples():
+    examples = list(Sybil(parsers=[PythonCodeBlockParser()]).parse(page).examples())
+    fences = [line for line in page.read_text().splitlines() if line.startswith("```python")]
+    assert len(examples) == len(fences), "a block that nothing would run"
+    for example in examples:
         example.evaluate()
 
 
