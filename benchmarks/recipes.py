@@ -14,7 +14,6 @@ import copy
 import importlib
 import json
 import pathlib
-import platform
 import statistics
 import sys
 import time
@@ -159,15 +158,28 @@ def verdicts(results: Results, whats: list[tuple[str, str]], seeds: int) -> Iter
     yield f"\n{count} of {len(whats)} recipes meet it."
 
 
+def tables(results: Results, seeds: int) -> Iterator[str]:
+    """Lay out all there is: recipes as they are, and variants of them."""
+    whats, variants = (list(measured(results, varied=varied)) for varied in (False, True))
+    if variants:
+        yield from table(results, sorted(whats + variants), 0)
+        return
+    yield from ("### The bar", "", *verdicts(results, whats, seeds), "")
+    yield from ("### Nearest neighbours", "", *table(results, whats, 0), "")
+    yield from ("### Linear probe", "", *table(results, whats, 1))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", type=pathlib.Path, default=pathlib.Path("recipes.jsonl"))
     parser.add_argument("--data", nargs="+", default=list(sets.NAMES), choices=sets.NAMES)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--only", nargs="*", help="methods by name; all by default")
     parser.add_argument("--until-met", action="store_true", help="stop where two sets meet the bar")
     parser.add_argument("--validation", action="store_true", help="split the training part instead")
     parser.add_argument("--vary", nargs="+", default=[], metavar="OPTION=VALUE")
+    parser.add_argument("--page", type=pathlib.Path, help="a page to write the tables into")
     parser.add_argument("--print", action="store_true", help="only print the tables")
     asked = parser.parse_args()
     torch.set_num_threads(1)
@@ -179,16 +191,18 @@ def main() -> None:
             met = [meets(gains(results, what, other), asked.seeds) for other in sets.NAMES]
             if asked.until_met and sum(met) >= SETS:
                 break
-            for seed in range(asked.seeds):
+            for seed in range(asked.first_seed, asked.first_seed + asked.seeds):
                 if (what, name, seed) not in results.rows:
                     data = sets.load(name, split_seed=seed if asked.validation else None)
-                    run(results, what, name, seed, data, bound=not asked.validation)
-    whats = list(measured(results, varied=False)) + list(measured(results, varied=True))
-    print("\n## The bar\n", *verdicts(results, whats, asked.seeds), sep="\n")
-    for title, measure in {"Nearest neighbours": 0, "Linear probe": 1}.items():
-        print(f"\n## {title}\n", *table(results, whats, measure), sep="\n")
-    print(f"\nMachine: {platform.machine()}, one thread, ", end="")
-    print(f"Python {platform.python_version()}, torch {torch.__version__}.")
+                    bound = not (asked.validation or asked.vary)
+                    run(results, what, name, seed, data, bound=bound)
+    text = "\n".join(tables(results, asked.seeds))
+    print(text)
+    if asked.page:
+        page, mark = asked.page.read_text(), asked.results.stem
+        start, end = f"<!-- {mark} -->\n", f"<!-- end of {mark} -->"
+        before, after = page[: page.index(start)], page[page.index(end) :]
+        asked.page.write_text(f"{before}{start}\n{text}\n\n{after}")
 
 
 if __name__ == "__main__":

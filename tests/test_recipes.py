@@ -10,7 +10,9 @@ import pytest
 import torch
 
 FOLDER = pathlib.Path(__file__).parents[1] / "examples" / "ssl"
-SUPPORT = {"data", "encoders", "evaluate", "dense", "loop", "recipe", "views"}
+SUPPORT = {
+    "conditioning", "data", "dense", "encoders", "evaluate", "loop", "prior", "recipe", "views",
+}  # fmt: skip
 FAMILIES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in SUPPORT)
 
 

@@ -41,6 +41,11 @@ def test_parts_and_recipes_exist(row: list[str]) -> None:
         assert len(reason.split()) >= 5
 
 
+def test_the_page_counts_the_recipes() -> None:
+    words = " ".join(PAGE.read_text().split())
+    assert f"{len(CASES)} methods in {len({script for script, _ in CASES})} scripts" in words
+
+
 def test_every_recipe_is_in_the_table() -> None:
     pattern = re.compile(r"`(\w+)\.py(?: --method (\w+))?`")
     named = {pair for row in ROWS for pair in pattern.findall(row[-1])}

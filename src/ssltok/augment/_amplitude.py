@@ -49,7 +49,7 @@ def amplitude_resize(
     """
     check_series("amplitude_resize", series, valid, generator)
     check_at_least("amplitude_resize", "std", std, 0)
-    factor = 1 + std * normal((series.shape[0], 1, 1), series, generator)
+    factor = normal((series.shape[0], 1, 1), series, generator, mean=1, std=std)
     return keep_real(series, series * factor.to(series.dtype), valid)
 
 
@@ -90,5 +90,5 @@ def gaussian_noise(
     """
     check_series("gaussian_noise", series, valid, generator)
     check_at_least("gaussian_noise", "std", std, 0)
-    noise = normal(series.shape, series, generator).mul_(std)
+    noise = normal(series.shape, series, generator, std=std)
     return keep_real(series, noise.add_(series).to(series.dtype), valid)

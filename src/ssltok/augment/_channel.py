@@ -48,7 +48,7 @@ def scaling(
     """
     check_series("scaling", series, valid, generator)
     check_at_least("scaling", "std", std, 0)
-    factor = 1 + std * normal((*series.shape[:2], 1), series, generator)
+    factor = normal((*series.shape[:2], 1), series, generator, mean=1, std=std)
     return keep_real(series, series * factor.to(series.dtype), valid)
 
 

@@ -53,8 +53,8 @@ def magnitude_warp(
     check_at_least("magnitude_warp", "std", std, 0)
     check_at_least("magnitude_warp", "knots", knots, 0)
     steps, lengths = real_steps(series, valid)
-    draws = normal((*series.shape[:2], knots + 2), series, generator)
-    curve = random_curve(1 + std * draws, steps, lengths)
+    draws = normal((*series.shape[:2], knots + 2), series, generator, mean=1, std=std)
+    curve = random_curve(draws, steps, lengths)
     return keep_real(series, series * curve.to(series.dtype), valid)
 
 

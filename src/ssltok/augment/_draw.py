@@ -61,11 +61,17 @@ def uniform(shape: Sequence[int], series: Tensor, generator: torch.Generator | N
     )
 
 
-def normal(shape: Sequence[int], series: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Draw from N(0, 1), on the device of `series`."""
-    return torch.randn(
-        tuple(shape), generator=generator, device=series.device, dtype=at_least_single(series)
-    )
+def normal(
+    shape: Sequence[int],
+    series: Tensor,
+    generator: torch.Generator | None,
+    *,
+    mean: float = 0.0,
+    std: float = 1.0,
+) -> Tensor:
+    """Draw from N(mean, std^2), on the device of `series`."""
+    drawn = torch.empty(tuple(shape), device=series.device, dtype=at_least_single(series))
+    return drawn.normal_(mean, std, generator=generator)
 
 
 def keep_real(series: Tensor, changed: Tensor, valid: Tensor | None) -> Tensor:

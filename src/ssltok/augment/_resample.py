@@ -16,11 +16,11 @@ def read_between(series: Tensor, positions: Tensor) -> Tensor:
     if length == 1:
         return series.expand(-1, -1, steps).clone()
     positions = positions.clamp(0, length - 1)
-    below = positions.long().clamp_(max=length - 2)
+    below = positions.floor().clamp_(max=length - 2)
     share = positions.sub_(below)[:, None].to(series.dtype)
-    start = series.gather(2, below[:, None].expand(batch, channels, steps))
-    end = series.gather(2, (below + 1)[:, None].expand(batch, channels, steps))
-    return start.lerp_(end, share)
+    index = below.long()[:, None]
+    start = series.gather(2, index.expand(batch, channels, steps))
+    return start.lerp_(series.gather(2, (index + 1).expand(batch, channels, steps)), share)
 
 
 def reorder_segments(series: Tensor, bounds: Tensor, order: Tensor) -> Tensor:

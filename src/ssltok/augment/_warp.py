@@ -130,10 +130,10 @@ def time_warp(
     check_series("time_warp", series, valid, generator, least_length=2)
     check_at_least("time_warp", "std", std, 0)
     check_at_least("time_warp", "knots", knots, 0)
-    draws = normal((series.shape[0], 1, knots + 2), series, generator)
+    draws = normal((series.shape[0], 1, knots + 2), series, generator, mean=1, std=std)
     steps = torch.arange(series.shape[-1], device=series.device)[None]
     _, counts = real_steps(series, valid)
-    pace = random_curve(1 + std * draws, steps, counts)[:, 0].clamp(min=0.01)
+    pace = random_curve(draws, steps, counts)[:, 0].clamp(min=0.01)
     pace = torch.where((steps > 0) & (steps < counts), pace, 0.0)
 
     def kernel(together: Tensor, lengths: Tensor) -> Tensor:
