@@ -78,9 +78,9 @@ def ssltok() -> Config:
     One branch over an STFT of 4 samples (3 bins, so few tokens and cheap steps), 64 codes of which
     unused ones are put back, Barlow Twins between the series and a warped view at four times its
     usual weight, no rebuilding of the view, small networks at high learning rates, nearly half of
-    the time for the tokenizer, a little guidance when sampling. It was chosen on training splits and
-    on other series, as the results page says. For long training and large sets, vary it towards the
-    papers' sizes.
+    the time for the tokenizer, a little guidance when sampling. It was chosen on training splits
+    and on other series, as the results page says. For long training and large sets, vary it towards
+    the papers' sizes.
 
     Returns:
         The preset; vary it with `dataclasses.replace`.
