@@ -11,11 +11,16 @@ table; the row `real` of the first column is the floor.
 
 import argparse
 import pathlib
+import sys
 
 import numpy as np
 import torch
-from side_by_side import machine
 from torch import Tensor
+
+if __name__ == "__main__" and not __package__:
+    sys.path[0] = str(pathlib.Path(__file__).parents[1])
+
+from benchmarks.side_by_side import machine
 
 from ssltok.pipelines import evaluate
 

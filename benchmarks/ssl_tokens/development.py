@@ -4,9 +4,10 @@
     python -m benchmarks.ssl_tokens.run --results RESULTS --data FOLDER --split test ...
 
 Two groups of outlines (ShapesAll, every fourth sample), one channel of BasicMotions, parts of the
-*training* splits of TwoPatterns, ECG5000 and Wafer, and two sets by formula: control charts (Alcock
-and Manolopoulos 1999) and plateaus with or without an overshoot. Each is cut anew into a small part
-to train on and a rest to judge by, class by class.
+*training* splits of TwoPatterns, ECG5000 and Wafer, and three sets by formula: control charts
+(Alcock and Manolopoulos 1999), plateaus with or without an overshoot, and cylinder, bell and funnel
+(Saito 1994; drawn anew, so not the archive's). Each is cut into a small part to train on and a rest
+to judge by, class by class.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from benchmarks.evaluation_sanity import cylinder_bell_funnel
 
 __all__ = ["control_charts", "motions", "split"]
 
@@ -116,6 +118,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             write(f"{name[:3]}v", file["X_train"], file["y_train"], 250)
     write("SC", *control_charts(100, generator), 60)
     write("TM", *motions(150, generator), 24)
+    cases: dict[str, Any] = {}
+    for part, size, seed in (("train", 30, 7), ("test", 600, 8)):
+        drawn, of = cylinder_bell_funnel(size, seed)
+        drawn = (drawn - drawn.mean(-1, keepdim=True)) / drawn.std(-1, keepdim=True)
+        cases |= {f"X_{part}": drawn.numpy(), f"y_{part}": of.numpy()}
+    np.savez(options.out / "CBFd.npz", **cases)
 
 
 if __name__ == "__main__":
