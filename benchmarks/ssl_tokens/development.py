@@ -118,12 +118,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             write(f"{name[:3]}v", file["X_train"], file["y_train"], 250)
     write("SC", *control_charts(100, generator), 60)
     write("TM", *motions(150, generator), 24)
-    cases: dict[str, Any] = {}
+    drawn_parts: dict[str, Any] = {}
     for part, size, seed in (("train", 30, 7), ("test", 600, 8)):
         drawn, of = cylinder_bell_funnel(size, seed)
         drawn = (drawn - drawn.mean(-1, keepdim=True)) / drawn.std(-1, keepdim=True)
-        cases |= {f"X_{part}": drawn.numpy(), f"y_{part}": of.numpy()}
-    np.savez(options.out / "CBFd.npz", **cases)
+        drawn_parts |= {f"X_{part}": drawn.numpy(), f"y_{part}": of.numpy()}
+    np.savez(options.out / "CBFd.npz", **drawn_parts)
 
 
 if __name__ == "__main__":
