@@ -107,9 +107,11 @@ def test_62_bits_fit_and_groups_bound_the_entropy() -> None:
 
 def test_more_group_bits_lower_the_diversity() -> None:
     z = torch.randn(40, 6, dtype=torch.float64)
-    losses = [LFQ(6, temperature=3.0, group_bits=bits).double()(z).loss for bits in (1, 2, 3, 6)]
-    assert losses == sorted(losses)
-    assert losses[0] < losses[-1]
+    one, two, three, six = (
+        LFQ(6, temperature=3.0, group_bits=bits).double()(z).loss for bits in (1, 2, 3, 6)
+    )
+    assert one < two < six  # pairs and triples split the six bits differently: neither bounds
+    assert one < three < six  # the other
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ssltok.quantizers import codebook_entropy_loss, commitment_loss, orthogonality_loss
 from ssltok.quantizers._pull import pull_together
+from ssltok.quantizers._unit import unit_tokens
 
 
 def data(*shape: int, seed: int = 0) -> Tensor:
@@ -64,20 +65,55 @@ def test_a_code_at_the_origin_is_one_off(size: int) -> None:
         torch.testing.assert_close(orthogonality_loss(e), expected)
 
 
+@pytest.mark.parametrize("size", [2, 7])  # 4 * 2 <= 9 tokens: a copy of the codebook is kept
 @pytest.mark.parametrize("masked", [False, True])
-def test_the_joint_term_is_both_terms(masked: bool) -> None:
-    x, q = data(9, 4).requires_grad_(), data(9, 4, seed=1).requires_grad_()
+def test_the_joint_term_is_both_terms(masked: bool, size: int) -> None:
+    x, e = data(9, 4).requires_grad_(), data(size, 4, seed=1).requires_grad_()
+    codes = torch.arange(9) ** 2 % size
     valid = torch.arange(9) % 4 > 0 if masked else None
+    q = e[codes]
     expected = 0.3 * commitment_loss(x, q, valid) + 0.8 * commitment_loss(q, x, valid)
     rows = slice(None) if valid is None else valid
     by_hand = 1.1 * (x[rows] - q[rows]).square().mean()
-    loss = pull_together(x, q, valid, commitment_weight=0.3, codebook_weight=0.8)
+    loss = pull_together(
+        x, q, valid, commitment_weight=0.3, codebook_weight=0.8, codebook=e, codes=codes
+    )
     torch.testing.assert_close(loss, expected)
     torch.testing.assert_close(loss, by_hand)
-    for got, want in zip(
-        torch.autograd.grad(loss, (x, q)), torch.autograd.grad(expected, (x, q)), strict=True
-    ):
-        torch.testing.assert_close(got, want)
+    wanted = torch.autograd.grad(expected, (x, e))
+    with torch.no_grad():
+        e.zero_()  # an update before the backward pass is no fault
+        got = torch.autograd.grad(loss, (x, e))
+    for one, other in zip(got, wanted, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_without_a_codebook_the_pull_is_the_commitment_alone() -> None:
+    x, q = data(9, 4).requires_grad_(), data(9, 4, seed=1).requires_grad_()
+    loss = pull_together(x, q, None, commitment_weight=0.3)
+    torch.testing.assert_close(loss, 0.3 * commitment_loss(x, q))
+    (got,) = torch.autograd.grad(loss, x, retain_graph=True)
+    torch.testing.assert_close(got, 0.3 * 2 * (x - q).detach() / 36)
+    (none,) = torch.autograd.grad(loss, [q], allow_unused=True)
+    assert none is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("rows", "dim"), [(0, 3), (1, 1), (700, 300), (40, 5)])
+def test_unit_tokens_are_torch_s_to_the_bit(rows: int, dim: int, dtype: torch.dtype) -> None:
+    """700 x 300 numbers are worked on in four pieces; a row of 0 and a tiny one stay finite."""
+    x = data(rows, dim).to(dtype)
+    if rows > 1:
+        x[1], x[2] = 0, 1e-13
+    ours, torchs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    grad = data(rows, dim, seed=2).to(dtype)
+    value, expected = unit_tokens(ours), torch.nn.functional.normalize(torchs, dim=-1)
+    assert torch.equal(value, expected)
+    value.backward(grad)
+    expected.backward(grad)
+    assert ours.grad is not None
+    assert torchs.grad is not None
+    assert torch.equal(ours.grad, torchs.grad)
 
 
 # Known values

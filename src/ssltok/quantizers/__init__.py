@@ -2,6 +2,7 @@
 
 from ssltok.quantizers._bsq import BSQ
 from ssltok.quantizers._ema import code_counts, ema_update_
+from ssltok.quantizers._ema_vector import EMAVectorQuantizer
 from ssltok.quantizers._estimators import rotation_trick, straight_through
 from ssltok.quantizers._fsq import FSQ
 from ssltok.quantizers._grouped import GroupedQuantizer
@@ -16,7 +17,7 @@ from ssltok.quantizers._random_projection import RandomProjectionQuantizer
 from ssltok.quantizers._residual import ResidualQuantizer
 from ssltok.quantizers._revival import revive_dead_codes_
 from ssltok.quantizers._simvq import SimVQ
-from ssltok.quantizers._vector import EMAVectorQuantizer, VectorQuantizer
+from ssltok.quantizers._vector import VectorQuantizer
 
 __all__ = [
     "BSQ",

@@ -12,6 +12,7 @@ from ssltok.quantizers._nested import (
     all_idle,
     check_parts,
     each_once,
+    flat_codes,
     initialize_part,
     parts_of,
     revive_parts,
@@ -156,8 +157,7 @@ class GroupedQuantizer(nn.Module):
         """Return the tokens and the codes of each group, flat."""
         flat = self._flatten(latents, None)
         split = split_codes("GroupedQuantizer", codes, len(self.quantizers))
-        axes = len(flat.shape)
-        own = [codes.reshape(-1, *codes.shape[axes:]) for codes in split]
+        own = [flat_codes(group, flat) for group in split]
         return torch.split(flat.tokens, self.sizes, dim=1), own
 
     def _flatten(self, latents: Tensor, valid: Tensor | None) -> Flat:

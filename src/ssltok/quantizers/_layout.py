@@ -127,7 +127,7 @@ def look_up(
         who: The quantizer's name, for complaints.
         codes: int64, in `[-1, codebook_size)`.
         codebook_size: The number of codes.
-        lookup: Maps known codes, of the shape of `codes`, to vectors `(..., dim)`.
+        lookup: Maps known codes, of the shape of `codes`, to new vectors `(..., dim)`.
         channel_dim: Where the vectors' channels go.
 
     Returns:
@@ -139,8 +139,8 @@ def look_up(
     """
     check_codes(who, "codes", codes)
     check_code_range(who, codes, codebook_size)
-    vectors = lookup(codes.clamp(min=0))
-    return torch.where((codes < 0)[..., None], 0.0, vectors).movedim(-1, channel_dim)
+    vectors = lookup(codes.clamp(min=0)).masked_fill_((codes < 0)[..., None], 0.0)
+    return vectors.movedim(-1, channel_dim)
 
 
 def check_code_range(who: str, codes: Tensor, codebook_size: int) -> None:

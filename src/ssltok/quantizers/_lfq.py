@@ -117,9 +117,8 @@ class LFQ(nn.Module):
             vectors = straight_through(flat.tokens, signs)
             tokens = upcast(flat.tokens)
             loss = pull_together(
-                tokens, upcast(signs), flat.real, commitment_weight=self.commitment_weight,
-                codebook_weight=0.0,
-            )  # fmt: skip
+                tokens, upcast(signs), flat.real, commitment_weight=self.commitment_weight
+            )
             if self.entropy_weight > 0:
                 per_sample, batch = bit_entropies(
                     tokens, flat.real, scale=4 / self.temperature,

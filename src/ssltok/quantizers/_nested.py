@@ -7,12 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from ssltok._shared.checks import check_at_least, check_codes
+from ssltok.quantizers._layout import Flat
 from ssltok.quantizers._quantized import Quantizer
 
 __all__ = [
     "all_idle",
     "check_parts",
     "each_once",
+    "flat_codes",
     "initialize_part",
     "parts_of",
     "revive_parts",
@@ -50,6 +52,11 @@ def split_codes(who: str, codes: Tensor, count: int) -> tuple[Tensor, ...]:
             f"got shape {tuple(codes.shape)}"
         )
     return codes.unbind(-1)
+
+
+def flat_codes(codes: Tensor, flat: Flat) -> Tensor:
+    """Lay codes of a part in the layout of `flat` out as `(tokens, ...)`; a part's axes stay."""
+    return codes.reshape(-1, *codes.shape[len(flat.shape) :])
 
 
 def stack_codebooks(who: str, codebooks: Sequence[Tensor]) -> Tensor:

@@ -9,7 +9,13 @@ from torch import Tensor, nn
 from ssltok._shared.checks import check_at_least
 from ssltok._shared.numerics import full_precision
 from ssltok.quantizers._layout import Flat, flatten
-from ssltok.quantizers._nested import all_idle, check_parts, initialize_part, revive_parts
+from ssltok.quantizers._nested import (
+    all_idle,
+    check_parts,
+    flat_codes,
+    initialize_part,
+    revive_parts,
+)
 from ssltok.quantizers._quantized import Quantized, Quantizer
 
 __all__ = ["ProjectedQuantizer"]
@@ -112,9 +118,7 @@ class ProjectedQuantizer(nn.Module):
     def update(self, latents: Tensor, codes: Tensor) -> None:
         """Hand the projected latents and the codes to the wrapped quantizer."""
         if not self.idle:
-            flat = self._flatten(latents, None)
-            own = codes.reshape(-1, *codes.shape[len(flat.shape) :])
-            self._inner.update(self._in(flat.tokens), own)
+            self._inner.update(*self._inside(latents, codes))
 
     @torch.no_grad()
     def initialize(
@@ -145,11 +149,8 @@ class ProjectedQuantizer(nn.Module):
         Call it after `update`. It returns which codes were moved, `(codebook_size,)` for each
         quantizer inside that has codes to move, in order and each once.
         """
-        flat = self._flatten(latents, None)
-        own = codes.reshape(-1, *codes.shape[len(flat.shape) :])
-        return revive_parts(
-            [self._inner], [self._in(flat.tokens)], [own], share=share, generator=generator
-        )
+        tokens, own = self._inside(latents, codes)
+        return revive_parts([self._inner], [tokens], [own], share=share, generator=generator)
 
     def project(self, latents: Tensor) -> Tensor:
         """Return what the wrapped quantizer sees, with its channels last."""
@@ -165,6 +166,11 @@ class ProjectedQuantizer(nn.Module):
             channel_dim=self.channel_dim,
             dtype=self.project_in.weight.dtype,
         )
+
+    def _inside(self, latents: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the wrapped quantizer is given of latents, and their codes, flat."""
+        flat = self._flatten(latents, None)
+        return self._in(flat.tokens), flat_codes(codes, flat)
 
     def _in(self, tokens: Tensor) -> Tensor:
         with full_precision(tokens):

@@ -14,6 +14,7 @@ from ssltok.quantizers._layout import Flat, flatten
 from ssltok.quantizers._nested import (
     all_idle,
     check_parts,
+    flat_codes,
     initialize_part,
     parts_of,
     revive_parts,
@@ -129,16 +130,21 @@ class ResidualQuantizer(nn.Module):
         codes, losses = [], []
         with full_precision(latents):
             rest = total = flat.tokens
-            for i, (part, scale) in enumerate(self._levels()):
+            for i, (part, scale) in enumerate(self._levels(), 1):
                 real = flat.real
                 if depth is not None:
-                    real = depth > i if real is None else real & (depth > i)
-                result = part(_scale(rest, 1 / scale), real)
-                vectors = _scale(result.vectors.detach(), scale)
-                total = vectors if i == 0 else total + vectors
-                rest = rest - vectors
-                codes.append(result.codes)
-                losses.append(result.loss)
+                    real = depth >= i if real is None else real & (depth >= i)
+                vectors, known, loss = part(_scale(rest, 1 / scale), real)
+                vectors = _scale(vectors.detach(), scale)
+                if i < len(self.scales):
+                    rest = rest - vectors
+                if i > 2:  # by now the sum is no level's own tensor
+                    total.add_(vectors)
+                else:
+                    total = vectors if i == 1 else total + vectors
+                del vectors  # not to be held while the next level works
+                codes.append(known)
+                losses.append(loss)
             vectors = straight_through(flat.tokens, total)
         loss = torch.stack(losses).sum()
         stacked = torch.stack(codes, dim=-1)
@@ -215,13 +221,17 @@ class ResidualQuantizer(nn.Module):
     def _rests(self, latents: Tensor, codes: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Return what each level was given, and its codes, flat."""
         flat = self._flatten(latents, None)
-        axes = len(flat.shape)
         split = split_codes("ResidualQuantizer", codes, len(self.quantizers))
-        own = [level.reshape(-1, *level.shape[axes:]) for level in split]
-        rests, rest = [], flat.tokens.detach()
-        for (part, scale), level in zip(self._levels(), own, strict=True):
-            rests.append(_scale(rest, 1 / scale))
+        own = [flat_codes(level, flat) for level in split]
+        parts = parts_of(self.quantizers)
+        rests = [_scale(flat.tokens.detach(), 1 / self.scales[0])]
+        rest = flat.tokens.detach()
+        for part, level, scale, after in zip(
+            parts[:-1], own[:-1], self.scales[:-1], self.scales[1:], strict=True
+        ):
             rest = rest - _scale(part.decode(level), scale)
+            rests.append(_scale(rest, 1 / after))
+        parts[-1].decode(own[-1])  # only to look at its codes, before any level learns
         return rests, own
 
     def _levels(self) -> list[tuple[Quantizer, float]]:

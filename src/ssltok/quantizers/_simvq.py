@@ -95,11 +95,12 @@ class SimVQ(nn.Module):
             codebook = self.codebook
             codes = nearest_codes(flat.tokens, codebook)
             quantized = F.embedding(codes, codebook)
+            vectors = straight_through(flat.tokens, quantized)
             loss = pull_together(
                 upcast(flat.tokens), upcast(quantized), flat.real,
                 commitment_weight=self.commitment_weight, codebook_weight=self.codebook_weight,
+                codebook=upcast(codebook), codes=codes,
             )  # fmt: skip
-            vectors = straight_through(flat.tokens, quantized)
         return Quantized(flat.restore_vectors(vectors), flat.restore_codes(codes), loss)
 
     def encode(self, latents: Tensor, valid: Tensor | None = None) -> Tensor:

@@ -1,4 +1,4 @@
-"""Vector quantization: the nearest of a set of learned vectors."""
+"""Vector quantization: the nearest of a set of vectors that learn by gradient."""
 
 from collections.abc import Callable
 
@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from ssltok._shared.checks import check_at_least, check_codes, check_ratio
+from ssltok._shared.checks import check_at_least, check_codes
 from ssltok._shared.numerics import full_precision
-from ssltok.quantizers._ema import code_counts, ema_update_
+from ssltok.quantizers._ema import code_counts
 from ssltok.quantizers._estimators import straight_through
 from ssltok.quantizers._kmeans import kmeans
 from ssltok.quantizers._layout import Flat, flatten, look_up
@@ -16,8 +16,9 @@ from ssltok.quantizers._nearest import nearest_codes
 from ssltok.quantizers._pull import pull_together
 from ssltok.quantizers._quantized import Quantized
 from ssltok.quantizers._revival import revive_dead_codes_
+from ssltok.quantizers._unit import unit_tokens
 
-__all__ = ["EMAVectorQuantizer", "VectorQuantizer"]
+__all__ = ["VectorQuantizer"]
 
 USAGE_DECAY = 0.99
 """How slowly `VectorQuantizer.counts` forgets; it serves revival and monitoring only."""
@@ -131,16 +132,18 @@ class VectorQuantizer(nn.Module):
             search = self.search if self.training else nearest_codes
             codes = search(flat.tokens.detach(), codebook.detach())
             chosen = F.embedding(codes, codebook)
+            vectors = self.estimator(flat.tokens, chosen)  # first: its gradient adds to the loss's
             loss = pull_together(
                 flat.tokens,
                 chosen,
                 flat.real,
                 commitment_weight=self.commitment_weight,
                 codebook_weight=self.codebook_weight,
+                codebook=codebook,
+                codes=codes,
             )
             if self.regularizer is not None:
                 loss = loss + self.regularizer(flat.tokens, codebook, flat.real)
-            vectors = self.estimator(flat.tokens, chosen)
         return Quantized(flat.restore_vectors(vectors), flat.restore_codes(codes), loss)
 
     def encode(self, latents: Tensor, valid: Tensor | None = None) -> Tensor:
@@ -231,7 +234,7 @@ class VectorQuantizer(nn.Module):
         )
         if self.cosine:
             with full_precision(latents):
-                return flat._replace(tokens=F.normalize(flat.tokens, dim=-1))
+                return flat._replace(tokens=unit_tokens(flat.tokens))
         return flat
 
     def _check_codes(self, latents: Tensor, codes: Tensor) -> Flat:
@@ -241,95 +244,3 @@ class VectorQuantizer(nn.Module):
         if codes.shape != flat.shape:
             raise ValueError(f"{who}: codes must have shape {flat.shape}; got {tuple(codes.shape)}")
         return flat
-
-
-class EMAVectorQuantizer(VectorQuantizer):
-    r"""Replace each vector by the nearest of a codebook that follows the means of its tokens.
-
-    `forward` reads, and has the commitment term alone, with weight $\beta$; the codebook is a
-    buffer, and moves in `update` by `ema_update_` (which see):
-
-        quantized = quantizer(latents)
-        loss.backward(); optimizer.step()
-        quantizer.update(latents, quantized.codes)
-
-    So evaluation in training mode, recomputation and several forwards cannot move it. With
-    micro-batches, concatenate their latents and codes and update once. Codes that nothing uses
-    stay bit for bit where they are. Initialisation, revival and the rest are as in
-    `VectorQuantizer`. A loss on the codebook, such as `orthogonality_loss`, cannot move a buffer
-    and is refused.
-
-    Args:
-        dim: Channels of the latents.
-        codebook_size: Number of codes.
-        channel_dim: Where the channels are in the latents; -1 is last, 1 as in convolutions.
-        cosine: Whether to compare directions; codes are scaled to length 1 after each update.
-        commitment_weight: $\beta$, 0.25 as in the paper.
-        decay: $\gamma$ of the running means, 0.99 as in the paper.
-        estimator: `(latents, quantized) -> vectors`, the gradient of the step.
-        search: `(tokens, codebook) -> codes` of `forward` in training mode.
-        regularizer: `(tokens, codebook, valid) -> scalar`, added to the loss.
-        generator: Source of the first codebook: normal with variance `1 / dim`.
-
-    Attributes:
-        weight: The buffer, `(codebook_size, dim)`.
-        counts: Running mean of the number of tokens of each code in a step; 1 at the start.
-
-    Raises:
-        ValueError: If a size is below 1, a weight below 0 or `decay` outside [0, 1].
-
-    Example:
-        >>> import torch
-        >>> from ssltok.quantizers import EMAVectorQuantizer
-        >>> quantizer = EMAVectorQuantizer(1, 2, decay=0.5)
-        >>> quantizer.set_codebook(torch.tensor([[0.0], [10.0]]))
-        >>> latents = torch.tensor([[2.0], [2.0]])
-        >>> quantizer.update(latents, quantizer(latents).codes)
-        >>> quantizer.codebook  # (0.5 * 0 + 0.5 * (2 + 2)) / (0.5 + 0.5 * 2)
-        tensor([[ 1.3333],
-                [10.0000]])
-
-    References:
-        van den Oord et al., *Neural discrete representation learning*, 2017,
-        <https://arxiv.org/abs/1711.00937>, appendix A.1.
-    """
-
-    def __init__(
-        self,
-        dim: int,
-        codebook_size: int,
-        *,
-        channel_dim: int = -1,
-        cosine: bool = False,
-        commitment_weight: float = 0.25,
-        decay: float = 0.99,
-        estimator: Callable[[Tensor, Tensor], Tensor] = straight_through,
-        search: Callable[[Tensor, Tensor], Tensor] = nearest_codes,
-        regularizer: Callable[[Tensor, Tensor, Tensor | None], Tensor] | None = None,
-        generator: torch.Generator | None = None,
-    ) -> None:
-        super().__init__(
-            dim,
-            codebook_size,
-            channel_dim=channel_dim,
-            cosine=cosine,
-            commitment_weight=commitment_weight,
-            codebook_weight=0.0,
-            estimator=estimator,
-            search=search,
-            regularizer=regularizer,
-            generator=generator,
-        )
-        check_ratio("EMAVectorQuantizer", "decay", decay)
-        self.decay = decay
-        start = self.weight.detach().clone()
-        del self.weight
-        self.register_buffer("weight", start)
-
-    @torch.no_grad()
-    def update(self, latents: Tensor, codes: Tensor) -> None:
-        """Move the used codes towards their tokens; once a step, with all of the step's codes."""
-        flat, codes = self._check_codes(latents, codes), codes.reshape(-1)
-        ema_update_(
-            self.weight, self.counts, flat.tokens, codes, decay=self.decay, cosine=self.cosine
-        )
