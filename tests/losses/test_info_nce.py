@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from ssltok.losses import _many_keys as many_keys
 from ssltok.losses import info_nce_loss
 from tests.losses.parity import Parity, assert_parity, assert_ranks_agree
 from tests.ranks import Ranks
@@ -74,6 +75,26 @@ def test_the_factor_of_moco_v3() -> None:
         logits = unit(q) @ unit(k).T / tau
         theirs = theirs + torch.nn.functional.cross_entropy(logits, torch.arange(4)) * (2 * tau)
     torch.testing.assert_close(got, theirs)
+
+
+@pytest.mark.parametrize("many", [24, 2**19])  # keys in pieces of 16 and all at once
+def test_a_long_queue_in_pieces_is_the_queue_at_once(
+    many: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Value, gradient and second derivative, with keys so far apart that each piece is higher."""
+    query, key, queue = rows((3, 3, 53), 4, torch.Generator().manual_seed(1))
+    queue = queue[(unit(queue) @ unit(query)[0]).argsort()]
+    monkeypatch.setattr("ssltok.losses._many_keys.FEW", 0)
+    monkeypatch.setitem(many_keys.SCORES, "cpu", many)
+    loss = partial(info_nce_loss, temperature=0.02)
+    expected = with_queue(query.requires_grad_(), key, queue, temperature=0.02)
+    torch.testing.assert_close(loss(query, key, queue), expected)
+    (got,) = torch.autograd.grad(loss(query, key, queue), query)
+    torch.testing.assert_close(got, torch.autograd.grad(expected, query)[0])
+    assert torch.autograd.gradgradcheck(lambda q: loss(q, key, queue), query)
+    stacked = torch.stack([query.detach(), query.detach() + 0.1 * key])
+    each = torch.vmap(lambda q: loss(q, key, queue))(stacked)
+    torch.testing.assert_close(each, torch.stack([loss(q, key, queue) for q in stacked]))
 
 
 def whole_queue(query: Tensor, key: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from ssltok._shared.checks import (
 )
 from ssltok._shared.numerics import full_precision, upcast
 from ssltok._shared.products import unit_rows
+from ssltok.losses._many_keys import log_sum_over_keys
 
 __all__ = ["InfoNCELoss", "info_nce_loss"]
 
@@ -79,10 +80,9 @@ def info_nce_loss(
         if queue is None:
             own = torch.arange(q.shape[0], device=q.device)
             return nn.functional.cross_entropy(q @ k.mT, own)
-        old = nn.functional.normalize(upcast(queue.detach()), dim=-1).div_(temperature)
         positive = (q * k).sum(dim=-1)
-        every = torch.logaddexp(positive, (q @ old.mT).logsumexp(dim=-1))
-        return (every - positive).mean()
+        negatives = log_sum_over_keys(q, queue, temperature=temperature)
+        return (torch.logaddexp(positive, negatives) - positive).mean()
 
 
 class InfoNCELoss(nn.Module):
