@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from ssltok._shared.checks import check_at_least, check_axes, check_floating, check_ratio
-from ssltok.state._reduce import alone, sum_over_processes
+from ssltok._shared.ranks import in_a_group, sum_over_ranks
 
 __all__ = ["RunningCenter"]
 
@@ -73,13 +73,13 @@ class RunningCenter(nn.Module):
             )
         dtype = torch.promote_types(self.center.dtype, torch.float32)
         total = targets.sum(dim=0, dtype=dtype)
-        if alone():
+        if not in_a_group():
             if targets.shape[0] > 0:
                 mean = total.div_(targets.shape[0]).to(self.center.dtype)
                 self.center.lerp_(mean, 1 - self.momentum)
             return
         count = total.new_full((1,), targets.shape[0])
-        packed = sum_over_processes(torch.cat([total, count]))
+        packed = sum_over_ranks(torch.cat([total, count]))
         total, count = packed[:dim], packed[dim]
         step = (1 - self.momentum) * (count > 0).to(dtype)
         move = (total / count.clamp(min=1) - self.center) * step
