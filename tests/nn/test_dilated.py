@@ -9,6 +9,11 @@ from torch.nn import functional
 
 from ssltok.nn import DilatedConvEncoder
 from ssltok.nn._dilated import DilatedBlock
+from tests.nn.padded_series import (
+    assert_exports_for_any_length,
+    assert_missing_samples_are_not_read,
+    padded_batch,
+)
 
 
 def small(**options: object) -> DilatedConvEncoder:
@@ -22,14 +27,6 @@ def small(**options: object) -> DilatedConvEncoder:
 
 def blocks(encoder: DilatedConvEncoder) -> list[DilatedBlock]:
     return [block for block in encoder.blocks if isinstance(block, DilatedBlock)]
-
-
-def padded_batch(*lengths: int) -> tuple[Tensor, Tensor]:
-    """Series of these lengths, NaN behind them."""
-    longest = max(lengths)
-    valid = torch.arange(longest).expand(len(lengths), -1) < torch.tensor(lengths)[:, None]
-    x = torch.randn(len(lengths), 2, longest, dtype=torch.float64)
-    return x.masked_fill(~valid.unsqueeze(1), torch.nan), valid
 
 
 # Oracle ---------------------------------------------------------------------------------------
@@ -123,12 +120,7 @@ def test_padding_cannot_leak_and_gives_what_cutting_gives() -> None:
 
 
 def test_missing_samples_inside_are_not_read() -> None:
-    encoder = small()
-    x = torch.randn(2, 2, 30, dtype=torch.float64)
-    valid = torch.rand(2, 30) < 0.6
-    other = torch.where(valid.unsqueeze(1), x, torch.nan)
-    torch.testing.assert_close(encoder(other, valid), encoder(x, valid))
-    assert not torch.allclose(encoder(x, valid), encoder(x))
+    assert_missing_samples_are_not_read(small())
 
 
 def test_hidden_steps_are_not_read_and_still_guessed() -> None:
@@ -180,14 +172,7 @@ def test_one_graph_with_padding() -> None:
 
 
 def test_export_for_any_length_and_padding() -> None:
-    encoder = small().eval()
-    x, valid = padded_batch(50, 14)
-    length = torch.export.Dim("length", min=8, max=4096)
-    dynamic = {"series": {2: length}, "valid": {1: length}}
-    exported = torch.export.export(encoder, (x, valid), dynamic_shapes=dynamic).module()
-    for cut in (8, 33, 50):
-        sample = (x[..., :cut], valid[:, :cut])
-        torch.testing.assert_close(exported(*sample), encoder(*sample))
+    assert_exports_for_any_length(small().eval())
 
 
 # Complaints -----------------------------------------------------------------------------------

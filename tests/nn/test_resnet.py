@@ -11,6 +11,11 @@ from torch.nn import functional
 
 from ssltok.nn import ResNet1d, mean_pool
 from ssltok.nn._resnet import ConvNorm, ResidualBlock
+from tests.nn.padded_series import (
+    assert_exports_for_any_length,
+    assert_missing_samples_are_not_read,
+    padded_batch,
+)
 
 
 def small(**options: object) -> ResNet1d:
@@ -108,14 +113,6 @@ def test_any_length(length: int) -> None:
         assert part(torch.randn(2, 3, length)).shape == (2, 8, encoder.tokens(length))
 
 
-def padded_batch(*lengths: int) -> tuple[Tensor, Tensor]:
-    """Series of these lengths, NaN behind them."""
-    longest = max(lengths)
-    valid = torch.arange(longest).expand(len(lengths), -1) < torch.tensor(lengths)[:, None]
-    x = torch.randn(len(lengths), 2, longest, dtype=torch.float64)
-    return x.masked_fill(~valid.unsqueeze(1), torch.nan), valid
-
-
 @pytest.mark.parametrize("training", [False, True])
 def test_padding_cannot_leak(*, training: bool) -> None:
     encoder = small().train(training)
@@ -154,12 +151,7 @@ def test_how_much_padding_there_is_does_not_matter_in_training() -> None:
 
 
 def test_missing_samples_inside_are_not_read() -> None:
-    encoder = small().eval()
-    x = torch.randn(2, 2, 30, dtype=torch.float64)
-    valid = torch.rand(2, 30) < 0.6
-    other = torch.where(valid.unsqueeze(1), x, torch.nan)
-    torch.testing.assert_close(encoder(other, valid), encoder(x, valid))
-    assert not torch.allclose(encoder(x, valid), encoder(x))
+    assert_missing_samples_are_not_read(small().eval())
 
 
 def test_all_real_is_the_default() -> None:
@@ -205,14 +197,7 @@ def test_one_graph_with_padding() -> None:
 
 
 def test_export_for_any_length_and_padding() -> None:
-    encoder = small(widths=(3, 4), blocks=(1, 1), strides=(1, 2)).eval()
-    x, valid = padded_batch(50, 14)
-    length = torch.export.Dim("length", min=8, max=4096)
-    dynamic = {"series": {2: length}, "valid": {1: length}}
-    exported = torch.export.export(encoder, (x, valid), dynamic_shapes=dynamic).module()
-    for cut in (8, 33, 50):
-        sample = (x[..., :cut], valid[:, :cut])
-        torch.testing.assert_close(exported(*sample), encoder(*sample))
+    assert_exports_for_any_length(small(widths=(3, 4), blocks=(1, 1), strides=(1, 2)).eval())
 
 
 # Complaints -----------------------------------------------------------------------------------
