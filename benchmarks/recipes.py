@@ -142,10 +142,10 @@ def table(results: Results, whats: list[tuple[str, str]], measure: int) -> Itera
 
 
 def verdicts(results: Results, whats: list[tuple[str, str]], seeds: int) -> Iterator[str]:
-    """Lay out the gains of neighbours on all sets, those that meet the bar in bold, and count."""
+    """Lay out the gains on all sets, in bold where they meet the bar; open: it may yet be met."""
     yield "| recipe | " + " | ".join(sets.NAMES) + f" | {BAR:.0f} points on {SETS} sets |"
     yield "| --- | " + "--- | " * len(sets.NAMES) + "--- |"
-    count = 0
+    said = []
     for what, title in whats:
         found = [gains(results, what, name) for name in sets.NAMES]
         met = [meets(one, seeds) for one in found]
@@ -153,9 +153,11 @@ def verdicts(results: Results, whats: list[tuple[str, str]], seeds: int) -> Iter
             (f"**{spread(one)}**" if ok else spread(one)) if one else ""
             for one, ok in zip(found, met, strict=True)
         ]
-        count += sum(met) >= SETS
-        yield " | ".join(["| " + title, *cells, "yes" if sum(met) >= SETS else "no", ""]).rstrip()
-    yield f"\n{count} of {len(whats)} recipes meet it."
+        open_sets = sum(len(one) < seeds for one in found)
+        said.append("yes" if sum(met) >= SETS else "no" if sum(met) + open_sets < SETS else "open")
+        yield f"| {' | '.join([title, *cells, said[-1]])} |".replace("  ", " ")
+    counts = ", ".join(f"{said.count(word)} {word}" for word in ("yes", "no", "open"))
+    yield f"\nOf {len(methods())} recipes: {counts}, {len(methods()) - len(whats)} without rows."
 
 
 def tables(results: Results, seeds: int) -> Iterator[str]:
