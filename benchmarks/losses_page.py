@@ -22,14 +22,15 @@ Every value is first checked against the reference's, but for SIGReg and W-MSE, 
 directions and shuffles. `benchmarks/losses_page.py` makes this page of what the scripts print.
 
 The speed-up is the median over rounds of the reference's time divided by the candidate's, with its
-quartiles: nine to eleven rounds, three where the reference needs more than 0.15 seconds forward.
-Peak extra memory is what one call allocates beyond what was held before it.
+quartiles: 25 rounds for short calls, nine to fifteen for others, three where the reference needs
+more than 0.15 seconds forward. Peak extra memory is what one call allocates beyond what was held
+before it.
 
-Machine: {machine}, a virtual machine of two cores. **It
-was shared with other work while this ran**: read the ratios and their quartiles, not the
-milliseconds. A ratio whose quartiles lie on both sides of 1 says nothing. A dash is a case that
-was not measured with two threads: among them all of `teachers.py` (DINO, SwAV, iBOT, cosine
-regression, EMA, LARS).
+Machine: {machine}, a virtual machine of two cores.
+Some rows were measured while it was shared; the (64, 128) and (256, 128) rows of the losses of
+views, InfoNCE, KoLeo, the EMA update and the two-thread rows of `teachers.py` while other work was
+held back. Read the ratios and their quartiles, not the milliseconds. A ratio whose quartiles lie
+on both sides of 1 says nothing.
 """
 FOOT = """
 ## What bounds them
@@ -39,12 +40,24 @@ FOOT = """
   their memory.
 - NT-Xent: one product forward and one backward where autograd takes three; what is left is those
   products, so the factor ends near 2.
-- KoLeo, cosine regression and DINO at (256, 128): below a millisecond the calls themselves cost
-  most, and there are few ways to make fewer of them. Equal is what we ask for there.
+- InfoNCE with a queue: the keys are read in pieces, and the gradient, a mean of keys, is made on
+  the way forward from the same exponentials. No matrix of `batch x queue` is ever there; the
+  peer holds it three times.
+- InfoNCE without a queue, KoLeo, cosine regression and DINO at (64, 128) and (256, 128): below a
+  millisecond the calls themselves cost most, and there are few ways to make fewer of them. We
+  took a few out (lengths by a square and a reciprocal root, an index whose backward pass is
+  cheaper); equal is what we ask for there, and the quartiles say no more.
 - SIGReg: the nodes of its integral are even, so one sine and one cosine serve all of them.
-- The EMA update of 200 tensors of 256 x 256 moves 150 MB. The row of the bound, one call on one
-  contiguous tensor, says what memory alone takes: no update can be four times faster than the
-  loop there. Where the tensors are smaller, ours is.
+- The EMA update of 200 tensors of 256 x 256 reads 105 MB and writes 52. The loop makes three
+  passes, but its temporaries are 256 KiB and stay in the cache, so it moves little more memory
+  than any update must; that bounds the ratio. On one thread even a plain copy of one buffer, which
+  reads half as much, is not four times faster than the loop, nor is one `lerp_` of one contiguous
+  tensor. On two threads that one call is, but it wants the student's parameters in one
+  buffer, which an optimizer's caller has to lay out. Of what was tried, lists of tensors that
+  are kept between updates gain 15 to 27 %: we walk both models each time, so that a layer exchanged
+  in between is seen. Views of one buffer change nothing beyond that, and pieces that fit the cache
+  are slower, because every number is touched once. Where the tensors are smaller, the update is
+  four to seven times faster than the loop.
 """
 
 
