@@ -21,16 +21,16 @@ from ssltok.state import EMATeacher
 TARGETS = 4
 
 
-def ijepa(data: Data) -> Recipe:
+def ijepa(data: Data, *, momentum: float = 0.95, scale: float = 0.25) -> Recipe:
     encoder = PatchEncoder(data)
     predictor = JEPAPredictor(DIM, Transformer(32, depth=1, heads=2))
     teacher = EMATeacher(encoder.vit)
 
     def loss_of(batch: Batch, step: int) -> Tensor:
         shape = (len(batch.series), encoder.count)
-        hidden, targets = multiblock_mask(shape, targets=TARGETS, target_scale=(0.15, 0.25))
+        hidden, targets = multiblock_mask(shape, targets=TARGETS, target_scale=(0.6 * scale, scale))
         here = token_places(~hidden, slots=encoder.count)
-        there = token_places(targets.flatten(0, 1), slots=encoder.count // 4 + 1)
+        there = token_places(targets.flatten(0, 1), slots=int(scale * encoder.count) + 1)
         context = encoder.vit(batch.series, visible=here)
         # A block is predicted without the others: each row of the batch once for each block.
         pred = predictor(
@@ -41,7 +41,7 @@ def ijepa(data: Data) -> Recipe:
         return latent_regression_loss(pred, known.gather(1, index), there >= 0)
 
     def after_step(step: int) -> None:
-        teacher.update(encoder.vit, momentum=0.95)
+        teacher.update(encoder.vit, momentum=momentum)
 
     return Recipe(encoder, predictor, loss_of, after_step, steps=200)
 

@@ -20,15 +20,15 @@ from ssltok.nn import MAEDecoder, Transformer, patchify
 from ssltok.signal import slope_histogram
 
 
-def mae(data: Data) -> Recipe:
+def mae(data: Data, *, ratio: float = 0.6, scaled: bool = True) -> Recipe:
     encoder = PatchEncoder(data)
     decoder = MAEDecoder(DIM, encoder.values, Transformer(32, depth=1, heads=2))
 
     def loss_of(batch: Batch, step: int) -> Tensor:
-        mask, visible, restore = random_mask((len(batch.series), encoder.count), ratio=0.6)
+        mask, visible, restore = random_mask((len(batch.series), encoder.count), ratio=ratio)
         pred = decoder(encoder.vit(batch.series, visible=visible), restore)
         target = patchify(batch.series, patch=encoder.patch)
-        return masked_reconstruction_loss(pred, target, mask, normalize_target=True)
+        return masked_reconstruction_loss(pred, target, mask, normalize_target=scaled)
 
     return Recipe(encoder, decoder, loss_of, steps=200)
 
