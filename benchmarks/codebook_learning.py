@@ -55,7 +55,7 @@ class Peer(nn.Module):
         """It has updated itself in forward."""
 
 
-ARMS: dict[str, Callable[[], Any]] = {
+ARMS: dict[str, Callable[[], Any]] = {  # their names say how they are tended
     "vector-quantize-pytorch, EMA at its defaults": Peer,
     "EMAVectorQuantizer": lambda: EMAVectorQuantizer(CHANNELS, CODES, channel_dim=1),
     "EMAVectorQuantizer, initialize and revive": lambda: EMAVectorQuantizer(
@@ -63,6 +63,28 @@ ARMS: dict[str, Callable[[], Any]] = {
     ),
     "EMAVectorQuantizer at the peer's options, initialize and revive": lambda: EMAVectorQuantizer(
         CHANNELS, CODES, channel_dim=1, decay=0.8, commitment_weight=1.0, estimator=rotation_trick
+    ),
+    "EMAVectorQuantizer at the peer's options, initialize": lambda: EMAVectorQuantizer(
+        CHANNELS, CODES, channel_dim=1, decay=0.8, commitment_weight=1.0, estimator=rotation_trick
+    ),
+    "EMAVectorQuantizer at the peer's options, initialize and revive at 3 %": lambda: (
+        EMAVectorQuantizer(
+            CHANNELS,
+            CODES,
+            channel_dim=1,
+            decay=0.8,
+            commitment_weight=1.0,
+            estimator=rotation_trick,
+        )
+    ),
+    "EMAVectorQuantizer, rotation trick, initialize and revive": lambda: EMAVectorQuantizer(
+        CHANNELS, CODES, channel_dim=1, estimator=rotation_trick
+    ),
+    "EMAVectorQuantizer, decay 0.8, initialize and revive": lambda: EMAVectorQuantizer(
+        CHANNELS, CODES, channel_dim=1, decay=0.8
+    ),
+    "EMAVectorQuantizer, commitment weight 1, initialize and revive": lambda: EMAVectorQuantizer(
+        CHANNELS, CODES, channel_dim=1, commitment_weight=1.0
     ),
     "VectorQuantizer": lambda: VectorQuantizer(CHANNELS, CODES, channel_dim=1),
     "VectorQuantizer, initialize and revive": lambda: VectorQuantizer(
@@ -126,8 +148,8 @@ def run(arm: str, train: Tensor, test: Tensor, *, steps: int, seed: int) -> tupl
     generator = torch.Generator().manual_seed(seed)
     parts = (encoder, decoder, quantizer)
     optimizer = torch.optim.AdamW([p for part in parts for p in part.parameters()], lr=2e-3)
-    tended = arm.endswith("initialize and revive")
-    if tended:
+    share = 0.03 if arm.endswith("3 %") else 0.1  # 0.1 is the default of revive
+    if "initialize" in arm:
         with torch.no_grad():
             quantizer.initialize(encoder(train[:256]), generator=generator)
     for _ in range(steps):
@@ -139,8 +161,8 @@ def run(arm: str, train: Tensor, test: Tensor, *, steps: int, seed: int) -> tupl
         (error + loss).backward()
         optimizer.step()
         quantizer.update(latents.detach(), codes)
-        if tended:
-            quantizer.revive(latents.detach(), codes, generator=generator)
+        if "revive" in arm:
+            quantizer.revive(latents.detach(), codes, share=share, generator=generator)
     with torch.no_grad():
         for part in parts:
             part.eval()

@@ -35,14 +35,17 @@ SHAPES = [(4096, 64, 32), (16384, 64, 512), (16384, 64, 8192)]
 BATCH = 8
 
 
-def step_of(module: nn.Module, latents: Tensor) -> Callable[[], None]:
-    """One training step; ours has an `update`, the peer's happens within its forward."""
+def step_of(module: nn.Module, latents: Tensor) -> Callable[[], list[Tensor]]:
+    """One training step; ours has an `update`, the peer's happens within its forward.
+
+    It returns what is new and must be there at its end: vectors, codes and gradients.
+    """
     leaf = latents.clone().requires_grad_()
     parameters = [p for p in module.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(parameters, lr=1e-3) if parameters else None
     update = getattr(module, "update", None)
 
-    def step() -> None:
+    def step() -> list[Tensor]:
         leaf.grad = None
         if optimizer is not None:
             optimizer.zero_grad()
@@ -53,11 +56,13 @@ def step_of(module: nn.Module, latents: Tensor) -> Callable[[], None]:
             optimizer.step()
         if update is not None:
             update(leaf.detach(), result[1])
+        gradients = [leaf.grad, *(p.grad for p in parameters)]
+        return [*result[:2], *(grad for grad in gradients if grad is not None)]
 
     return step
 
 
-def cases(tokens: int, dim: int, size: int) -> dict[str, dict[str, Callable[[], object]]]:
+def cases(tokens: int, dim: int, size: int) -> dict[str, dict[str, Callable[[], list[Tensor]]]]:
     """Pairs of equal work; the peer comes first and is the reference of the ratios."""
     torch.manual_seed(0)
     latents = torch.randn(BATCH, tokens // BATCH, dim)
@@ -132,7 +137,8 @@ def main() -> None:
             if not options.only or name.startswith(tuple(options.only)):
                 timings = side_by_side(candidates, rounds=rounds, warmup=0 if many else 1)
                 print(table(f"{name}: {tokens} tokens, {dim} channels, {size} codes", timings))
-                print(flush=True)
+                least = sum(tensor.nbytes for tensor in candidates["ssltok"]()) / 2**20
+                print(f"\nvectors, codes and gradients alone: {least:.2f} MiB\n", flush=True)
     version = importlib.metadata.version("vector-quantize-pytorch")
     print(f"\n{machine()}, vector-quantize-pytorch {version}; seed 0, {options.rounds} rounds")
 
