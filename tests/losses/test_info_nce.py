@@ -84,7 +84,7 @@ def test_a_long_queue_in_pieces_is_the_queue_at_once(
     """Value, gradient and second derivative, with keys so far apart that each piece is higher."""
     query, key, queue = rows((3, 3, 53), 4, torch.Generator().manual_seed(1))
     queue = queue[(unit(queue) @ unit(query)[0]).argsort()]
-    monkeypatch.setattr("ssltok.losses._many_keys.FEW", 0)
+    monkeypatch.setattr(many_keys, "FEW", 0)
     monkeypatch.setitem(many_keys.SCORES, "cpu", many)
     loss = partial(info_nce_loss, temperature=0.02)
     expected = with_queue(query.requires_grad_(), key, queue, temperature=0.02)
@@ -95,6 +95,21 @@ def test_a_long_queue_in_pieces_is_the_queue_at_once(
     stacked = torch.stack([query.detach(), query.detach() + 0.1 * key])
     each = torch.vmap(lambda q: loss(q, key, queue))(stacked)
     torch.testing.assert_close(each, torch.stack([loss(q, key, queue) for q in stacked]))
+
+
+def test_no_similarities_with_a_long_queue_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are `batch x queue`; what the backward pass needs is as large as query and queue."""
+    monkeypatch.setattr(many_keys, "FEW", 0)
+    query, key, queue = rows((20, 20, 90), 4, torch.Generator().manual_seed(2))
+    sizes: list[int] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        sizes.append(tensor.numel())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        info_nce_loss(query.requires_grad_(), key, queue)
+    assert max(sizes) == queue.numel() < 20 * 90
 
 
 def whole_queue(query: Tensor, key: Tensor) -> Tensor:

@@ -6,7 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from ssltok.quantizers import codebook_entropy_loss, commitment_loss, orthogonality_loss
+from ssltok.quantizers import (
+    EMAVectorQuantizer,
+    SimVQ,
+    VectorQuantizer,
+    codebook_entropy_loss,
+    commitment_loss,
+    orthogonality_loss,
+)
 from ssltok.quantizers._pull import pull_together
 from ssltok.quantizers._unit import unit_tokens
 
@@ -114,6 +121,26 @@ def test_unit_tokens_are_torch_s_to_the_bit(rows: int, dim: int, dtype: torch.dt
     assert ours.grad is not None
     assert torchs.grad is not None
     assert torch.equal(ours.grad, torchs.grad)
+
+
+@pytest.mark.parametrize("kind", [EMAVectorQuantizer, SimVQ, VectorQuantizer])
+def test_nothing_as_large_as_the_latents_is_kept(
+    kind: type[EMAVectorQuantizer | SimVQ | VectorQuantizer],
+) -> None:
+    """For the backward pass, beside the latents and what is returned."""
+    quantizer, latents, kept = kind(8, 4), torch.randn(99, 8, requires_grad=True), list[Tensor]()
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        vectors, codes, loss = quantizer(latents)
+    there = {x.untyped_storage().data_ptr() for x in (latents, vectors, codes)}
+    extra = [x.nbytes for x in kept if x.untyped_storage().data_ptr() not in there]
+    assert kept
+    assert sum(extra) < latents.nbytes / 2
+    assert torch.autograd.grad(vectors.sum() + loss, latents)[0].abs().min() > 0
 
 
 # Known values
