@@ -18,7 +18,7 @@ if __name__ == "__main__" and not __package__:
 import numpy as np
 from benchmarks.ssl_tokens.collect import read_cells
 from benchmarks.ssl_tokens.data import find_datasets
-from benchmarks.ssl_tokens.paired import mean_interval, over_seeds
+from benchmarks.ssl_tokens.paired import over_seeds
 from benchmarks.ssl_tokens.tables import METRICS
 
 from ssltok.pipelines import Dataset, label_index, read_series
@@ -113,7 +113,7 @@ def draw_probes(
     cells: Sequence[Cell], *, metrics: Sequence[str] = ("linear_pooled", "reconstruction"),
     name: Name = str,
 ) -> "Figure":  # fmt: skip
-    """Probes while the tokenizer is trained: means over data sets and seeds, and their interval."""
+    """Probes while the tokenizer is trained: means over data sets and seeds; shaded: all seeds."""
     from matplotlib.figure import Figure
 
     probed = [cell for cell in cells if cell["curve"]]
@@ -123,15 +123,17 @@ def draw_probes(
         figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True
     ):
         for number, arm in enumerate(arms):
-            curve = probe_curve([c for c in probed if c["arm"] == arm], metric)
-            curve = curve * METRICS[metric].scale
+            mine = [cell for cell in probed if cell["arm"] == arm]
+            seeds = sorted({cell["seed"] for cell in mine})
+            curves = [probe_curve([c for c in mine if c["seed"] == s], metric) for s in seeds]
+            by_seed = np.stack([curve.mean(axis=0) for curve in curves]) * METRICS[metric].scale
             color = COLORS[number % len(COLORS)]
-            known = ~np.isnan(curve).any(axis=0)
-            parts = [mean_interval(column) for column in curve[:, known].T.tolist()]
-            axes.plot(SHARES[known], [p.mean for p in parts], color=color, label=name(arm))
+            known = ~np.isnan(by_seed).any(axis=0)
+            shown = by_seed[:, known]
+            axes.plot(SHARES[known], shown.mean(axis=0), color=color, label=name(arm))
             axes.fill_between(
-                SHARES[known], [p.low for p in parts], [p.high for p in parts],
-                color=color, alpha=0.12, linewidth=0,
+                SHARES[known], shown.min(axis=0), shown.max(axis=0),
+                color=color, alpha=0.15, linewidth=0,
             )  # fmt: skip
         axes.set_xlabel("share of stage 1", fontsize=8)
         axes.set_title(METRICS[metric].title, fontsize=9)
