@@ -4,6 +4,7 @@ A ratio of two medians taken minutes apart measures the machine. Here every roun
 candidate once, and the ratio is taken round by round, so that drift of the machine cancels.
 """
 
+import collections
 import platform
 import statistics
 import time
@@ -64,16 +65,24 @@ def side_by_side(
 
 
 def peak_extra_mib(call: Callable[[], object]) -> float:
-    """Peak of CPU memory that torch allocates during one call, above what was held before."""
+    """Peak of CPU memory that torch allocates during one call, above what was held before.
+
+    What was allocated before the call and is freed within it does not count: the profiler knows
+    the size of such a block only if some earlier profile happened to see its birth.
+    """
     with torch.profiler.profile(
         activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
     ) as profile:
         result = call()
     held = peak = 0
+    live: collections.Counter[int] = collections.Counter()
     for event in sorted(profile.profiler.kineto_results.events(), key=lambda e: e.start_ns()):
-        if event.name() == "[memory]":
-            held += event.nbytes()
-            peak = max(peak, held)
+        size = event.nbytes()
+        if event.name() != "[memory]" or (size < 0 and not live[-size]):
+            continue
+        live[abs(size)] += 1 if size > 0 else -1
+        held += size
+        peak = max(peak, held)
     del result
     return peak / 2**20
 

@@ -27,6 +27,7 @@ class Ranks:
         self._folder = tempfile.TemporaryDirectory()
         store = str(pathlib.Path(self._folder.name) / "store")
         self._pipes, self._processes = [], []
+        self._jobs = 0
         for rank in range(world):
             ours, theirs = context.Pipe()
             process = context.Process(target=_serve, args=(rank, world, store, theirs), daemon=True)
@@ -38,13 +39,17 @@ class Ranks:
         """Call `function(*args)` on each rank with that rank's arguments; return both results."""
         if len(args_by_rank) != len(self._pipes):
             raise ValueError(f"{len(self._pipes)} ranks; got {len(args_by_rank)} tuples")
+        self._jobs += 1
         for pipe, args in zip(self._pipes, args_by_rank, strict=True):
-            pipe.send((function, args))
+            pipe.send((self._jobs, function, args))
         replies = []
         for rank, pipe in enumerate(self._pipes):
-            if not pipe.poll(SECONDS):
-                raise TimeoutError(f"rank {rank} did not answer in {SECONDS} s")
-            replies.append(pipe.recv())
+            job = 0
+            while job != self._jobs:  # the answer to a job that timed out may still lie there
+                if not pipe.poll(SECONDS):
+                    raise TimeoutError(f"rank {rank} did not answer in {SECONDS} s")
+                job, *reply = pipe.recv()
+            replies.append(reply)
         for rank, (good, reply) in enumerate(replies):
             if not good:
                 raise RuntimeError(f"rank {rank}: {reply}")
@@ -72,11 +77,11 @@ def _serve(rank: int, world: int, store: str, pipe: Any) -> None:
         world_size=world,
         timeout=timedelta(seconds=SECONDS),
     )
-    while (job := pipe.recv()) is not None:
-        function, args = job
+    while (order := pipe.recv()) is not None:
+        job, function, args = order
         try:
-            reply = (True, function(*args))
+            reply = (job, True, function(*args))
         except Exception:
-            reply = (False, traceback.format_exc())
+            reply = (job, False, traceback.format_exc())
         pipe.send(reply)
     dist.destroy_process_group()
