@@ -182,6 +182,36 @@ def test_commitment_leaves_the_codes_alone_and_sums_in_full_precision() -> None:
     assert commitment_loss(x, q.bfloat16()).dtype == torch.float32
 
 
+def test_what_stands_at_padding_reaches_no_gradient() -> None:
+    x = data(4, 3)
+    x[1], x[2] = torch.nan, torch.inf
+    x.requires_grad_()
+    loss = commitment_loss(x, data(4, 3, seed=1), torch.tensor([True, False, False, True]))
+    loss.backward()
+    assert x.grad is not None
+    assert (x.grad[1:3] == 0).all()
+    rows = x.detach()[::3].clone().requires_grad_()
+    commitment_loss(rows, data(4, 3, seed=1)[::3]).backward()
+    torch.testing.assert_close(x.grad[::3], rows.grad)
+
+
+def test_a_mask_that_hides_nothing_costs_no_digit_in_float64() -> None:
+    x, e = data(7, 3), data(7, 3, seed=1)
+    everything = torch.ones(7, dtype=torch.bool)
+    masked, plain = (pull_together(x, e, v, commitment_weight=0.3) for v in (everything, None))
+    assert masked.dtype == torch.float64
+    torch.testing.assert_close(masked, plain, rtol=1e-15, atol=0)
+
+
+@pytest.mark.parametrize("narrow", ["tokens", "codebook"])
+def test_entropy_of_two_dtypes_is_that_of_the_wider(narrow: str) -> None:
+    x, e = data(9, 3), data(4, 3, seed=1)
+    small = {"tokens": (x.float(), e), "codebook": (x, e.float())}[narrow]
+    loss = codebook_entropy_loss(*small, temperature=0.9)
+    assert loss.dtype == torch.float64
+    torch.testing.assert_close(loss, naive_entropy(small[0].double(), small[1].double(), 0.9, 1.0))
+
+
 def test_far_tokens_give_finite_gradients() -> None:
     x = torch.tensor([[1e4], [0.0]], requires_grad=True)
     e = torch.tensor([[0.0], [1.0], [1e4]], requires_grad=True)

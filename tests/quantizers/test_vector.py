@@ -237,14 +237,6 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 
-def test_export_keeps_the_number_of_tokens_free() -> None:
-    quantizer = VectorQuantizer(4, 300, channel_dim=1).eval()
-    free = {0: torch.export.Dim("batch"), 2: torch.export.Dim("tokens")}
-    program = torch.export.export(quantizer, (data(3, 4, 6).float(),), dynamic_shapes=(free,))
-    other = data(7, 4, 11, seed=3).float()
-    assert torch.equal(program.module()(other)[1], quantizer.encode(other))
-
-
 def _ddp_step(x: Tensor) -> dict[str, Tensor]:
     wrapped = DistributedDataParallel(VectorQuantizer(3, 8, generator=seeded(0)))
     vectors, codes, loss = wrapped(x)

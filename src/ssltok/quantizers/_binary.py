@@ -133,41 +133,60 @@ class _BitSums(torch.autograd.Function):
     def forward(ctx: Any, values: Tensor, weight: Tensor | None, scale: float) -> Tensor:
         ctx.save_for_backward(values, weight)
         ctx.scale = scale
-        bits = values.shape[1]
-        mass = values.new_zeros(2 ** (bits - bits // 2), 2 ** (bits // 2))
-        entropy = values.new_zeros(())
-        for odds, w in _chunks(values, weight, scale):
-            both = _both(odds)
-            low, high = _outer_products(both, w)
-            mass.addmm_(high, low.T)
-            size = odds.abs_()
-            each = both.amin(dim=0).mul_(size).add_(size.neg_().exp_().log1p_())
-            entropy += each.sum() if w is None else (each @ w).sum()
-        return torch.cat([mass.flatten(), entropy.reshape(1)])
+        sums = _sums_op if torch.compiler.is_compiling() else _sums
+        found: Tensor = sums(values, weight, scale)
+        return found
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         values, weight = ctx.saved_tensors
-        half = values.shape[1] // 2
-        by_mass, by_entropy = grad[:-1].view(-1, 2**half), grad[-1]
-        hits_low, hits_high = (_hits(n, grad) for n in (half, values.shape[1] - half))
+        slopes = _slopes_op if torch.compiler.is_compiling() else _slopes
+        return slopes(values, weight, grad, ctx.scale), None, None
 
-        def slope_of(odds: Tensor, w: Tensor | None) -> Tensor:
-            both = _both(odds)
-            low, high = _outer_products(both, w)
-            by_low = hits_low @ (by_mass.T @ high).mul_(low)
-            by_high = hits_high @ (by_mass @ low).mul_(high)
-            slope = odds.mul_(both[0]).mul_(by_entropy)  # 0 where the weight is: odds are 0 there
-            slope.add_(by_low[-1]).mul_(both[1]).neg_()
-            slope[:half].add_(by_low[:-1])
-            slope[half:].add_(by_high[:-1])
-            return slope
 
-        slopes = [slope_of(odds, w) for odds, w in _chunks(values, weight, ctx.scale)]
-        if not slopes:
-            return torch.zeros_like(values), None, None
-        return torch.cat(slopes, dim=1).T.contiguous().mul_(ctx.scale), None, None
+def _sums(values: Tensor, weight: Tensor | None, scale: float) -> Tensor:
+    bits = values.shape[1]
+    mass = values.new_zeros(2 ** (bits - bits // 2), 2 ** (bits // 2))
+    entropy = values.new_zeros(())
+    for odds, w in _chunks(values, weight, scale):
+        both = _both(odds)
+        low, high = _outer_products(both, w)
+        mass.addmm_(high, low.T)
+        size = odds.abs_()
+        each = both.amin(dim=0).mul_(size).add_(size.neg_().exp_().log1p_())
+        entropy += each.sum() if w is None else (each @ w).sum()
+    return torch.cat([mass.flatten(), entropy.reshape(1)])
+
+
+def _slopes(values: Tensor, weight: Tensor | None, grad: Tensor, scale: float) -> Tensor:
+    half = values.shape[1] // 2
+    by_mass, by_entropy = grad[:-1].view(-1, 2**half), grad[-1]
+    hits_low, hits_high = (_hits(n, grad) for n in (half, values.shape[1] - half))
+
+    def slope_of(odds: Tensor, w: Tensor | None) -> Tensor:
+        both = _both(odds)
+        low, high = _outer_products(both, w)
+        by_low = hits_low @ (by_mass.T @ high).mul_(low)
+        by_high = hits_high @ (by_mass @ low).mul_(high)
+        slope = odds.mul_(both[0]).mul_(by_entropy)  # 0 where the weight is: odds are 0 there
+        slope.add_(by_low[-1]).mul_(both[1]).neg_()
+        slope[:half].add_(by_low[:-1])
+        slope[half:].add_(by_high[:-1])
+        return slope
+
+    slopes = [slope_of(odds, w) for odds, w in _chunks(values, weight, scale)]
+    if not slopes:
+        return torch.zeros_like(values)
+    return torch.cat(slopes, dim=1).T.contiguous().mul_(scale)
+
+
+# In a compiled or exported graph both are opaque nodes: the loop over chunks is not unrolled, and
+# the number of tokens may stay dynamic.
+_sums_op = torch.library.custom_op("ssltok::bit_sums", _sums, mutates_args=())
+_sums_op.register_fake(lambda values, *_: values.new_empty(2 ** values.shape[1] + 1))
+_slopes_op = torch.library.custom_op("ssltok::bit_slopes", _slopes, mutates_args=())
+_slopes_op.register_fake(lambda values, *_: values.new_empty(values.shape))
 
 
 def _chunks(

@@ -57,12 +57,14 @@ def commitment_loss(latents: Tensor, quantized: Tensor, valid: Tensor | None = N
     check_floating("commitment_loss", "latents", latents)
     check_floating("commitment_loss", "quantized", quantized)
     check_same_shape("commitment_loss", "latents and quantized", latents, quantized)
-    square = (upcast(latents) - upcast(quantized.detach())).square()
+    if valid is not None:
+        check_bool_mask("commitment_loss", "valid", valid, latents.shape[:-1])
+    difference = upcast(latents) - upcast(quantized.detach())
     if valid is None:
-        return square.sum() / max(square.numel(), 1)
-    check_bool_mask("commitment_loss", "valid", valid, latents.shape[:-1])
+        return difference.square().sum() / max(difference.numel(), 1)
     count = (valid.sum() * latents.shape[-1]).clamp(min=1)
-    return torch.where(valid[..., None], square, 0.0).sum() / count
+    # before the square: its slope at NaN is NaN, also where nothing asks for it
+    return torch.where(valid[..., None], difference, 0.0).square().sum() / count
 
 
 def codebook_entropy_loss(
@@ -80,7 +82,8 @@ def codebook_entropy_loss(
 
     in nats, over the real tokens of all processes. Its gradient reaches tokens and codebook. The
     probabilities are computed in chunks, and again in the backward pass: no
-    `tokens x codebook_size` matrix is kept.
+    `tokens x codebook_size` matrix is kept. A compiled or exported graph, whose number of tokens
+    may be free, computes them in one piece.
 
     Args:
         tokens: $x$, `(tokens, dim)`, floating point.
@@ -114,7 +117,8 @@ def codebook_entropy_loss(
     check_tokens_and_codebook(who, tokens, codebook)
     check_positive(who, "temperature", temperature)
     check_at_least(who, "diversity_weight", diversity_weight, 0)
-    weight = tokens.new_ones(tokens.shape[0], dtype=upcast(tokens[:0]).dtype)
+    dtype = torch.promote_types(upcast(tokens[:0]).dtype, upcast(codebook[:0]).dtype)
+    weight = tokens.new_ones(tokens.shape[0], dtype=dtype)
     if valid is not None:
         check_bool_mask(who, "valid", valid, tokens.shape[:1])
         weight = valid.to(weight.dtype)
@@ -123,13 +127,15 @@ def codebook_entropy_loss(
     totals = weight.new_zeros(size + 2)
     with full_precision(tokens):
         middle = codebook.detach().mean(dim=0)
-        centred = upcast(codebook) - middle
-        shifted = upcast(tokens) - middle
+        centred = codebook.to(dtype) - middle
+        shifted = tokens.to(dtype) - middle
         rows = max(SCORES // size, 1)
-        for start in range(0, weight.shape[0], rows):
-            part, w = shifted[start : start + rows], weight[start : start + rows]
+        whole = torch.compiler.is_compiling()  # a loop would fix the number of tokens
+        starts = [0] if whole else range(0, weight.shape[0], rows)
+        for start in starts:
+            end = None if whole else start + rows
             totals = totals + checkpoint(
-                _soft_counts, part, centred, w, temperature,
+                _soft_counts, shifted[start:end], centred, weight[start:end], temperature,
                 use_reentrant=False, preserve_rng_state=False,
             )  # fmt: skip
         totals = sum_over_ranks(totals)

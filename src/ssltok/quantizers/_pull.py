@@ -52,10 +52,12 @@ class _Pull(torch.autograd.Function):
             count = difference.new_ones(()) * difference.numel()
         else:
             difference = torch.where(real[:, None], difference, 0.0)
-            count = real.sum() * difference.shape[1]
+            count = (real.sum() * difference.shape[1]).to(difference.dtype)
         share = 1 / count.clamp(min=1)
         ctx.size = 0 if codebook is None else codebook.shape[0]
-        ctx.copied = codebook is not None and 4 * ctx.size <= tokens.shape[0]
+        # Traced, it would be a question about the number of tokens, which is to stay free.
+        few = not torch.compiler.is_compiling() and 4 * ctx.size <= tokens.shape[0]
+        ctx.copied = codebook is not None and few
         # A copy: the codebook may have moved by the time of the backward pass.
         kept = codebook.clone() if codebook is not None and ctx.copied else chosen
         ctx.save_for_backward(tokens, kept, codes, real, share)
