@@ -138,6 +138,17 @@ def test_dtw_is_symmetric_below_euclid_and_of_the_series_units(seed: int) -> Non
     torch.testing.assert_close(dtw_distance(x.flip(2), y.flip(2)), d)
 
 
+def test_grows_with_noise() -> None:
+    real, fresh, noise = (draw(s, 40, 1, 8) for s in (3, 4, 5))
+    for distance in (euclidean_distance, dtw_distance):
+        steps = [
+            nearest_neighbor_distance(real, fresh + s * noise, distance=distance).distance.mean()
+            for s in (0.0, 1.0, 2.0, 4.0)
+        ]
+        assert steps == sorted(steps)
+        assert steps[-1] > 1.5 * steps[0]
+
+
 def test_inputs_stay() -> None:
     x = draw(0, 2, 1, 6)
     before = x.clone()
@@ -153,9 +164,13 @@ def test_refuses() -> None:
     x = torch.zeros(2, 1, 6)
     with pytest.raises(ValueError, match=r"^dtw_distance: band must be >= 2; got 1$"):
         dtw_distance(x, x[..., :4], band=1)
-    with pytest.raises(ValueError, match=r"^dtw_distance: real and generated must have the same c"):
+    with pytest.raises(
+        ValueError, match=r"^dtw_distance: first and second must have the same chan"
+    ):
         dtw_distance(x, x.expand(-1, 2, -1))
-    with pytest.raises(ValueError, match=r"must have the same length; got 6 and 4$"):
+    with pytest.raises(
+        ValueError, match=r"^euclidean_distance: first and second must have the same l"
+    ):
         euclidean_distance(x, x[..., :4])
     with pytest.raises(ValueError, match=r"real must be \(cases, channels, length\); got shape"):
         nearest_neighbor_distance(x[0], x)

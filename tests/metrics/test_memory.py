@@ -65,15 +65,22 @@ def test_copies_score_zero_and_fair_draws_score_the_reference() -> None:
     assert near.ratio.item() < 0.3
 
 
-def test_the_larger_split_is_thinned() -> None:
-    """A training set 20 times as large is not nearer for that alone."""
+def test_copies_are_found_in_a_training_set_of_any_size() -> None:
+    """20 times as many series to copy from as to compare with: whichever were copied, it shows."""
     train, test, fair = draw(4, 1000, 1, 6), draw(5, 50, 1, 6), draw(6, 100, 1, 6)
-    generator = torch.Generator().manual_seed(0)
-    result = memorization_ratio(train, test, fair, generator=generator)
-    assert result.ratio.item() == pytest.approx(1, abs=0.15)
-    again = memorization_ratio(train, test, fair, generator=generator.manual_seed(0))
-    assert result == again
-    assert memorization_ratio(train, test, fair, generator=generator) != result
+    for copied in (train, train[:50], train[500:520], train[-1:]):
+        assert memorization_ratio(train, test, copied).ratio.item() < 1e-6
+    result = memorization_ratio(train, test, fair)
+    assert result.ratio < 0.8  # nearer by its size, and so is the reference
+    assert (result.ratio / result.reference).item() == pytest.approx(1, abs=0.1)
+
+
+def test_copies_are_found_whatever_the_sizes() -> None:
+    train, test = draw(4, 40, 1, 6), draw(5, 300, 1, 6)
+    assert memorization_ratio(train, test, train).ratio.item() < 1e-6
+    result = memorization_ratio(train, test, draw(6, 200, 1, 6))
+    assert result.ratio > 1.2
+    assert (result.ratio / result.reference).item() == pytest.approx(1, abs=0.1)
 
 
 def test_the_distance_may_be_dtw() -> None:
@@ -92,6 +99,23 @@ def test_almost_equal_is_not_a_repeat_but_minus_zero_is() -> None:
     assert exact_repeats(train, made.double()).item() == 0.5
 
 
+@pytest.mark.parametrize(
+    ("wide", "narrow"),
+    [
+        (torch.float64, torch.float32),
+        (torch.float32, torch.float16),
+        (torch.float16, torch.bfloat16),
+    ],
+)
+def test_a_copy_that_was_rounded_is_a_repeat(wide: torch.dtype, narrow: torch.dtype) -> None:
+    series = (0.1 * torch.arange(1.0, 13.0, dtype=torch.float64)).view(4, 1, 3).to(wide)
+    made = torch.cat([series[1:3], series[:2] + 1])
+    for train, generated in ((series, made.to(narrow)), (series.to(narrow), made)):
+        assert exact_repeats(train, generated).item() == 0.5
+    assert exact_repeats(series, made).item() == 0.5
+    assert exact_repeats(series, series.to(narrow).to(wide)).item() < 1  # two of one type: as is
+
+
 def test_order_of_tokens_and_padding_count() -> None:
     train = torch.tensor([[1, 2, 3], [4, 5, -1]])
     made = torch.tensor([[3, 2, 1], [4, 5, 0], [4, 5, -1], [1, 2, 3]])
@@ -103,17 +127,17 @@ def test_order_of_tokens_and_padding_count() -> None:
 
 def test_refuses() -> None:
     x, codes = torch.zeros(3, 1, 4), torch.zeros(3, 4, dtype=torch.int64)
-    with pytest.raises(
-        ValueError, match=r"^memorization_ratio: cases of real must be >= 2; got 1$"
-    ):
+    said = r"^memorization_ratio: cases of test must be >= 2; got 1$"
+    with pytest.raises(ValueError, match=said):
         memorization_ratio(x, x[:1], x)
-    with pytest.raises(
-        ValueError, match=r"^memorization_ratio: real and generated must have the s"
-    ):
+    said = r"^memorization_ratio: test and generated must have the same length; got 4 and 2$"
+    with pytest.raises(ValueError, match=said):
         memorization_ratio(x, x, x[..., :2])
-    with pytest.raises(
-        ValueError, match=r"^exact_repeats: real and generated must have the same c"
-    ):
+    said = r"^memorization_ratio: train and test must have the same length; got 2 and 4$"
+    with pytest.raises(ValueError, match=said):
+        memorization_ratio(x[..., :2], x, x)
+    said = r"^exact_repeats: train and generated must have the same channels; got 1 and 2$"
+    with pytest.raises(ValueError, match=said):
         exact_repeats(x, x.expand(-1, 2, -1))
     with pytest.raises(ValueError, match=r"^token_reuse: train and generated must have the same t"):
         token_reuse(codes, codes[:, :2])

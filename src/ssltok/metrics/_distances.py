@@ -56,7 +56,7 @@ def euclidean_distance(first: Tensor, second: Tensor) -> Tensor:
         >>> euclidean_distance(torch.zeros(1, 1, 4), torch.ones(3, 1, 4))
         tensor([[2., 2., 2.]], dtype=torch.float64)
     """
-    check_series("euclidean_distance", first, second)
+    check_series("euclidean_distance", first, second, names=("first", "second"))
     rows = [part.detach().double().flatten(1) for part in (first, second)]
     return squared_distances(rows[0], rows[1]).sqrt()
 
@@ -95,7 +95,7 @@ def dtw_distance(first: Tensor, second: Tensor, *, band: int | None = None) -> T
         1978, equation 5 (symmetric steps of weight 1).
     """
     who = "dtw_distance"
-    check_series(who, first, second, same_length=False)
+    check_series(who, first, second, names=("first", "second"), same_length=False)
     rows, columns = first.shape[2], second.shape[2]
     band = max(rows, columns) if band is None else band
     check_at_least(who, "band", band, abs(rows - columns))

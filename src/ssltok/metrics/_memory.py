@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ssltok._shared.checks import check_axes, check_codes
+from ssltok._shared.checks import check_at_least, check_axes, check_codes
 from ssltok.metrics._checks import check_series
 from ssltok.metrics._distances import euclidean_distance, nearest_neighbor_distance
 
@@ -30,23 +30,21 @@ def memorization_ratio(
     generated: Tensor,
     *,
     distance: Callable[[Tensor, Tensor], Tensor] = euclidean_distance,
-    generator: torch.Generator | None = None,
 ) -> MemorizationRatio:
     r"""Measure whether generated series lie nearer to the training set than to unseen series.
 
     $$\frac{\sum_g \min_{x \in \mathrm{train}} d(g, x)}{\sum_g \min_{x \in \mathrm{test}} d(g, x)}$$
 
-    About 1 for a generator that has learned the law, 0 for one that copies. The reference puts
-    each test series in the place of a generated one (and leaves it out of the test set): splits
-    that differ in law move it away from 1, and the generator's ratio is to be read against it.
-    The larger split is thinned to the size of the smaller, or it would be nearer by its size.
+    0 for a generator that copies. One that has learned the law scores the reference, which puts
+    each test series in the place of a generated one (and leaves it out of the test set). Read the
+    ratio against it: splits that differ in size or in law move both away from 1 alike. Every case
+    of both splits is compared, so that no copied series is overlooked.
 
     Args:
         train: The series the generator learned from, `(cases, channels, length)`.
         test: Real series it has not seen, at least 2.
         generated: Generated series.
         distance: All distances of two sets, such as `dtw_distance`.
-        generator: Draws the cases that are kept of the larger split.
 
     Returns:
         `MemorizationRatio(ratio, reference)`.
@@ -65,15 +63,13 @@ def memorization_ratio(
         (0.3333, 0.5)
     """
     who = "memorization_ratio"
-    check_series(who, train, test)
-    check_series(who, test, generated, least_cases=1)
-    check_series(who, test, test, least_cases=2)
-    cases = min(len(train), len(test))
-    train, others = (_thin(part, cases, generator) for part in (train, test))
+    check_series(who, train, test, names=("train", "test"))
+    check_series(who, test, generated, names=("test", "generated"))
+    check_at_least(who, "cases of test", len(test), 2)
     near = nearest_neighbor_distance(train, generated, distance=distance).distance.sum()
-    far = nearest_neighbor_distance(others, generated, distance=distance).distance.sum()
-    apart = _to_others(others, distance).sum()
-    seen = nearest_neighbor_distance(train, others, distance=distance).distance.sum()
+    far = nearest_neighbor_distance(test, generated, distance=distance).distance.sum()
+    apart = _to_others(test, distance).sum()
+    seen = nearest_neighbor_distance(train, test, distance=distance).distance.sum()
     return MemorizationRatio(ratio=near / far, reference=seen / apart)
 
 
@@ -87,20 +83,13 @@ def _to_others(series: Tensor, distance: Callable[[Tensor, Tensor], Tensor]) -> 
     return torch.cat(near)
 
 
-def _thin(series: Tensor, cases: int, generator: torch.Generator | None) -> Tensor:
-    if len(series) == cases:
-        return series
-    device = "cpu" if generator is None else generator.device
-    order = torch.randperm(len(series), generator=generator, device=device)
-    return series[order[:cases].to(series.device)]
-
-
 def exact_repeats(train: Tensor, generated: Tensor) -> Tensor:
     """Measure the share of generated series that occur in the training set, point for point.
 
     Args:
         train: The series the generator learned from, `(cases, channels, length)`.
-        generated: Generated series of the same shape a case; cast to the type of `train`.
+        generated: Generated series of the same shape a case. Both sets are compared in the
+            narrower of their two types, for a copy may have been rounded on its way.
 
     Returns:
         A float64 scalar in [0, 1].
@@ -115,8 +104,9 @@ def exact_repeats(train: Tensor, generated: Tensor) -> Tensor:
         >>> exact_repeats(train, torch.stack([train[2], train[2] + 1e-6])).item()
         0.5
     """
-    check_series("exact_repeats", train, generated)
-    rows = [part.detach().to(train.dtype).double() + 0.0 for part in (train, generated)]
+    check_series("exact_repeats", train, generated, names=("train", "generated"))
+    narrower = max(train.dtype, generated.dtype, key=lambda dtype: torch.finfo(dtype).eps)
+    rows = [part.detach().to(narrower).double() + 0.0 for part in (train, generated)]
     return _share_found(rows[0], rows[1])
 
 
