@@ -1,6 +1,7 @@
 """Token statistics against scipy and scikit-learn, known tables, and their laws."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import mutual_info_score
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from ssltok.metrics import (
     codebook_correlation,
@@ -54,13 +57,21 @@ def test_divergence_agrees_with_scipy(seed: int, pseudocount: float) -> None:
 
 
 @given(st.integers(0, 10_000))
-def test_mutual_information_is_scikit_learns_plus_the_correction(seed: int) -> None:
+def test_mutual_information_is_scikit_learns_less_that_of_permuted_pairs(seed: int) -> None:
     x, y = draw(seed, 4, 40), draw(seed + 1, 6, 40)
     y = torch.where(x > 1, 0, y)
-    pairs = list(zip(x.tolist(), y.tolist(), strict=True))
-    cells = len(set(x.tolist())) + len(set(y.tolist())) - len(set(pairs))
-    expected = mutual_info_score(x.numpy(), y.numpy()) + (cells - 1) / (2 * 40)
-    mi = token_mutual_information(x, y, first_size=4, second_size=6)
+
+    def estimate(other: Tensor) -> float:
+        """Up to the corrections of H(X) and H(Y), which no permutation changes."""
+        cells = len(set(zip(x.tolist(), other.tolist(), strict=True)))
+        return float(mutual_info_score(x.numpy(), other.numpy())) - (cells - 1) / (2 * 40)
+
+    generator = torch.Generator().manual_seed(seed)
+    permuted = [estimate(y[torch.randperm(40, generator=generator)]) for _ in range(3)]
+    expected = estimate(y) - np.mean(permuted)
+    mi = token_mutual_information(
+        x, y, first_size=4, second_size=6, permutations=3, generator=generator.manual_seed(seed)
+    )
     assert mi.item() == pytest.approx(expected, abs=1e-12)
 
 
@@ -94,22 +105,103 @@ def test_a_missing_code_is_infinitely_far_without_a_pseudocount() -> None:
 
 
 def test_a_known_table_of_mutual_information() -> None:
-    """Counts [[30, 10], [20, 40]]: plug-in 0.0863 nats by hand, and (2 + 2 - 4 - 1) / 200 less."""
+    """Counts [[30, 10], [20, 40]]: plug-in 0.0863 nats by hand, less what permuted pairs score.
+
+    With these margins a permuted table is known by one cell, which is hypergeometric.
+    """
     x = torch.tensor([0] * 40 + [1] * 60)
     y = torch.tensor([0] * 30 + [1] * 10 + [0] * 20 + [1] * 40)
     cells = {(0.3, 0.4, 0.5), (0.1, 0.4, 0.5), (0.2, 0.6, 0.5), (0.4, 0.6, 0.5)}
     plug_in = sum(p * math.log(p / (a * b)) for p, a, b in cells)
-    mi = token_mutual_information(x, y, first_size=2, second_size=2)
     assert plug_in == pytest.approx(0.0863, abs=1e-4)
-    assert mi.item() == pytest.approx(plug_in - 1 / 200)
+    chance = 0.0
+    for k in range(41):
+        table = np.array([[k, 40 - k], [50 - k, 10 + k]]) / 100
+        full = table > 0
+        ratio = table[full] / np.outer([0.4, 0.6], [0.5, 0.5])[full]
+        score = (table[full] * np.log(ratio)).sum() - (full.sum() - 1) / 200
+        chance += scipy.stats.hypergeom.pmf(k, 100, 50, 40) * score
+    mi = token_mutual_information(
+        x, y, first_size=2, second_size=2, permutations=2000,
+        generator=torch.Generator().manual_seed(0),
+    )  # fmt: skip
+    assert mi.item() == pytest.approx(plug_in - 3 / 200 - chance, abs=1e-3)  # 6 standard errors
 
 
-def test_the_correction_removes_most_of_the_bias_of_independent_variables() -> None:
-    x, y = draw(1, 16, 4000), draw(2, 16, 4000)
-    plug_in = mutual_info_score(x.numpy(), y.numpy())
-    mi = token_mutual_information(x, y, first_size=16, second_size=16).item()
-    assert plug_in > 0.02
-    assert abs(mi) < plug_in / 5
+def uniform(seed: int, size: int, *shape: int) -> Tensor:
+    return torch.randint(size, shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize(("size", "shape"), [(256, (60, 20)), (16, (60, 20)), (256, (500, 100))])
+def test_independent_variables_share_nothing_however_few_the_pairs(
+    size: int, shape: tuple[int, int]
+) -> None:
+    """60 series of 20 tokens fill a fiftieth of 256 * 256 cells; the plug-in has some 3.9 nats."""
+    codes = uniform(1, size, *shape)
+    first, second = codes[:, :-1], codes[:, 1:]
+    mi = token_mutual_information(
+        first, second, first_size=size, second_size=size,
+        generator=torch.Generator().manual_seed(0),
+    )  # fmt: skip
+    assert abs(mi.item()) < 0.1
+    plug_in = mutual_info_score(first.flatten().numpy(), second.flatten().numpy())
+    assert abs(mi.item()) < plug_in / 3
+
+
+def test_what_dependent_variables_share_is_found_where_pairs_are_many() -> None:
+    """Y is X in 3 of 4 cases and else any of 16: the true value, from the table of its law."""
+    x, other = uniform(2, 16, 20_000), uniform(3, 16, 20_000)
+    y = torch.where(uniform(4, 4, 20_000) > 0, x, other)
+    law = np.full((16, 16), 1 / 4 / 256) + np.eye(16) * 3 / 4 / 16
+    true = (law * np.log(law * 256)).sum()
+    mi = token_mutual_information(
+        x, y, first_size=16, second_size=16, generator=torch.Generator().manual_seed(0)
+    )
+    assert mi.item() == pytest.approx(true, rel=0.02)
+
+
+class Largest(TorchDispatchMode):
+    """Notes the size of the largest tensor that any operation made."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.numel = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> object:
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor):
+                self.numel = max(self.numel, tensor.numel())
+        return result
+
+
+def test_a_large_codebook_takes_no_square_of_it() -> None:
+    """65,536 codes: their table has 4 G cells, 32 GiB in float64."""
+    size = 65_536
+    codes = uniform(5, size, 40, 10)
+    with Largest() as largest:
+        mi = token_mutual_information(
+            codes[:, :-1], codes[:, 1:], first_size=size, second_size=size,
+            generator=torch.Generator().manual_seed(0),
+        )  # fmt: skip
+        every = token_entropy(codes, codebook_size=size), codebook_usage(codes, codebook_size=size)
+    assert abs(mi.item()) < 0.1
+    assert 5 < every[0].item() < math.log(400) + 1e-9
+    assert largest.numel <= size + 1
+    with Largest() as largest:
+        result = codebook_correlation(torch.eye(2)[uniform(6, 2, 8192)])
+    assert largest.numel <= 1024 * 8192
+    assert result.cosine.item() == pytest.approx(0.5, abs=0.01)
+    assert result.pearson.item() == pytest.approx(1)
+
+
+def test_blocks_are_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    book = torch.randn(11, 3, generator=torch.Generator().manual_seed(0))
+    whole = codebook_correlation(book)
+    monkeypatch.setattr("ssltok.metrics._tokens.ROWS", 4)
+    torch.testing.assert_close(codebook_correlation(book), whole)
 
 
 def test_known_codebooks() -> None:
@@ -122,7 +214,10 @@ def test_known_codebooks() -> None:
 
 
 def test_only_padding_has_no_entropy() -> None:
-    assert math.isnan(codebook_perplexity(torch.tensor([-1, -1]), codebook_size=4).item())
+    nothing = torch.tensor([-1, -1])
+    assert math.isnan(codebook_perplexity(nothing, codebook_size=4).item())
+    shared = token_mutual_information(nothing, nothing, first_size=4, second_size=4)
+    assert math.isnan(shared.item())
 
 
 # Laws.
@@ -132,13 +227,20 @@ def test_only_padding_has_no_entropy() -> None:
 def test_permutation_symmetry_and_zero(seed: int) -> None:
     x, y = draw(seed, 5, 50), draw(seed + 1, 5, 50)
     order = torch.randperm(50, generator=torch.Generator().manual_seed(seed))
-    a = token_mutual_information(x, y, first_size=5, second_size=5)
-    b = token_mutual_information(y[order], x[order], first_size=5, second_size=5)
-    torch.testing.assert_close(a, b)
+
+    def shared(first: Tensor, second: Tensor) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        return token_mutual_information(
+            first, second, first_size=5, second_size=5, generator=generator
+        )
+
+    a = shared(x, y)
+    torch.testing.assert_close(shared(4 - x, y), a)  # names of values do not matter
+    assert shared(x, torch.zeros_like(y)).item() == pytest.approx(0, abs=1e-12)
     assert token_divergence(x, x[order], codebook_size=5).item() == 0
     assert token_divergence(x, y, codebook_size=5).item() >= 0
     left_out = torch.cat([x, torch.tensor([-1, 2])]), torch.cat([y, torch.tensor([0, -1])])
-    torch.testing.assert_close(a, token_mutual_information(*left_out, first_size=5, second_size=5))
+    torch.testing.assert_close(shared(*left_out), a)
 
 
 # Complaints.
@@ -152,6 +254,20 @@ def test_refuses() -> None:
         token_entropy(codes[:0], codebook_size=4)
     with pytest.raises(ValueError, match=r"^codebook_perplexity: codebook_size must be >= 1; got"):
         codebook_perplexity(codes, codebook_size=0)
+    said = r"^token_divergence: number of codes of generated must be >= 1; got 0$"
+    with pytest.raises(ValueError, match=said):
+        token_divergence(codes, codes[:0], codebook_size=4)
+    with pytest.raises(ValueError, match=r"^token_divergence: real must be int64; got torch.flo"):
+        token_divergence(torch.zeros(2), codes, codebook_size=4)
+    said = r"^token_mutual_information: second must be < second_size = 2; got 2$"
+    with pytest.raises(ValueError, match=said):
+        token_mutual_information(codes, codes + 1, first_size=2, second_size=2)
+    said = r"^token_mutual_information: permutations must be >= 1; got 0$"
+    with pytest.raises(ValueError, match=said):
+        token_mutual_information(codes, codes, first_size=2, second_size=2, permutations=0)
+    said = r"^token_mutual_information: number of pairs must be >= 1; got 0$"
+    with pytest.raises(ValueError, match=said):
+        token_mutual_information(codes[:0], codes[:0], first_size=2, second_size=2)
     with pytest.raises(ValueError, match=r"^token_divergence: pseudocount must be >= 0; got -1$"):
         token_divergence(codes, codes, codebook_size=4, pseudocount=-1)
     with pytest.raises(ValueError, match=r"first and second must share one shape; got \(2,\) and"):
@@ -165,7 +281,3 @@ def test_refuses() -> None:
 def test_a_code_outside_the_codebook_is_not_counted_in_silence() -> None:
     with pytest.raises(RuntimeError, match="out of bounds"):
         token_histogram(torch.tensor([4]), codebook_size=4)
-    with pytest.raises(RuntimeError, match="out of bounds"):
-        token_mutual_information(
-            torch.tensor([0, 1]), torch.tensor([2, 0]), first_size=2, second_size=2
-        )

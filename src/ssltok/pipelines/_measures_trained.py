@@ -129,7 +129,13 @@ def measures_of_tokens(sets: Sets) -> list[Measure]:
         return between(lambda _, x: measure(x))
 
     def neighbours(x: Tensor) -> Tensor:
-        return token_mutual_information(x[:, :-1], x[:, 1:], first_size=size, second_size=size)
+        return token_mutual_information(
+            x[:, :-1],
+            x[:, 1:],
+            first_size=size,
+            second_size=size,
+            generator=sets.generator("pairs"),
+        )
 
     def reuse() -> Outcome:
         return score_sets(sets, token_reuse, codes["train"], codes["made"], codes["test"])
@@ -139,7 +145,9 @@ def measures_of_tokens(sets: Sets) -> list[Measure]:
 
         def tell(_: Tensor, x: Tensor) -> Tensor:
             own, labels = x[:, :-1], x[:, -1:].expand(-1, x.shape[1] - 1)
-            return token_mutual_information(own, labels, first_size=size, second_size=classes)
+            return token_mutual_information(
+                own, labels, first_size=size, second_size=classes, generator=sets.generator("pairs")
+            )
 
         made, own = (
             torch.cat([codes[name], sets.labels[name][:, None]], dim=1) for name in ("made", "own")
