@@ -52,6 +52,11 @@ def test_nothing_known_is_undefined() -> None:
     assert math.isnan(mean_iou(torch.zeros(3).long(), nothing, classes=2).item())
 
 
+def test_what_is_predicted_where_nothing_is_known_does_not_count() -> None:
+    pred, target = torch.tensor([0, 1, 7, -1]), torch.tensor([0, 1, -1, -1])
+    assert mean_iou(pred, target, classes=2).item() == 1
+
+
 # Complaints.
 
 
@@ -59,6 +64,14 @@ def test_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     codes = torch.zeros(2, 3).long()
     with pytest.raises(ValueError, match=r"^mean_iou: pred and target must share one shape; got"):
         mean_iou(codes, codes[:1], classes=2)
+    with pytest.raises(ValueError, match=r"^mean_iou: pred must lie in \[0, 2\); got 0 to 2$"):
+        mean_iou(torch.tensor([0, 2]), torch.tensor([0, 1]), classes=2)
+    with pytest.raises(ValueError, match=r"^mean_iou: pred must lie in \[0, 2\); got -1 to 0$"):
+        mean_iou(torch.tensor([0, -1]), torch.tensor([0, 1]), classes=2)
+    with pytest.raises(ValueError, match=r"^mean_iou: target must lie in \[0, 2\); got 0 to 3$"):
+        mean_iou(torch.tensor([0, 1]), torch.tensor([0, 3]), classes=2)
+    with pytest.raises(ValueError, match=r"^mean_iou: points must be >= 1; got 0$"):
+        mean_iou(codes[:0], codes[:0], classes=2)
     x = torch.zeros(2, 3, 1)
     with pytest.raises(
         ValueError, match=r"^dense_probe_iou: train_labels must have shape \(2, 3\)"
@@ -66,7 +79,21 @@ def test_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
         dense_probe_iou(x, codes[:1], x, codes)
     with pytest.raises(ValueError, match=r"classes of train_labels must be >= 2; got 1$"):
         dense_probe_iou(x, codes, x, codes)
-    monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
     labels = torch.tensor([[0, 1, 0], [1, 0, 1]])
+    said = r"^dense_probe_iou: train and test must have one dim; got 1 and 2$"
+    with pytest.raises(ValueError, match=said):
+        dense_probe_iou(x, labels, x.expand(-1, -1, 2), labels)
+    with pytest.raises(ValueError, match=r"^dense_probe_iou: tokens of test must be >= 1; got 0$"):
+        dense_probe_iou(x, labels, x[:, :0], labels[:, :0])
+    with pytest.raises(ValueError, match=r"^dense_probe_iou: dim must be >= 1; got 0$"):
+        dense_probe_iou(x[..., :0], labels, x[..., :0], labels)
+    broken = torch.full_like(x, torch.nan)
+    said = r"^dense_probe_iou: features of train must be finite; got 6 of 6 rows without$"
+    with pytest.raises(ValueError, match=said):
+        dense_probe_iou(broken, labels, x, labels)
+    said = r"^dense_probe_iou: features of test must be finite; got 6 of 6 rows without$"
+    with pytest.raises(ValueError, match=said):
+        dense_probe_iou(x, labels, broken, labels)
+    monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
     with pytest.raises(ImportError, match=r"scikit-learn is needed; .*ssltok\[pipelines\]"):
         dense_probe_iou(x, labels, x, labels)

@@ -175,6 +175,10 @@ def test_refuses() -> None:
         event_average_precision([events], [events])
     with pytest.raises(ValueError, match=r"least_iou must lie in \[0, 1\]; got 2$"):
         event_average_precision([], [], least_iou=2)
+    with pytest.raises(ValueError, match=r"^event_average_precision: least_iou must be > 0; got 0"):
+        event_average_precision([], [], least_iou=0)
+    with pytest.raises(ValueError, match=r"^event_probe_precision: least_iou must be > 0; got 0$"):
+        event_probe_precision(x, codes, x, codes, least_iou=0)
     said = r"^event_probe_precision: test_labels must have shape \(2, 3\)"
     with pytest.raises(ValueError, match=said):
         event_probe_precision(x, codes, x, codes[:1])

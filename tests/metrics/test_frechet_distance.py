@@ -104,6 +104,15 @@ def test_never_negative_and_of_float64() -> None:
     assert not frechet_distance(x.requires_grad_(), x).requires_grad
 
 
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("cases", [3, 30])
+def test_a_broken_feature_leaves_nothing_known(bad: float, cases: int) -> None:
+    x, y = features(1, cases, 5), features(2, 20, 5)
+    x[2, 1] = bad
+    assert frechet_distance(x, y).isnan()
+    assert frechet_distance(y, x).isnan()
+
+
 # Complaints.
 
 

@@ -86,6 +86,21 @@ def test_the_input_is_not_shuffled() -> None:
     assert torch.equal(x, before)
 
 
+def test_a_broken_logit_leaves_nothing_known() -> None:
+    x = logits(3, 6, 3)
+    x[2, 1] = torch.nan
+    assert inception_score(x).isnan()
+    assert inception_score(torch.full((4, 3), torch.nan)).isnan()
+
+
+def test_falls_with_noise() -> None:
+    """Sure and balanced answers, less and less sure."""
+    sure, noise = 8 * torch.eye(4).repeat(50, 1), 0.1 * logits(4, 200, 4)
+    steps = [inception_score(sure / (1 + s) + noise).item() for s in (0.0, 1.0, 3.0, 9.0)]
+    assert steps == sorted(steps, reverse=True)
+    assert steps[0] > 3 > 2 > steps[-1]
+
+
 # Complaints.
 
 

@@ -107,6 +107,35 @@ def test_one_law_twice_has_density_near_one() -> None:
     assert result.density.item() == pytest.approx(1, abs=0.15)
 
 
+def test_falls_with_noise() -> None:
+    """Noise takes series out of the balls of the other set; the wider balls are its own."""
+    x, fresh, noise = draw(2, 400, 2), draw(4, 400, 2), draw(3, 400, 2)
+    sizes = (0.0, 1.0, 3.0, 9.0)
+    noisy = [precision_recall(x, fresh + s * noise) for s in sizes]
+    turned = [precision_recall(fresh + s * noise, x) for s in sizes]
+    for shares in (
+        [r.precision for r in noisy], [r.density for r in noisy], [r.coverage for r in noisy],
+        [r.recall for r in turned],
+    ):  # fmt: skip
+        assert shares == sorted(shares, reverse=True)
+        assert shares[-1] < shares[0] - 0.3
+
+
+def test_recall_and_coverage_fall_as_a_generator_collapses() -> None:
+    x, fresh = draw(2, 400, 2), draw(4, 400, 2)
+    steps = [precision_recall(x, (1 - s) * fresh) for s in (0.0, 0.3, 0.6, 0.9)]
+    for shares in ([r.recall for r in steps], [r.coverage for r in steps]):
+        assert shares == sorted(shares, reverse=True)
+        assert shares[-1] < 0.2 < 0.8 < shares[0]
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_a_broken_feature_leaves_nothing_known(bad: float) -> None:
+    x, y = draw(0, 20, 2), draw(1, 20, 2)
+    y[3, 1] = bad
+    assert all(value.isnan() for value in (*precision_recall(x, y), *precision_recall(y, x)))
+
+
 # Complaints.
 
 

@@ -127,11 +127,43 @@ def test_same_seed_same_accuracy() -> None:
     assert not torch.equal(twice[0], twice[0].roll(1))
 
 
+@pytest.mark.parametrize(("share", "kept"), [(0.16, 2), (0.14, 1), (0.01, 1), (0.96, 10)])
+def test_a_share_is_rounded_to_the_nearest_case(share: float, kept: int) -> None:
+    seen = []
+
+    def probe(x: Tensor, y: Tensor, u: Tensor, v: Tensor) -> Tensor:
+        seen.append(torch.bincount(y).tolist())
+        return torch.zeros((), dtype=torch.float64)
+
+    x, y = torch.zeros(20, 1), torch.arange(20) % 2
+    few_label_accuracy(x, y, x, y, share=share, probe=probe, repeats=1)
+    assert seen == [[kept, kept]]
+
+
 # Complaints.
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_refuses_features_that_are_not_finite(bad: float) -> None:
+    x, y, u, v = data(0)
+    broken, tested = x.clone(), u.clone()
+    broken[3], broken[7, 1], tested[2, 0] = bad, bad, bad
+    for probe in (knn_accuracy, linear_probe_accuracy, svm_probe_accuracy):
+        said = rf"^{probe.__name__}: features of train must be finite; got 2 of 40 rows without$"
+        with pytest.raises(ValueError, match=said):
+            probe(broken, y, u, v)
+        said = rf"^{probe.__name__}: features of test must be finite; got 1 of 30 rows without$"
+        with pytest.raises(ValueError, match=said):
+            probe(x, y, tested, v)
 
 
 def test_refuses() -> None:
     x, y, u, v = data(0)
+    for probe in (knn_accuracy, linear_probe_accuracy, svm_probe_accuracy):
+        with pytest.raises(ValueError, match=r"_accuracy: train_labels must be >= 0; got -1$"):
+            probe(x, y - 1, u, v)
+        with pytest.raises(ValueError, match=r"_accuracy: test_labels must be >= 0; got -1$"):
+            probe(x, y, u, v - 1)
     with pytest.raises(ValueError, match=r"^knn_accuracy: training cases must be >= 41; got 40$"):
         knn_accuracy(x, y, u, v, neighbors=41)
     with pytest.raises(ValueError, match=r"^knn_accuracy: temperature must be > 0; got 0$"):
@@ -142,6 +174,9 @@ def test_refuses() -> None:
         svm_probe_accuracy(x, y, u, v.float())
     with pytest.raises(ValueError, match=r"classes of train_labels must be >= 2; got 1$"):
         linear_probe_accuracy(x, torch.zeros_like(y), u, v)
+    said = r"^svm_probe_accuracy: train and test must have one dim; got 3 and 2$"
+    with pytest.raises(ValueError, match=said):
+        svm_probe_accuracy(x, y, u[:, :2], v)
     with pytest.raises(ValueError, match=r"^few_label_accuracy: share must be > 0; got 0$"):
         few_label_accuracy(x, y, u, v, share=0)
 

@@ -89,6 +89,15 @@ def test_scale_rotation_and_order(seed: int) -> None:
     torch.testing.assert_close(alignment(y, x), alignment(x, y))
 
 
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_a_broken_feature_leaves_nothing_known(bad: float) -> None:
+    x = draw(0, 8, 3)
+    x[2, 1] = bad
+    for measure in (rank_me, uniformity, normalized_std):
+        assert measure(x).isnan()
+    assert alignment(x, draw(1, 8, 3)).isnan()
+
+
 # Complaints.
 
 

@@ -11,7 +11,7 @@ from ssltok._shared.checks import (
     check_positive,
     check_same_shape,
 )
-from ssltok.metrics._checks import missing_extra
+from ssltok.metrics._checks import check_finite, missing_extra
 
 __all__ = ["dense_probe_iou", "fit_token_classifier", "mean_iou"]
 
@@ -30,7 +30,8 @@ def mean_iou(pred: Tensor, target: Tensor, *, classes: int) -> Tensor:
         A float64 scalar in [0, 1]; NaN if every point is left out.
 
     Raises:
-        ValueError: If the shapes differ or a tensor is not int64.
+        ValueError: If the shapes differ, a tensor is empty or not int64, or a class of a point
+            that counts is out of range.
 
     Example:
         >>> import torch
@@ -44,7 +45,14 @@ def mean_iou(pred: Tensor, target: Tensor, *, classes: int) -> Tensor:
     check_codes(who, "target", target)
     check_same_shape(who, "pred and target", pred, target)
     check_at_least(who, "classes", classes, 1)
+    check_at_least(who, "points", pred.numel(), 1)
     known = target >= 0
+    for name, part in (("pred", pred), ("target", target)):
+        low, high = torch.where(known, part, 0).aminmax()
+        if int(low) < 0 or int(high) >= classes:
+            raise ValueError(
+                f"{who}: {name} must lie in [0, {classes}); got {int(low)} to {int(high)}"
+            )
     sizes = []
     for part in (pred, target, torch.where(pred == target, pred, -1)):
         counts = torch.zeros(classes + 1, dtype=torch.float64, device=pred.device)
@@ -81,7 +89,8 @@ def dense_probe_iou(
         The mean IoU, a float64 scalar in [0, 1].
 
     Raises:
-        ValueError: If shapes do not fit, or the training labels hold fewer than 2 classes.
+        ValueError: If shapes do not fit, there is no token, the training labels hold fewer than
+            2 classes, or a feature is not finite.
         ImportError: If scikit-learn is missing.
 
     Example:
@@ -122,17 +131,25 @@ def fit_token_classifier(
     for name, features, labels in (("train", train, train_labels), ("test", test, test_labels)):
         check_floating(who, name, features)
         check_axes(who, name, features, "batch tokens dim")
+        check_at_least(who, f"tokens of {name}", features.shape[0] * features.shape[1], 1)
         check_codes(who, f"{name}_labels", labels)
         if labels.shape != features.shape[:2]:
             raise ValueError(
                 f"{who}: {name}_labels must have shape {tuple(features.shape[:2])}; "
                 f"got {tuple(labels.shape)}"
             )
+    if train.shape[2] != test.shape[2]:
+        raise ValueError(
+            f"{who}: train and test must have one dim; got {train.shape[2]} and {test.shape[2]}"
+        )
+    check_at_least(who, "dim", train.shape[2], 1)
     check_positive(who, "inverse_regularization", inverse_regularization)
     check_at_least(who, "most_iterations", most_iterations, 1)
     known = train_labels >= 0
     classes = int(max(train_labels.max(), test_labels.max())) + 1
     check_at_least(who, "classes of train_labels", len(torch.unique(train_labels[known])), 2)
+    check_finite(who, "features of train", train[known])
+    check_finite(who, "features of test", test.flatten(0, 1))
     try:
         from sklearn.linear_model import LogisticRegression
         from sklearn.pipeline import make_pipeline

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ssltok._shared.checks import check_axes, check_ratio
+from ssltok._shared.checks import check_axes, check_positive, check_ratio
 from ssltok.metrics._dense import fit_token_classifier
 
 __all__ = ["event_average_precision", "event_probe_precision"]
@@ -44,7 +44,8 @@ def event_probe_precision(
         The mean average precision, a float64 scalar in [0, 1]; NaN if the test split has no event.
 
     Raises:
-        ValueError: If shapes do not fit, or the training labels hold fewer than 2 classes.
+        ValueError: If shapes do not fit, there is no token, the training labels hold fewer than
+            2 classes, a feature is not finite, or an option is out of range.
         ImportError: If scikit-learn is missing.
 
     Example:
@@ -57,6 +58,7 @@ def event_probe_precision(
     """
     who = "event_probe_precision"
     check_ratio(who, "least_iou", least_iou)
+    check_positive(who, "least_iou", least_iou)
     probability = fit_token_classifier(
         who,
         train,
@@ -108,7 +110,8 @@ def event_average_precision(
         A float64 scalar in [0, 1]; NaN if there is no true event.
 
     Raises:
-        ValueError: If the numbers of series or the shapes do not fit.
+        ValueError: If the numbers of series or the shapes do not fit, or `least_iou` is out of
+            range.
 
     Example:
         >>> import torch
@@ -124,6 +127,7 @@ def event_average_precision(
     """
     who = "event_average_precision"
     check_ratio(who, "least_iou", least_iou)
+    check_positive(who, "least_iou", least_iou)
     if len(pred) != len(target):
         raise ValueError(
             f"{who}: pred and target must have the same number of series; "

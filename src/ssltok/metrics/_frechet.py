@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ssltok.metrics._checks import check_features
+from ssltok.metrics._checks import check_features, one_if_finite
 
 __all__ = ["frechet_distance"]
 
@@ -28,7 +28,8 @@ def frechet_distance(real: Tensor, generated: Tensor) -> Tensor:
         generated: Features of generated series, `(cases, dim)`; cases may differ.
 
     Returns:
-        The squared distance, a float64 scalar >= 0, in squared units of the features.
+        The squared distance, a float64 scalar >= 0, in squared units of the features; NaN if a
+        feature is not finite.
 
     Raises:
         ValueError: If the shapes are not `(cases, dim)` with one `dim`, or a set has < 2 cases.
@@ -51,12 +52,12 @@ def frechet_distance(real: Tensor, generated: Tensor) -> Tensor:
     traces = root_real.square().sum() + root_generated.square().sum()
     overlap = torch.linalg.svdvals(root_real @ root_generated.mT).sum()
     distance: Tensor = shift + traces - 2 * overlap
-    return distance.clamp_min(0)
+    return distance.clamp_min(0) * one_if_finite(real, generated)
 
 
 def _moments(features: Tensor) -> tuple[Tensor, Tensor]:
     """Return the mean and a root R of the covariance, R^T R, with at most `dim` rows."""
-    features = features.detach().double()
+    features = torch.nan_to_num(features.detach().double(), 0.0, 0.0, 0.0)
     mean = features.mean(0)
     root = (features - mean) / (len(features) - 1) ** 0.5
     if root.shape[0] > root.shape[1]:

@@ -31,7 +31,8 @@ def inception_score(
         generator: Draws the parts; not used for one split.
 
     Returns:
-        One score for each split, `(splits,)` float64, each in `[1, classes]`.
+        One score for each split, `(splits,)` float64, each in `[1, classes]`; NaN if it holds a
+        logit that is NaN.
 
     Raises:
         ValueError: If `logits` is not `(cases, classes)`, or has fewer cases than splits.
@@ -64,5 +65,5 @@ def inception_score(
 def _score(log_p: Tensor) -> Tensor:
     log_marginal = log_p.logsumexp(0) - math.log(len(log_p))
     p = log_p.exp()
-    gain = torch.where(p > 0, p * (log_p - log_marginal), 0.0)
+    gain = torch.where(p != 0, p * (log_p - log_marginal), 0.0)
     return gain.sum(1).mean().exp()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ssltok._shared.checks import check_at_least
-from ssltok.metrics._checks import check_features
+from ssltok.metrics._checks import check_features, one_if_finite
 from ssltok.metrics._distances import squared_distances
 
 __all__ = ["PrecisionRecall", "precision_recall"]
@@ -44,7 +44,8 @@ def precision_recall(real: Tensor, generated: Tensor, *, neighbors: int = 5) -> 
         neighbors: k; 5 in the reference.
 
     Returns:
-        `PrecisionRecall(precision, recall, density, coverage)`, float64 scalars.
+        `PrecisionRecall(precision, recall, density, coverage)`, float64 scalars; all NaN if a
+        feature is not finite.
 
     Raises:
         ValueError: If shapes do not fit, or a set has not more than `neighbors` cases.
@@ -75,11 +76,12 @@ def precision_recall(real: Tensor, generated: Tensor, *, neighbors: int = 5) -> 
         balls += inside.sum(0)
         covered.append(inside.any(1))
         recalled.append((apart < reach_y).any(1))
+    known = one_if_finite(x, y)
     return PrecisionRecall(
-        precision=(balls > 0).double().mean(),
-        recall=torch.cat(recalled).double().mean(),
-        density=balls.mean() / neighbors,
-        coverage=torch.cat(covered).double().mean(),
+        precision=(balls > 0).double().mean() * known,
+        recall=torch.cat(recalled).double().mean() * known,
+        density=balls.mean() / neighbors * known,
+        coverage=torch.cat(covered).double().mean() * known,
     )
 
 

@@ -7,7 +7,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from ssltok._shared.checks import check_at_least, check_positive, check_ratio
-from ssltok.metrics._checks import check_features, check_labels, missing_extra
+from ssltok.metrics._checks import (
+    check_features,
+    check_finite,
+    check_known_labels,
+    missing_extra,
+)
 
 __all__ = ["few_label_accuracy", "knn_accuracy", "linear_probe_accuracy", "svm_probe_accuracy"]
 
@@ -43,7 +48,8 @@ def knn_accuracy(
         The accuracy, a float64 scalar in [0, 1].
 
     Raises:
-        ValueError: If shapes do not fit, or there are fewer training cases than neighbours.
+        ValueError: If shapes do not fit, there are fewer training cases than neighbours, a label
+            is negative, or a feature is not finite.
 
     Example:
         >>> import torch
@@ -106,7 +112,8 @@ def linear_probe_accuracy(
         The accuracy, a float64 scalar in [0, 1].
 
     Raises:
-        ValueError: If shapes do not fit, or the training labels hold fewer than 2 classes.
+        ValueError: If shapes do not fit, the training labels hold fewer than 2 classes, a label
+            is negative, or a feature is not finite.
         ImportError: If scikit-learn is missing.
 
     Example:
@@ -151,7 +158,8 @@ def svm_probe_accuracy(
         The accuracy, a float64 scalar in [0, 1].
 
     Raises:
-        ValueError: If shapes do not fit, or the training labels hold fewer than 2 classes.
+        ValueError: If shapes do not fit, the training labels hold fewer than 2 classes, a label
+            is negative, or a feature is not finite.
         ImportError: If scikit-learn is missing.
 
     Example:
@@ -200,7 +208,8 @@ def few_label_accuracy(
         One accuracy in [0, 1] for each draw, `(repeats,)` float64.
 
     Raises:
-        ValueError: If shapes do not fit, or an option is out of range.
+        ValueError: If shapes do not fit, a label is negative, a feature is not finite, or an
+            option is out of range.
 
     Example:
         >>> import torch
@@ -230,9 +239,11 @@ def few_label_accuracy(
 def _check(
     who: str, train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor
 ) -> None:
-    check_features(who, train, test)
-    check_labels(who, "train_labels", train_labels, len(train))
-    check_labels(who, "test_labels", test_labels, len(test))
+    check_features(who, train, test, names=("train", "test"))
+    check_known_labels(who, "train_labels", train_labels, len(train))
+    check_known_labels(who, "test_labels", test_labels, len(test))
+    check_finite(who, "features of train", train)
+    check_finite(who, "features of test", test)
 
 
 def _fit_and_score(

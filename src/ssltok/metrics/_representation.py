@@ -11,6 +11,7 @@ from ssltok._shared.checks import (
     check_positive,
     check_view_pair,
 )
+from ssltok.metrics._checks import one_if_finite
 
 __all__ = ["alignment", "normalized_std", "rank_me", "uniformity"]
 
@@ -29,7 +30,8 @@ def rank_me(features: Tensor) -> Tensor:
         features: Features, `(cases, dim)`.
 
     Returns:
-        A float64 scalar in `[1, min(cases, dim)]`; NaN if all features are 0.
+        A float64 scalar in `[1, min(cases, dim)]`; NaN if all features are 0, or one is not
+        finite.
 
     Raises:
         ValueError: If `features` is not `(cases, dim)` with at least one case.
@@ -44,9 +46,9 @@ def rank_me(features: Tensor) -> Tensor:
         Garrido et al., *RankMe*, 2023, <https://arxiv.org/abs/2210.02885>, equation 1.
     """
     x = _features("rank_me", features, 1)
-    p = torch.linalg.svdvals(x)
+    p = torch.linalg.svdvals(torch.nan_to_num(x, 0.0, 0.0, 0.0))
     p = p / p.sum()
-    return torch.where(p != 0, -p * p.log(), 0.0).sum().exp()
+    return torch.where(p != 0, -p * p.log(), 0.0).sum().exp() * one_if_finite(x)
 
 
 def alignment(z_a: Tensor, z_b: Tensor, *, power: float = 2.0) -> Tensor:
