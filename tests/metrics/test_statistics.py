@@ -218,6 +218,34 @@ def test_a_constant_channel_is_undefined_and_not_zero() -> None:
         assert math.isnan(distance(x, flat).item())
 
 
+@pytest.mark.parametrize("level", [0.1, -1e6 / 3, 1e-9 / 3, 0.0])
+def test_a_level_that_rounds_is_constant_too(level: float) -> None:
+    """The mean of numbers equal to 0.1 is not 0.1 to the last bit."""
+    x = draw(0, 7, 2, 11)
+    flat = x.clone()
+    flat[:, 1] = level
+    for distance in (
+        autocorrelation_distance, cross_correlation_distance, kurtosis_distance, skewness_distance
+    ):  # fmt: skip
+        assert math.isnan(distance(x, flat).item()), distance
+        assert math.isnan(distance(flat, x).item()), distance
+    assert autocorrelation(flat).isnan().any(1).tolist() == [False, True]
+    assert math.isnan(spectral_distance(flat, x).item())
+    assert math.isfinite(spectral_distance(x, flat).item())
+
+
+def test_a_small_channel_far_from_zero_is_not_constant() -> None:
+    x, y = draw(0, 6, 2, 12), draw(1, 6, 2, 12)
+    for distance in (autocorrelation_distance, cross_correlation_distance, skewness_distance):
+        moved = distance(1e-3 * x + 1e3, 1e-3 * y + 1e3).item()
+        assert moved == pytest.approx(distance(x, y).item(), rel=1e-4)
+
+
+def test_a_frequency_of_one_set_only_is_infinitely_far_without_a_floor() -> None:
+    x = draw(3, 4, 1, 12)
+    assert spectral_distance(x, torch.zeros_like(x), floor=0).item() == math.inf
+
+
 # Complaints.
 
 
@@ -235,6 +263,10 @@ def test_refuses() -> None:
         spectral_distance(x[..., :3], x[..., :3])
     with pytest.raises(ValueError, match=r"^spectral_distance: floor must be >= 0; got -1$"):
         spectral_distance(x, x, floor=-1)
+    with pytest.raises(ValueError, match=r"^power_spectrum: series must be floating point; got"):
+        power_spectrum(x.long())
+    with pytest.raises(ValueError, match=r"^autocorrelation: series must be \(cases, channels, l"):
+        autocorrelation(x[0])
     with pytest.raises(ValueError, match=r"^autocorrelation: lags must be >= 1; got 0$"):
         autocorrelation(x, lags=0)
     with pytest.raises(ValueError, match=r"^skewness_distance: cases of generated must be >= 1; g"):

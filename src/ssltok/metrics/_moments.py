@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ssltok.metrics._checks import check_series
 
-__all__ = ["kurtosis_distance", "marginal_distance", "skewness_distance"]
+__all__ = ["centred", "kurtosis_distance", "marginal_distance", "skewness_distance"]
 
 
 def marginal_distance(real: Tensor, generated: Tensor) -> Tensor:
@@ -115,8 +115,20 @@ def kurtosis_distance(real: Tensor, generated: Tensor) -> Tensor:
     return (_moment(real, 4) - _moment(generated, 4)).abs().mean()
 
 
+def centred(series: Tensor) -> tuple[Tensor, Tensor]:
+    """Series less the mean of each channel, and the variance: NaN where it is rounding only.
+
+    The mean of equal numbers may differ from them in the last bit, so a deviation of 1e-12 of
+    the largest value is none.
+    """
+    x = series.detach().double()
+    largest = torch.nan_to_num(x.abs(), 0.0).amax((0, 2))
+    x = x - x.nanmean((0, 2), keepdim=True)
+    variance = x.square().nanmean((0, 2))
+    return x, torch.where(variance > (1e-12 * largest).square(), variance, torch.nan)
+
+
 def _moment(series: Tensor, order: int) -> Tensor:
     """Standardised moment of each channel."""
-    x = series.detach().double()
-    x = x - x.nanmean((0, 2), keepdim=True)
-    return x.pow(order).nanmean((0, 2)) / x.square().nanmean((0, 2)).pow(order / 2)
+    x, variance = centred(series)
+    return x.pow(order).nanmean((0, 2)) / variance.pow(order / 2)

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from ssltok._shared.checks import check_at_least
 from ssltok.metrics._checks import check_series
+from ssltok.metrics._moments import centred
 
 __all__ = [
     "autocorrelation",
@@ -28,7 +29,8 @@ def autocorrelation(series: Tensor, *, lags: int = 64) -> Tensor:
         lags: Lags 0, 1, ...; cut to the length. 64 in the published code.
 
     Returns:
-        `(channels, min(lags, length))` float64 without units; 1 at lag 0; NaN where undefined.
+        `(channels, min(lags, length))` float64 without units; 1 at lag 0; NaN where undefined,
+        as for a constant channel.
 
     Raises:
         ValueError: If `series` is not `(cases, channels, length)`, or `lags < 1`.
@@ -39,15 +41,15 @@ def autocorrelation(series: Tensor, *, lags: int = 64) -> Tensor:
         >>> autocorrelation(torch.tensor([[[1.0, -1.0, 1.0, -1.0]]]), lags=3)
         tensor([[ 1., -1.,  1.]], dtype=torch.float64)
     """
-    check_series("autocorrelation", series, series)
+    check_series("autocorrelation", series, series, names=("series", "series"))
     check_at_least("autocorrelation", "lags", lags, 1)
-    x = series.detach().double()
+    x, variance = centred(series)
     known = ~x.isnan()
-    x = torch.where(known, x - x.nanmean((0, 2), keepdim=True), 0.0)
+    x = torch.where(known, x, 0.0)
     kept = min(lags, x.shape[2])
     products, pairs = _lagged(x, kept), _lagged(known.double(), kept)
     covariance = products / torch.where(pairs > 0.5, pairs, torch.nan)
-    return covariance / torch.where(products[:, :1] > 0, covariance[:, :1], torch.nan)
+    return covariance / torch.where(variance[:, None] > 0, covariance[:, :1], torch.nan)
 
 
 def _lagged(x: Tensor, lags: int) -> Tensor:
@@ -132,10 +134,9 @@ def cross_correlation_distance(real: Tensor, generated: Tensor) -> Tensor:
 
 def _correlation(series: Tensor) -> Tensor:
     """Correlation of channels, (channels, channels), with a diagonal of 0."""
-    x = series.detach().double().transpose(0, 1).flatten(1)
-    x = x - x.mean(1, keepdim=True)
-    x = x / x.square().sum(1, keepdim=True).sqrt()
-    return (x @ x.mT).fill_diagonal_(0)
+    x, variance = centred(series)
+    x = x.transpose(0, 1).flatten(1) / variance.sqrt()[:, None]
+    return (x @ x.mT / x.shape[1]).fill_diagonal_(0)
 
 
 def power_spectrum(series: Tensor) -> Tensor:
@@ -161,7 +162,7 @@ def power_spectrum(series: Tensor) -> Tensor:
         >>> power_spectrum(wave.expand(3, 1, 32)).argmax().item()
         5
     """
-    check_series("power_spectrum", series, series)
+    check_series("power_spectrum", series, series, names=("series", "series"))
     length = series.shape[2]
     window = torch.hann_window(length, dtype=torch.float64, device=series.device)
     total = 0.0
@@ -187,7 +188,8 @@ def spectral_distance(real: Tensor, generated: Tensor, *, floor: float = 1e-8) -
         floor: $\epsilon$: power below this share of the real peak is not told apart (-80 dB).
 
     Returns:
-        A float64 scalar >= 0 in dB.
+        A float64 scalar >= 0 in dB; NaN if a channel does not move in any real series; infinite
+        if the floor is 0 and a frequency has power in one set only.
 
     Raises:
         ValueError: If the shapes do not fit, the length is < 4, or `floor` is negative.
@@ -204,6 +206,8 @@ def spectral_distance(real: Tensor, generated: Tensor, *, floor: float = 1e-8) -
     check_at_least(who, "length", real.shape[2], 4)
     check_at_least(who, "floor", floor, 0)
     spectra = power_spectrum(real), power_spectrum(generated)
-    least = floor * spectra[0].amax(1, keepdim=True)
+    peak = spectra[0].amax(1, keepdim=True)
+    rounding = (1e-12 * real.detach().double().abs().amax((0, 2))).square()[:, None]
+    least = torch.where(peak > rounding, floor * peak, torch.nan)
     decibels = [10 * torch.maximum(spectrum, least).log10() for spectrum in spectra]
     return (decibels[0] - decibels[1]).abs().mean()
