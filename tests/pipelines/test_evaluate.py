@@ -27,20 +27,7 @@ from ssltok.metrics import (
     token_mutual_information,
 )
 from ssltok.pipelines import Report, ReportRow, Tokens, evaluate, keyed_generator
-
-
-def waves(seed: int, cases: int = 48, length: int = 24) -> tuple[Tensor, Tensor]:
-    """Two classes, slow and fast, with random phases and a little noise."""
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.arange(cases) % 2
-    phase = 6.28 * torch.rand(cases, 1, 1, generator=generator)
-    time = torch.linspace(0, 6.28, length)
-    noise = 0.1 * torch.randn(cases, 1, length, generator=generator)
-    return torch.sin((1 + 2 * labels)[:, None, None] * time + phase) + noise, labels
-
-
-TRAIN, TEST, FAIR = (waves(seed)[0] for seed in (0, 1, 2))
-LABELS = waves(0)[1]
+from tests.pipelines.evaluated import FAIR, LABELS, TEST, TRAIN, order_of
 
 
 def noise_of_the_same_moments(seed: int = 3) -> Tensor:
@@ -70,10 +57,10 @@ def test_rows_are_the_metrics_themselves() -> None:
 
 def test_the_spread_is_the_scatter_of_random_halves() -> None:
     row = evaluate(TRAIN, TEST, FAIR)["marginal distance"]
-    halves = []
+    halves, made = [], FAIR[order_of("generated", FAIR)]
     for k in range(5):
         order = torch.randperm(48, generator=keyed_generator(0, "evaluate half", k))
-        halves.append(marginal_distance(TEST, FAIR[order[:24]]))
+        halves.append(marginal_distance(TEST, made[order[:24]]))
     assert row.spread == pytest.approx(torch.stack(halves).std().item())
 
 
@@ -82,8 +69,7 @@ def test_generated_and_real_series_are_scored_in_equal_number() -> None:
     assert evaluate(TRAIN, TEST, many)["marginal distance"].cases == 48
     row = evaluate(TRAIN, TEST, few)["marginal distance"]
     assert row.cases == 10
-    order = torch.randperm(48, generator=keyed_generator(0, "evaluate own"))[:10]
-    expected = marginal_distance(TEST, TRAIN[order.sort().values])
+    expected = marginal_distance(TEST, TRAIN[order_of("train", TRAIN)[:10]])
     assert row.reference == pytest.approx(expected.item())
 
 
@@ -139,12 +125,12 @@ def test_tokens_have_their_rows() -> None:
 def test_tokens_are_scored_in_equal_number_too() -> None:
     """The usage of ten generated sequences stands beside that of the ten training ones."""
     generator = torch.Generator().manual_seed(1)
-    codes = tuple(torch.randint(64, (n, 6), generator=generator) for n in (48, 48, 10))
+    codes = tuple(torch.randint(24, (n, 6), generator=generator) for n in (48, 48, 10))
     report = evaluate(
         TRAIN, TEST, FAIR[:10], tokens=Tokens(codes[0], codes[1], codes[2], 64),
         train_labels=LABELS, test_labels=LABELS, generated_labels=LABELS[:10],
     )  # fmt: skip
-    order = torch.randperm(48, generator=keyed_generator(0, "evaluate own"))[:10].sort().values
+    order = order_of("train", TRAIN, LABELS, codes[0])[:10]
     row = report["codebook usage"]
     assert row.reference == codebook_usage(codes[0][order], codebook_size=64).item()
     assert row.value == codebook_usage(codes[2], codebook_size=64).item()
@@ -166,7 +152,8 @@ def test_an_encoder_sees_series_in_their_own_units_but_rocket() -> None:
         return x.flatten(1)
 
     evaluate(5 * TRAIN + 100, 5 * TEST + 100, 5 * FAIR + 100, encoder=look)
-    torch.testing.assert_close(seen[0], 5 * TEST + 100)
+    expected = 5 * TEST + 100
+    torch.testing.assert_close(seen[0], expected[order_of("test", expected)])
     plain, moved = (
         evaluate(
             a * TRAIN + b, a * TEST + b, a * FAIR + b, encoder=RocketEncoder(1, 24, kernels=20)
@@ -246,7 +233,7 @@ def test_one_seed_one_report_and_the_order_of_series_does_not_matter() -> None:
 def test_runs_without_labels_and_says_so() -> None:
     report = evaluate(TRAIN, TEST, FAIR, steps=1)
     for name in ("inception score (FCN)", "augmentation gain"):
-        assert report[name].skipped == "no labels of the real series"
+        assert report[name].skipped == "no labels of the training series"
     report = evaluate(TRAIN, TEST, FAIR, steps=1, train_labels=LABELS, test_labels=LABELS)
     cas = report["train on synthetic, test on real (CAS)"]
     assert cas.skipped == "no labels of the generated series"
@@ -264,7 +251,10 @@ def test_gaps_and_unequal_lengths_leave_what_is_defined() -> None:
         assert math.isfinite(report[name].value)
         assert math.isfinite(report[name].reference)
     for name in ("Frechet distance (ROCKET)", "spectral distance", "memorization ratio"):
-        assert report[name].skipped == "needs whole series of one length, and 33 of 144 are not"
+        assert report[name].skipped == (
+            "needs whole series of one length, 24 at least of each set; "
+            "16 of 48 training series are"
+        )
     assert "data:image/png;base64," in report.to_html()
 
 
@@ -416,5 +406,5 @@ def test_refuses() -> None:
     with pytest.raises(ValueError, match=r"^evaluate: test_labels need train_labels beside them"):
         evaluate(TRAIN, TEST, FAIR, test_labels=LABELS)
     codes = torch.zeros(48, 3, dtype=torch.int64)
-    with pytest.raises(ValueError, match=r"^evaluate: tokens.generated must be int64 of shape \("):
+    with pytest.raises(ValueError, match=r"^evaluate: tokens.generated must be integers of"):
         evaluate(TRAIN, TEST, FAIR, tokens=Tokens(codes, codes, codes[:4], codebook_size=2))

@@ -17,7 +17,7 @@ from ssltok.pipelines._data import SeriesSet, label_index, read_series
 from ssltok.pipelines._estimator import SSLTokenizer
 from ssltok.pipelines._evaluate import evaluate
 from ssltok.pipelines._evaluate_encoder import evaluate_encoder
-from ssltok.pipelines._evaluation_sets import Tokens
+from ssltok.pipelines._evaluation_tokens import Tokens
 from ssltok.pipelines._fit import Fitted, encode_series, fit
 from ssltok.pipelines._generate import Generated, decode_tokens, generate
 from ssltok.pipelines._loaders import Dataset, load_dataset

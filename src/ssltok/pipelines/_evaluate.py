@@ -3,6 +3,7 @@
 import importlib
 import platform
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from functools import partial
 
 import torch
 from numpy.typing import ArrayLike
@@ -11,9 +12,12 @@ from torch import Tensor
 import ssltok
 from ssltok.metrics import RocketEncoder, module_digest
 from ssltok.pipelines._data import SeriesSet, label_index, read_series
-from ssltok.pipelines._evaluation_sets import Measure, Sets, Tokens, run_measure
+from ssltok.pipelines._evaluation_rows import Measure, run_measure
+from ssltok.pipelines._evaluation_sets import LEAST, Sets, arrange
+from ssltok.pipelines._evaluation_tokens import Tokens, check_tokens
 from ssltok.pipelines._measures import measures_without_training
-from ssltok.pipelines._measures_trained import measures_of_tokens, measures_with_training
+from ssltok.pipelines._measures_tokens import measures_of_tokens
+from ssltok.pipelines._measures_trained import measures_with_training
 from ssltok.pipelines._randomness import keyed_generator
 from ssltok.pipelines._report import Report
 
@@ -44,9 +48,12 @@ def evaluate(
     training series, as many as there are generated ones: what a perfect generator would reach
     with that many. (If there are more generated than training series, as many are drawn as there
     are training series, for most measures change with their number.) What is undefined for these
-    data is skipped, with the reason in its row.
+    data is skipped, with the reason in its row. Measures that need whole series leave out those
+    with missing values and those shorter than the longest, and say how many; they are skipped
+    where less than half of a set is whole.
 
-    Nothing is changed: not the modules that are passed, nor torch's random state.
+    Nothing is changed: not the modules that are passed, nor torch's random state. The order of
+    the series within a set changes nothing either.
 
     Args:
         real_train: The series the generator learned from: `(cases, channels, length)`,
@@ -59,7 +66,8 @@ def evaluate(
         encoder: Features, `(batch, channels, length)` to `(batch, ...)`, of series in their own
             units, such as an `FCNEncoder` or a `TokenizerEncoder`; a `RocketEncoder` of 250
             kernels by default. A `RocketEncoder` sees series standardised with the training set.
-        tokens: Codes of the three sets, if a tokenizer is at hand.
+        tokens: Codes of the three sets, if a tokenizer is at hand, such as those of
+            `SSLTokenizer.encode`.
         steps: Budget of each trained score (FCN and recurrent networks); 0 leaves them out, 500
             is a fair start.
         seed: Decides everything random.
@@ -69,8 +77,8 @@ def evaluate(
         The report; `report.save(folder)` writes it.
 
     Raises:
-        ValueError: If series or labels cannot be used, channels or lengths differ, or a set has
-            fewer than 4 series.
+        ValueError: If series, labels or tokens cannot be used, channels or lengths differ, or a
+            set has fewer than 4 series.
         TypeError: If series are no numbers.
 
     Example:
@@ -86,41 +94,39 @@ def evaluate(
     who = "evaluate"
     if steps < 0:
         raise ValueError(f"{who}: steps must be >= 0; got {steps}")
-    series, gaps = _read(who, real_train, real_test, generated)
-    train, test, made = series
+    series = _read(who, real_train, real_test, generated)
     labels, classes = _labels(who, series, train_labels, test_labels, generated_labels)
     codes: dict[str, Tensor] = {}
+    codebook: Tensor | None = None
     if tokens is not None:
-        _check_tokens(who, tokens, series)
-        codes = {"train": tokens.train, "test": tokens.test, "made": tokens.generated}
-    cases = min(len(train), len(made))
-    values = {"train": train, "test": test, "made": made}
-    for name, source in (("own", "train"), ("made", "made")):
-        whole = len(values[source])
-        order = torch.randperm(whole, generator=keyed_generator(seed, f"{who} {name}"))
-        picked = order[:cases].sort().values
-        for known in (values, labels, codes):
-            if source in known:
-                known[name] = known[source][picked]
-    if encoder is None and not gaps:
-        encoder = RocketEncoder(train.shape[1], train.shape[2], kernels=KERNELS, seed=seed)
-    default = encoder is None or isinstance(encoder, RocketEncoder)
-    name = "ROCKET" if default else type(encoder).__name__
+        codes, codebook = check_tokens(who, tokens, [len(x) for x in series.values()])
+    for name in series:
+        beside = [known[name] for known in (labels, codes) if name in known]
+        order = arrange(
+            series[name], *beside, generator=keyed_generator(seed, f"{who} order of {name}")
+        )
+        for known in (series, labels, codes):
+            if name in known:
+                known[name] = known[name][order]
+    channels, length = series["train"].shape[1:]
+    if encoder is None:
+        encoder = RocketEncoder(channels, length, kernels=KERNELS, seed=seed)
+    encoder_name = "ROCKET" if isinstance(encoder, RocketEncoder) else type(encoder).__name__
     sets = Sets(
-        train=train, test=test, made=values["made"], own=values["own"], labels=labels, codes=codes,
-        classes=tuple(map(str, classes)), tokens=tokens, gaps=gaps, encoder=encoder,
-        encoder_name=name, steps=steps, seed=seed,
+        series=series, labels=labels, codes=codes, classes=tuple(map(str, classes)),
+        codebook_size=0 if tokens is None else tokens.codebook_size, codebook=codebook,
+        encoder=encoder, encoder_name=encoder_name, steps=steps, seed=seed,
     )  # fmt: skip
     about = {
         "protocol": f"ssltok {ssltok.__version__}",
-        "training series": len(train),
-        "test series": len(test),
-        "generated series": len(series[2]),
-        "channels": train.shape[1],
-        "length": train.shape[2],
+        "training series": len(series["train"]),
+        "test series": len(series["test"]),
+        "generated series": len(series["generated"]),
+        "channels": channels,
+        "length": length,
         "seed": seed,
         "steps of trained scores": steps,
-        "encoder": "none" if encoder is None else name,
+        "encoder": encoder_name,
         "encoder sha256": module_digest(encoder)[:16]
         if isinstance(encoder, torch.nn.Module)
         else "unknown",
@@ -129,7 +135,7 @@ def evaluate(
     }
     measures: Iterable[Measure] = [
         *measures_without_training(sets),
-        *measures_with_training(sets),
+        *measures_with_training(sets.whole),
         *measures_of_tokens(sets),
     ]
     if progress:
@@ -137,17 +143,17 @@ def evaluate(
     found = [row for measure in measures for row in run_measure(measure)]
     groups = list(dict.fromkeys(row.group for row in found))
     rows = tuple(sorted(found, key=lambda row: groups.index(row.group)))
-
-    def draw() -> dict[str, tuple[str, bytes]]:
-        from ssltok.pipelines._report_figures import draw_evaluation
-
-        return draw_evaluation(sets)
-
-    return Report(rows=rows, about=about, draw=draw)
+    return Report(rows=rows, about=about, draw=partial(_draw, sets))
 
 
-def _read(who: str, *given: Series) -> tuple[list[Tensor], str]:
-    """Return the three sets with NaN where nothing is known, and what keeps encoders out."""
+def _draw(sets: Sets) -> dict[str, tuple[str, bytes]]:
+    from ssltok.pipelines._report_figures import draw_evaluation
+
+    return draw_evaluation(sets)
+
+
+def _read(who: str, *given: Series) -> dict[str, Tensor]:
+    """Return the three sets with NaN where nothing is known."""
     first = read_series(given[0], who=f"{who}: real_train")
     channels = first.values.shape[1]
     names = ("real_train", "real_test", "generated")
@@ -156,18 +162,16 @@ def _read(who: str, *given: Series) -> tuple[list[Tensor], str]:
         for name, x in zip(names[1:], given[1:], strict=True)
     ]
     for name, series in zip(names, read, strict=True):
-        if len(series.values) < 4:
-            raise ValueError(f"{who}: {name} must hold at least 4 series; got {len(series.values)}")
+        if len(series.values) < LEAST:
+            raise ValueError(
+                f"{who}: {name} must hold at least {LEAST} series; got {len(series.values)}"
+            )
     lengths = [series.values.shape[2] for series in read]
     ragged = any(bool((s.lengths != s.lengths[0]).any()) for s in read)
     if len(set(lengths)) > 1 and not ragged:
         raise ValueError(f"{who}: all three sets must have the same length; got {lengths}")
-    longest = max(lengths)
-    sets = [_with_gaps(series, longest) for series in read]
-    broken = sum(int(x.isnan().flatten(1).any(1).sum()) for x in sets)
-    total = sum(map(len, sets))
-    gaps = f"needs whole series of one length, and {broken} of {total} are not" if broken else ""
-    return sets, gaps
+    short = ("train", "test", "generated")
+    return {k: _with_gaps(x, max(lengths)) for k, x in zip(short, read, strict=True)}
 
 
 def _with_gaps(series: SeriesSet, length: int) -> Tensor:
@@ -176,27 +180,19 @@ def _with_gaps(series: SeriesSet, length: int) -> Tensor:
 
 
 def _labels(
-    who: str, series: list[Tensor], train: Labels, test: Labels, made: Labels
+    who: str, series: dict[str, Tensor], train: Labels, test: Labels, made: Labels
 ) -> tuple[dict[str, Tensor], list[Hashable]]:
+    given = {"test": ("test_labels", test), "generated": ("generated_labels", made)}
     if train is None:
-        for name, labels in (("test_labels", test), ("generated_labels", made)):
+        for name, labels in given.values():
             if labels is not None:
                 raise ValueError(f"{who}: {name} need train_labels beside them; got None")
         return {}, []
     found: dict[str, Tensor] = {}
-    found["train"], classes = label_index(train, len(series[0]), who=f"{who}: train_labels")
-    for name, labels, x in (("test", test, series[1]), ("made", made, series[2])):
+    found["train"], classes = label_index(train, len(series["train"]), who=f"{who}: train_labels")
+    for key, (name, labels) in given.items():
         if labels is not None:
-            shown = "generated_labels" if name == "made" else "test_labels"
-            found[name], _ = label_index(labels, len(x), classes=classes, who=f"{who}: {shown}")
-    return found, classes
-
-
-def _check_tokens(who: str, tokens: Tokens, series: list[Tensor]) -> None:
-    sets = (tokens.train, tokens.test, tokens.generated)
-    for name, codes, x in zip(Tokens._fields, sets, series, strict=False):
-        if codes.ndim != 2 or codes.dtype != torch.int64 or len(codes) != len(x):
-            raise ValueError(
-                f"{who}: tokens.{name} must be int64 of shape ({len(x)}, tokens); "
-                f"got {codes.dtype} of shape {tuple(codes.shape)}"
+            found[key], _ = label_index(
+                labels, len(series[key]), classes=classes, who=f"{who}: {name}"
             )
+    return found, classes

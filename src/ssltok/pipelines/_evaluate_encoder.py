@@ -23,7 +23,7 @@ from ssltok.metrics import (
     uniformity,
 )
 from ssltok.pipelines._data import label_index, read_series
-from ssltok.pipelines._evaluation_sets import Measure, Outcome, run_measure
+from ssltok.pipelines._evaluation_rows import Measure, Outcome, run_measure
 from ssltok.pipelines._randomness import keyed_generator
 from ssltok.pipelines._report import Report
 

@@ -20,9 +20,12 @@ __all__ = [
     "draw_reconstructions",
     "draw_trace",
     "png",
+    "value_range",
 ]
 
 REAL, MADE = "#33415c", "#d1495b"
+MOST_CLASSES = 6
+MOST_BARS = 64
 Array = NDArray[Any]
 
 
@@ -32,24 +35,45 @@ def draw_overlay(
     made: Array,
     made_labels: Sequence[Hashable],
     *,
+    classes: Sequence[Hashable] = (),
     shown: int = 20,
 ) -> Figure:
-    """Real series above, generated series below, a column for each class (six at most)."""
-    classes = list(dict.fromkeys(sorted(real_labels, key=str)))[:6]
-    figure = Figure(figsize=(min(2.2 + 3.0 * len(classes), 11.0), 4.6), layout="constrained")
-    grid = figure.subplots(2, len(classes), squeeze=False, sharex=True, sharey=True)
+    """Real series above, generated series below, a column for each class, six at most.
+
+    `classes` names their order; by default they are sorted as text. The axes have the range of
+    the real series, so that one wild series does not hide the others.
+    """
+    known = list(classes) or sorted(dict.fromkeys(real_labels), key=str)
+    picked = known[:MOST_CLASSES]
+    figure = Figure(figsize=(min(2.2 + 3.0 * len(picked), 11.0), 4.6), layout="constrained")
+    grid = figure.subplots(2, len(picked), squeeze=False, sharex=True, sharey=True)
     rows = (("real", real, real_labels, REAL), ("generated", made, made_labels, MADE))
     for row, (name, series, labels, color) in enumerate(rows):
-        for axes, label in zip(grid[row], classes, strict=True):
+        for axes, label in zip(grid[row], picked, strict=True):
             mine = [case for case, own in enumerate(labels) if own == label][:shown]
             axes.plot(series[mine, 0].T, color=color, alpha=0.45, linewidth=0.8)
-            title = name if label is None else f"{name}, class {label}"
-            axes.set_title(title, fontsize=10, wrap=True)
             axes.locator_params(axis="x", nbins=5)
             _plain(axes)
+        grid[row, 0].set_ylabel(name)
+    for axes, label in zip(grid[0], picked, strict=True):
+        if label is not None:
+            said = str(label)
+            title = said if said.lower().startswith("class") else f"class {said}"
+            axes.set_title(title, fontsize=10, wrap=True)
+    grid[0, 0].set_ylim(value_range(real[:, 0]))
     for axes in grid[1]:
         axes.set_xlabel("time")
     return figure
+
+
+def value_range(values: Array, *, share: float = 0.0) -> tuple[float, float]:
+    """The range of the values, a fifth of it wider at both ends; NaN is left out.
+
+    `share` is left out of it at both ends.
+    """
+    low, high = np.nanquantile(values, [share, 1 - share])
+    margin = 0.2 * (high - low) or 1.0
+    return float(low - margin), float(high + margin)
 
 
 def draw_reconstructions(series: Array, rebuilt: Array, *, shown: int = 6) -> Figure:
@@ -70,14 +94,25 @@ def draw_reconstructions(series: Array, rebuilt: Array, *, shown: int = 6) -> Fi
 
 
 def draw_codebook(real: Array, made: Array, codebook_size: int) -> Figure:
-    """How often each code occurs in real and in generated series."""
+    """How often each code occurs in real and in generated series.
+
+    Bars by code; steps for a codebook of more than 64, the codes sorted by how often they occur
+    in real series.
+    """
     figure = Figure(figsize=(7.0, 2.4), layout="constrained")
     axes = figure.subplots()
     places = np.arange(codebook_size)
-    for codes, color, shift, name in ((real, REAL, -0.2, "real"), (made, MADE, 0.2, "generated")):
-        counts = np.bincount(codes[codes >= 0], minlength=codebook_size)
-        axes.bar(places + shift, counts / counts.sum(), width=0.4, color=color, label=name)
-    axes.set(xlabel="code", ylabel="share")
+    counts = [np.bincount(x[x >= 0], minlength=codebook_size) for x in (real, made)]
+    order = places if codebook_size <= MOST_BARS else np.argsort(-counts[0], kind="stable")
+    rows = ((counts[0], REAL, -0.2, "real"), (counts[1], MADE, 0.2, "generated"))
+    for count, color, shift, name in rows:
+        share = count[order] / max(1, count.sum())
+        if codebook_size <= MOST_BARS:
+            axes.bar(places + shift, share, width=0.4, color=color, label=name)
+        else:
+            axes.plot(places, share, color=color, label=name, drawstyle="steps-mid", linewidth=1.2)
+    sorted_ = "" if codebook_size <= MOST_BARS else ", sorted by its share in real series"
+    axes.set(xlabel=f"code{sorted_}", ylabel="share")
     axes.legend(frameon=False, fontsize=8)
     _plain(axes)
     return figure

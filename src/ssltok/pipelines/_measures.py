@@ -1,6 +1,7 @@
 """Measures without training: fidelity in features, statistics of series, memory."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -22,48 +23,60 @@ from ssltok.metrics import (
     skewness_distance,
     spectral_distance,
 )
-from ssltok.pipelines._evaluation_sets import Between, Measure, Outcome, Sets, score_sets
+from ssltok.pipelines._evaluation_rows import Measure, Outcome
+from ssltok.pipelines._evaluation_sets import Between, Sets, score_sets
 
 __all__ = ["measures_without_training"]
 
+Row = tuple[str, str, str, str, Callable[[], Outcome]]
 MOST = 2000  # series scored by what takes all pairs
 MOST_WARPED = (64, 256)  # generated and real series that are warped onto each other
 
 
 def measures_without_training(sets: Sets) -> list[Measure]:
     """List them, with the reason where one is undefined."""
-    return [*_fidelity(sets), *_series(sets), *_memory(sets)]
+    measures = [*_fidelity(sets.whole), *_series(sets.whole), *_memory(sets.whole)]
+    return [*(replace(m, note=sets.whole.left_out) for m in measures), *_values(sets)]
 
 
 def _fidelity(sets: Sets) -> list[Measure]:
     name = sets.encoder_name
-    many = partial(sets.some, most=MOST)
     obstacle = sets.gaps
-    few = len(sets.own) < 500  # half of the features of the default encoder
 
     def prdc(target: Tensor, made: Tensor) -> Tensor:
         return torch.stack(precision_recall(target, made))
 
-    def on(between: Between, thin: Callable[[Tensor], Tensor]) -> Callable[[], Outcome]:
-        return lambda: score_sets(
-            sets, between, *(thin(sets.features[k]) for k in ("test", "made", "own"))
+    def on(between: Between, most: int | None = None) -> Outcome:
+        return score_sets(
+            sets, between, *(sets.features[k][:most] for k in ("test", "made", "own"))
         )
 
-    caution = " Few cases: read the kernel distance." if few else ""
+    def frechet() -> Outcome:
+        outcome, dim = on(frechet_distance), sets.features["own"].shape[1]
+        if 2 * outcome.cases >= dim:
+            return outcome
+        few = f"{outcome.cases} cases for {dim} features: read the kernel distance"
+        return outcome._replace(note=few)
+
     return [
         Measure(
             group="fidelity",
-            rows=(
-                (f"Frechet distance ({name})", "lower", f"Means and spreads of features.{caution}"),
-            ),
+            rows=((f"Frechet distance ({name})", "lower", "Means and spreads of features."),),
             obstacle=obstacle,
-            compute=on(frechet_distance, lambda x: x),
+            compute=frechet,
         ),
         Measure(
             group="fidelity",
-            rows=((f"kernel distance ({name})", "lower", "Laws of features; unbiased for few."),),
+            rows=(
+                (
+                    f"kernel distance ({name})",
+                    "as real",
+                    "Laws of features, unbiased for few; near 0 for equal laws, and far below 0 "
+                    "where one series explodes.",
+                ),
+            ),
             obstacle=obstacle,
-            compute=on(kernel_distance, many),
+            compute=lambda: on(kernel_distance, MOST),
         ),
         Measure(
             group="fidelity",
@@ -74,47 +87,61 @@ def _fidelity(sets: Sets) -> list[Measure]:
                 (f"coverage ({name})", "higher", "Share of real neighbourhoods that are hit."),
             ),
             obstacle=obstacle,
-            compute=on(prdc, many),
+            compute=lambda: on(prdc, MOST),
         ),
     ]
 
 
 def _series(sets: Sets) -> list[Measure]:
-    def on(between: Between) -> Callable[[], Outcome]:
-        return lambda: score_sets(sets, between, sets.test, sets.made, sets.own)
+    def nearest(distance: Between, most: tuple[int | None, int | None]) -> Outcome:
+        target = sets.scaled("test")[: most[1]]
+        made, own = (
+            nearest_neighbor_distance(
+                target, sets.scaled(name)[: most[0]], distance=distance
+            ).distance
+            for name in ("made", "own")
+        )
+        return score_sets(sets, lambda _, x: x.mean(), target, made, own)
 
-    def nearest(distance: Between, most: tuple[int, int]) -> Callable[[], Outcome]:
-        def compute() -> Outcome:
-            target = sets.some(sets.test, most[1])
-            made, own = (
-                nearest_neighbor_distance(target, sets.some(x, most[0]), distance=distance).distance
-                for x in (sets.made, sets.own)
-            )
-            return score_sets(sets, lambda _, x: x.mean(), target, made, own)
-
-        return compute
+    def plain(between: Between) -> Outcome:
+        return score_sets(sets, between, sets.test, sets.made, sets.own)
 
     band = max(1, sets.test.shape[2] // 10)
     warp = partial(dtw_distance, band=band)
     one = "" if sets.test.shape[1] > 1 else "one channel"
-    rows: list[tuple[str, str, str, str, Callable[[], Outcome]]] = [
-        ("nearest neighbour, Euclidean", "as real", "Distance to the nearest test series.",
-         sets.gaps, nearest(euclidean_distance, (MOST, 10**9))),
+    units = "each channel in units of its training standard deviation"
+    return _single("series", [
+        ("nearest neighbour, Euclidean", "as real",
+         f"Distance to the nearest test series, {units}.",
+         sets.gaps, lambda: nearest(euclidean_distance, (MOST, None))),
         ("nearest neighbour, DTW", "as real", f"The same, warped by at most {band} points.",
-         sets.gaps, nearest(warp, MOST_WARPED)),
+         sets.gaps, lambda: nearest(warp, MOST_WARPED)),
+        ("cross-correlation distance", "lower", "Correlation of channels.",
+         one or sets.gaps, lambda: plain(cross_correlation_distance)),
+        ("spectral distance", "lower", "Power at each frequency, in dB.",
+         sets.gaps, lambda: plain(spectral_distance)),
+    ])  # fmt: skip
+
+
+def _values(sets: Sets) -> list[Measure]:
+    """Those that missing values do not trouble."""
+
+    def on(between: Between) -> Callable[[], Outcome]:
+        return lambda: score_sets(sets, between, sets.test, sets.made, sets.own)
+
+    return _single("series", [
         ("marginal distance", "lower", "Values at each time, in units of the series.",
          "", on(marginal_distance)),
         ("autocorrelation distance", "lower", "Memory over time.",
          "", on(autocorrelation_distance)),
         ("skewness distance", "lower", "Asymmetry of all values.", "", on(skewness_distance)),
         ("kurtosis distance", "lower", "Heaviness of tails.", "", on(kurtosis_distance)),
-        ("cross-correlation distance", "lower", "Correlation of channels.",
-         one or sets.gaps, on(cross_correlation_distance)),
-        ("spectral distance", "lower", "Power at each frequency, in dB.",
-         sets.gaps, on(spectral_distance)),
-    ]  # fmt: skip
+    ])  # fmt: skip
+
+
+def _single(group: str, rows: list[Row]) -> list[Measure]:
     return [
-        Measure(group="series", rows=((n, b, m),), obstacle=o, compute=c) for n, b, m, o, c in rows
+        Measure(group=group, rows=((n, b, m),), obstacle=o, compute=c) for n, b, m, o, c in rows
     ]
 
 
@@ -122,8 +149,8 @@ def _memory(sets: Sets) -> list[Measure]:
     nothing = torch.full((1,), torch.nan, dtype=torch.float64)
 
     def ratio() -> Outcome:
-        made, cases = sets.some(sets.made, MOST), min(len(sets.train), len(sets.test))
-        train, test = (sets.some(x, cases) for x in (sets.train, sets.test))
+        train, test, made = (sets.scaled(name) for name in ("train", "test", "made"))
+        made = made[:MOST]
         near, far = (nearest_neighbor_distance(x, made).distance for x in (train, test))
         pairs = torch.stack([near, far], dim=1)
         outcome = score_sets(sets, lambda _, x: x[:, 0].sum() / x[:, 1].sum(), test, pairs, pairs)
@@ -133,20 +160,10 @@ def _memory(sets: Sets) -> list[Measure]:
     def repeats() -> Outcome:
         return score_sets(sets, exact_repeats, sets.train, sets.made, sets.test)
 
-    return [
-        Measure(
-            group="memory",
-            rows=(
-                ("memorization ratio", "as real",
-                 "Distance to training series over distance to test series; 0 for copies."),
-            ),
-            obstacle=sets.gaps,
-            compute=ratio,
-        ),
-        Measure(
-            group="memory",
-            rows=(("exact repeats", "lower", "Share that occurs in the training set."),),
-            obstacle=sets.gaps,
-            compute=repeats,
-        ),
-    ]  # fmt: skip
+    return _single("memory", [
+        ("memorization ratio", "as real",
+         "Distance to the nearest training over that to the nearest test series, each channel in "
+         "units of its training standard deviation; 0 for copies, and the reference for none.",
+         sets.gaps, ratio),
+        ("exact repeats", "lower", "Share that occurs in the training set.", sets.gaps, repeats),
+    ])  # fmt: skip

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 
 from ssltok.pipelines._page import build_page
+from ssltok.pipelines._report_numbers import short, with_spread
 
 __all__ = ["Report", "ReportRow"]
 
@@ -17,9 +18,10 @@ TITLE = "Evaluation of generated series"
 INTRO = (
     "Each figure of the generated series stands beside the same figure of real training series in "
     "their place, scored against the same test series: that is what a perfect generator would "
-    "reach. After the sign: the spread."
+    'reach. "As real" means that neither end is best: the nearer to the figure of the real '
+    "series, the better. After the sign: the spread, by random halves of the series, or over three "
+    "trainings where a network is trained for the score itself."
 )
-NARROW = "\N{NO-BREAK SPACE}"
 Figures = Mapping[str, tuple[str, bytes]]
 
 
@@ -38,6 +40,7 @@ class ReportRow:
         reference_spread: Its spread.
         cases: Series that were scored.
         skipped: Why there is no value, or empty.
+        note: How to read the value, and what was left out, or empty.
     """
 
     group: str
@@ -50,6 +53,7 @@ class ReportRow:
     reference_spread: float = math.nan
     cases: int = 0
     skipped: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,12 +115,13 @@ class Report:
         return "\n".join([*rows, "", self._said()])
 
     def to_json(self) -> str:
-        """Return `{"about": ..., "rows": [...]}`; what is undefined is null."""
+        """Return `{"about": ..., "names": ..., "rows": [...]}`; what is undefined is null."""
         rows = [
             {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in r.items()}
             for r in map(asdict, self.rows)
         ]
-        return json.dumps({"about": dict(self.about), "rows": rows}, indent=2, allow_nan=False)
+        whole = {"about": dict(self.about), "names": list(self.names), "rows": rows}
+        return json.dumps(whole, indent=2, allow_nan=False)
 
     def to_csv(self) -> str:
         """Return comma-separated values with a head line; what is undefined is empty."""
@@ -132,19 +137,31 @@ class Report:
     def to_html(self) -> str:
         """Return one page with the table and the figures, which needs no other file."""
         rows: list[tuple[str, ...]] = []
-        for group, members in itertools.groupby(self.rows, lambda row: row.group):
+        given = [row for row in self.rows if not row.skipped]
+        for group, members in itertools.groupby(given, lambda row: row.group):
             rows.append((group.capitalize(),))
             rows.extend(
                 (
                     row.name,
-                    "-" if row.skipped else _with_spread(row.value, row.spread),
-                    _with_spread(row.reference, row.reference_spread),
+                    with_spread(row.value, row.spread),
+                    with_spread(row.reference, row.reference_spread),
                     row.better,
                     str(row.cases) if row.cases else "-",
-                    f"Skipped: {row.skipped}." if row.skipped else row.meaning,
+                    f"{row.meaning} ({row.note}.)" if row.note else row.meaning,
                 )
                 for row in members
             )
+        skipped: dict[str, list[str]] = {}
+        for row in self.rows:
+            if row.skipped:
+                skipped.setdefault(row.skipped, []).append(row.name)
+        if skipped:
+            rows.append(("Skipped",))
+            rows.extend(
+                (f"{len(names)} measure{'s' * (len(names) > 1)}", "-", "-", "", "-",
+                 f"{', '.join(names)}: {why}.")
+                for why, names in skipped.items()
+            )  # fmt: skip
         head = ("measure", *self.names, "better", "cases", "")
         return build_page(
             self.title, f"{self.intro} Measured with {self._said()}", rows, self.draw(), head=head
@@ -181,24 +198,9 @@ class Report:
 
 def _cells(row: ReportRow) -> tuple[str, ...]:
     numbers = (
-        _short(row.value), _short(row.spread, 2),
-        _short(row.reference), _short(row.reference_spread, 2),
+        short(row.value), short(row.spread, 2),
+        short(row.reference), short(row.reference_spread, 2),
     )  # fmt: skip
-    note = f"skipped: {row.skipped}" if row.skipped else ""
+    note = f"skipped: {row.skipped}" if row.skipped else row.note
     cases = str(row.cases) if row.cases else "-"
     return (row.name, row.better, *numbers, cases, note)
-
-
-def _with_spread(value: float, spread: float) -> str:
-    """Both to two digits of the spread."""
-    if math.isnan(spread):
-        return _short(value)
-    decimals = max(0, 1 - math.floor(math.log10(spread))) if spread > 1e-6 else 7
-    if decimals > 6:
-        return f"{_short(value)}{NARROW}±{NARROW}{_short(spread, 2)}"
-    return f"{value:.{decimals}f}{NARROW}±{NARROW}{spread:.{decimals}f}"
-
-
-def _short(value: float, digits: int = 4) -> str:
-    """Some digits, in plain notation where that is short."""
-    return "-" if math.isnan(value) else f"{value:.{digits}g}"

@@ -1,97 +1,131 @@
 """The figures of an evaluation: so that somebody looks at the series before at the numbers."""
 
-import contextlib
-import importlib
-import importlib.util
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ssltok.metrics import autocorrelation, nearest_neighbor_distance, power_spectrum
 from ssltok.pipelines._evaluation_sets import Sets
-from ssltok.pipelines._figures import draw_codebook, draw_overlay, png
+from ssltok.pipelines._figures import MOST_CLASSES, draw_codebook, draw_overlay, png, value_range
+from ssltok.pipelines._report_maps import MADE, REAL, draw_maps, plain
 
-__all__ = ["draw_evaluation"]
+__all__ = ["draw_evaluation", "evaluation_figures"]
 
-REAL, MADE = "#33415c", "#d1495b"
-POINTS = 500
+TAIL = 0.005  # of the real values, at each end
 Array = NDArray[Any]
 
 
 def draw_evaluation(sets: Sets) -> dict[str, tuple[str, bytes]]:
     """Draw what these sets allow: heading to (sentence, PNG bytes)."""
-    by_class = {"test", "made"} <= set(sets.labels)
-    figures: dict[str, tuple[str, Figure]] = {
-        "Series by class" if by_class else "Series": (
-            "Test series above, generated series below.",
-            _overlay(sets),
-        ),
-        "Values": ("All values of a channel, pooled over series and time.", _values(sets)),
-        "Autocorrelation": ("How long the series remember.", _autocorrelation(sets)),
-    }
-    if not sets.gaps:
-        figures["Spectrum"] = ("Mean power of each frequency, in dB.", _spectrum(sets))
-        figures["Nearest neighbours"] = (
-            "Generated series with the nearest training series behind them: are they copies?",
-            _neighbours(sets),
-        )
-        with contextlib.suppress(ValueError):  # no features: the table says why
-            figures["Features"] = (
-                f"Features ({sets.encoder_name}) of test and generated series. PCA is fitted on "
-                "the test series; distances in the other maps have no unit.",
-                _maps(sets),
-            )
-    if sets.tokens is not None:
-        tokens = sets.tokens
-        figures["Tokens"] = (
-            "How often each code occurs.",
-            draw_codebook(tokens.test.numpy(), tokens.generated.numpy(), tokens.codebook_size),
-        )
+    figures = evaluation_figures(sets)
     return {heading: (said, png(figure)) for heading, (said, figure) in figures.items()}
 
 
-def _overlay(sets: Sets) -> Figure:
-    known = {"test", "made"} <= set(sets.labels)
+def evaluation_figures(sets: Sets) -> dict[str, tuple[str, Figure]]:
+    """The same as figures."""
+    by_class = {"test", "generated"} <= set(sets.labels)
+    figures: dict[str, tuple[str, Figure]] = {
+        "Series by class" if by_class else "Series": _overlay(sets),
+        "Values": (
+            "All values of a channel, pooled over series and time, in the range of the real ones; "
+            "the legend says what share lies outside.",
+            _values(sets),
+        ),
+        "Autocorrelation": ("How long the series remember.", _autocorrelation(sets)),
+    }
+    whole = sets.whole
+    if not whole.gaps:
+        figures["Spectrum"] = ("Mean power of each frequency, in dB.", _spectrum(whole))
+        figures["Nearest neighbours"] = (
+            "Generated series with the nearest training series behind them: are they copies? "
+            "Near in all channels, each in units of its training standard deviation"
+            f"{'' if sets.test.shape[1] == 1 else '; channel 0 is drawn'}.",
+            _neighbours(whole),
+        )
+        try:
+            features = whole.features
+        except ValueError:  # the encoder has no answer: the table says why
+            features = {}
+        if features:
+            figures["Features"] = (
+                f"Features ({sets.encoder_name}) of test and generated series. PCA is fitted on "
+                "the test series and drawn in their range; distances in the other maps have no "
+                "unit.",
+                draw_maps(features["test"], features["made"], seed=sets.seed),
+            )
+    if sets.codes:
+        codes = [sets.of(sets.codes, name).numpy() for name in ("test", "made")]
+        figures["Tokens"] = (
+            "How often each code occurs.",
+            draw_codebook(codes[0], codes[1], sets.codebook_size),
+        )
+    return figures
+
+
+def _overlay(sets: Sets) -> tuple[str, Figure]:
+    by_class = {"test", "generated"} <= set(sets.labels)
     real, made = (
-        [sets.classes[k] for k in sets.labels[name].tolist()] if known else [None] * len(x)
+        [sets.classes[k] for k in sets.of(sets.labels, name).tolist()]
+        if by_class
+        else [None] * len(x)
         for name, x in (("test", sets.test), ("made", sets.made))
     )
-    return draw_overlay(sets.test.numpy(), real, sets.made.numpy(), made)
+    low, high = value_range(sets.test[:, 0].numpy())
+    outside = ((sets.made[:, 0] < low) | (sets.made[:, 0] > high)).any(1).sum()
+    said = ["Test series above, generated series below"]
+    if by_class and len(sets.classes) > MOST_CLASSES:
+        said.append(f"{MOST_CLASSES} of {len(sets.classes)} classes")
+    if sets.test.shape[1] > 1:
+        said.append("channel 0")
+    said.append(f"{outside} of {len(sets.made)} generated series leave the frame")
+    figure = draw_overlay(
+        sets.test.numpy(), real, sets.made.numpy(), made, classes=sets.classes if by_class else ()
+    )
+    return "; ".join(said) + ".", figure
 
 
 def _values(sets: Sets) -> Figure:
     def draw(axes: Any, channel: int) -> None:
         pooled = [_known(x[:, channel]) for x in (sets.test, sets.made)]
-        edges = np.histogram_bin_edges(np.concatenate(pooled), bins=60)
+        low, high = value_range(pooled[0], share=TAIL)
+        edges = np.linspace(low, high, 61)
+        middles, width = (edges[1:] + edges[:-1]) / 2, edges[1] - edges[0]
         for values, color, name in zip(pooled, (REAL, MADE), ("real", "generated"), strict=True):
-            axes.hist(values, bins=edges, density=True, histtype="step", color=color, label=name)
-        axes.set(xlabel="value", ylabel="density")
+            share = np.histogram(values, bins=edges)[0] / max(1, len(values))
+            label = f"{name}, {1 - share.sum():.1%} outside"
+            axes.plot(
+                middles, share / width, color=color, drawstyle="steps-mid", linewidth=1.2,
+                label=label,
+            )  # fmt: skip
+        axes.set(xlabel="value", ylabel="density", xlim=(low, high))
+        axes.legend(frameon=False, fontsize=7, loc="upper right")
 
     return _by_channel(sets, draw)
 
 
 def _autocorrelation(sets: Sets) -> Figure:
     curves = [autocorrelation(x).numpy() for x in (sets.test, sets.made)]
-    return _by_channel(sets, _lines(curves, "lag"))
+    return _by_channel(sets, _lines(curves, "lag", "autocorrelation"))
 
 
 def _spectrum(sets: Sets) -> Figure:
     powers = [power_spectrum(x).numpy() for x in (sets.test, sets.made)]
     floor = 1e-8 * powers[0].max(axis=1, keepdims=True) + 1e-300
     curves = [10 * np.log10(np.maximum(power, floor)) for power in powers]
-    return _by_channel(sets, _lines(curves, "frequency (cycles a series)"))
+    return _by_channel(sets, _lines(curves, "frequency (cycles a series)", "power (dB)"))
 
 
-def _lines(curves: list[Array], label: str) -> Callable[[Any, int], None]:
+def _lines(curves: list[Array], across: str, up: str) -> Callable[[Any, int], None]:
     def draw(axes: Any, channel: int) -> None:
         for curve, color, name in zip(curves, (REAL, MADE), ("real", "generated"), strict=True):
             axes.plot(curve[channel], color=color, linewidth=1.2, label=name)
-        axes.set(xlabel=label)
+        axes.set(xlabel=across, ylabel=up)
+        if channel == 0:
+            axes.legend(frameon=False, fontsize=8)
 
     return draw
 
@@ -99,63 +133,33 @@ def _lines(curves: list[Array], label: str) -> Callable[[Any, int], None]:
 def _by_channel(sets: Sets, draw: Callable[[Any, int], None]) -> Figure:
     channels = min(4, sets.test.shape[1])
     figure = Figure(figsize=(1.2 + 3.2 * channels, 2.6), layout="constrained")
-    grid = figure.subplots(1, channels, squeeze=False)[0]
-    for channel, axes in enumerate(grid):
+    for channel, axes in enumerate(figure.subplots(1, channels, squeeze=False)[0]):
         draw(axes, channel)
         if sets.test.shape[1] > 1:
             axes.set_title(f"channel {channel}", fontsize=10)
-        _plain(axes)
-    grid[0].legend(frameon=False, fontsize=8)
+        plain(axes)
     return figure
 
 
 def _neighbours(sets: Sets) -> Figure:
-    made = sets.made[:6]
-    near = sets.train[nearest_neighbor_distance(sets.train, made).neighbor]
+    near = nearest_neighbor_distance(sets.scaled("train"), sets.scaled("made")[:6]).neighbor
+    made, near = sets.made[:6], sets.train[near]
     figure = Figure(figsize=(9.6, 4.0), layout="constrained")
-    grid = figure.subplots(2, 3, squeeze=False, sharex=True).ravel()
-    for axes, mine, theirs in zip(grid, made, near, strict=False):
+    grid = figure.subplots(2, 3, squeeze=False, sharex=True)
+    for axes, mine, theirs in zip(grid.ravel(), made, near, strict=False):
         axes.plot(theirs[0].numpy(), color=REAL, linewidth=2.4, alpha=0.5, label="training")
         axes.plot(mine[0].numpy(), color=MADE, linewidth=1.0, label="generated")
-        _plain(axes)
-    for axes in grid[len(made) :]:
+        plain(axes)
+    for axes in grid.ravel()[len(made) :]:
         axes.set_visible(False)
-    grid[0].legend(frameon=False, fontsize=8)
-    return figure
-
-
-def _maps(sets: Sets) -> Figure:
-    real, made = (sets.some(sets.features[name], POINTS) for name in ("test", "made"))
-    centre = real.mean(0)
-    axes_of = torch.linalg.svd(real - centre, full_matrices=False).Vh[:2].mT
-    maps = {"PCA": torch.cat([(x - centre) @ axes_of for x in (real, made)]).numpy()}
-    both = torch.cat([real, made]).numpy()
-    if len(both) > 10:
-        manifold = importlib.import_module("sklearn.manifold")
-        perplexity = min(30.0, (len(both) - 1) / 3)
-        maps["t-SNE"] = manifold.TSNE(
-            perplexity=perplexity, init="pca", random_state=sets.seed % 2**32
-        ).fit_transform(both)
-    if importlib.util.find_spec("umap") is not None:
-        umap = importlib.import_module("umap")
-        maps["UMAP"] = umap.UMAP(random_state=sets.seed % 2**32).fit_transform(both)
-    figure = Figure(figsize=(4.0 * len(maps), 3.6), layout="constrained")
-    grid = figure.subplots(1, len(maps), squeeze=False)[0]
-    for axes, (name, points) in zip(grid, maps.items(), strict=True):
-        rows = (points[: len(real)], REAL, "real"), (points[len(real) :], MADE, "generated")
-        for xy, color, label in rows:
-            axes.scatter(xy[:, 0], xy[:, 1], s=8, alpha=0.5, color=color, label=label, linewidths=0)
-        axes.set_title(name, fontsize=10)
-        _plain(axes)
-    grid[0].legend(frameon=False, fontsize=8)
+    for axes in grid[-1]:
+        axes.set_xlabel("time")
+    for axes in grid[:, 0]:
+        axes.set_ylabel("channel 0" if sets.test.shape[1] > 1 else "value")
+    grid[0, 0].legend(frameon=False, fontsize=8)
     return figure
 
 
 def _known(x: Tensor) -> Array:
     known: Array = x[~x.isnan()].numpy()
     return known
-
-
-def _plain(axes: Any) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=8)
