@@ -111,6 +111,42 @@ def test_accepts_double_and_a_constant_channel() -> None:
     assert fcn(series.double()).isfinite().all()
 
 
+def test_neither_autocast_nor_inference_mode_makes_another_encoder() -> None:
+    series, labels = waves()
+    options = {"steps": 3, "width": 4}
+    fcn = FCNEncoder.fit(series, labels, generator=seeded(0), **options)
+    features, logits = fcn(series), fcn.logits(series)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(fcn(series), features)
+        assert torch.equal(fcn.logits(series), logits)
+        again = FCNEncoder.fit(series, labels, generator=seeded(0), **options)
+    assert again.digest() == fcn.digest()
+    with torch.inference_mode():
+        again = FCNEncoder.fit(series.clone(), labels.clone(), generator=seeded(0), **options)
+        assert again.digest() == fcn.digest()
+    again(series.requires_grad_()).sum().backward()  # its weights are no inference tensors
+    assert series.grad is not None
+
+
+def test_weight_decay_reaches_the_optimizer() -> None:
+    """In one step AdamW shrinks a weight by rate * decay of itself, and moves it alike."""
+    series, labels = waves()
+    start = FCNEncoder(1, 2, width=4, generator=seeded(0)).network.state_dict()
+    plain, decayed = (
+        FCNEncoder.fit(
+            series, labels, steps=1, width=4, learning_rate=0.01, weight_decay=decay,
+            generator=seeded(0),
+        ).network.state_dict()
+        for decay in (0.0, 5.0)
+    )  # fmt: skip
+    for name in ("convolutions.0.weight", "head.weight"):
+        torch.testing.assert_close(plain[name] - decayed[name], 0.05 * start[name])
+    default = FCNEncoder.fit(
+        series, labels, steps=1, width=4, learning_rate=0.01, generator=seeded(0)
+    )
+    assert not torch.equal(default.network.head.weight, plain["head.weight"])  # it is 1e-5
+
+
 # Complaints.
 
 

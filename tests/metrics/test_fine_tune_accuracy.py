@@ -55,6 +55,42 @@ def test_a_seed_brings_it_back() -> None:
     assert torch.equal(a, b)
 
 
+class Grid(nn.Module):
+    """Features with a time axis, as of a tokenizer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv1d(1, 3, 2)
+
+    def forward(self, series: Tensor) -> Tensor:
+        features: Tensor = self.convolution(series)
+        return features
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
+def test_features_of_several_axes_and_series_of_any_type(dtype: torch.dtype) -> None:
+    series, labels = data()
+    for encoder in (Grid(), nn.Flatten(), Grid().double()):
+        scores = fine_tune_accuracy(
+            encoder, series.to(dtype), labels, series.to(dtype), labels,
+            steps=60, learning_rate=0.05, repeats=1, generator=seeded(0),
+        )  # fmt: skip
+        assert scores.item() > 0.9
+
+
+def test_inference_mode_does_not_stop_it() -> None:
+    series, labels = data()
+    options = {"steps": 3, "repeats": 1}
+    net = Grid()
+    expected = fine_tune_accuracy(
+        net, series, labels, series, labels, generator=seeded(0), **options
+    )
+    with torch.inference_mode():
+        x, y = series.clone(), labels.clone()
+        scores = fine_tune_accuracy(net, x, y, x, y, generator=seeded(0), **options)
+        assert torch.equal(scores, expected)
+
+
 def test_refuses() -> None:
     series, labels = data()
     with pytest.raises(TypeError, match=r"encoder must be a module; got function$"):
@@ -63,6 +99,12 @@ def test_refuses() -> None:
         ValueError, match=r"^fine_tune_accuracy: labels must have shape \(40,\), on"
     ):
         fine_tune_accuracy(Gate(), series, labels[:3], series, labels)
+    with pytest.raises(ValueError, match=r"series and test must have the same channels; got 1 an"):
+        fine_tune_accuracy(Gate(), series, labels, series.expand(-1, 2, -1), labels)
+    with pytest.raises(ValueError, match=r"^fine_tune_accuracy: labels must be >= 0; got -1$"):
+        fine_tune_accuracy(Gate(), series, labels - 1, series, labels)
+    with pytest.raises(ValueError, match=r"^fine_tune_accuracy: test_labels must be >= 0; got -1$"):
+        fine_tune_accuracy(Gate(), series, labels, series, labels - 1)
     with pytest.raises(ValueError, match=r"learning_rate must be > 0; got 0$"):
         fine_tune_accuracy(Gate(), series, labels, series, labels, learning_rate=0)
     with pytest.raises(ValueError, match=r"^fine_tune_accuracy: steps must be >= 1; got 0$"):

@@ -137,6 +137,13 @@ def test_batches_and_order_do_not_matter() -> None:
     torch.testing.assert_close(rocket(x.double()), whole)
 
 
+def test_autocast_makes_no_other_encoder() -> None:
+    rocket, x = RocketEncoder(2, 20, kernels=16), by_formula(7, 20)
+    features = rocket(x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(rocket(x), features)
+
+
 def test_short_series_get_short_kernels() -> None:
     assert RocketEncoder(1, 8, kernels=50).reach.max() == 3
     assert RocketEncoder(1, 10, kernels=50).reach.max() == 4

@@ -1,10 +1,15 @@
 """Recurrent scores: at the two ends of their scale, seeded, and right for one channel."""
 
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
+from ssltok.metrics import _scores as metrics_scores
 from ssltok.metrics import discriminative_score, predictive_score
+from ssltok.metrics._networks import batches
 
 
 def noise(seed: int, cases: int, channels: int = 1, length: int = 6) -> Tensor:
@@ -73,6 +78,14 @@ def test_every_channel_is_predicted() -> None:
 # Laws.
 
 
+def test_a_broken_series_leaves_nothing_known() -> None:
+    """A network that answers NaN is right on one set and wrong on the other, as by chance."""
+    x, broken = noise(0, 10), noise(1, 10)
+    broken[2, 0, 3] = torch.nan
+    for score in (discriminative_score, predictive_score):
+        assert score(x, broken, steps=2, repeats=2, generator=seeded(0)).isnan().all()
+
+
 def test_a_seed_brings_them_back_and_repeats_differ() -> None:
     real, other = noise(0, 40), noise(1, 40) + 0.5
     for score in (discriminative_score, predictive_score):
@@ -85,6 +98,65 @@ def test_a_seed_brings_them_back_and_repeats_differ() -> None:
         assert runs[0].dtype == torch.float64
         assert torch.equal(torch.get_rng_state(), state)
         assert torch.equal(real, before)
+
+
+@pytest.mark.parametrize("score", [discriminative_score, predictive_score])
+def test_neither_autocast_nor_inference_mode_changes_a_score(
+    score: Callable[..., Tensor],
+) -> None:
+    real, other = noise(0, 30), noise(1, 30) + 0.5
+    options = {"steps": 5, "repeats": 1, "hidden": 4}
+    expected = score(real, other, generator=seeded(9), **options)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(score(real, other, generator=seeded(9), **options), expected)
+    with torch.inference_mode():
+        result = score(real.clone(), other.clone(), generator=seeded(9), **options)
+        assert torch.equal(result, expected)
+
+
+def test_the_default_width_is_sixteen_or_half_the_channels() -> None:
+    for channels, width in ((1, 16), (33, 16), (40, 20)):
+        x, y = noise(0, 6, channels, 3), noise(1, 6, channels, 3)
+        for score in (discriminative_score, predictive_score):
+            default, same, other = (
+                score(x, y, steps=1, repeats=1, generator=seeded(1), **options)
+                for options in ({}, {"hidden": width}, {"hidden": width + 1})
+            )
+            assert torch.equal(default, same)
+            if score is predictive_score:  # the other is a share of one or two cases
+                assert not torch.equal(default, other)
+
+
+def test_a_fifth_is_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """4 of 24 and 2 of 11 cases are scored, and the others trained on."""
+    seen, scored = [], []
+
+    def noted(cases: int, **options: Any) -> Iterator[Tensor]:
+        seen.append(cases)
+        return batches(cases, **options)
+
+    def forward(network: Any, x: Tensor) -> Tensor:
+        if not torch.is_grad_enabled():
+            scored.append(len(x))
+        states: Tensor = original(network, x)
+        return states
+
+    original = metrics_scores._Recurrent.forward
+    monkeypatch.setattr(metrics_scores, "batches", noted)
+    monkeypatch.setattr(metrics_scores._Recurrent, "forward", forward)
+    discriminative_score(noise(0, 24), noise(1, 11), steps=1, repeats=1, generator=seeded(0))
+    assert seen == [20, 9]
+    assert scored == [4, 2]
+
+
+def test_the_error_is_in_standard_deviations_of_the_real_channel() -> None:
+    """Generated noise of 5 times the size: in its deviations the error were a fifth of this."""
+    real, large = 3 * noise(5, 500) + 1, 15 * noise(6, 500) + 1
+    options = {"steps": 60, "repeats": 1}
+    score = predictive_score(real, large, generator=seeded(0), **options)
+    assert score.item() == pytest.approx((2 / torch.pi) ** 0.5, abs=0.06)
+    same = predictive_score(real, (large - 1) / 5 + 1, generator=seeded(0), **options)
+    assert score != same  # and each set in its own deviations had no size at all
 
 
 def test_units_do_not_matter() -> None:

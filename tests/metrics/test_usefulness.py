@@ -119,7 +119,9 @@ def test_a_gain_is_paired() -> None:
 
 def test_refuses() -> None:
     x, y = clouds(0.0, 8)
-    with pytest.raises(ValueError, match=r"must have the same channels; got 2 and 1$"):
+    with pytest.raises(
+        ValueError, match=r"synthetic and test must have the same channels; got 1 and 2$"
+    ):
         train_on_synthetic_score(x, y, x.expand(-1, 2, -1), y, fit=nearest_mean)
     with pytest.raises(ValueError, match=r"synthetic_labels must have shape \(8,\), one label"):
         train_on_synthetic_score(x, y[:3], x, y, fit=nearest_mean)
@@ -127,5 +129,7 @@ def test_refuses() -> None:
         train_on_synthetic_score(x, y, x, y.float(), fit=nearest_mean)
     with pytest.raises(ValueError, match=r"repeats must be >= 1; got 0$"):
         train_on_synthetic_score(x, y, x, y, fit=nearest_mean, repeats=0)
+    with pytest.raises(ValueError, match=r"^augmentation_gain: real and test must have the same c"):
+        augmentation_gain(x, y, x, y, x.expand(-1, 2, -1), y, fit=nearest_mean)
     with pytest.raises(ValueError, match=r"^augmentation_gain: real and generated must have the"):
         augmentation_gain(x, y, x[:, :, :2], y, x, y, fit=nearest_mean)

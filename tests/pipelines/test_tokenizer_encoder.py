@@ -47,6 +47,11 @@ def test_training_goes_on_without_it_and_modes_do_not_reach_it(model: SSLTokeniz
     assert not any(part.training for part in encoder.modules())
     assert torch.equal(encoder(x), features)
     assert encoder.digest() == digest == TokenizerEncoder(tokenizer).digest()
+    latents = TokenizerEncoder(tokenizer, quantized=False)
+    assert latents.digest() != digest
+    latents.load_state_dict(encoder.state_dict())
+    assert latents.digest() == digest
+    assert torch.equal(latents(x), features)
     own = tokenizer.parts[0].quantizer.codebook
     with torch.no_grad():
         own.add_(1)

@@ -5,8 +5,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ssltok._shared.checks import check_at_least, check_axes, check_floating, check_positive
-from ssltok.metrics._checks import check_labels
-from ssltok.metrics._networks import batches, draw_parameters, module_digest, train
+from ssltok.metrics._checks import check_known_labels
+from ssltok.metrics._networks import batches, draw_parameters, full_precision, module_digest, train
 
 __all__ = ["FCNEncoder"]
 
@@ -112,27 +112,27 @@ class FCNEncoder(nn.Module):
         check_axes(who, "series", series, "cases channels length")
         check_at_least(who, "cases", len(series), 2)
         check_at_least(who, "length", series.shape[2], 1)
-        check_labels(who, "labels", labels, len(series))
+        check_known_labels(who, "labels", labels, len(series))
         check_at_least(who, "steps", steps, 1)
         check_at_least(who, "batch_size", batch_size, 2)
         check_positive(who, "learning_rate", learning_rate)
         check_at_least(who, "weight_decay", weight_decay, 0)
-        check_at_least(who, "labels", int(labels.min()), 0)
-        series = series.detach().float()
-        encoder = cls(series.shape[1], int(labels.max()) + 1, width=width, generator=generator)
-        encoder.to(series.device)
-        encoder.mean.copy_(series.mean((0, 2))[:, None])
-        encoder.std.copy_(series.std((0, 2))[:, None].clamp_min(1e-8))
+        with full_precision(series.device):
+            series = series.detach().float()
+            encoder = cls(series.shape[1], int(labels.max()) + 1, width=width, generator=generator)
+            encoder.to(series.device)
+            encoder.mean.copy_(series.mean((0, 2))[:, None])
+            encoder.std.copy_(series.std((0, 2))[:, None].clamp_min(1e-8))
 
-        network = encoder.network
-        inputs = encoder._standardize(series)
+            network = encoder.network
+            inputs = encoder._standardize(series)
 
-        def loss(index: Tensor) -> Tensor:
-            index = index.to(series.device)
-            return functional.cross_entropy(network.head(network(inputs[index])), labels[index])
+            def loss(index: Tensor) -> Tensor:
+                index = index.to(series.device)
+                return functional.cross_entropy(network.head(network(inputs[index])), labels[index])
 
-        order = batches(len(series), size=batch_size, steps=steps, generator=generator)
-        train(network, loss, order, learning_rate, weight_decay, steps)
+            order = batches(len(series), size=batch_size, steps=steps, generator=generator)
+            train(network, loss, order, learning_rate, weight_decay, steps)
         return encoder
 
     def forward(self, series: Tensor) -> Tensor:
@@ -143,12 +143,15 @@ class FCNEncoder(nn.Module):
             raise ValueError(
                 f"FCNEncoder: series must have {self.channels} channels; got {series.shape[1]}"
             )
-        features: Tensor = self.network(self._standardize(series))
+        with torch.autocast(series.device.type, enabled=False):
+            features: Tensor = self.network(self._standardize(series))
         return features
 
     def logits(self, series: Tensor) -> Tensor:
         """Return the classifier's logits, `(cases, classes)`, of series."""
-        logits: Tensor = self.network.head(self.forward(series))
+        features = self.forward(series)
+        with torch.autocast(series.device.type, enabled=False):
+            logits: Tensor = self.network.head(features)
         return logits
 
     def train(self, mode: bool = True) -> "FCNEncoder":  # noqa: FBT001, FBT002  as in nn.Module

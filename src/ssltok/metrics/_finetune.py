@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ssltok._shared.checks import check_at_least, check_positive
-from ssltok.metrics._checks import check_labels, check_series
+from ssltok.metrics._checks import check_known_labels, check_series
 from ssltok.metrics._networks import batches, draw_parameters, encode, train
 
 __all__ = ["fine_tune_accuracy"]
@@ -32,8 +32,10 @@ def fine_tune_accuracy(
     worth of pre-training, compare with the score of an encoder that was not trained.
 
     Args:
-        encoder: A module from `(batch, channels, length)` to `(batch, dim)`.
-        series: Training series, `(cases, channels, length)`.
+        encoder: A module from `(batch, channels, length)` to one row a case, `(batch, dim)` or
+            more axes, which are flattened.
+        series: Training series, `(cases, channels, length)`; both sets are cast to the type of
+            the encoder's parameters.
         labels: Their classes from 0, `(cases,)` int64.
         test: Test series with the same channels.
         test_labels: Their classes, `(cases,)` int64.
@@ -47,7 +49,7 @@ def fine_tune_accuracy(
         One accuracy in [0, 1] for each repeat, `(repeats,)` float64.
 
     Raises:
-        ValueError: If shapes or options do not fit.
+        ValueError: If shapes or options do not fit, or a label is negative.
         TypeError: If the encoder is not a module.
 
     Example:
@@ -64,28 +66,43 @@ def fine_tune_accuracy(
     who = "fine_tune_accuracy"
     if not isinstance(encoder, nn.Module):
         raise TypeError(f"{who}: encoder must be a module; got {type(encoder).__name__}")
-    check_series(who, series, test, same_length=False)
-    check_labels(who, "labels", labels, len(series))
-    check_labels(who, "test_labels", test_labels, len(test))
+    check_series(who, series, test, names=("series", "test"), same_length=False)
+    check_known_labels(who, "labels", labels, len(series))
+    check_known_labels(who, "test_labels", test_labels, len(test))
     check_at_least(who, "steps", steps, 1)
     check_at_least(who, "batch_size", batch_size, 1)
     check_at_least(who, "repeats", repeats, 1)
     check_positive(who, "learning_rate", learning_rate)
-    dim = encode(encoder, series[:1]).shape[1]
-    classes = int(labels.max()) + 1
-    scores = []
-    for _ in range(repeats):
-        with torch.device("meta"):
-            head = nn.Linear(dim, classes)
-        draw_parameters(head, generator)
-        model = nn.Sequential(copy.deepcopy(encoder), head.to(series.device))
-        model.requires_grad_(requires_grad=True)
+    with torch.inference_mode(mode=False):
+        known = next((p.dtype for p in encoder.parameters() if p.is_floating_point()), series.dtype)
+        series, test = series.detach().to(known), test.detach().to(known)
+        dim = encode(encoder, series[:1]).flatten(1).shape[1]
+        classes = int(labels.max()) + 1
+        scores = []
+        for _ in range(repeats):
+            with torch.device("meta"):
+                head = nn.Linear(dim, classes)
+            draw_parameters(head, generator)
+            model = _Classifier(copy.deepcopy(encoder), head.to(series.device))
+            model.requires_grad_(requires_grad=True)
 
-        def loss(index: Tensor) -> Tensor:
-            rows = index.to(series.device)
-            return functional.cross_entropy(model(series[rows]), labels[rows])  # noqa: B023
+            def loss(index: Tensor) -> Tensor:
+                rows = index.to(series.device)
+                return functional.cross_entropy(model(series[rows]), labels[rows])  # noqa: B023
 
-        order = batches(len(series), size=batch_size, steps=steps, generator=generator)
-        train(model, loss, order, learning_rate, 1e-5, steps)
-        scores.append((encode(model, test).argmax(1) == test_labels).double().mean())
+            order = batches(len(series), size=batch_size, steps=steps, generator=generator)
+            train(model, loss, order, learning_rate, 1e-5, steps)
+            scores.append((encode(model, test).argmax(1) == test_labels).double().mean())
     return torch.stack(scores)
+
+
+class _Classifier(nn.Module):
+    """An encoder and a linear head in single precision."""
+
+    def __init__(self, encoder: nn.Module, head: nn.Linear) -> None:
+        super().__init__()
+        self.encoder, self.head = encoder, head
+
+    def forward(self, series: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.encoder(series).flatten(1).to(self.head.weight.dtype))
+        return logits

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -9,9 +10,16 @@ from torch import Tensor, nn
 
 from ssltok._shared.checks import check_at_least, check_axes, check_floating
 
-__all__ = ["batches", "draw_parameters", "encode", "module_digest", "train"]
+__all__ = ["batches", "draw_parameters", "encode", "full_precision", "module_digest", "train"]
 
 Batch = TypeVar("Batch")
+
+
+@contextmanager
+def full_precision(device: torch.device) -> Iterator[None]:
+    """Leave the caller's autocast and inference mode: a score must not depend on them."""
+    with torch.inference_mode(mode=False), torch.autocast(device.type, enabled=False):
+        yield
 
 
 def draw_parameters(module: nn.Module, generator: torch.Generator | None) -> None:
@@ -71,15 +79,17 @@ def train(
     module.eval()
 
 
-@torch.no_grad()
 def encode(encoder: Callable[[Tensor], Tensor], series: Tensor, *, batch_size: int = 256) -> Tensor:
     """Map series to features in batches, in eval mode, and leave no trace.
 
-    Every submodule of an encoder that is a module runs in eval mode and gets its own mode back,
-    also after an error; no gradient is kept; the state of torch's random numbers is restored.
+    Every submodule of an encoder that is a module, or a method of a module, runs in eval mode and
+    gets its own mode back, also after an error; no gradient is kept; the state of torch's random
+    numbers is restored. A module within a closure or a `functools.partial` cannot be seen: put it
+    in eval mode yourself.
 
     Args:
-        encoder: Maps `(batch, channels, length)` to a tensor with one row a case.
+        encoder: Maps `(batch, channels, length)` to a tensor with one row a case: a module, one
+            of its methods, or any callable.
         series: Series, `(cases, channels, length)`.
         batch_size: Cases a call; it bounds the memory and does not change the result.
 
@@ -100,13 +110,14 @@ def encode(encoder: Callable[[Tensor], Tensor], series: Tensor, *, batch_size: i
     check_axes(who, "series", series, "cases channels length")
     check_at_least(who, "cases", len(series), 1)
     check_at_least(who, "batch_size", batch_size, 1)
-    modes = {m: m.training for m in encoder.modules()} if isinstance(encoder, nn.Module) else {}
+    owner = getattr(encoder, "__self__", encoder)
+    modes = {m: m.training for m in owner.modules()} if isinstance(owner, nn.Module) else {}
     devices = [series.device] if series.device.type == "cuda" else []
     rows = []
     try:
         for module in modes:
             module.training = False
-        with torch.random.fork_rng(devices=devices):
+        with torch.no_grad(), torch.random.fork_rng(devices=devices):
             for batch in torch.split(series, batch_size):
                 rows.append(encoder(batch))
                 if len(rows[-1]) != len(batch):
@@ -122,6 +133,9 @@ def encode(encoder: Callable[[Tensor], Tensor], series: Tensor, *, batch_size: i
 
 def module_digest(module: nn.Module) -> str:
     """Hash everything in the state of a module: names, types, shapes and bits.
+
+    What is in the state and is no tensor, such as the extra state of a module, counts by its
+    `repr`.
 
     Args:
         module: Any module, such as the encoder of an evaluation.
@@ -139,7 +153,11 @@ def module_digest(module: nn.Module) -> str:
         False
     """
     digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    for name, entry in sorted(module.state_dict().items()):
+        if not isinstance(entry, Tensor):
+            digest.update(f"{name} {entry!r}\n".encode())
+            continue
+        digest.update(f"{name} {entry.dtype} {tuple(entry.shape)}\n".encode())
+        flat = entry.detach().cpu().flatten().contiguous()
+        digest.update(flat.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

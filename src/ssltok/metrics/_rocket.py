@@ -94,7 +94,10 @@ class RocketEncoder(nn.Module):
                 f"{who}: series must have {self.channels} channels of length {self.length}; "
                 f"got shape {tuple(series.shape)}"
             )
-        x = series.to(self.weight.dtype)
+        with torch.autocast(series.device.type, enabled=False):
+            return self._features(series.to(self.weight.dtype))
+
+    def _features(self, x: Tensor) -> Tensor:
         features = x.new_empty(len(x), len(self.weight), 2)
         dilations = self.dilation.tolist()
         ends = torch.where(self.padded, 0, self.reach * self.dilation).tolist()

@@ -5,8 +5,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ssltok._shared.checks import check_at_least
-from ssltok.metrics._checks import check_series
-from ssltok.metrics._networks import batches, draw_parameters, train
+from ssltok.metrics._checks import check_series, one_if_finite
+from ssltok.metrics._networks import batches, draw_parameters, full_precision, train
 
 __all__ = ["discriminative_score", "predictive_score"]
 
@@ -44,7 +44,7 @@ def discriminative_score(
         generator: Draws everything.
 
     Returns:
-        One score in [0, 0.5] for each repeat, `(repeats,)` float64.
+        One score in [0, 0.5] for each repeat, `(repeats,)` float64; NaN if a series is not finite.
 
     Raises:
         ValueError: If the shapes do not fit, or a set has fewer than 5 cases.
@@ -64,30 +64,32 @@ def discriminative_score(
     who = "discriminative_score"
     hidden = _check(who, real, generated, 5, steps, batch_size, hidden, repeats)
     scores = []
-    for _ in range(repeats):
-        seen, unseen = zip(
-            *(_split(part.detach().float(), generator) for part in (real, generated)), strict=True
-        )
-        mean, std = _scale(torch.cat(seen))
-        seen, unseen = (tuple((p - mean) / std for p in parts) for parts in (seen, unseen))
-        network = _Recurrent(real.shape[1], hidden, 1, generator).to(real.device)
-        pairs = [
-            batches(len(p), size=max(1, batch_size // 2), steps=steps, generator=generator)
-            for p in seen
-        ]
+    with full_precision(real.device):
+        for _ in range(repeats):
+            seen, unseen = zip(
+                *(_split(part.detach().float(), generator) for part in (real, generated)),
+                strict=True,
+            )
+            mean, std = _scale(torch.cat(seen))
+            seen, unseen = (tuple((p - mean) / std for p in parts) for parts in (seen, unseen))
+            network = _Recurrent(real.shape[1], hidden, 1, generator).to(real.device)
+            pairs = [
+                batches(len(p), size=max(1, batch_size // 2), steps=steps, generator=generator)
+                for p in seen
+            ]
 
-        def loss(rows: tuple[Tensor, Tensor]) -> Tensor:
-            parts = [seen[i][rows[i].to(real.device)] for i in (0, 1)]  # noqa: B023
-            logits = network(torch.cat(parts))[:, -1, 0]  # noqa: B023
-            truth = torch.zeros_like(logits)
-            truth[: len(parts[0])] = 1
-            return functional.binary_cross_entropy_with_logits(logits, truth)
+            def loss(rows: tuple[Tensor, Tensor]) -> Tensor:
+                parts = [seen[i][rows[i].to(real.device)] for i in (0, 1)]  # noqa: B023
+                logits = network(torch.cat(parts))[:, -1, 0]  # noqa: B023
+                truth = torch.zeros_like(logits)
+                truth[: len(parts[0])] = 1
+                return functional.binary_cross_entropy_with_logits(logits, truth)
 
-        train(network, loss, zip(*pairs, strict=True), LEARNING_RATE, 0.0, steps)
-        with torch.no_grad():
-            share = [(network(p)[:, -1, 0] > 0).double().mean() for p in unseen]
-        scores.append(((share[0] + 1 - share[1]) / 2 - 0.5).abs())
-    return torch.stack(scores)
+            train(network, loss, zip(*pairs, strict=True), LEARNING_RATE, 0.0, steps)
+            with torch.no_grad():
+                share = [(network(p)[:, -1, 0] > 0).double().mean() for p in unseen]
+            scores.append(((share[0] + 1 - share[1]) / 2 - 0.5).abs())
+    return torch.stack(scores) * one_if_finite(real, generated)
 
 
 def predictive_score(
@@ -141,22 +143,23 @@ def predictive_score(
     who = "predictive_score"
     hidden = _check(who, real, generated, 1, steps, batch_size, hidden, repeats)
     check_at_least(who, "length", real.shape[2], 2)
-    source, target = generated.detach().float(), real.detach().float()
-    mean, std = _scale(target)
-    source, target = (source - mean) / std, (target - mean) / std
-    channels = real.shape[1]
-    scores = []
-    for _ in range(repeats):
-        network = _Recurrent(channels, hidden, channels, generator).to(real.device)
+    with full_precision(real.device):
+        source, target = generated.detach().float(), real.detach().float()
+        mean, std = _scale(target)
+        source, target = (source - mean) / std, (target - mean) / std
+        channels = real.shape[1]
+        scores = []
+        for _ in range(repeats):
+            network = _Recurrent(channels, hidden, channels, generator).to(real.device)
 
-        def loss(rows: Tensor) -> Tensor:
-            return _next_error(network, source[rows.to(source.device)])  # noqa: B023
+            def loss(rows: Tensor) -> Tensor:
+                return _next_error(network, source[rows.to(source.device)])  # noqa: B023
 
-        order = batches(len(source), size=batch_size, steps=steps, generator=generator)
-        train(network, loss, order, LEARNING_RATE, 0.0, steps)
-        with torch.no_grad():
-            errors = [_next_error(network, p) * len(p) for p in torch.split(target, 1024)]
-        scores.append(torch.stack(errors).sum().double() / len(target))
+            order = batches(len(source), size=batch_size, steps=steps, generator=generator)
+            train(network, loss, order, LEARNING_RATE, 0.0, steps)
+            with torch.no_grad():
+                errors = [_next_error(network, p) * len(p) for p in torch.split(target, 1024)]
+            scores.append(torch.stack(errors).sum().double() / len(target))
     return torch.stack(scores)
 
 

@@ -111,7 +111,7 @@ def train_on_synthetic_score(
         <https://arxiv.org/abs/1905.10887>.
     """
     who = "train_on_synthetic_score"
-    check_series(who, test, synthetic, same_length=False)
+    check_series(who, synthetic, test, names=("synthetic", "test"), same_length=False)
     check_labels(who, "synthetic_labels", synthetic_labels, len(synthetic))
     check_labels(who, "test_labels", test_labels, len(test))
     check_at_least(who, "repeats", repeats, 1)
@@ -169,8 +169,10 @@ def augmentation_gain(
     """
     who = "augmentation_gain"
     check_series(who, real, generated)
+    check_series(who, real, test, names=("real", "test"), same_length=False)
     check_labels(who, "real_labels", real_labels, len(real))
     check_labels(who, "generated_labels", generated_labels, len(generated))
+    check_labels(who, "test_labels", test_labels, len(test))
     check_at_least(who, "repeats", repeats, 1)
     both = torch.cat([real, generated.to(real.dtype)])
     both_labels = torch.cat([real_labels, generated_labels])

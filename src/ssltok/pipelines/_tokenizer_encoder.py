@@ -78,5 +78,13 @@ class TokenizerEncoder(nn.Module):
         return super().train(mode=False)
 
     def digest(self) -> str:
-        """Return a hash of all weights and statistics: equal digests, equal encoders."""
+        """Return a hash of weights, statistics and `quantized`: equal digests, equal encoders."""
         return module_digest(self)
+
+    def get_extra_state(self) -> bool:
+        """Return `quantized`: it belongs to the state, for it changes every feature."""
+        return self.quantized
+
+    def set_extra_state(self, state: bool) -> None:  # noqa: FBT001  as in nn.Module
+        """Take `quantized` from a state."""
+        self.quantized = state
