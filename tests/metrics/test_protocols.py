@@ -52,13 +52,26 @@ def test_timevqvae2023_is_its_pieces() -> None:
     torch.testing.assert_close(scores.inception_spread, torch.stack(parts).std(correction=0))
 
 
+def test_the_published_transform_and_back_is_a_cut_to_an_even_length() -> None:
+    """A rectangular window of 8 with hop 2, at the code's two settings of n_fft."""
+    for n_fft in (8, 4):
+        window = torch.ones(n_fft)
+        spectrum = torch.stft(TEST[:, 0], n_fft, hop_length=2, window=window, return_complex=True)
+        back = torch.istft(spectrum, n_fft, hop_length=2, window=window)
+        torch.testing.assert_close(back, TEST[:, 0, :12])
+
+
 def test_ncvqvae_cuts_the_test_set_and_ignores_the_surplus() -> None:
-    """The transform and back keeps the values of 12 of 13 points; three series are surplus."""
+    """12 of 13 points are left, and three series are surplus."""
     scores = ncvqvae(TRAIN, LABELS, TEST, MADE, steps=2, generator=seeded(5))
     expected = timevqvae2023(
         TRAIN[..., :12], LABELS, TEST[..., :12], MADE[:22, :, :12], steps=2, generator=seeded(5)
     )
-    torch.testing.assert_close(scores.frechet, expected.frechet, rtol=1e-3, atol=1e-5)
+    assert scores == expected
+    even = ncvqvae(
+        TRAIN[..., :12], LABELS, TEST[..., :12], MADE[:22, :, :12], steps=2, generator=seeded(5)
+    )
+    assert even == expected
 
 
 def test_timevqvae2024_drops_a_tenth_of_both_sets() -> None:
@@ -127,9 +140,17 @@ def test_refuses() -> None:
         timevqvae2023(TRAIN, LABELS, TEST, MADE, splits=1)
     with pytest.raises(ValueError, match=r"^timevqvae2023: train_labels must have shape \(24,\)"):
         timevqvae2023(TRAIN, LABELS[:3], TEST, MADE)
-    with pytest.raises(ValueError, match=r"^ncvqvae: real and generated must have the same len"):
+    with pytest.raises(ValueError, match=r"^ncvqvae: test and generated must have the same leng"):
         ncvqvae(TRAIN, LABELS, TEST, MADE[..., :9])
+    with pytest.raises(ValueError, match=r"^ncvqvae: length must be >= 2; got 1$"):
+        ncvqvae(TRAIN[..., :1], LABELS, TEST[..., :1], MADE[..., :1])
+    with pytest.raises(ValueError, match=r"^timevqvae2023: train and test must have the same len"):
+        timevqvae2023(TRAIN[..., :9], LABELS, TEST, MADE)
     with pytest.raises(ValueError, match=r"^timevqvae2024: cases of generated must be >= 10"):
         timevqvae2024(TEST, MADE[:9])
+    broken = MADE.clone()
+    broken[3, 0, 2] = torch.nan
+    with pytest.raises(ValueError, match=r"generated must be finite; got 1 of 25 rows without$"):
+        timevqvae2024(TEST, broken)
     with pytest.raises(ValueError, match=r"^diffusion_ts: cases of real must be >= 5; got 4$"):
         diffusion_ts(TEST[:4], MADE, encoder=lambda x: x)

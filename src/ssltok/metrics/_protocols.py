@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ssltok._shared.checks import check_at_least
-from ssltok.metrics._checks import check_labels, check_series, missing_extra
+from ssltok.metrics._checks import check_finite, check_labels, check_series, missing_extra
 from ssltok.metrics._fcn import FCNEncoder
 from ssltok.metrics._frechet import frechet_distance
 from ssltok.metrics._networks import encode
@@ -65,6 +65,10 @@ def timevqvae2023(
     validation set, several channels are standardised each by itself, and no downloaded weights:
     figures will not equal those of the paper.
 
+    Not part of it is the paper's classification accuracy score. For that, draw series of each
+    class, as many as the training set has, scaled up to 1000 series in all, and give them to
+    `train_on_synthetic_score` with an FCN of 1000 epochs.
+
     Args:
         train: Training series, `(cases, channels, length)`.
         train_labels: Their classes from 0, `(cases,)` int64.
@@ -93,8 +97,8 @@ def timevqvae2023(
         2023, <https://arxiv.org/abs/2303.04743>, section 4.
     """
     who = "timevqvae2023"
-    check_series(who, train, test)
-    check_series(who, test, generated, least_cases=2)
+    check_series(who, train, test, names=("train", "test"))
+    check_series(who, test, generated, names=("test", "generated"), least_cases=2)
     check_labels(who, "train_labels", train_labels, len(train))
     check_at_least(who, "splits", splits, 2)
     check_at_least(who, "cases of generated", len(generated), splits)
@@ -125,11 +129,19 @@ def ncvqvae(
     steps: int = 1000,
     generator: torch.Generator | None = None,
 ) -> FCNScores:
-    """Score as the NC-VQVAE study does: as `timevqvae2023`, against a test set sent through STFT.
+    """Score as the NC-VQVAE study does: as `timevqvae2023`, against a test set of even length.
 
-    Known defects that are kept: the reference is the test set after a Fourier transform of 8
-    bins and back, which cuts it to a multiple of 2 points; generated series beyond the number of
-    test series are ignored; and those of `timevqvae2023`.
+    Known defects that are kept: the reference is the test set after a Fourier transform (hop 2)
+    and back, of which only the cut to an even length remains in exact arithmetic, and is what is
+    done here; generated series beyond the number of test series are ignored; and those of
+    `timevqvae2023`.
+
+    Not part of it are that study's other figures. Its classification accuracy score is the moving
+    average of an accuracy over test batches while the classifier trains; `train_on_synthetic_score`
+    scores the last classifier. Its probes scale features to [-1, 1] with the range of the training
+    split: `knn_accuracy` has its value on features scaled so, `svm_probe_accuracy` standardises
+    them in any case and has another. Its statistics of codes are `codebook_perplexity` and
+    `codebook_correlation`.
 
     Args:
         train: Training series, `(cases, channels, length)`.
@@ -156,17 +168,15 @@ def ncvqvae(
         The study's code, `model_eval.py`; Holmen Rod, *Enhanced time series generation with
         non-contrastive learning*, 2024, <https://arxiv.org/abs/2408.16613>.
     """
-    check_series("ncvqvae", test, generated)
-    flat = test.detach().float().flatten(0, 1)
-    window = torch.ones(8, device=flat.device)
-    spectrum = torch.stft(flat, 8, hop_length=2, window=window, return_complex=True)
-    back = torch.istft(spectrum, 8, hop_length=2, window=window)
-    test = back.view(test.shape[0], test.shape[1], -1)
-    kept = test.shape[2]
+    who = "ncvqvae"
+    check_series(who, train, test, names=("train", "test"))
+    check_series(who, test, generated, names=("test", "generated"), least_cases=2)
+    check_at_least(who, "length", test.shape[2], 2)
+    kept = test.shape[2] // 2 * 2
     return timevqvae2023(
         train[..., :kept],
         train_labels,
-        test,
+        test[..., :kept],
         generated[: len(test), :, :kept],
         steps=steps,
         generator=generator,
@@ -184,6 +194,12 @@ def timevqvae2024(
     Known defects that are kept: dropping outliers hides exactly the failures that matter, in
     both sets; 2000 features need more than 2000 series. The kernels of that code were drawn from
     an unseeded global state; here the generator draws their seed.
+
+    Not part of it are the same distance class by class (its mean over classes, with 100 series
+    drawn of each, is called cFID there: select each class and call this), its inception score of
+    an FCN with 5 splits (`inception_score`), and its statistics of series, whose counterparts
+    here are `marginal_distance`, `autocorrelation_distance`, `skewness_distance` and
+    `kurtosis_distance`; the first two are defined otherwise.
 
     Args:
         test: Test series, `(cases, channels, length)`.
@@ -208,7 +224,9 @@ def timevqvae2024(
         The authors' repository, `evaluation/`, before its removal in March 2026.
     """
     who = "timevqvae2024"
-    check_series(who, test, generated, least_cases=10)
+    check_series(who, test, generated, names=("test", "generated"), least_cases=10)
+    check_finite(who, "test", test)
+    check_finite(who, "generated", generated)
     try:
         ensemble = importlib.import_module("sklearn.ensemble")
     except ImportError as error:
@@ -236,8 +254,10 @@ def diffusion_ts(
 ) -> DiffusionTSScores:
     """Score as Diffusion-TS does: Context-FID, correlational, discriminative, predictive.
 
-    The encoder of Context-FID is TS2Vec, fitted by the caller (320 features, whole series pooled);
-    the published figure fits it anew for each call, on the very series it scores.
+    The encoder of Context-FID is TS2Vec in the paper (320 features, whole series pooled, fitted
+    anew for each call on the very real series it scores). There is none in this package, so the
+    figure is that of the `encoder` given, and comparable with a published one only if the caller
+    fits TS2Vec likewise.
 
     Known defects that are kept: series are scored against the real series they were learned from,
     if that is what `real` is; the correlational score keeps the diagonal, adds pairs up, divides by
