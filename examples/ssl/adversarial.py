@@ -9,7 +9,7 @@ compares the filled series with real ones.
 
 import torch
 from data import Data
-from encoders import DIM, ConvEncoder
+from encoders import DIM, Coder, ConvEncoder
 from loop import main
 from recipe import Batch, Recipe
 from torch import Tensor, nn
@@ -42,27 +42,29 @@ class Critic:
 
 def aae(data: Data) -> Recipe:
     encoder, decoder = ConvEncoder(data), decoder_of(data)
+    coder = Coder(encoder, data)
     critic = Critic(PriorDiscriminator(DIM, hidden_dim=128))
 
     def loss_of(batch: Batch, step: int) -> Tensor:
-        codes = encoder(batch.series)
+        codes = coder(batch.series)
         critic.learn(torch.randn_like(codes), codes)
         rebuilt = mse_loss(decoder(codes), batch.series)
         return rebuilt + 0.05 * generator_loss(critic.network(codes))
 
-    return Recipe(encoder, decoder, loss_of)
+    return Recipe(encoder, nn.ModuleList([decoder, coder]), loss_of, steps=600)
 
 
 def vae(data: Data) -> Recipe:
     encoder, decoder = ConvEncoder(data), decoder_of(data)
+    coder = Coder(encoder, data)
     bottleneck = VariationalBottleneck(DIM, DIM)
 
     def loss_of(batch: Batch, step: int) -> Tensor:
-        latents, mean, log_variance = bottleneck(encoder(batch.series))
+        latents, mean, log_variance = bottleneck(coder(batch.series))
         rebuilt = mse_loss(decoder(latents), batch.series)
         return rebuilt + 0.001 * gaussian_kl_loss(mean, log_variance)
 
-    return Recipe(encoder, nn.ModuleList([decoder, bottleneck]), loss_of)
+    return Recipe(encoder, nn.ModuleList([decoder, coder, bottleneck]), loss_of, steps=600)
 
 
 def context_encoder(data: Data) -> Recipe:
@@ -79,7 +81,7 @@ def context_encoder(data: Data) -> Recipe:
         error = mse_loss(filled, series) / gap.float().mean()
         return 0.999 * error + 0.001 * generator_loss(critic.network(filled))
 
-    return Recipe(encoder, decoder, loss_of)
+    return Recipe(encoder, decoder, loss_of, steps=600)
 
 
 METHODS = {f.__name__: f for f in (aae, vae, context_encoder)}

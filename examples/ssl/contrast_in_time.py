@@ -46,7 +46,7 @@ def ts2vec(data: Data) -> Recipe:
             shared(crops.first, crops.first_overlap), shared(crops.second, crops.second_overlap)
         )
 
-    return Recipe(encoder, nn.ModuleList(), loss_of, learning_rate=1e-3)
+    return Recipe(encoder, nn.ModuleList(), loss_of, learning_rate=1e-3, steps=600)
 
 
 def cpc(data: Data) -> Recipe:
@@ -54,13 +54,16 @@ def cpc(data: Data) -> Recipe:
     ahead = nn.Linear(DIM, AHEAD * DIM)
 
     def loss_of(batch: Batch, step: int) -> Tensor:
-        tokens = encoder.tokens(batch.series).transpose(1, 2)
-        now = int(torch.randint(1, tokens.shape[1] - AHEAD, ()))
-        context = memory(tokens[:, : now + 1])[0][:, -1]
-        pred = ahead(context).unflatten(1, (AHEAD, DIM))
-        return temporal_contrastive_loss(pred, tokens[:, now + 1 : now + 1 + AHEAD])
+        now = int(torch.randint(2, encoder.tokens.tokens(data.length) - AHEAD + 1, ()))
+        cut = now * encoder.tokens.stride  # apart, lest a token of the past has read the future
+        past, future = (
+            encoder.tokens(part).transpose(1, 2)
+            for part in (batch.series[..., :cut], batch.series[..., cut:])
+        )
+        pred = ahead(memory(past)[0][:, -1]).unflatten(1, (AHEAD, DIM))
+        return temporal_contrastive_loss(pred, future[:, :AHEAD])
 
-    return Recipe(encoder, nn.ModuleList([memory, ahead]), loss_of, learning_rate=1e-3)
+    return Recipe(encoder, nn.ModuleList([memory, ahead]), loss_of, learning_rate=1e-3, steps=600)
 
 
 METHODS = {f.__name__: f for f in (ts2vec, cpc)}

@@ -83,11 +83,12 @@ def deit(data: Data) -> Recipe:
     teacher = teacher_of(data)
 
     def loss_of(batch: Batch, step: int) -> Tensor:
-        tokens = encoder.vit(view(batch.series))
+        series = view(batch.series)  # the teacher sees what the student sees
+        tokens = encoder.vit(series)
         truth = cross_entropy(heads[0](tokens[:, 0]), batch.labels)
-        return (truth + hard_distillation_loss(heads[1](tokens[:, 1]), teacher(batch.series))) / 2
+        return (truth + hard_distillation_loss(heads[1](tokens[:, 1]), teacher(series))) / 2
 
-    return Recipe(encoder, heads, loss_of)
+    return Recipe(encoder, heads, loss_of, steps=600)
 
 
 METHODS = {f.__name__: f for f in (noisy_student, hinton, deit, simclr_v2)}

@@ -23,6 +23,22 @@ class ConvEncoder(nn.Module):
         return mean_pool(self.tokens(series))
 
 
+class Coder(nn.Module):
+    """Map a series to a code: all of its tokens through one layer, so that places are kept.
+
+    The features that are measured are the mean of the tokens: they alone lose where things are.
+    """
+
+    def __init__(self, encoder: ConvEncoder, data: Data) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.last = nn.Linear(DIM * encoder.tokens.tokens(data.length), DIM)
+
+    def forward(self, series: Tensor) -> Tensor:
+        """Map `(batch, channels, length)` to `(batch, 64)`."""
+        return self.last(self.encoder.tokens(series).flatten(1))
+
+
 class PatchEncoder(nn.Module):
     """A vision transformer over 12 to 17 patches; the features are the mean of their vectors."""
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ssltok.losses import latent_regression_loss, masked_reconstruction_loss, topk_layer_target
 from ssltok.masking import random_mask, span_mask
-from ssltok.nn import LatentRegressor, patchify, token_places
+from ssltok.nn import LatentRegressor, Transformer, patchify, token_places
 from ssltok.state import EMATeacher
 
 
@@ -39,7 +39,8 @@ def data2vec(data: Data) -> Recipe:
 
 def cae(data: Data) -> Recipe:
     encoder = PatchEncoder(data)
-    regressor, decoder = LatentRegressor(DIM, depth=1, heads=4), nn.Linear(DIM, encoder.values)
+    regressor = LatentRegressor(DIM, depth=1, heads=4)
+    decoder = nn.Sequential(Transformer(DIM, depth=1, heads=4), nn.Linear(DIM, encoder.values))
 
     def loss_of(batch: Batch, step: int) -> Tensor:
         mask, visible, _ = random_mask((len(batch.series), encoder.count), ratio=0.5)
@@ -52,9 +53,9 @@ def cae(data: Data) -> Recipe:
         rebuilt = masked_reconstruction_loss(
             decoder(latents), patches, every, normalize_target=True
         )
-        return rebuilt + latent_regression_loss(latents, aligned, beta=None)
+        return rebuilt + 2 * latent_regression_loss(latents, aligned, beta=None)
 
-    return Recipe(encoder, nn.ModuleList([regressor, decoder]), loss_of, steps=200)
+    return Recipe(encoder, nn.ModuleList([regressor, decoder]), loss_of, steps=600)
 
 
 METHODS = {f.__name__: f for f in (data2vec, cae)}

@@ -30,7 +30,7 @@ def mae(data: Data, *, ratio: float = 0.6, scaled: bool = True) -> Recipe:
         target = patchify(batch.series, patch=encoder.patch)
         return masked_reconstruction_loss(pred, target, mask, normalize_target=scaled)
 
-    return Recipe(encoder, decoder, loss_of, steps=200)
+    return Recipe(encoder, decoder, loss_of, steps=600)
 
 
 def simmim(data: Data) -> Recipe:
@@ -50,11 +50,12 @@ def simmim(data: Data) -> Recipe:
 def maskfeat(data: Data) -> Recipe:
     encoder = PatchEncoder(data)
     head = nn.Linear(DIM, 9 * data.channels)
+    unit = float(data.train.diff(dim=-1).std())  # slopes of this size are drawn at 45 degrees
 
     def loss_of(batch: Batch, step: int) -> Tensor:
         mask = unit_mask((len(batch.series), encoder.count), ratio=0.4, unit=(1, 2))
         pred = head(encoder.vit(batch.series, masked=mask))
-        target = slope_histogram(batch.series, patch=encoder.patch)
+        target = slope_histogram(batch.series, patch=encoder.patch, unit_slope=unit)
         return masked_reconstruction_loss(pred, target, mask)
 
     return Recipe(encoder, head, loss_of, steps=200)

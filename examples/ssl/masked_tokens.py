@@ -8,6 +8,7 @@ nobody learns. `splitmask`: the input's nearest random directions; the series is
 halves that predict each other's codes, and whose means belong together.
 """
 
+import torch
 from data import Data
 from encoders import DIM, PatchEncoder, mean_tokens
 from loop import main
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from ssltok.losses import masked_token_loss, nt_xent_loss
 from ssltok.masking import block_mask, span_mask, split_mask
-from ssltok.nn import Projector, patchify
+from ssltok.nn import MAEDecoder, Projector, Transformer, patchify, token_places
 from ssltok.quantizers import RandomProjectionQuantizer, kmeans, nearest_codes
 
 CODES = 64
@@ -47,11 +48,12 @@ def best_rq(data: Data) -> Recipe:
         logits = head(encoder.vit(batch.series, masked=mask)[mask])
         return masked_token_loss(logits, codes, mask)
 
-    return Recipe(encoder, head, loss_of, steps=200)
+    return Recipe(encoder, head, loss_of, steps=600)
 
 
-def splitmask(data: Data) -> Recipe:
-    encoder, head = PatchEncoder(data), nn.Linear(DIM, CODES)
+def splitmask(data: Data, *, weight: float = 1.0) -> Recipe:
+    encoder = PatchEncoder(data)
+    decoder = MAEDecoder(DIM, CODES, Transformer(32, depth=1, heads=2))
     projector = Projector(DIM, hidden_dim=128, out_dim=32, layers=2)
     quantizer = RandomProjectionQuantizer(encoder.values, CODES, normalize=False)
 
@@ -59,13 +61,14 @@ def splitmask(data: Data) -> Recipe:
         codes = quantizer.encode(patchify(batch.series, patch=encoder.patch))
         total, means = 0.0, []
         for mask in split_mask(tuple(codes.shape)):
-            tokens = encoder.vit(batch.series, masked=mask)
-            total = total + masked_token_loss(head(tokens[mask]), codes, mask) / 2
-            seen = tokens * ~mask[..., None]
-            means.append(projector(mean_tokens(seen)))
-        return total + nt_xent_loss(*means, temperature=0.2)
+            seen = int((~mask[0]).sum())  # of every row the same
+            tokens = encoder.vit(batch.series, visible=token_places(~mask, slots=seen))
+            restore = torch.where(mask, seen, (~mask).cumsum(1) - 1)
+            total = total + masked_token_loss(decoder(tokens, restore)[mask], codes, mask) / 2
+            means.append(projector(mean_tokens(tokens)))
+        return total + weight * nt_xent_loss(*means, temperature=0.2)
 
-    return Recipe(encoder, nn.ModuleList([head, projector]), loss_of, steps=200)
+    return Recipe(encoder, nn.ModuleList([decoder, projector]), loss_of, steps=200)
 
 
 METHODS = {f.__name__: f for f in (beit, best_rq, splitmask)}

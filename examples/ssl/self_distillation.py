@@ -12,7 +12,7 @@ from encoders import DIM, ConvEncoder
 from loop import main
 from recipe import Batch, Recipe
 from torch import Tensor, nn
-from views import view
+from views import jitter, view
 
 from ssltok import losses
 from ssltok.augment import multi_crop
@@ -62,11 +62,12 @@ def dino(data: Data) -> Recipe:
 
     def loss_of(batch: Batch, step: int) -> Tensor:
         crops = multi_crop(
-            view(batch.series), local_length=data.length // 2, local_views=2,
+            batch.series, local_length=data.length // 2, local_views=2,
             global_range=(0.6, 1.0), local_range=(0.3, 0.6),
         )  # fmt: skip
-        seen[:] = [torch.stack([teacher(large) for large in crops.global_views])]
-        scores = torch.stack([model(crop) for views in crops for crop in views])
+        large, small = ([jitter(crop) for crop in part] for part in crops)
+        seen[:] = [torch.stack([teacher(crop) for crop in large])]
+        scores = torch.stack([model(crop) for crop in large + small])
         return losses.dino_loss(scores, losses.center_and_sharpen(seen[0], center()))
 
     def after_step(step: int) -> None:

@@ -13,7 +13,7 @@ from encoders import PatchEncoder, Scorer, mean_tokens
 from loop import main
 from recipe import Batch, Recipe
 from torch import Tensor
-from views import view
+from views import mild, view
 
 from ssltok import losses
 from ssltok.masking import block_mask
@@ -23,9 +23,14 @@ PROTOTYPES = 128
 
 
 def hidden_patches(
-    data: Data, *, centers: tuple[RunningCenter, ...] = (), koleo_weight: float = 0.0
+    data: Data,
+    *,
+    centers: tuple[RunningCenter, ...] = (),
+    koleo_weight: float = 0.0,
+    crop: bool = False,
 ) -> Recipe:
     """Follow the teacher's scores of the other view and of hidden patches."""
+    look = view if crop else mild
     encoder = PatchEncoder(data)
     student = Scorer(encoder, PROTOTYPES)
     teacher = EMATeacher(student)
@@ -37,7 +42,7 @@ def hidden_patches(
         return losses.sinkhorn(scores.flatten(0, -2)).view_as(scores)
 
     def loss_of(batch: Batch, step: int) -> Tensor:
-        views = torch.cat([view(batch.series), view(batch.series)])
+        views = torch.cat([look(batch.series), look(batch.series)])
         mask = block_mask((len(views), encoder.count), ratio=0.3, least_area=2)
         _, *seen[:] = teacher(views)
         features, scores, patches = student(views, mask)
@@ -52,24 +57,26 @@ def hidden_patches(
         for center, scores in zip(centers, seen, strict=False):
             center.update(scores.flatten(0, -2))
 
-    return Recipe(encoder, student.heads, loss_of, after_step, learning_rate=1e-3)
+    return Recipe(encoder, student.heads, loss_of, after_step, learning_rate=1e-3, steps=600)
 
 
-def ibot(data: Data) -> Recipe:
-    return hidden_patches(data, centers=(RunningCenter(PROTOTYPES), RunningCenter(PROTOTYPES)))
+def ibot(data: Data, *, crop: bool = False) -> Recipe:
+    centers = RunningCenter(PROTOTYPES), RunningCenter(PROTOTYPES)
+    return hidden_patches(data, centers=centers, crop=crop)
 
 
-def dinov2(data: Data) -> Recipe:
-    return hidden_patches(data, koleo_weight=0.1)
+def dinov2(data: Data, *, crop: bool = False) -> Recipe:
+    return hidden_patches(data, koleo_weight=0.1, crop=crop)
 
 
-def esvit(data: Data) -> Recipe:
+def esvit(data: Data, *, crop: bool = False) -> Recipe:
+    look = view if crop else mild
     encoder = PatchEncoder(data)
     student = Scorer(encoder, PROTOTYPES)
     teacher = EMATeacher(student)
 
     def loss_of(batch: Batch, step: int) -> Tensor:
-        views = [view(batch.series), view(batch.series)]
+        views = [look(batch.series), look(batch.series)]
         found, known = [student(one) for one in views], [teacher(one) for one in views]
         whole = torch.stack([losses.sinkhorn(scores) for _, scores, _ in known])
         dino = losses.dino_loss(torch.stack([scores for _, scores, _ in found]), whole)
@@ -82,7 +89,7 @@ def esvit(data: Data) -> Recipe:
     def after_step(step: int) -> None:
         teacher.update(student, momentum=0.95)
 
-    return Recipe(encoder, student.heads, loss_of, after_step, learning_rate=1e-3)
+    return Recipe(encoder, student.heads, loss_of, after_step, learning_rate=1e-3, steps=600)
 
 
 METHODS = {f.__name__: f for f in (ibot, dinov2, esvit)}
