@@ -78,6 +78,14 @@ def test_features_of_several_axes_and_series_of_any_type(dtype: torch.dtype) -> 
         assert scores.item() > 0.9
 
 
+def test_a_broken_series_leaves_nothing_known() -> None:
+    series, labels = data()
+    broken = series.clone()
+    broken[3, 0, 1] = torch.nan
+    for x, u in ((broken, series), (series, broken)):
+        assert fine_tune_accuracy(Grid(), x, labels, u, labels, steps=3, repeats=1).isnan().all()
+
+
 def test_inference_mode_does_not_stop_it() -> None:
     series, labels = data()
     options = {"steps": 3, "repeats": 1}

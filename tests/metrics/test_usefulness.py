@@ -114,6 +114,29 @@ def test_a_gain_is_paired() -> None:
     assert gain.tolist() == [0.0] * 8
 
 
+def test_a_broken_series_leaves_nothing_known() -> None:
+    """A network that answers NaN names the first class each time, which is right half the time."""
+    x, y = clouds(0.0, 8)
+    broken = x.clone()
+    broken[3, 0, 1] = torch.nan
+    fit = partial(fit_fcn_classifier, steps=2, width=4)
+    for made, test in ((broken, x), (x, broken)):
+        assert train_on_synthetic_score(made, y, test, y, fit=fit, repeats=2).isnan().all()
+    assert augmentation_gain(x, y, broken, y, x, y, fit=fit, repeats=1).isnan().all()
+
+
+def test_a_class_that_is_ruled_out_is_an_answer() -> None:
+    """A logit of minus infinity is no NaN."""
+    x, y = clouds(0.0, 8)
+
+    def sure(series: Tensor, labels: Tensor, *, generator: torch.Generator | None) -> Logits:
+        return lambda series: torch.tensor([0.0, -torch.inf]).expand(len(series), 2)
+
+    assert train_on_synthetic_score(x, y, x, y, fit=sure, repeats=1).tolist() == [
+        float((y == 0).double().mean())
+    ]
+
+
 # Complaints.
 
 

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from ssltok._shared.checks import check_at_least, check_positive
 from ssltok.metrics._checks import check_known_labels, check_series
-from ssltok.metrics._networks import batches, draw_parameters, encode, train
+from ssltok.metrics._networks import accuracy, batches, draw_parameters, encode, train
 
 __all__ = ["fine_tune_accuracy"]
 
@@ -46,7 +46,8 @@ def fine_tune_accuracy(
         generator: Draws heads and batches. Dropout of the encoder draws from torch's global state.
 
     Returns:
-        One accuracy in [0, 1] for each repeat, `(repeats,)` float64.
+        One accuracy in [0, 1] for each repeat, `(repeats,)` float64; NaN if the tuned encoder
+        returns a NaN.
 
     Raises:
         ValueError: If shapes or options do not fit, or a label is negative.
@@ -92,7 +93,7 @@ def fine_tune_accuracy(
 
             order = batches(len(series), size=batch_size, steps=steps, generator=generator)
             train(model, loss, order, learning_rate, 1e-5, steps)
-            scores.append((encode(model, test).argmax(1) == test_labels).double().mean())
+            scores.append(accuracy(encode(model, test), test_labels))
     return torch.stack(scores)
 
 

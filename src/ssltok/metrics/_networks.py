@@ -10,7 +10,15 @@ from torch import Tensor, nn
 
 from ssltok._shared.checks import check_at_least, check_axes, check_floating
 
-__all__ = ["batches", "draw_parameters", "encode", "full_precision", "module_digest", "train"]
+__all__ = [
+    "accuracy",
+    "batches",
+    "draw_parameters",
+    "encode",
+    "full_precision",
+    "module_digest",
+    "train",
+]
 
 Batch = TypeVar("Batch")
 
@@ -129,6 +137,12 @@ def encode(encoder: Callable[[Tensor], Tensor], series: Tensor, *, batch_size: i
         for module, mode in modes.items():
             module.training = mode
     return torch.cat(rows)
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Share of largest logits at the label, a float64 scalar; NaN if a logit is NaN."""
+    right = (logits.argmax(1) == labels).double().mean()
+    return torch.where(logits.isnan().any(), torch.nan, right)
 
 
 def module_digest(module: nn.Module) -> str:

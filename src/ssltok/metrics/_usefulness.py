@@ -9,7 +9,7 @@ from torch import Tensor
 from ssltok._shared.checks import check_at_least
 from ssltok.metrics._checks import check_labels, check_series
 from ssltok.metrics._fcn import FCNEncoder
-from ssltok.metrics._networks import encode
+from ssltok.metrics._networks import accuracy, encode
 
 __all__ = ["FitClassifier", "augmentation_gain", "fit_fcn_classifier", "train_on_synthetic_score"]
 
@@ -89,7 +89,8 @@ def train_on_synthetic_score(
         generator: Draws everything.
 
     Returns:
-        One accuracy in [0, 1] for each repeat, `(repeats,)` float64.
+        One accuracy in [0, 1] for each repeat, `(repeats,)` float64; NaN if the classifier
+        returns a NaN, as one that was fitted on a series with a NaN does.
 
     Raises:
         ValueError: If shapes, channels or labels do not fit, or `repeats < 1`.
@@ -118,7 +119,7 @@ def train_on_synthetic_score(
     scores = []
     for _ in range(repeats):
         logits = encode(fit(synthetic, synthetic_labels, generator=generator), test)
-        scores.append((logits.argmax(1) == test_labels).double().mean())
+        scores.append(accuracy(logits, test_labels))
     return torch.stack(scores)
 
 
@@ -180,7 +181,7 @@ def augmentation_gain(
     gains = []
     for _ in range(repeats):
         seed = int(torch.randint(2**62, (), generator=generator, device=device))
-        accuracy = [
+        pair = [
             train_on_synthetic_score(
                 series,
                 labels,
@@ -192,5 +193,5 @@ def augmentation_gain(
             )
             for series, labels in ((both, both_labels), (real, real_labels))
         ]
-        gains.append(accuracy[0] - accuracy[1])
+        gains.append(pair[0] - pair[1])
     return torch.cat(gains)
