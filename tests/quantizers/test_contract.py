@@ -343,6 +343,28 @@ def test_activation_checkpointing_changes_nothing(name: str) -> None:
     assert same(state(rerun), state(plain))
 
 
+@pytest.mark.parametrize("name", sorted(RANDOM))
+def test_activation_checkpointing_draws_the_same_again(name: str) -> None:
+    """In training, from torch's own source, which it restores; a generator it would not."""
+    quantizer = build(name).train()
+    for module in quantizer.modules():
+        if getattr(module, "generator", None) is not None:
+            module.generator = None
+    latents, found = data(4, 6, quantizer.dim), []
+    for twice in (False, True):
+        torch.manual_seed(5)
+        leaf = latents.clone().requires_grad_()
+        quantizer.zero_grad()
+        result = checkpoint(quantizer, leaf, use_reentrant=False) if twice else quantizer(leaf)
+        vectors, codes, loss = result
+        wave = torch.arange(vectors.numel()).reshape(vectors.shape).sin()
+        ((vectors * wave).sum() + 3 * loss).backward()
+        found.append([codes, leaf.grad, *(p.grad for p in quantizer.parameters())])
+    assert not torch.equal(found[0][0], quantizer.eval()(latents).codes)  # they were drawn
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
+
+
 @names
 def test_micro_batches_update_as_one_batch(name: str) -> None:
     whole = calm(name, build(name))

@@ -317,7 +317,7 @@ def test_complaints_of_the_methods_touch_no_state(kind: Any) -> None:
         quantizer.update(x, torch.full_like(codes, 4))
     with pytest.raises(ValueError, match=rf"{who}: vectors must have shape \(4, 3\); got \(3, 4\)"):
         quantizer.set_codebook(torch.zeros(3, 4))
-    with pytest.raises(ValueError, match=rf"{who}: vectors must have shape \(4, 3\); got list"):
+    with pytest.raises(TypeError, match=rf"{who}: vectors must be a tensor; got list"):
         quantizer.set_codebook([0.0])
     for key, value in quantizer.state_dict().items():
         assert torch.equal(value, before[key])

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ssltok._shared.checks import check_ratio
+from ssltok._shared.numerics import upcast
 from ssltok.quantizers._ema import ema_update_
 from ssltok.quantizers._estimators import straight_through
 from ssltok.quantizers._nearest import nearest_codes
@@ -39,7 +40,7 @@ class EMAVectorQuantizer(VectorQuantizer):
         decay: $\gamma$ of the running means, 0.99 as in the paper.
         estimator: `(latents, quantized) -> vectors`, the gradient of the step.
         search: `(tokens, codebook) -> codes` of `forward` in training mode.
-        regularizer: `(tokens, codebook, valid) -> scalar`, added to the loss.
+        regularizer: `(tokens, codebook, valid) -> scalar`, added to the loss in training mode.
         generator: Source of the first codebook: normal with variance `1 / dim`.
 
     Attributes:
@@ -101,6 +102,7 @@ class EMAVectorQuantizer(VectorQuantizer):
     def update(self, latents: Tensor, codes: Tensor) -> None:
         """Move the used codes towards their tokens; once a step, with all of the step's codes."""
         flat, codes = self._check_codes(latents, codes), codes.reshape(-1)
-        ema_update_(
-            self.weight, self.counts, flat.tokens, codes, decay=self.decay, cosine=self.cosine
-        )
+        weight = upcast(self.weight)  # itself, unless the module was converted to half precision
+        ema_update_(weight, self.counts, flat.tokens, codes, decay=self.decay, cosine=self.cosine)
+        if weight is not self.weight:
+            self.weight.copy_(weight)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -34,7 +35,8 @@ class FSQ(nn.Module):
 
     The paper recommends at least 5 levels in every channel: `[8, 6, 5]` for about $2^8$ codes,
     `[8, 5, 5, 5]` for $2^{10}$, `[7, 5, 5, 5, 5]` for $2^{12}$, `[8, 8, 8, 6, 5]` for $2^{14}$,
-    `[8, 8, 8, 5, 5, 5]` for $2^{16}$. Latents of another width: `ProjectedQuantizer`.
+    `[8, 8, 8, 5, 5, 5]` for $2^{16}$. Latents of another width: `ProjectedQuantizer`. A latent with
+    NaN stays visible: its vector has NaN, and its code, the middle one, is in range.
 
     Departures: the published code has $s = \tan(o / h)$, which its author calls a mistake for
     $\operatorname{artanh}$, used here; they differ by less than 0.0004. Two levels would put the
@@ -49,8 +51,8 @@ class FSQ(nn.Module):
         codebook_size: Their product.
 
     Raises:
-        ValueError: If `levels` is empty, holds a number below 3, or their product is
-            $2^{63}$ or more.
+        ValueError: If `levels` is empty, holds a number below 3 or no integer, or their product
+            is $2^{63}$ or more.
 
     Example:
         >>> import torch
@@ -75,6 +77,8 @@ class FSQ(nn.Module):
     def __init__(self, levels: Sequence[int], *, channel_dim: int = -1) -> None:
         super().__init__()
         check_at_least("FSQ", "len(levels)", len(levels), 1)
+        if not all(isinstance(level, Integral) for level in levels):
+            raise ValueError(f"FSQ: levels must be integers; got {list(levels)}")
         check_at_least("FSQ", "min(levels)", min(levels), 3)
         self.codebook_size = math.prod(levels)
         if self.codebook_size > MOST_CODES:
@@ -134,9 +138,9 @@ class FSQ(nn.Module):
 
     def _to_codes(self, places: Tensor) -> Tensor:
         if self.codebook_size <= EXACT and places.device.type != "mps":  # which has no float64
-            codes = torch.mv(places.double(), self.worth.double()).to(torch.int64)
+            codes = torch.mv(places.double(), self.worth.double()).nan_to_num_().to(torch.int64)
         else:
-            codes = (places.to(torch.int64) * self.worth).sum(dim=-1)
+            codes = (places.nan_to_num().to(torch.int64) * self.worth).sum(dim=-1)
         return codes.add_(self.middle)
 
     def _to_vectors(self, codes: Tensor) -> Tensor:

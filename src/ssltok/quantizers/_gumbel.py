@@ -33,8 +33,11 @@ class GumbelQuantizer(nn.Module):
         temperature: $\tau$; 1 as in taming-transformers.
         kl_weight: $\beta$, the price of unequal probabilities; 5e-4 as in taming-transformers.
         channel_dim: Where the channels are.
-        generator: Source of the noise, on the device of the latents. Weights are drawn from
-            torch's global source, as in any linear layer.
+        generator: Source of the noise, on the device of the latents. Activation checkpointing draws
+            twice and restores torch's own source alone: there leave it out, or the gradients are
+            those of other codes.
+        weight_generator: Source of the first weights: uniform with bound $1 / \sqrt{dim}$ for the
+            logits, as in `nn.Linear`, standard normal for the vectors.
 
     Raises:
         ValueError: If `dim` or `codebook_size` is below 1, `temperature` not positive or
@@ -68,6 +71,7 @@ class GumbelQuantizer(nn.Module):
         kl_weight: float = 5e-4,
         channel_dim: int = -1,
         generator: torch.Generator | None = None,
+        weight_generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
         check_at_least("GumbelQuantizer", "dim", dim, 1)
@@ -81,7 +85,10 @@ class GumbelQuantizer(nn.Module):
         self.channel_dim = channel_dim
         self.generator = generator
         self.to_logits = nn.Linear(dim, codebook_size)
-        self.vectors = nn.Parameter(torch.randn(codebook_size, dim))
+        if weight_generator is not None:  # otherwise they are drawn already
+            for values in self.to_logits.parameters():
+                nn.init.uniform_(values, -(dim**-0.5), dim**-0.5, generator=weight_generator)
+        self.vectors = nn.Parameter(torch.randn(codebook_size, dim, generator=weight_generator))
 
     @property
     def codebook(self) -> Tensor:

@@ -37,11 +37,11 @@ def kmeans(
     $$k_n = \arg\min_k \lVert x_n - \mu_k \rVert^2, \qquad
       \mu_k \leftarrow \frac{1}{|\{n: k_n = k\}|} \sum_{n: k_n = k} x_n$$
 
-    It starts from different vectors, drawn at random. With fewer vectors than clusters, each
-    vector is a centre, and the others are vectors with a hundredth of the data's standard
-    deviation added, so that no two centres are equal. A cluster without vectors stays where it
-    is. Processes of a group work on all their vectors together and find the same centres; they
-    may hold different numbers of vectors.
+    It starts from different rows, drawn at random; rows of equal values may be among them. With
+    fewer rows than clusters, each is a centre, and the others are rows with noise of a hundredth
+    of the data's standard deviation added. A cluster without vectors stays where it is. Processes
+    of a group work on all their vectors together and find the same centres; they may hold
+    different numbers of vectors.
 
     Args:
         vectors: `(tokens, dim)`, floating point and finite. Collect several batches for a large
@@ -60,7 +60,8 @@ def kmeans(
     Raises:
         TypeError: If `vectors` is no tensor.
         ValueError: If `vectors` is not `(tokens, dim)`, is empty on all processes or not finite,
-            if `clusters < 1` or `steps < 0`, or if `initial` has another shape.
+            if `clusters < 1` or `steps < 0`, or if `initial` has another shape, is not floating
+            point or not finite.
 
     Example:
         >>> import torch
@@ -80,13 +81,14 @@ def kmeans(
     vectors = upcast(vectors)
     if initial is None:
         centers = _draw(vectors, clusters, generator, check_vectors(vectors))
-    elif tuple(initial.shape) != (clusters, vectors.shape[1]):
-        raise ValueError(
-            f"kmeans: initial must have shape {(clusters, vectors.shape[1])}; "
-            f"got {tuple(initial.shape)}"
-        )
     else:
-        check_vectors(vectors)
+        check_floating("kmeans", "initial", initial)
+        if tuple(initial.shape) != (clusters, vectors.shape[1]):
+            raise ValueError(
+                f"kmeans: initial must have shape {(clusters, vectors.shape[1])}; "
+                f"got {tuple(initial.shape)}"
+            )
+        check_vectors(vectors, initial)
         centers = initial.to(vectors)
     counts = vectors.new_zeros(clusters)
     for step in range(max(steps, 1)):
@@ -100,19 +102,26 @@ def kmeans(
     return Clusters(F.normalize(centers, dim=-1) if cosine else centers, counts)
 
 
-def check_vectors(vectors: Tensor) -> list[int]:
-    """Look at the values, once, and return how many vectors each process holds."""
+def check_vectors(vectors: Tensor, initial: Tensor | None = None) -> list[int]:
+    """Look at the values, once, and return how many vectors each process holds.
+
+    All processes learn what is wrong in one of them, and complain together.
+    """
     rank, world = (0, 1)
     if in_a_group():
         rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
-    facts = torch.zeros(world + 1, dtype=torch.int64, device=vectors.device)
+    facts = torch.zeros(world + 2, dtype=torch.int64, device=vectors.device)
     facts[rank] = vectors.shape[0]
-    facts[-1] = (~vectors.isfinite()).any(dim=1).sum()
-    *sizes, bad = sum_over_ranks(facts).tolist()
+    facts[-2] = (~vectors.isfinite()).any(dim=1).sum()
+    if initial is not None:
+        facts[-1] = (~initial.isfinite()).any()
+    *sizes, bad, lost = sum_over_ranks(facts).tolist()
     if sum(sizes) == 0:
         raise ValueError(f"kmeans: vectors must not be empty; got shape {tuple(vectors.shape)}")
     if bad:
         raise ValueError(f"kmeans: vectors must be finite; got NaN or infinity in {bad} of them")
+    if lost:
+        raise ValueError("kmeans: initial must be finite; got NaN or infinity")
     return sizes
 
 

@@ -13,21 +13,26 @@ SCORES = {"cpu": 2**19}
 MANY = 2**26
 FEW, BLOCK = 128, 64
 """Up to `FEW` codes, a plain argmax is fastest; beyond, `_row_argmax` looks at blocks of codes."""
+SOME = 16
+"""How many codes, at least, tell where the codebook is; of fewer, all do."""
 
 
 def nearest_codes(tokens: Tensor, codebook: Tensor) -> Tensor:
-    r"""Find the nearest codebook vector of each token, exactly.
+    r"""Find the nearest codebook vector of each token.
 
     $$k_n = \arg\min_k \lVert x_n - e_k \rVert^2 = \arg\max_k \;
       \langle x_n - \mu, e_k - \mu \rangle - \tfrac12 \lVert e_k - \mu \rVert^2$$
 
-    with $\mu$ the mean of the codebook, without which float32 loses the answer far from the
-    origin. Scores are at least float32 whatever autocast says, and are computed in chunks, so that
-    no `tokens x codebook_size` matrix exists. Equal scores go to the lowest code (of two equal
-    vectors either may be found: their scores can differ in the last bit). There is no gradient.
+    with $\mu$ a point amid the codes, without which float32 loses the answer far from the origin:
+    the median of 16 codes or more, by channel, which single codes far away do not move. All codes
+    are searched. Two codes can be confused where their scores differ by less than rounding:
+    in float32, by $10^{-7}$ of $|x_n - \mu| |e_k - \mu|$. Scores are at least float32 whatever
+    autocast says, and are computed in chunks, so that no `tokens x codebook_size` matrix exists.
+    Equal scores go to the lowest code (of two equal vectors either may be found: their scores can
+    differ in the last bit). There is no gradient.
 
-    With unit vectors in `codebook` it is the search by cosine similarity, whatever the tokens'
-    lengths.
+    With unit vectors in `codebook` it is the search by cosine similarity, for tokens that are not
+    far shorter than they: at a length of $10^{-6}$ rounding hides the tokens.
 
     Args:
         tokens: `(tokens, dim)`, floating point.
@@ -74,7 +79,9 @@ def sample_codes(
         tokens: `(tokens, dim)`, floating point.
         codebook: `(codebook_size, dim)`, floating point.
         temperature: $\tau > 0$, in squared units of the tokens; towards 0 it is `nearest_codes`.
-        generator: Source of randomness, on the device of `tokens`.
+        generator: Source of randomness, on the device of `tokens`. Activation checkpointing draws
+            twice and restores torch's own source alone: there leave it out, or the gradients are
+            those of other codes.
 
     Returns:
         Codes, `(tokens,)` int64.
@@ -131,7 +138,8 @@ def _nearest(tokens: Tensor, codebook: Tensor) -> Tensor:
     tokens, codebook = tokens.to(dtype), codebook.to(dtype)
     size = codebook.shape[0]
     with full_precision(tokens):
-        middle = codebook.mean(dim=0)
+        some = codebook[:: max(size // SOME, 1)]  # not `median`, which refuses to be deterministic
+        middle = some.sort(dim=0).values[some.shape[0] // 2]
         centred = codebook - middle
         if size > FEW and size % BLOCK:  # whole blocks: repeat the last code
             centred = torch.cat([centred, centred[-1:].expand(-size % BLOCK, -1)])

@@ -5,7 +5,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from ssltok._shared.checks import check_at_least
-from ssltok._shared.numerics import full_precision
+from ssltok._shared.numerics import full_precision, upcast
 from ssltok.quantizers._layout import Flat, flatten, look_up
 from ssltok.quantizers._nearest import nearest_codes
 from ssltok.quantizers._quantized import Quantized
@@ -21,8 +21,10 @@ class RandomProjectionQuantizer(nn.Module):
 
     with $\bar x$ the latent with mean 0 and variance 1 over its channels, $P$ drawn by Xavier's
     rule and $u_i$ uniform on the sphere (a normalised Gaussian). Nothing is learned: no loss, no
-    gradient. BEST-RQ projects to few channels; SplitMask compares with the input itself
-    (`code_dim=None`, `normalize=False`). For several codebooks make several quantizers.
+    gradient. The scale of latents does not matter as long as their squares are in the range of
+    float32 (lengths of about $10^{-12}$ to $10^{18}$). BEST-RQ projects to few channels; SplitMask
+    compares with the input itself (`code_dim=None`, `normalize=False`). For several codebooks make
+    several quantizers.
 
     Departure: BEST-RQ normalises features over its data set. Here each latent is normalised over
     its channels, which needs no statistics and prevents the same collapse: without it the
@@ -120,11 +122,12 @@ class RandomProjectionQuantizer(nn.Module):
     @torch.no_grad()
     def _search(self, tokens: Tensor) -> Tensor:
         with full_precision(tokens):
+            tokens = upcast(tokens)
             if self.normalize:
                 tokens = F.layer_norm(tokens, (self.dim,))
             if self.projection is not None:
-                tokens = tokens @ self.projection.T
-            return nearest_codes(tokens, self.vectors)
+                tokens = tokens @ upcast(self.projection).T
+            return nearest_codes(F.normalize(tokens, dim=-1), self.vectors)
 
     def _flatten(self, latents: Tensor, valid: Tensor | None) -> Flat:
         return flatten(

@@ -3,7 +3,13 @@
 import torch
 from torch import Tensor
 
-from ssltok._shared.checks import check_axes, check_bool_mask, check_ratio, check_size
+from ssltok._shared.checks import (
+    check_axes,
+    check_bool_mask,
+    check_floating,
+    check_ratio,
+    check_size,
+)
 from ssltok._shared.ranks import broadcast_from_first, in_a_group, sum_over_ranks
 from ssltok.quantizers._nearest import check_tokens_and_codebook
 
@@ -26,12 +32,14 @@ def revive_dead_codes_(
 
     A dead code becomes a random token and gets the count $\frac{1}{K} \sum_j n_j$ of an average
     code: it is as settled as the others, and is not dead again in the next step. Different codes
-    get different tokens as long as there are enough. No shape depends on values and nothing waits
-    for the device. Processes of a group move the same codes to the same tokens.
+    get different tokens as long as each process has at least `codebook_size` of them. No shape
+    depends on values and nothing waits for the device. Processes of a group move the same codes to
+    the same tokens.
 
     Args:
         codebook: $e$, `(codebook_size, dim)`; changed in place.
-        counts: $n$, `(codebook_size,)`, running mean of the codes' use; changed in place.
+        counts: $n$, `(codebook_size,)`, floating point, running mean of the codes' use; changed
+            in place.
         tokens: `(tokens, dim)`, floating point.
         valid: `(tokens,)`, boolean, True is real; padding is never chosen.
         share: $\rho$ in [0, 1], the share of the uniform count below which a code is dead.
@@ -58,6 +66,7 @@ def revive_dead_codes_(
     who = "revive_dead_codes_"
     check_tokens_and_codebook(who, tokens, codebook)
     check_axes(who, "counts", counts, "codebook_size")
+    check_floating(who, "counts", counts)
     check_size(who, "counts", counts, 0, codebook.shape[0])
     check_ratio(who, "share", share)
     if valid is None:

@@ -1,17 +1,18 @@
 """Vector quantization: the nearest of a set of vectors that learn by gradient."""
 
 from collections.abc import Callable
+from typing import Self
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from ssltok._shared.checks import check_at_least, check_codes
-from ssltok._shared.numerics import full_precision
+from ssltok._shared.checks import check_at_least, check_codes, check_floating
+from ssltok._shared.numerics import full_precision, upcast
 from ssltok.quantizers._ema import code_counts
 from ssltok.quantizers._estimators import straight_through
 from ssltok.quantizers._kmeans import kmeans
-from ssltok.quantizers._layout import Flat, flatten, look_up
+from ssltok.quantizers._layout import Flat, check_code_range, flatten, look_up
 from ssltok.quantizers._nearest import nearest_codes
 from ssltok.quantizers._pull import pull_together
 from ssltok.quantizers._quantized import Quantized
@@ -50,14 +51,17 @@ class VectorQuantizer(nn.Module):
         estimator: `(latents, quantized) -> vectors`, the gradient of the step: `straight_through`
             or `rotation_trick`.
         search: `(tokens, codebook) -> codes` of `forward` in training mode: `nearest_codes`, or
-            `partial(sample_codes, temperature=...)` to draw. Otherwise the nearest is taken.
-        regularizer: `(tokens, codebook, valid) -> scalar`, added to the loss, such as a weighted
-            `codebook_entropy_loss` or `orthogonality_loss`. It sees the latents flat.
+            `partial(sample_codes, temperature=...)` to draw. Otherwise the nearest is taken. Under
+            activation checkpointing give it no generator of its own: see `sample_codes`.
+        regularizer: `(tokens, codebook, valid) -> scalar`, added to the loss in training mode,
+            such as a weighted `codebook_entropy_loss` or `orthogonality_loss`. It sees the latents
+            flat, and may wait for other processes, which evaluation does not.
         generator: Source of the first codebook: normal with variance `1 / dim`.
 
     Attributes:
         weight: The parameter, `(codebook_size, dim)`.
-        counts: Running mean of the number of tokens of each code in a step.
+        counts: Running mean of the number of tokens of each code in a step, never in half
+            precision, whatever the module is converted to.
 
     Raises:
         ValueError: If a size is below 1 or a weight below 0. The methods raise it for latents,
@@ -122,7 +126,9 @@ class VectorQuantizer(nn.Module):
     @property
     def codebook(self) -> Tensor:
         """The vectors that codes stand for, `(codebook_size, dim)`; of length 1 with `cosine`."""
-        return F.normalize(self.weight, dim=-1) if self.cosine else self.weight
+        if not self.cosine:
+            return self.weight
+        return F.normalize(upcast(self.weight), dim=-1).to(self.weight.dtype)
 
     def forward(self, latents: Tensor, valid: Tensor | None = None) -> Quantized:
         """Quantize latents of any rank from 2; see `Quantized` for what comes back."""
@@ -130,19 +136,19 @@ class VectorQuantizer(nn.Module):
         with full_precision(latents):
             codebook = self.codebook
             search = self.search if self.training else nearest_codes
-            codes = search(flat.tokens.detach(), codebook.detach())
+            codes = search(flat.tokens.detach(), codebook.detach()).to(torch.int64)
             chosen = F.embedding(codes, codebook)
             vectors = self.estimator(flat.tokens, chosen)  # first: its gradient adds to the loss's
             loss = pull_together(
-                flat.tokens,
-                chosen,
+                upcast(flat.tokens),
+                upcast(chosen),
                 flat.real,
                 commitment_weight=self.commitment_weight,
                 codebook_weight=self.codebook_weight,
-                codebook=codebook,
+                codebook=upcast(codebook),
                 codes=codes,
             )
-            if self.regularizer is not None:
+            if self.training and self.regularizer is not None:
                 loss = loss + self.regularizer(flat.tokens, codebook, flat.real)
         return Quantized(flat.restore_vectors(vectors), flat.restore_codes(codes), loss)
 
@@ -203,6 +209,7 @@ class VectorQuantizer(nn.Module):
         Call it after `update`. It returns which codes were moved, `(codebook_size,)`.
         """
         tokens, valid = self._check_codes(latents, codes).tokens, codes.reshape(-1) >= 0
+        check_code_range(type(self).__name__, codes, self.codebook_size)
         return revive_dead_codes_(
             self.weight, self.counts, tokens, valid, share=share, generator=generator
         )
@@ -210,18 +217,31 @@ class VectorQuantizer(nn.Module):
     @torch.no_grad()
     def set_codebook(self, vectors: Tensor) -> None:
         """Replace the codebook, `(codebook_size, dim)`, and forget how it was used."""
-        if not isinstance(vectors, Tensor) or vectors.shape != self.weight.shape:
-            got = tuple(vectors.shape) if isinstance(vectors, Tensor) else type(vectors).__name__
+        who = type(self).__name__
+        check_floating(who, "vectors", vectors)
+        if vectors.shape != self.weight.shape:
             raise ValueError(
-                f"{type(self).__name__}: vectors must have shape {tuple(self.weight.shape)}; "
-                f"got {got}"
+                f"{who}: vectors must have shape {tuple(self.weight.shape)}; "
+                f"got {tuple(vectors.shape)}"
             )
-        self.weight.copy_(F.normalize(vectors, dim=-1) if self.cosine else vectors)
+        if vectors.device.type == "cpu" and not vectors.isfinite().all():
+            raise ValueError(f"{who}: vectors must be finite; got NaN or infinity")
+        self.weight.copy_(F.normalize(upcast(vectors), dim=-1) if self.cosine else vectors)
         self.counts.fill_(1)
 
     def extra_repr(self) -> str:
         """Say what the printed module should."""
         return f"{self.dim}, {self.codebook_size}, channel_dim={self.channel_dim}"
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:  # noqa: FBT001, FBT002
+        """Convert and move as any module, but keep the counts out of half precision."""
+        counts = self.counts
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if (
+            upcast(self.counts[:0]).dtype != self.counts.dtype
+        ):  # as integers they stay what they are
+            self.counts = fn(counts.float().view(torch.int32)).view(torch.float32)
+        return self
 
     def _flatten(self, latents: Tensor, valid: Tensor | None) -> Flat:
         flat = flatten(
@@ -234,7 +254,7 @@ class VectorQuantizer(nn.Module):
         )
         if self.cosine:
             with full_precision(latents):
-                return flat._replace(tokens=unit_tokens(flat.tokens))
+                return flat._replace(tokens=unit_tokens(upcast(flat.tokens)).to(flat.tokens.dtype))
         return flat
 
     def _check_codes(self, latents: Tensor, codes: Tensor) -> Flat:
