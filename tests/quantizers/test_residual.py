@@ -331,9 +331,13 @@ def test_it_refuses_levels() -> None:
     ],
     ids=lambda level: type(level).__name__,
 )
-def test_it_refuses_levels_that_could_not_learn(level: nn.Module) -> None:
-    with pytest.raises(ValueError, match=r"levels must learn from their own loss or update.*got"):
-        ResidualQuantizer([FSQ([5, 5]), level])
+def test_it_refuses_levels_that_learn_otherwise_than_the_others(level: nn.Module) -> None:
+    grouped = isinstance(level, GroupedQuantizer)
+    plain = GroupedQuantizer([FSQ([5]), FSQ([5])]) if grouped else FSQ([5, 5])
+    with pytest.raises(
+        ValueError, match=r"all levels must learn from the gradient of their vectors, or none; got"
+    ):
+        ResidualQuantizer([plain, level])
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,10 @@ from torch import Tensor, nn
 
 from ssltok._shared.checks import check_floating
 from ssltok.quantizers._kmeans import check_vectors
-from ssltok.quantizers._layout import Flat, flatten
+from ssltok.quantizers._layout import Flat, channels_to, flatten
 from ssltok.quantizers._nested import (
     all_idle,
+    check_part_codes,
     check_parts,
     each_once,
     flat_codes,
@@ -46,7 +47,7 @@ class GroupedQuantizer(nn.Module):
 
     Raises:
         TypeError: If a part is no quantizer.
-        ValueError: If there is none, or one has another `channel_dim`.
+        ValueError: If there is none, one has another `channel_dim`, or their codes differ in axes.
 
     Example:
         >>> import torch
@@ -62,7 +63,8 @@ class GroupedQuantizer(nn.Module):
 
     def __init__(self, quantizers: Sequence[nn.Module], *, channel_dim: int = -1) -> None:
         super().__init__()
-        check_parts("GroupedQuantizer", quantizers)
+        shape = check_parts("GroupedQuantizer", quantizers)
+        self._code_shape = (*shape, len(quantizers))
         self.quantizers = nn.ModuleList(quantizers)
         self.sizes = [part.dim for part in parts_of(self.quantizers)]
         self.dim = sum(self.sizes)
@@ -80,19 +82,20 @@ class GroupedQuantizer(nn.Module):
     def forward(self, latents: Tensor, valid: Tensor | None = None) -> Quantized:
         """Quantize latents; the codes have a last axis of groups, the loss is the groups' mean."""
         flat = self._flatten(latents, valid)
+        grid = flat.for_parts(training=self.training)
+        groups = torch.split(grid.to_grid(flat.tokens), self.sizes, dim=-1)
+        real = None if flat.real is None else grid.to_grid(flat.real)
         results = [
-            part(tokens, flat.real)
-            for part, tokens in zip(
-                parts_of(self.quantizers), torch.split(flat.tokens, self.sizes, dim=1), strict=True
-            )
+            part(tokens, real)
+            for part, tokens in zip(parts_of(self.quantizers), groups, strict=True)
         ]
-        vectors = torch.cat([result.vectors for result in results], dim=1)
-        codes = torch.stack([result.codes for result in results], dim=-1)
+        vectors = grid.to_rows(torch.cat([result.vectors for result in results], dim=-1))
+        codes = grid.to_rows(torch.stack([result.codes for result in results], dim=-1))
         loss = torch.stack([result.loss for result in results]).mean()
         return Quantized(flat.restore_vectors(vectors), flat.restore_codes(codes), loss)
 
     def encode(self, latents: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Return the codes of latents, int64, in their layout with groups in place of channels."""
+        """Return the codes of latents, int64: their layout without channels, then the groups."""
         flat = self._flatten(latents, valid)
         codes = [
             part.encode(tokens, flat.real)
@@ -107,7 +110,7 @@ class GroupedQuantizer(nn.Module):
         split = split_codes("GroupedQuantizer", codes, len(self.quantizers))
         parts = zip(parts_of(self.quantizers), split, strict=True)
         vectors = torch.cat([part.decode(own) for part, own in parts], dim=-1)
-        return vectors.movedim(-1, self.channel_dim)
+        return channels_to("GroupedQuantizer", vectors, self.channel_dim, codes)
 
     def update(self, latents: Tensor, codes: Tensor) -> None:
         """Hand each group's latents and codes to its quantizer."""
@@ -156,8 +159,9 @@ class GroupedQuantizer(nn.Module):
     def _groups(self, latents: Tensor, codes: Tensor) -> tuple[Sequence[Tensor], list[Tensor]]:
         """Return the tokens and the codes of each group, flat."""
         flat = self._flatten(latents, None)
-        split = split_codes("GroupedQuantizer", codes, len(self.quantizers))
-        own = [flat_codes(group, flat) for group in split]
+        split_codes("GroupedQuantizer", codes, len(self.quantizers))
+        own = list(flat_codes("GroupedQuantizer", codes, flat, self._code_shape).unbind(-1))
+        check_part_codes(parts_of(self.quantizers), own)
         return torch.split(flat.tokens, self.sizes, dim=1), own
 
     def _flatten(self, latents: Tensor, valid: Tensor | None) -> Flat:

@@ -16,9 +16,10 @@ How to write a quantizer. The formula sees `tokens`, `(tokens, dim)`; this file 
 - `dtype` is the dtype of the codebook or of a buffer; the vectors keep it. `flat.tokens` are 0 at
   padding (whatever stood there, NaN included) and take no gradient from there. Anything that
   averages over tokens must leave padding out: `flat.mean`, or `flat.real`, `(tokens,)` or None.
-- A wrapper (residual, grouped, ...) asks that its parts have `channel_dim=-1`, gives them
-  `flat.tokens` and `flat.real`, and hands `decode` and `update` on. `update(latents, codes)`
-  learns which tokens are real from the codes: padding is -1.
+- A wrapper (residual, grouped, ...) asks that its parts have `channel_dim=-1`, gives their forward
+  the tokens as `flat.for_parts` says (a part may draw for samples, not tokens), and hands `decode`
+  and `update` on. `update(latents, codes)` learns which tokens are real from the codes: padding
+  is -1.
 - Attributes and methods are those of the `Quantizer` protocol in `_quantized.py`. Where `update`
   does nothing, a class attribute `idle = True` tells wrappers, which then spare their own work.
   One that starts from clusters or revives codes has `initialize` and `revive` with the signatures
@@ -35,7 +36,7 @@ from torch import Tensor
 
 from ssltok._shared.checks import check_bool_mask, check_codes, check_floating, check_size
 
-__all__ = ["Flat", "check_code_range", "flatten", "look_up"]
+__all__ = ["Flat", "channels_to", "check_code_range", "flatten", "look_up"]
 
 
 class Flat(NamedTuple):
@@ -47,12 +48,25 @@ class Flat(NamedTuple):
     channel_dim: int
 
     def mean(self, values: Tensor) -> Tensor:
-        """Average `(tokens, ...)` over the real tokens and all other axes; 0 for no token."""
+        """Average `(tokens,)` over the real tokens; 0 for no token."""
         if self.real is None:
             return values.mean() if values.numel() else values.sum()
-        real = self.real.reshape(-1, *[1] * (values.ndim - 1))
-        each = max(values[:1].numel(), 1)
-        return torch.where(real, values, 0.0).sum() / (self.real.sum() * each).clamp(min=1)
+        return torch.where(self.real, values, 0.0).sum() / self.real.sum().clamp(min=1)
+
+    def for_parts(self, *, training: bool) -> "Flat":
+        """Return the layout for parts: samples stay apart in training, where a part may draw.
+
+        Otherwise it is flat, which puts fewer conditions on an exported graph.
+        """
+        return self if training else self._replace(shape=tuple(self.tokens.shape[:1]))
+
+    def to_grid(self, rows: Tensor) -> Tensor:
+        """Lay `(tokens, ...)` out along the axes of the latents, the channels last; a view."""
+        return rows.reshape(*self.shape, *rows.shape[1:])
+
+    def to_rows(self, grid: Tensor) -> Tensor:
+        """Undo `to_grid`."""
+        return grid.reshape(-1, *grid.shape[len(self.shape) :])
 
     def restore_vectors(self, vectors: Tensor) -> Tensor:
         """Put `(tokens, dim)` in the layout of the latents, 0 at padding."""
@@ -135,11 +149,22 @@ def look_up(
 
     Raises:
         TypeError: If `codes` is no tensor.
-        ValueError: If `codes` is not int64 or, on a CPU outside a compiled graph, out of range.
+        ValueError: If `codes` is not int64, has too few axes for `channel_dim` or, on a CPU
+            outside a compiled graph, is out of range.
     """
     check_codes(who, "codes", codes)
     check_code_range(who, codes, codebook_size)
     vectors = lookup(codes.clamp(min=0)).masked_fill_((codes < 0)[..., None], 0.0)
+    return channels_to(who, vectors, channel_dim, codes)
+
+
+def channels_to(who: str, vectors: Tensor, channel_dim: int, codes: Tensor) -> Tensor:
+    """Move the channels of decoded vectors from the last axis to `channel_dim`."""
+    if not -vectors.ndim <= channel_dim < vectors.ndim:
+        raise ValueError(
+            f"{who}: codes must have enough axes for channel_dim={channel_dim}; "
+            f"got shape {tuple(codes.shape)}"
+        )
     return vectors.movedim(-1, channel_dim)
 
 

@@ -1,31 +1,38 @@
 """What the quantizers that are made of quantizers share."""
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from ssltok._shared.checks import check_at_least, check_codes
-from ssltok.quantizers._layout import Flat
+from ssltok.quantizers._layout import Flat, check_code_range
 from ssltok.quantizers._quantized import Quantizer
 
 __all__ = [
     "all_idle",
+    "check_part_codes",
     "check_parts",
     "each_once",
     "flat_codes",
     "initialize_part",
     "parts_of",
     "revive_parts",
+    "sizes_of",
     "split_codes",
     "stack_codebooks",
     "update_parts",
 ]
 
 
-def check_parts(who: str, parts: Sequence[nn.Module]) -> None:
-    """Ask for quantizers that take their channels last; the wrapper sees to the layout."""
+def check_parts(who: str, parts: Sequence[nn.Module]) -> tuple[int, ...]:
+    """Ask for quantizers that take their channels last and have codes alike.
+
+    Returns:
+        The shape of a part's codes for one vector: () unless it is made of parts itself.
+    """
     check_at_least(who, "number of quantizers", len(parts), 1)
     for part in parts:
         # not isinstance(part, Quantizer): a codebook that is a plain nn.Parameter is welcome too
@@ -36,6 +43,20 @@ def check_parts(who: str, parts: Sequence[nn.Module]) -> None:
                 f"{who}: every part must have channel_dim=-1 (the whole has its own); "
                 f"got {cast('Quantizer', part).channel_dim}"
             )
+    shapes = [sizes_of(part)[0] for part in parts]
+    if len(set(shapes)) > 1:
+        raise ValueError(f"{who}: parts must have the same axes of codes; got {shapes}")
+    return shapes[0]
+
+
+@torch.no_grad()
+def sizes_of(part: nn.Module) -> tuple[tuple[int, ...], int]:
+    """Return the shape of a part's codes for one vector and the width of its vectors."""
+    quantizer = cast("Quantizer", part)
+    held = next(chain(part.parameters(), part.buffers()), None)
+    device = None if held is None else held.device
+    codes = quantizer.encode(torch.empty(0, quantizer.dim, device=device))
+    return tuple(codes.shape[1:]), quantizer.decode(codes).shape[-1]
 
 
 def parts_of(modules: nn.ModuleList) -> list[Quantizer]:
@@ -54,9 +75,26 @@ def split_codes(who: str, codes: Tensor, count: int) -> tuple[Tensor, ...]:
     return codes.unbind(-1)
 
 
-def flat_codes(codes: Tensor, flat: Flat) -> Tensor:
-    """Lay codes of a part in the layout of `flat` out as `(tokens, ...)`; a part's axes stay."""
-    return codes.reshape(-1, *codes.shape[len(flat.shape) :])
+def flat_codes(who: str, codes: Tensor, flat: Flat, code_shape: tuple[int, ...]) -> Tensor:
+    """Ask for codes in the layout of `flat`, and lay them out as `(tokens, *code_shape)`."""
+    check_codes(who, "codes", codes)
+    shape = (*flat.shape, *code_shape)
+    if codes.shape != shape:
+        raise ValueError(f"{who}: codes must have shape {shape}; got {tuple(codes.shape)}")
+    return flat.to_rows(codes)
+
+
+def check_part_codes(parts: Sequence[Quantizer], codes: Sequence[Tensor]) -> None:
+    """Look at the codes of all parts, and of parts inside, before any of them learns."""
+    for part, own in zip(parts, codes, strict=True):
+        who = type(part).__name__
+        inside, wrapped = getattr(part, "quantizers", None), getattr(part, "quantizer", None)
+        if isinstance(inside, nn.ModuleList):
+            check_part_codes(parts_of(inside), split_codes(who, own, len(inside)))
+        elif isinstance(wrapped, nn.Module):
+            check_part_codes([cast("Quantizer", wrapped)], [own])
+        else:
+            check_code_range(who, own, part.codebook_size)
 
 
 def stack_codebooks(who: str, codebooks: Sequence[Tensor]) -> Tensor:

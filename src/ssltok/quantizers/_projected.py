@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ssltok._shared.checks import check_at_least
 from ssltok._shared.numerics import full_precision
-from ssltok.quantizers._layout import Flat, flatten
+from ssltok.quantizers._layout import Flat, channels_to, flatten
 from ssltok.quantizers._nested import (
     all_idle,
     check_parts,
@@ -66,7 +66,7 @@ class ProjectedQuantizer(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        check_parts("ProjectedQuantizer", [quantizer])
+        self._code_shape = check_parts("ProjectedQuantizer", [quantizer])
         check_at_least("ProjectedQuantizer", "dim", dim, 1)
         self.quantizer = quantizer
         self.dim = dim
@@ -94,10 +94,12 @@ class ProjectedQuantizer(nn.Module):
     def forward(self, latents: Tensor, valid: Tensor | None = None) -> Quantized:
         """Quantize latents of any rank from 2; see `Quantized` for what comes back."""
         flat = self._flatten(latents, valid)
-        inner = self._inner(self._in(flat.tokens), flat.real)
+        grid = flat.for_parts(training=self.training)
+        real = None if flat.real is None else grid.to_grid(flat.real)
+        inner = self._inner(grid.to_grid(self._in(flat.tokens)), real)
         return Quantized(
-            flat.restore_vectors(self._out(inner.vectors)),
-            flat.restore_codes(inner.codes),
+            flat.restore_vectors(self._out(grid.to_rows(inner.vectors))),
+            flat.restore_codes(grid.to_rows(inner.codes)),
             inner.loss,
         )
 
@@ -112,7 +114,8 @@ class ProjectedQuantizer(nn.Module):
         parts = tuple(range(inner.ndim - 1, codes.ndim))
         padding = (codes < 0).all(dim=parts) if parts else codes < 0
         vectors = self._out(inner.reshape(-1, inner.shape[-1])).reshape(*inner.shape[:-1], self.dim)
-        return torch.where(padding[..., None], 0.0, vectors).movedim(-1, self.channel_dim)
+        vectors = torch.where(padding[..., None], 0.0, vectors)
+        return channels_to("ProjectedQuantizer", vectors, self.channel_dim, codes)
 
     @torch.no_grad()
     def update(self, latents: Tensor, codes: Tensor) -> None:
@@ -155,7 +158,7 @@ class ProjectedQuantizer(nn.Module):
     def project(self, latents: Tensor) -> Tensor:
         """Return what the wrapped quantizer sees, with its channels last."""
         flat = self._flatten(latents, None)
-        return self._in(flat.tokens).reshape(*flat.shape, self._inner.dim)
+        return flat.to_grid(self._in(flat.tokens))
 
     def _flatten(self, latents: Tensor, valid: Tensor | None) -> Flat:
         return flatten(
@@ -170,7 +173,8 @@ class ProjectedQuantizer(nn.Module):
     def _inside(self, latents: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the wrapped quantizer is given of latents, and their codes, flat."""
         flat = self._flatten(latents, None)
-        return self._in(flat.tokens), flat_codes(codes, flat)
+        own = flat_codes("ProjectedQuantizer", codes, flat, self._code_shape)
+        return self._in(flat.tokens), own
 
     def _in(self, tokens: Tensor) -> Tensor:
         with full_precision(tokens):

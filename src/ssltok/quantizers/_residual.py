@@ -10,14 +10,16 @@ from ssltok._shared.checks import check_floating, check_positive, check_ratio
 from ssltok._shared.numerics import full_precision
 from ssltok.quantizers._estimators import straight_through
 from ssltok.quantizers._gumbel import GumbelQuantizer
-from ssltok.quantizers._layout import Flat, flatten
+from ssltok.quantizers._layout import Flat, channels_to, flatten
 from ssltok.quantizers._nested import (
     all_idle,
+    check_part_codes,
     check_parts,
     flat_codes,
     initialize_part,
     parts_of,
     revive_parts,
+    sizes_of,
     split_codes,
     stack_codebooks,
     update_parts,
@@ -35,9 +37,11 @@ class ResidualQuantizer(nn.Module):
       \qquad q = \sum_i q_i, \qquad \mathcal{L} = \sum_i \mathcal{L}_i$$
 
     Every level's loss reaches the latents, because only quantised values are subtracted; the
-    gradient of $q$ goes straight through once, over the sum. Levels therefore learn from their own
-    loss or from `update`. Those that learn from the gradient of their vectors (`GumbelQuantizer`,
-    `ProjectedQuantizer`) would not learn here and are refused: project once, around the whole.
+    gradient of $q$ goes straight through once, over the sum. So levels learn from their own loss
+    or from `update`. Those that learn from the gradient of their vectors (`ProjectedQuantizer`,
+    as DAC's levels, and `GumbelQuantizer`) get it: where all levels do, the gradient of $q$ is the
+    sum of the levels' own, none goes straight through, and one level is as that level alone. Some
+    levels of either kind would count the latents' gradient twice and are refused.
     `[quantizer] * levels` shares one quantizer between levels; it learns once a step.
 
     With `dropout`, in training, some samples (entries of the first axis) use a random number of
@@ -51,7 +55,9 @@ class ResidualQuantizer(nn.Module):
         scales: $s_i$, a positive number for each level: codebooks with a fixed range (`FSQ`, `LFQ`)
             need smaller steps at later levels. All 1 by default.
         channel_dim: Where the channels are.
-        generator: Source of the number of levels, on the device of the latents.
+        generator: Source of the number of levels, on the device of the latents. Activation
+            checkpointing draws twice and restores torch's own source alone: there leave it out, or
+            the gradients are those of other codes.
 
     Attributes:
         dim: The levels' `dim`.
@@ -59,9 +65,10 @@ class ResidualQuantizer(nn.Module):
 
     Raises:
         TypeError: If a level is no quantizer.
-        ValueError: If there is none, if they differ in `dim`, learn from the gradient of their
-            vectors or have another `channel_dim`, if `dropout` is outside [0, 1], or `scales` are
-            not as many positive numbers.
+        ValueError: If there is none, if they differ in `dim` or in the axes of their codes, have
+            vectors of another width or another `channel_dim`, if some but not all learn from the
+            gradient of their vectors, if `dropout` is outside [0, 1], or `scales` are not as many
+            positive numbers.
 
     Example:
         >>> import torch
@@ -76,7 +83,8 @@ class ResidualQuantizer(nn.Module):
         Zeghidour et al., *SoundStream*, 2021, <https://arxiv.org/abs/2107.03312>, algorithm 1 and
         section III.C (dropout).
         Kumar et al., *High-Fidelity Audio Compression with Improved RVQGAN* (DAC), 2023,
-        <https://arxiv.org/abs/2306.06546>, section 3.2 (dropout for a share of the samples).
+        <https://arxiv.org/abs/2306.06546>, sections 3.1 (factorised codes) and 3.2 (dropout for a
+        share of the samples).
     """
 
     def __init__(
@@ -90,18 +98,22 @@ class ResidualQuantizer(nn.Module):
     ) -> None:
         super().__init__()
         who = "ResidualQuantizer"
-        check_parts(who, quantizers)
+        self._code_shape = (*check_parts(who, quantizers), len(quantizers))
         check_ratio(who, "dropout", dropout)
-        for module in (m for part in quantizers for m in part.modules()):
-            if isinstance(module, GumbelQuantizer | ProjectedQuantizer):
-                raise ValueError(
-                    f"{who}: levels must learn from their own loss or update, not from the "
-                    f"gradient of their vectors; got {type(module).__name__}"
-                )
+        by_vectors = [_learns_by_vectors(part) for part in quantizers]
+        if len(set(by_vectors)) > 1:
+            raise ValueError(
+                f"{who}: all levels must learn from the gradient of their vectors, or none; "
+                f"got {[type(part).__name__ for part in quantizers]}"
+            )
+        self._by_vectors = by_vectors[0]
         self.quantizers = nn.ModuleList(quantizers)
         dims = [part.dim for part in parts_of(self.quantizers)]
         if len(set(dims)) > 1:
             raise ValueError(f"{who}: levels must share one dim; got {dims}")
+        widths = [sizes_of(part)[1] for part in quantizers]
+        if widths != dims:
+            raise ValueError(f"{who}: vectors must be as wide as dim, {dims[0]}; got {widths}")
         self.scales = [1.0] * len(quantizers) if scales is None else list(scales)
         if len(self.scales) != len(quantizers):
             raise ValueError(
@@ -127,31 +139,34 @@ class ResidualQuantizer(nn.Module):
         """Quantize latents; the codes have a last axis of levels, the loss is the levels' sum."""
         flat = self._flatten(latents, valid)
         depth = self._draw_depth(flat) if self.training and self.dropout > 0 else None
-        codes, losses = [], []
+        codes, losses, grid = [], [], flat.for_parts(training=self.training)
         with full_precision(latents):
             rest = total = flat.tokens
             for i, (part, scale) in enumerate(self._levels(), 1):
                 real = flat.real
                 if depth is not None:
                     real = depth >= i if real is None else real & (depth >= i)
-                vectors, known, loss = part(_scale(rest, 1 / scale), real)
-                vectors = _scale(vectors.detach(), scale)
+                real = None if real is None else grid.to_grid(real)
+                vectors, known, loss = part(grid.to_grid(_scale(rest, 1 / scale)), real)
+                if not self._by_vectors:
+                    vectors = vectors.detach()
+                vectors = _scale(grid.to_rows(vectors), scale)
                 if i < len(self.scales):
-                    rest = rest - vectors
-                if i > 2:  # by now the sum is no level's own tensor
-                    total.add_(vectors)
+                    rest = rest - vectors.detach()
+                if i > 2 and torch.promote_types(total.dtype, vectors.dtype) == total.dtype:
+                    total.add_(vectors)  # by now the sum is no level's own tensor
                 else:
                     total = vectors if i == 1 else total + vectors
                 del vectors  # not to be held while the next level works
-                codes.append(known)
+                codes.append(grid.to_rows(known))
                 losses.append(loss)
-            vectors = straight_through(flat.tokens, total)
+            vectors = total if self._by_vectors else straight_through(flat.tokens, total)
         loss = torch.stack(losses).sum()
         stacked = torch.stack(codes, dim=-1)
         return Quantized(flat.restore_vectors(vectors), flat.restore_codes(stacked), loss)
 
     def encode(self, latents: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Return the codes of latents, int64, in their layout with levels in place of channels."""
+        """Return the codes of latents, int64: their layout without channels, then the levels."""
         flat = self._flatten(latents, valid)
         codes, rest = [], flat.tokens
         with full_precision(latents):
@@ -167,7 +182,7 @@ class ResidualQuantizer(nn.Module):
             _scale(part.decode(own), scale)
             for (part, scale), own in zip(self._levels(), split, strict=True)
         )
-        return sum(others, first).movedim(-1, self.channel_dim)
+        return channels_to("ResidualQuantizer", sum(others, first), self.channel_dim, codes)
 
     def update(self, latents: Tensor, codes: Tensor) -> None:
         """Hand each level what the levels before have left, and its codes."""
@@ -221,9 +236,10 @@ class ResidualQuantizer(nn.Module):
     def _rests(self, latents: Tensor, codes: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Return what each level was given, and its codes, flat."""
         flat = self._flatten(latents, None)
-        split = split_codes("ResidualQuantizer", codes, len(self.quantizers))
-        own = [flat_codes(level, flat) for level in split]
+        split_codes("ResidualQuantizer", codes, len(self.quantizers))
+        own = list(flat_codes("ResidualQuantizer", codes, flat, self._code_shape).unbind(-1))
         parts = parts_of(self.quantizers)
+        check_part_codes(parts, own)
         rests = [_scale(flat.tokens.detach(), 1 / self.scales[0])]
         rest = flat.tokens.detach()
         for part, level, scale, after in zip(
@@ -231,7 +247,6 @@ class ResidualQuantizer(nn.Module):
         ):
             rest = rest - _scale(part.decode(level), scale)
             rests.append(_scale(rest, 1 / after))
-        parts[-1].decode(own[-1])  # only to look at its codes, before any level learns
         return rests, own
 
     def _levels(self) -> list[tuple[Quantizer, float]]:
@@ -251,6 +266,10 @@ class ResidualQuantizer(nn.Module):
             "ResidualQuantizer", latents, valid, dim=self.dim, channel_dim=self.channel_dim,
             dtype=torch.promote_types(latents.dtype, torch.float32),
         )  # fmt: skip
+
+
+def _learns_by_vectors(level: nn.Module) -> bool:
+    return any(isinstance(m, GumbelQuantizer | ProjectedQuantizer) for m in level.modules())
 
 
 def _scale(tensor: Tensor, scale: float) -> Tensor:
