@@ -22,11 +22,22 @@ def assert_missing_samples_are_not_read(encoder: nn.Module) -> None:
     assert not torch.allclose(encoder(x, valid), encoder(x))
 
 
-def assert_exports_for_any_length(encoder: nn.Module) -> None:
-    x, valid = padded_batch(50, 14)
-    length = torch.export.Dim("length", min=8, max=4096)
-    dynamic = {"series": {2: length}, "valid": {1: length}}
-    exported = torch.export.export(encoder, (x, valid), dynamic_shapes=dynamic).module()
-    for cut in (8, 33, 50):
-        sample = (x[..., :cut], valid[:, :cut])
-        torch.testing.assert_close(exported(*sample), encoder(*sample))
+ANY_LENGTH = torch.export.Dim("length", min=8, max=4096)
+
+
+def assert_exports_for_any_length(
+    encoder: nn.Module, *, padded: bool = True, length: object = ANY_LENGTH
+) -> None:
+    """One graph serves all lengths from 8 to 4096, with `valid` or without."""
+    dtype = next(encoder.parameters()).dtype
+
+    def sample(size: int) -> tuple[tuple[Tensor], dict[str, Tensor]]:
+        x, valid = padded_batch(size, 7)
+        return (x.nan_to_num().to(dtype),), {"valid": valid} if padded else {}
+
+    args, options = sample(50)
+    dynamic = {"series": {2: length}, **({"valid": {1: length}} if padded else {})}
+    exported = torch.export.export(encoder, args, options, dynamic_shapes=dynamic).module()
+    for cut in (8, 9, 33, 4096):
+        args, options = sample(cut)
+        torch.testing.assert_close(exported(*args, **options), encoder(*args, **options))

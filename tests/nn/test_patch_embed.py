@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ssltok.nn import PatchEmbed1d, patchify, sinusoidal_positions, token_places, unpatchify
+from tests.nn.padded_series import assert_exports_for_any_length
 
 sizes = st.tuples(st.integers(1, 6), st.integers(1, 6)).filter(lambda s: s[1] <= s[0])
 
@@ -161,6 +162,11 @@ def test_gradcheck() -> None:
     series = torch.randn(1, 2, 6, dtype=torch.float64, requires_grad=True)
     valid = torch.tensor([[True, True, False, True, True, False]])
     assert torch.autograd.gradcheck(lambda s: embed(s, valid=valid), (series,))
+
+
+@pytest.mark.parametrize("stride", [1, 3, 4])
+def test_export_for_any_length(stride: int) -> None:
+    assert_exports_for_any_length(PatchEmbed1d(2, 8, patch=4, stride=stride))
 
 
 # Complaints -----------------------------------------------------------------------------------

@@ -205,6 +205,8 @@ def test_export_for_any_length_and_padding() -> None:
 
 def test_complaints() -> None:
     for options, message in (
+        ({"widths": 4}, "widths must be a sequence, one for a stage; got 4"),
+        ({"strides": 0}, "strides must be a sequence, one for a stage; got 0"),
         ({"widths": ()}, "stages must be >= 1; got 0"),
         ({"widths": (4,)}, r"widths, blocks and strides must be equally many; got 1, 4 and 1"),
         ({"strides": (1, 2)}, r"widths, blocks and strides must be equally many; got 4, 4 and 2"),

@@ -273,6 +273,10 @@ def test_complaints() -> None:
 
     with pytest.raises(ValueError, match=r"SwinTransformer1d: stages must be >= 1; got 0"):
         build(depths=(), heads=())
+    with pytest.raises(ValueError, match=r"Swin.*: depths must be a sequence.*; got 2"):
+        build(depths=2)
+    with pytest.raises(ValueError, match=r"Swin.*: heads must be a sequence.*; got 2"):
+        build(heads=2)
     with pytest.raises(ValueError, match=r"depths and heads must share one length; got 2 and 1"):
         build(heads=(2,))
     with pytest.raises(ValueError, match=r"SwinTransformer1d: depths must be >= 1; got 0"):

@@ -375,6 +375,11 @@ def test_complaints() -> None:
     turning = Transformer(4, depth=1, heads=1, rotary=RotaryPositions(4, grid=(3,)))
     with pytest.raises(ValueError, match=r"places must have size 2 in dimension 1; got 3"):
         turning(x, prefix=1, places=torch.zeros(2, 3, dtype=torch.int64))
+    for prefix in (-1, 4):
+        with pytest.raises(
+            ValueError, match=rf"Transformer: prefix must lie in \[0, 3\]; got {prefix}"
+        ):
+            Transformer(4, depth=1, heads=1)(x, prefix=prefix)
     with pytest.raises(ValueError, match=r"RotaryPositions: places must be int64; got torch.float"):
         turning(x, places=torch.zeros(2, 3))
     with pytest.raises(ValueError, match=r"Attention: x must have size 4 in dimension 2; got 5"):

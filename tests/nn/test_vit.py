@@ -16,6 +16,7 @@ from ssltok.nn import (
     sinusoidal_positions,
     token_places,
 )
+from tests.nn.padded_series import assert_exports_for_any_length
 from tests.nn.test_transformer import scrambled
 
 
@@ -316,6 +317,18 @@ def test_one_graph_and_export() -> None:
     torch.testing.assert_close(states(series).tokens, vit.hidden_states(series).tokens)
     exported = torch.export.export(vit, (series,), options).module()
     torch.testing.assert_close(exported(series, **options), vit(series, **options))
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_export_for_any_length(padded: bool) -> None:
+    vit = ViT1d(PatchEmbed1d(2, 8, patch=4), Transformer(8, depth=1, heads=2)).eval()
+    assert_exports_for_any_length(vit, padded=padded)
+
+
+def test_export_for_any_length_with_overlapping_patches_and_nothing_in_front() -> None:
+    embedding = PatchEmbed1d(2, 8, patch=4, stride=3)
+    vit = ViT1d(embedding, Transformer(8, depth=1, heads=2), class_token=False).eval()
+    assert_exports_for_any_length(vit, length=torch.export.Dim.DYNAMIC)
 
 
 def test_half_precision_keeps_positions_apart() -> None:

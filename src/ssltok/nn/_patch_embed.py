@@ -144,12 +144,13 @@ class PatchEmbed1d(nn.Module):
         """Say which tokens are real, `(batch, tokens)`, from the real samples `(batch, length)`."""
         check_axes("PatchEmbed1d", "valid", valid, "batch length")
         check_bool_mask("PatchEmbed1d", "valid", valid, valid.shape)
-        tokens = self.tokens(valid.shape[1])
-        missing = self.patch + (tokens - 1) * self.stride - valid.shape[1]
-        padded = functional.pad(valid, (0, missing))
-        first = padded[:, : self.patch].any(dim=1, keepdim=True)
-        rest = padded[:, self.patch :].unflatten(1, (tokens - 1, self.stride)).any(dim=-1)
-        return torch.cat([first, rest], dim=1)
+        # By index, not by slices: so a graph can be exported for all lengths at once.
+        token = torch.arange(self.tokens(valid.shape[1]), device=valid.device)
+        new = torch.arange(self.patch - self.stride, self.patch, device=valid.device)
+        places = token.unsqueeze(1) * self.stride + new
+        real = functional.pad(valid, (0, self.stride - 1))[:, places].any(dim=2)
+        before = valid[:, : self.patch - self.stride].any(dim=1, keepdim=True)
+        return real | (before & (token == 0))  # all samples of the first patch are new
 
     def forward(self, series: Tensor, *, valid: Tensor | None = None) -> Tensor:
         """Embed `(batch, channels, length)` as `(batch, tokens, dim)`.
@@ -163,6 +164,10 @@ class PatchEmbed1d(nn.Module):
         check_size("PatchEmbed1d", "series", series, 1, self.in_channels)
         self.tokens(series.shape[2])
         patches = patchify(series, patch=self.patch, stride=self.stride, valid=valid)
+        if torch.compiler.is_exporting():
+            # A product for each series: torch cannot join axes of unknown length for all of them.
+            weight = self.projection.weight.T.expand(len(patches), -1, -1)
+            return patches @ weight + self.projection.bias
         embedded: Tensor = self.projection(patches)
         return embedded
 
@@ -185,4 +190,4 @@ def _check_series(who: str, series: Tensor, valid: Tensor | None) -> None:
 def _count(who: str, length: int, patch: int, stride: int) -> int:
     if length < patch:
         raise ValueError(f"{who}: length must be >= patch, {patch}; got {length}")
-    return 1 + -(-(length - patch) // stride)
+    return 1 + (length - patch + stride - 1) // stride

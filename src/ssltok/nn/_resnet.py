@@ -85,6 +85,12 @@ class ResNet1d(nn.Module):
         stem_stride: int = 2,
     ) -> None:
         super().__init__()
+        given = {"widths": widths, "blocks": blocks, "strides": strides}
+        for name, numbers in given.items():
+            if not isinstance(numbers, Sequence) and numbers is not None:
+                raise ValueError(
+                    f"ResNet1d: {name} must be a sequence, one for a stage; got {numbers}"
+                )
         if strides is None:
             strides = [1, *[2] * (len(widths) - 1)]
         check_at_least("ResNet1d", "stages", len(widths), 1)

@@ -35,6 +35,9 @@ class SwinTransformer1d(nn.Module):
     out as the truncated one. Products of attention have no bias. Two neighbours are merged, not
     four, for there is one axis.
 
+    `torch.export` exports it for one length: how many windows and pairs there are decides what is
+    filled up. `ViT1d` can be exported for all lengths at once.
+
     Args:
         embedding: Cuts and embeds patches.
         depths: Layers of each stage; Swin-T has (2, 2, 6, 2).
@@ -75,6 +78,9 @@ class SwinTransformer1d(nn.Module):
     ) -> None:
         super().__init__()
         who = "SwinTransformer1d"
+        for name, sizes in (("depths", depths), ("heads", heads)):
+            if not isinstance(sizes, Sequence):
+                raise ValueError(f"{who}: {name} must be a sequence, one for a stage; got {sizes}")
         check_at_least(who, "stages", len(depths), 1)
         if len(depths) != len(heads):
             raise ValueError(

@@ -221,6 +221,8 @@ class Transformer(nn.Module):
         given = None if condition is None else tuple(condition.shape)
         if wanted != given:
             raise ValueError(f"Transformer: condition must have shape {wanted}; got {given}")
+        if not 0 <= prefix <= x.shape[1]:
+            raise ValueError(f"Transformer: prefix must lie in [0, {x.shape[1]}]; got {prefix}")
         if valid is not None:
             check_bool_mask("Transformer", "valid", valid, x.shape[:2])
         if places is not None:

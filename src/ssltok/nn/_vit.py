@@ -29,6 +29,9 @@ class ViT1d(nn.Module):
     one length. With `positions=False` there are none but those of a rotary trunk. Products of
     attention have no bias. The class token has no position.
 
+    `torch.export` exports one graph for all lengths, with a `Dim` for the length if a token stands
+    in front, else with `Dim.DYNAMIC` (torch cannot prove what it asks of a named one).
+
     Args:
         embedding: Cuts and embeds patches.
         trunk: The transformer, of the same `dim`, without adaptive norms.
