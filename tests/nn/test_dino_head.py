@@ -53,6 +53,36 @@ def test_the_start() -> None:
     torch.testing.assert_close(head.last.weight.norm(dim=1), torch.ones(5))
 
 
+@torch.no_grad()
+def bottleneck_rms(head: DINOHead) -> float:
+    return float(head.layers(torch.randn(256, head.in_dim)).square().mean().sqrt())
+
+
+def test_how_narrow_heads_start_and_how_to_start_them_wider() -> None:
+    """The figures of the docstring."""
+    torch.manual_seed(0)
+    wide = DINOHead(384, out_dim=2)
+    assert bottleneck_rms(wide) == pytest.approx(0.06, rel=0.1)
+    narrow = DINOHead(64, out_dim=2, hidden_dim=128, bottleneck_dim=32)
+    assert bottleneck_rms(narrow) == pytest.approx(0.0014, rel=0.1)
+    for layer in narrow.layers:
+        if isinstance(layer, nn.Linear):
+            layer.reset_parameters()
+    assert bottleneck_rms(narrow) == pytest.approx(0.08, rel=0.2)
+
+
+def test_half_precision_is_normalised_in_float32() -> None:
+    """Identities around the sphere: all that is left is the vector's norm."""
+    head = DINOHead(4, out_dim=4, bottleneck_dim=4, layers=1).bfloat16()
+    for weight in (
+        head.get_parameter("layers.0.weight"),
+        head.last.parametrizations.weight.original1,
+    ):
+        nn.init.eye_(weight)
+    x = torch.randn(64, 4).bfloat16()
+    assert torch.equal(head(x), nn.functional.normalize(x.float(), dim=-1).bfloat16())
+
+
 # Laws -----------------------------------------------------------------------------------------
 
 

@@ -1,5 +1,6 @@
 """Pooling over the real places of a grid or series."""
 
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -98,6 +99,19 @@ def test_half_precision_sums_exactly() -> None:
     valid = torch.arange(8).expand(1, -1) < 7
     assert mean_pool(x, valid).tolist() == mean_pool(x[..., :7]).tolist() == [[74.0]]
     assert mean_pool(x, valid).dtype == torch.bfloat16
+
+
+def test_weights_of_attention_are_computed_in_float32() -> None:
+    """1 / 255 would round up in bfloat16, and the mean of ones be 1.004."""
+    pool, ones = AttentionPool(1, hidden_dim=2), torch.ones(1, 1, 255)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert pool(ones).item() == pytest.approx(1.0, abs=1e-5)
+    low = AttentionPool(3, hidden_dim=2).bfloat16()
+    torch.nn.init.normal_(low.score.weight)
+    high = copy.deepcopy(low).float()
+    x, valid = torch.randn(4, 3, 255).bfloat16(), some_valid(4, 255)
+    assert low(x, valid).dtype == torch.bfloat16
+    torch.testing.assert_close(low(x, valid).float(), high(x.float(), valid), atol=3e-3, rtol=1e-2)
 
 
 # Laws -----------------------------------------------------------------------------------------

@@ -84,6 +84,17 @@ def test_a_large_mean_keeps_its_digits() -> None:
     assert out.detach().tolist() == [[[-1.0, 1.0, 0.0]]]
 
 
+def test_half_precision_input_has_statistics_in_float32() -> None:
+    """Near 100, bfloat16 tells apart steps of 0.5: enough for the values, not for their mean."""
+    low, high = ValidBatchNorm1d(3), ValidBatchNorm1d(3)
+    x, valid = (100 + torch.randn(8, 3, 50)).bfloat16(), torch.rand(8, 50) < 0.7
+    out = low(x, valid)
+    assert out.dtype == torch.bfloat16
+    assert torch.equal(out, high(x.float(), valid).bfloat16())
+    for key, value in high.state_dict().items():
+        assert torch.equal(low.state_dict()[key], value), key
+
+
 def test_nothing_real_gives_zeros_and_finite_statistics() -> None:
     norm = ValidBatchNorm1d(2)
     out = norm(torch.randn(2, 2, 3), torch.zeros(2, 3, dtype=torch.bool))
