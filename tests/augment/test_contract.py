@@ -1,6 +1,7 @@
 """What is true of every augmentation: the same shape, its own randomness, real samples alone."""
 
 import inspect
+import math
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -38,10 +39,39 @@ OTHERS = {
     "Augmentation", "MultiCrop", "OverlappingCrops", "SegmentPairs", "compose", "multi_crop",
     "next_segment_pairs", "overlapping_crops", "segment_order_pairs",
 }  # fmt: skip
+# Those that return more than one view.
+SEVERAL: Mapping[str, Mapping[str, Any]] = {
+    "multi_crop": {"local_length": 9, "local_views": 3},
+    "overlapping_crops": {"least_overlap": 5},
+}
+# The published values; where they are from say the docstrings.
+DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "amplitude_resize": {"std": 0.2},  # NC-VQVAE
+    "band_removal": {"band_ratio": 0.1},  # none published
+    "channel_dropout": {"probability": 0.2},  # braindecode
+    "crop_resize": {"ratio_range": (0.9, 0.9)},  # Le Guennec et al.
+    "flip": {"probability": 0.5},
+    "frequency_mask": {"mask_ratio": 0.1},  # TF-C
+    "gaussian_noise": {"std": 0.05},  # NC-VQVAE
+    "magnitude_warp": {"std": 0.2, "knots": 4},  # Um et al.
+    "multi_crop": {  # DINO
+        "global_views": 2, "local_views": 8, "global_range": (0.4, 1.0), "local_range": (0.05, 0.4)
+    },
+    "overlapping_crops": {"least_overlap": 2},  # TS2Vec
+    "permutation": {"max_segments": 5},  # TS-TCC
+    "phase_shift": {"max_angle": math.pi / 4},  # NC-VQVAE
+    "scaling": {"std": 0.1},  # TS-TCC
+    "shift": {"shift_ratio": 0.5},  # VIbCReg
+    "slice_and_shuffle": {"segments": 4},  # NC-VQVAE
+    "slope": {"max_slope": 0.005},  # NC-VQVAE
+    "time_warp": {"std": 0.2, "knots": 4},  # Um et al.
+    "window_warp": {"window_ratio": 0.4, "scale_range": (0.9, 2.0)},  # NC-VQVAE
+}  # fmt: skip
 # What a view of a padded series may owe to the length of the padding.
 BY_PLACE = {"gaussian_noise", "NC_VQVAE_GAUSS"}  # one draw for each place
 BY_WHOLE = {"band_removal", "frequency_mask", "phase_shift"}  # a spectrum of the whole length
 everything = pytest.mark.parametrize("name", CASES)
+several = pytest.mark.parametrize("name", SEVERAL)
 
 
 def augmentation_of(name: str) -> Augmentation:
@@ -51,6 +81,12 @@ def augmentation_of(name: str) -> Augmentation:
 
 def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def views_of(name: str, series: Tensor, generator: torch.Generator | None = None) -> list[Tensor]:
+    """The two tensors of views, time and channels at the end."""
+    made = getattr(ssltok.augment, name)(series, **SEVERAL[name], generator=generator)
+    return list(made[:2])
 
 
 def series_of(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -212,6 +248,70 @@ def test_signature(name: str) -> None:
     assert next(iter(kinds)) == "series"
     assert list(kinds)[-2:] == ["valid", "generator"]
     assert all(kind is inspect.Parameter.KEYWORD_ONLY for kind in list(kinds.values())[1:])
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_defaults_are_the_published_values(name: str) -> None:
+    parameters = inspect.signature(getattr(ssltok.augment, name)).parameters
+    given = {k: p.default for k, p in parameters.items() if p.default is not p.empty}
+    assert given == {**DEFAULTS[name], "valid": None, "generator": None}
+
+
+def test_every_default_is_listed() -> None:
+    assert set(DEFAULTS) == {n for n in CASES if n.islower()} | set(SEVERAL)
+
+
+@several
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_several_views_have_the_dtype_and_memory_of_their_own(
+    name: str, dtype: torch.dtype
+) -> None:
+    series = series_of(4, 3, 40, dtype=dtype)
+    before = series.clone()
+    for view in views_of(name, series, seeded(1)):
+        assert view.dtype == dtype
+        assert torch.isfinite(view).all()
+        view.add_(1)
+    assert torch.equal(series, before)
+
+
+@several
+def test_several_views_pass_gradients(name: str) -> None:
+    series = series_of(3, 2, 40).requires_grad_()
+    for view in views_of(name, series, seeded(1)):
+        (grad,) = torch.autograd.grad(view.sum(), series)
+        # weights of a sample add up to one, so the gradients do to the number of samples
+        torch.testing.assert_close(grad.sum(), torch.tensor(float(view.numel())))
+
+
+@several
+def test_several_views_keep_channels_apart(name: str) -> None:
+    series = series_of(4, 3, 40)
+    other = series.clone()
+    other[:, 1] = series_of(4, 40, seed=9)
+    views = zip(views_of(name, series, seeded(2)), views_of(name, other, seeded(2)), strict=True)
+    for one, two in views:
+        assert torch.equal(one[..., [0, 2], :], two[..., [0, 2], :])
+        assert not torch.equal(one[..., 1, :], two[..., 1, :])
+
+
+@several
+def test_several_views_ask_for_a_generator_of_their_device(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"{name}: generator must live on the device of series"):
+        views_of(name, series_of(2, 3, 40).to("meta"), seeded(0))
+
+
+@several
+def test_several_views_compile(name: str) -> None:
+    """The sizes of overlapping crops are drawn, so that these are more than one graph."""
+    series = series_of(3, 2, 40)
+    torch.compiler.reset()
+    torch.manual_seed(0)
+    expected = views_of(name, series)
+    torch.manual_seed(0)
+    compiled = torch.compile(views_of, fullgraph=name == "multi_crop", backend="eager")
+    for one, two in zip(compiled(name, series), expected, strict=True):
+        torch.testing.assert_close(one, two)
 
 
 @everything

@@ -1,10 +1,13 @@
 """Crops: numpy's interpolation of the same part, and overlaps that are overlaps."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from ssltok.augment import crop_resize, multi_crop, overlapping_crops
 
@@ -59,23 +62,31 @@ def test_oracle_multi_crop() -> None:
 
 @given(length=st.integers(1, 40), least=st.integers(1, 5), seed=st.integers(0, 500))
 def test_oracle_overlapping_crops(length: int, least: int, seed: int) -> None:
+    """Figure 4 of TS2Vec, `a1 <= a2 < b1 <= b2`, from the same draws."""
     least = min(least, length)
-    places = torch.arange(float(length)).expand(6, 2, -1)
+    places = torch.arange(float(length), dtype=torch.float64).expand(6, 2, -1)
     crops = overlapping_crops(places, least_overlap=least, generator=seeded(seed))
-    first, second = crops.first[..., crops.first_overlap], crops.second[..., crops.second_overlap]
-    assert torch.equal(first, second)
-    overlap = first.shape[-1]
-    assert least <= overlap <= length
-    assert torch.equal(first[:, 0, 0], crops.starts.float())
-    # all that both show is in the overlap; each is a part in one piece
+    generator = seeded(seed)
+    draws = torch.rand(4, generator=generator, dtype=torch.float64).tolist()
+    place_draws = torch.rand(6, generator=generator, dtype=torch.float64).tolist()
+
+    def one_of(low: int, high: int, draw: float) -> int:
+        return low + int(draw * (high - low + 1))
+
+    overlap = one_of(least, length, draws[0])
+    a2 = one_of(0, length - overlap, draws[1])
+    a1 = one_of(0, a2, draws[2])
+    b1 = a2 + overlap
+    b2 = one_of(b1, length, draws[3])
     for b in range(6):
-        a, c = crops.first[b, 0].tolist(), crops.second[b, 0].tolist()
-        assert sorted(set(a) & set(c)) == first[b, 0].tolist()
-        assert a == list(range(int(a[0]), int(a[0]) + len(a)))
-        assert c == list(range(int(c[0]), int(c[0]) + len(c)))
-        assert a[0] >= 0
-        assert c[-1] <= length - 1
-    assert crops.first_valid.shape == (6, crops.first.shape[-1])
+        offset = one_of(-a1, length - b2, place_draws[b])
+        assert crops.first[b, 1].tolist() == list(range(a1 + offset, b1 + offset))
+        assert crops.second[b, 1].tolist() == list(range(a2 + offset, b2 + offset))
+        assert crops.starts[b] == a2 + offset
+    assert crops.first_overlap == slice(a2 - a1, b1 - a1)
+    assert crops.second_overlap == slice(0, overlap)
+    assert crops.first_valid.shape == (6, b1 - a1)
+    assert crops.second_valid.shape == (6, b2 - a2)
     assert crops.first_valid.all()
     assert crops.second_valid.all()
 
@@ -117,6 +128,64 @@ def test_overlap_sizes_are_uniform() -> None:
 # laws
 
 
+def test_every_way_to_overlap_occurs() -> None:
+    """Without the draws: each end of either crop, and each end of the series, is reached."""
+    places = torch.arange(5.0).expand(4, 1, -1)
+    generator = seeded(0)
+    seen = set()
+    for _ in range(2500):
+        crops = overlapping_crops(places, least_overlap=1, generator=generator)
+        ends = torch.stack([crops.first[:, 0, 0], crops.second[:, 0, -1]], 1).long()
+        around = crops.first_overlap.start, crops.second.shape[-1] - crops.second_overlap.stop
+        seen |= {(crops.second_overlap.stop, *around, *row) for row in ends.tolist()}
+    assert seen == {
+        (overlap, before, behind, start, start + before + overlap + behind - 1)
+        for overlap in range(1, 6)
+        for before in range(6 - overlap)
+        for behind in range(6 - overlap - before)
+        for start in range(6 - overlap - before - behind)
+    }
+
+
+@given(seed=st.integers(0, 300), least=st.integers(1, 4))
+def test_the_overlap_holds_a_real_sample_wherever_one_can(seed: int, least: int) -> None:
+    length = 12
+    valid = torch.rand(40, length, generator=seeded(seed)) < 0.15
+    valid[:8] = torch.arange(length) < torch.arange(8)[:, None]  # padding behind
+    places = torch.arange(float(length)).expand(40, 1, -1)
+    crops = overlapping_crops(places, least_overlap=least, valid=valid, generator=seeded(seed))
+    before, overlap = crops.first_overlap.start, crops.second_overlap.stop
+    behind = crops.second.shape[-1] - overlap
+    held = crops.first_valid[:, crops.first_overlap].any(1)
+    for row in range(40):
+        starts = range(before, length - overlap - behind + 1)
+        possible = [s for s in starts if valid[row, s : s + overlap].any()]
+        assert held[row] == bool(possible)
+        assert crops.starts[row] in (possible or starts)
+
+
+def test_all_real_is_the_same_as_no_mask() -> None:
+    series = torch.randn(6, 2, 15, generator=seeded(0))
+    one = overlapping_crops(series, generator=seeded(1))
+    two = overlapping_crops(series, valid=torch.ones(6, 15, dtype=torch.bool), generator=seeded(1))
+    for a, b in zip(one, two, strict=True):
+        same = torch.equal(a, b) if isinstance(a, Tensor) and isinstance(b, Tensor) else a == b
+        assert same
+
+
+def test_a_place_is_as_likely_as_any_other_with_a_real_sample() -> None:
+    """Where both crops are one sample long, it is any of the real ones."""
+    places = torch.arange(4.0).expand(3000, 1, -1)
+    valid = torch.tensor([True, False, True, True]).expand(3000, -1)
+    for seed in range(200):
+        crops = overlapping_crops(places, least_overlap=1, valid=valid, generator=seeded(seed))
+        if crops.first.shape[-1] == crops.second.shape[-1] == 1:
+            break
+    counts = torch.bincount(crops.starts, minlength=4)
+    assert counts[1] == 0
+    assert (counts[[0, 2, 3]] - 1000).abs().max() < 5 * (3000 * 2 / 9) ** 0.5
+
+
 def test_padding_is_cut_along_or_left_out() -> None:
     series = torch.randn(4, 2, 20, generator=seeded(0))
     valid = torch.arange(20) < torch.tensor([[20], [9], [1], [13]])
@@ -156,6 +225,11 @@ def test_complaints() -> None:
     series = torch.zeros(2, 1, 8)
     with pytest.raises(ValueError, match=r"crop_resize: ratio_range must satisfy 0 < low <= high;"):
         crop_resize(series, ratio_range=(0.0, 0.5))
+    for wrong in (0.5, (0.5,), None):
+        with pytest.raises(
+            ValueError, match=rf"crop_resize: ratio_range must satisfy.*got {re.escape(str(wrong))}"
+        ):
+            crop_resize(series, ratio_range=wrong)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"crop_resize: ratio_range must not exceed 1; got"):
         crop_resize(series, ratio_range=(0.5, 1.5))
     with pytest.raises(ValueError, match=r"multi_crop: local_length must be >= 2; got 1"):

@@ -126,10 +126,13 @@ def test_only_real_samples_are_cut(name: str) -> None:
         start = place[:, :1]
         assert torch.equal(place[real], (start + torch.arange(6)).expand_as(place)[real])
     long = (lengths >= 12)[:, 0]
-    assert pairs.first_valid[long].all()
+    assert torch.equal(pairs.first_valid, pairs.second_valid), "padding does not tell the answer"
+    whole = pairs.first_valid.all(1)
     if name == "segment_order_pairs":
-        both = pairs.first_valid.sum(1) + pairs.second_valid.sum(1)
-        assert torch.equal(both, lengths[:, 0].clamp(max=12))
+        assert torch.equal(pairs.first_valid.sum(1), (lengths[:, 0] // 2).clamp(max=6))
+        assert torch.equal(whole, long)
+    assert not (whole & ~long).any()
+    assert torch.equal(pairs.labels == -1, ~pairs.first_valid.any(1))
     # the place of the padding does not matter
     shifted = torch.full((200, 2, 35), torch.nan)
     shifted[:, :, 5:] = padded
@@ -141,6 +144,38 @@ def test_only_real_samples_are_cut(name: str) -> None:
     )
     for one, two in zip(pairs, again, strict=True):
         assert torch.equal(one, two)
+
+
+@every
+@pytest.mark.parametrize("length", [2, 3, 7, 11])
+def test_a_short_series_does_not_give_the_answer_away(name: str, length: int) -> None:
+    """Labels are both there; real samples, where padding lies, and what it holds are alike."""
+    series = numbered(300, 1, 12)
+    valid = (torch.arange(12) < length).expand(300, -1)
+    pairs = PAIRS[name](series, segment=6, valid=valid, generator=seeded(9))
+    assert set(pairs.labels.tolist()) == {0, 1}
+    half = length // 2
+    for part, real in ((pairs.first, pairs.first_valid), (pairs.second, pairs.second_valid)):
+        assert torch.equal(real, (torch.arange(6) < half).expand(300, -1))
+        assert torch.equal(part[:, 0], part[:, 0, :1] + torch.arange(6).clamp(max=half - 1))
+    step = pairs.second[:, 0, 0] - pairs.first[:, 0, 0]
+    if name == "segment_order_pairs":
+        assert torch.equal(step, torch.where(pairs.labels == 1, half, -half))
+    else:
+        assert torch.equal(step == half, pairs.labels == 1)
+
+
+@every
+def test_without_two_real_samples_there_is_no_question(name: str) -> None:
+    lengths = torch.tensor([0, 1, 2, 12])
+    valid = torch.arange(12) < lengths[:, None]
+    for seed in range(20):
+        series = torch.randn(4, 2, 12)
+        pairs = PAIRS[name](series, segment=6, valid=valid, generator=seeded(seed))
+        assert (pairs.labels[:2] == -1).all()
+        assert torch.equal(pairs.labels == -1, ~pairs.second_valid.any(1))
+        if name == "segment_order_pairs":
+            assert (pairs.labels[2:] >= 0).all()
 
 
 @every
@@ -165,7 +200,17 @@ def test_the_generator_alone_decides(name: str) -> None:
 
 
 @every
-def test_dtype_gradient_and_memory(name: str) -> None:
+def test_gradient(name: str) -> None:
+    """Every sample of a pair is one sample of the batch, so the gradients are counts."""
+    series = torch.randn(6, 2, 30, requires_grad=True)
+    pairs = PAIRS[name](series, segment=6, generator=seeded(7))
+    (grad,) = torch.autograd.grad(pairs.first.sum() + 3 * pairs.second.sum(), series)
+    assert set(grad.unique().tolist()) <= {0.0, 1.0, 3.0, 4.0, 6.0, 7.0, 9.0, 10.0, 12.0, 13.0}
+    assert grad.sum() == (1 + 3) * pairs.first.numel()
+
+
+@every
+def test_dtype_and_memory(name: str) -> None:
     series = torch.randn(6, 2, 12, dtype=torch.bfloat16)
     before = series.clone()
     pairs = PAIRS[name](series, segment=6, generator=seeded(7))

@@ -203,3 +203,5 @@ def test_complaints_of_window_warp() -> None:
     for bad in [(0.0, 1.0), (2.0, 1.0), (1.0, float("nan")), (1.0, float("inf"))]:
         with pytest.raises(ValueError, match=r"window_warp: scale_range must satisfy 0 < low <="):
             window_warp(series, scale_range=bad)
+    with pytest.raises(ValueError, match=r"window_warp: scale_range must satisfy.*; got 1.5"):
+        window_warp(series, scale_range=1.5)  # type: ignore[arg-type]

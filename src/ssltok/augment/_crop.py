@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from ssltok._shared.checks import check_at_least
 from ssltok.augment._draw import (
@@ -177,6 +178,10 @@ def overlapping_crops(
     part is one tensor; the place of the pair is drawn for each series. A layer that looks at
     both parts must give the same for the overlap whatever lies around it.
 
+    With `valid`, the place is drawn from those where the overlap holds a real sample (the authors'
+    code draws from all). A series so short that no place does has none there: such a row shows in
+    `first_valid[:, first_overlap].any(1)`.
+
     The sizes decide the shapes of the result, so they are drawn on the processor or, with a
     generator on another device, fetched from there: once per call, this waits for the device.
 
@@ -216,9 +221,15 @@ def overlapping_crops(
     right = left + overlap
     second_right = right + int(draws[3] * (length - right + 1))
     room = length - (second_right - first_left)
-    moved = (uniform((batch, 1), series, generator) * (room + 1)).long().clamp(max=room)
+    moved = uniform((batch, 1), series, generator)
     if valid is None:
         valid = torch.ones(batch, length, dtype=torch.bool, device=series.device)
+        moved = (moved * (room + 1)).long().clamp(max=room)
+    else:
+        seen = functional.pad(valid[:, left - first_left :].cumsum(1), (1, 0))[
+            :, : room + overlap + 1
+        ]
+        moved = _draw_place(moved, seen[:, overlap:] > seen[:, :-overlap])
 
     def cut(start: int, end: int) -> tuple[Tensor, Tensor]:
         index = moved + torch.arange(start - first_left, end - first_left, device=series.device)
@@ -236,6 +247,17 @@ def overlapping_crops(
         first_valid,
         second_valid,
     )
+
+
+def _draw_place(draws: Tensor, allowed: Tensor) -> Tensor:
+    """Turn draws from U[0, 1), `(batch, 1)`, into places where `allowed` `(batch, places)` is True.
+
+    In a row that allows none, every place counts.
+    """
+    ranks = (allowed | ~allowed.any(1, keepdim=True)).cumsum(1)
+    count = ranks[:, -1:]
+    rank = (draws * count).long().minimum(count - 1)
+    return (ranks <= rank).sum(1, keepdim=True)
 
 
 def _check_share(who: str, name: str, bounds: tuple[float, float]) -> None:

@@ -45,7 +45,8 @@ def check_series(
 
 def check_range(who: str, name: str, bounds: tuple[float, float], low: float = 0.0) -> None:
     """Ask for `(first, last)` with `low < first <= last`."""
-    if len(bounds) != 2 or not low < bounds[0] <= bounds[1] < float("inf"):
+    pair = isinstance(bounds, Sequence) and len(bounds) == 2
+    if not pair or not low < bounds[0] <= bounds[1] < float("inf"):
         raise ValueError(f"{who}: {name} must satisfy {low:g} < low <= high; got {bounds}")
 
 

@@ -15,7 +15,8 @@ class SegmentPairs(NamedTuple):
     """Two segments of each series, which of their samples are real, and the answer.
 
     `first` and `second` are `(batch, channels, segment)`, `first_valid` and `second_valid`
-    `(batch, segment)`, `labels` `(batch,)`, int64, 0 or 1.
+    `(batch, segment)`, `labels` `(batch,)`, int64, 0 or 1, or -1 where a segment without a real
+    sample leaves no question: `cross_entropy(..., ignore_index=-1)`.
     """
 
     first: Tensor
@@ -35,14 +36,16 @@ def segment_order_pairs(
     """Cut two neighbouring segments out of each series and swap them in half of the cases.
 
     ALBERT's question: label 1 says that `first` comes first, 0 that the two were swapped. Both
-    come from one series, so that what it is about does not give the answer away.
+    come from one series, so that what it is about does not give the answer away. Where a series
+    has fewer than two real samples, the label is -1: there is no question.
 
     Args:
         series: `(batch, channels, length)`, length `2 * segment` or more.
         segment: Samples of a segment.
         valid: True where a sample is real, `(batch, length)`. The real samples are cut as if they
-            were adjacent; of a series with fewer than `2 * segment` the pair begins at the first,
-            and what is missing at the end is marked. By default all are real.
+            were adjacent; fewer than `2 * segment` are cut into halves, so that both segments have
+            equally many real samples, and what is missing at their ends is marked. By default all
+            are real.
         generator: The source of randomness, on the device of `series`.
 
     Returns:
@@ -66,18 +69,12 @@ def segment_order_pairs(
     check_at_least(who, "segment", segment, 1)
     check_series(who, series, valid, generator, least_length=2 * segment)
     together, lengths = gather_real(series, valid)
-    starts = _starts(series, lengths, 2 * segment, generator)
-    both, real = _cut(together, lengths, starts, 2 * segment)
+    sizes = (lengths // 2).clamp(max=segment)
+    starts = _starts(uniform((len(series), 1), series, generator), lengths, 2 * sizes)
     labels = _toss(series, generator)
-    halves, real_halves = both.split(segment, dim=2), real.split(segment, dim=1)
     in_order = labels[:, None] == 1
-    return SegmentPairs(
-        torch.where(in_order[..., None], halves[0], halves[1]),
-        torch.where(in_order[..., None], halves[1], halves[0]),
-        torch.where(in_order, real_halves[0], real_halves[1]),
-        torch.where(in_order, real_halves[1], real_halves[0]),
-        labels,
-    )
+    firsts, seconds = starts + sizes * ~in_order, starts + sizes * in_order
+    return _pairs((together, together), (firsts, seconds), sizes, segment, labels)
 
 
 def next_segment_pairs(
@@ -90,14 +87,17 @@ def next_segment_pairs(
     """Cut a segment out of each series and put the next one beside it, or one of another series.
 
     BERT's question: label 1 says that `second` follows `first`, 0, in half of the cases, that it
-    is a random segment of another series of the batch.
+    is a random segment of another series of the batch. Where the series has fewer than two real
+    samples, or the other one none, the label is -1: there is no question.
 
     Args:
         series: `(batch, channels, length)`, batch 2 or more, length `2 * segment` or more.
         segment: Samples of a segment.
         valid: True where a sample is real, `(batch, length)`. The real samples are cut as if they
-            were adjacent; of a series with fewer than `2 * segment` the pair begins at the first,
-            and what is missing at the end is marked. By default all are real.
+            were adjacent. Both segments have equally many real samples, whatever the answer: with
+            fewer than `2 * segment` in a series half of them, and never more than the series has
+            that the other segment comes from. What is missing at their ends is marked. By default
+            all are real.
         generator: The source of randomness, on the device of `series`.
 
     Returns:
@@ -124,38 +124,47 @@ def next_segment_pairs(
     batch = series.shape[0]
     check_at_least(who, "batch", batch, 2)
     together, lengths = gather_real(series, valid)
-    starts = _starts(series, lengths, 2 * segment, generator)
-    both, real = _cut(together, lengths, starts, 2 * segment)
+    draws = uniform((batch, 1), series, generator)
     rows = torch.arange(batch, device=series.device)
     away = (uniform((batch,), series, generator) * (batch - 1)).long().clamp(max=batch - 2)
     others = (rows + 1 + away) % batch
-    other_starts = _starts(series, lengths[others], segment, generator)
-    other, other_real = _cut(together[others], lengths[others], other_starts, segment)
+    sizes = (lengths // 2).clamp(max=segment).minimum(lengths[others])
+    starts = _starts(draws, lengths, 2 * sizes)
+    elsewhere = _starts(uniform((batch, 1), series, generator), lengths[others], sizes)
     labels = _toss(series, generator)
-    follows = labels[:, None] == 1
-    return SegmentPairs(
-        both[:, :, :segment],
-        torch.where(follows[..., None], both[:, :, segment:], other),
-        real[:, :segment],
-        torch.where(follows, real[:, segment:], other_real),
-        labels,
-    )
+    follows = labels == 1
+    seconds = torch.where(follows[:, None], starts + sizes, elsewhere)
+    source = together[torch.where(follows, rows, others)]
+    return _pairs((together, source), (starts, seconds), sizes, segment, labels)
 
 
-def _starts(
-    series: Tensor, lengths: Tensor, size: int, generator: torch.Generator | None
-) -> Tensor:
-    """Draw where a part of `size` samples begins, `(batch, 1)`."""
-    room = (lengths - size).clamp(min=0)
-    drawn = uniform((len(lengths), 1), series, generator)
-    return (drawn * (room + 1)).long().minimum(room)
+def _starts(draws: Tensor, lengths: Tensor, sizes: Tensor) -> Tensor:
+    """Turn draws from U[0, 1) into the beginnings of parts of `sizes` samples; all `(batch, 1)`."""
+    room = (lengths - sizes.clamp(min=1)).clamp(min=0)
+    return (draws * (room + 1)).long().minimum(room)
 
 
-def _cut(together: Tensor, lengths: Tensor, starts: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Return `size` samples from `starts` on, and which of them are real."""
-    places = starts + torch.arange(size, device=starts.device)
-    wide = places[:, None].expand(-1, together.shape[1], -1)
-    return together.gather(2, wide), places < lengths
+def _pairs(
+    sources: tuple[Tensor, Tensor],
+    starts: tuple[Tensor, Tensor],
+    sizes: Tensor,
+    segment: int,
+    labels: Tensor,
+) -> SegmentPairs:
+    """Cut `sizes` samples from `starts` on, fill up with the last, and answer where there are any.
+
+    `starts` and `sizes` are `(batch, 1)`.
+    """
+    steps = torch.arange(segment, device=sizes.device)
+    inside = steps.minimum((sizes - 1).clamp(min=0))
+
+    def cut(source: Tensor, start: Tensor) -> Tensor:
+        return source.gather(2, (start + inside)[:, None].expand(-1, source.shape[1], -1))
+
+    real = steps < sizes
+    first, second = (cut(*part) for part in zip(sources, starts, strict=True))
+    labels = labels.masked_fill(sizes[:, 0] == 0, -1)
+    return SegmentPairs(first, second, real, real.clone(), labels)
 
 
 def _toss(series: Tensor, generator: torch.Generator | None) -> Tensor:
