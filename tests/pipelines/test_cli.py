@@ -3,10 +3,14 @@
 import json
 import pathlib
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
+from ssltok.metrics import codebook_correlation
+from ssltok.pipelines import SSLTokenizer, _evaluate_command
 from ssltok.pipelines._cli import main
 from tests.pipelines.small import series
 
@@ -94,14 +98,57 @@ def test_encode(model: str, data: str, tmp_path: pathlib.Path) -> None:
         assert found["embeddings_test"].shape == (12, 8)
 
 
-def test_evaluate(data: str, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
-    np.savez(tmp_path / "made.npz", X=series(12, seed=2), y=np.array(["low", "high"] * 6))
+def test_evaluate(
+    data: str, model: str, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = series(12, seed=2)
+    np.savez(tmp_path / "made.npz", X=made, y=np.array(["low", "high"] * 6))
     main(
         ["evaluate", str(tmp_path / "made.npz"), "--data", data, "--out", str(tmp_path / "e"),
-         "--steps", "0", "--quiet"]
+         "--model", model, "--steps", "0", "--quiet"]
     )  # fmt: skip
-    assert (tmp_path / "e").is_dir()
-    assert capsys.readouterr().out.strip()
+    said = capsys.readouterr().out
+    assert "no test part" not in said
+    saved = json.loads((tmp_path / "e" / "report.json").read_text())
+    rows = {row["name"]: row for row in saved["rows"]}
+    estimator = SSLTokenizer.load(model)
+    tokenizer = estimator.artifact_.tokenizer
+    used = len(np.unique(estimator.encode(made)))
+    assert rows["codebook usage"]["value"] == pytest.approx(used / 6)
+    assert rows["codebook usage"]["cases"] == 12
+    books = torch.cat([part.quantizer.codebook for part in tokenizer.parts])
+    likeness = codebook_correlation(books).pearson.item()
+    assert rows["codebook correlation"]["value"] == pytest.approx(likeness)
+
+
+def test_each_branch_has_codes_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    books = [torch.eye(5), 2 * torch.eye(5)]
+    parts = [SimpleNamespace(quantizer=SimpleNamespace(codebook=book)) for book in books]
+    tokenizer = SimpleNamespace(config=SimpleNamespace(codebook_size=5), sizes=(2, 1), parts=parts)
+    stub = SimpleNamespace(
+        artifact_=SimpleNamespace(tokenizer=tokenizer),
+        encode=lambda x: np.array([[0, -1, 4]]) + x,
+    )
+    monkeypatch.setattr(SSLTokenizer, "load", lambda _: stub)
+    tokens = _evaluate_command._tokens(pathlib.Path("model"), 0, 0, np.array([[4, 0, -4]]))
+    assert torch.as_tensor(tokens.train).tolist() == [[0, -1, 9]]
+    assert torch.as_tensor(tokens.generated).tolist() == [[4, -1, 5]]
+    assert tokens.codebook_size == 10
+    assert torch.equal(torch.as_tensor(tokens.codebook), torch.cat(books))
+
+
+def test_evaluate_says_when_the_test_part_may_have_been_trained_on(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / "all.npy", series(40))
+    np.save(tmp_path / "made.npy", series(12, seed=2))
+    main(
+        ["evaluate", str(tmp_path / "made.npy"), "--data", str(tmp_path / "all.npy"), "--out",
+         str(tmp_path / "e"), "--steps", "0", "--quiet"]
+    )  # fmt: skip
+    said = capsys.readouterr().out
+    assert "all.npy has no test part, so a fifth of it stands in" in said
+    assert "`ssltok fit`, has seen these series" in said
 
 
 def test_info(model: str, capsys: pytest.CaptureFixture[str]) -> None:

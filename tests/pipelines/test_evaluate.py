@@ -27,6 +27,7 @@ from ssltok.metrics import (
     token_mutual_information,
 )
 from ssltok.pipelines import Report, ReportRow, Tokens, evaluate, keyed_generator
+from ssltok.pipelines._evaluation_rows import Measure, Outcome, run_measure
 from tests.pipelines.evaluated import FAIR, LABELS, TEST, TRAIN, order_of
 
 
@@ -309,6 +310,7 @@ def test_formats_say_the_same() -> None:
     assert markdown[4:] == ["", "seed: 7."]
     said = json.loads(REPORT.to_json())
     assert said["about"] == {"seed": 7}
+    assert said["names"] == ["generated", "real"]
     assert said["rows"][0]["value"] == 1 / 3
     assert said["rows"][1]["value"] is None
     table = list(csv.DictReader(io.StringIO(REPORT.to_csv())))
@@ -328,6 +330,33 @@ def test_the_page_stands_alone() -> None:
     assert cells[9:13] == ["0.250\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}0.020", "lower", "40", "One."]
     assert "seed: 7." in page
     assert not re.search(r"(src|href)=[\"']?(https?:)?//", page)
+
+
+def test_what_is_skipped_for_one_reason_is_one_line() -> None:
+    rows = [
+        dataclasses.replace(ROWS[1], name=name, skipped=why)
+        for name, why in (("one", "no a"), ("two", "no b"), ("three", "no a"))
+    ]
+    page = Report(rows=(ROWS[0], *rows), about={}, draw=dict).to_html()
+    cells = re.findall("<t[dh][^>]*>(.*?)</t[dh]>", page)
+    assert cells[13:] == [
+        "Skipped", "2 measures", "-", "-", "", "-", "one, three: no a.",
+        "two", "-", "-", "", "-", "no b.",
+    ]  # fmt: skip
+
+
+def test_what_is_infinite_is_skipped() -> None:
+    one, wide = torch.ones(2), torch.full((2,), math.inf)
+    row = Outcome(wide, one, one, one, cases=5)
+    rows = (("a", "lower", "A."), ("b", "lower", "B."))
+    found = run_measure(Measure(group="x", rows=rows, obstacle="", compute=lambda: row))
+    assert [r.skipped for r in found] == ["infinite for these series"] * 2
+    assert math.isnan(found[0].value)
+    wild = row._replace(value=row.spread, spread=row.value, reference=row.value)
+    found = run_measure(Measure(group="x", rows=rows, obstacle="", compute=lambda: wild, note="n"))
+    assert (found[1].value, found[1].note) == (1.0, "n; the reference is infinite")
+    assert math.isnan(found[1].reference)
+    assert math.isnan(found[1].spread)
 
 
 def test_saves_five_files_and_draws_its_figures(tmp_path: pathlib.Path) -> None:
@@ -351,7 +380,9 @@ def test_saves_five_files_and_draws_its_figures(tmp_path: pathlib.Path) -> None:
 @pytest.mark.parametrize(
     ("value", "spread", "said"),
     [(85.14, 11.3, "85 ± 11"), (1234.5, 140.0, "1234 ± 140"), (0.00963, 0.00372, "0.0096 ± 0.0037"),
-     (0.5, 0.0, "0.5 ± 0"), (2.0, math.nan, "2"), (3e-9, 2e-9, "3e-09 ± 2e-09")],
+     (2999184.0, 2730659.0, "(3.0 ± 2.7)e6"), (1.23456e8, 12345.0, "(1.23456 ± 0.00012)e8"),
+     (-4e5, 0.0, "(-4.0 ± 0.0)e5"), (0.5, 0.0, "0.5 ± 0"),
+     (2.0, math.nan, "2"), (3e-9, 2e-9, "3e-09 ± 2e-09")],
 )  # fmt: skip
 def test_a_figure_has_the_digits_of_its_spread(value: float, spread: float, said: str) -> None:
     row = dataclasses.replace(ROWS[0], value=value, spread=spread)

@@ -20,9 +20,10 @@ from ssltok.pipelines._config import (
     TrainingConfig,
 )
 from ssltok.pipelines._estimator import SSLTokenizer
+from ssltok.pipelines._evaluate_command import Evaluate
 from ssltok.pipelines._loaders import load_dataset
 from ssltok.pipelines._presets import resolve
-from ssltok.pipelines._run import _parts, run, say
+from ssltok.pipelines._run import run, say
 from ssltok.pipelines._storage import ArtifactError, to_json
 
 __all__ = ["main"]
@@ -183,46 +184,6 @@ class Encode:
                 found[f"embeddings_{part}"] = model.transform(series)
         np.savez_compressed(self.out, **found)
         say(f"{', '.join(f'{k} {v.shape}' for k, v in found.items())}: {self.out}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluate:
-    """Compare generated series, from this or any other model, with real ones."""
-
-    generated: Annotated[str, tyro.conf.Positional]
-    """A file with the generated series, and labels if there are any (.npz with X and y)."""
-    data: str = "GunPoint"
-    """The real series, with a training and a test part."""
-    out: pathlib.Path = pathlib.Path("evaluation")
-    """A new folder for the table and the page."""
-    steps: int = 500
-    """Budget of each measure that trains a network; 0 leaves those out."""
-    seed: int = 0
-    """Decides everything random in the measures."""
-    quiet: bool = False
-    """Show no progress bar."""
-
-    def __call__(self) -> None:
-        """Do it."""
-        from ssltok.pipelines._evaluate import evaluate
-
-        if self.out.exists():
-            raise FileExistsError(f"evaluate: out must be a new folder; got {self.out}")
-        data, made = load_dataset(self.data), load_dataset(self.generated)
-        train, train_labels, test, test_labels = _parts(data, self.seed)
-        report = evaluate(
-            train,
-            test,
-            made.train,
-            train_labels=train_labels,
-            test_labels=test_labels,
-            generated_labels=made.train_labels,
-            steps=self.steps,
-            seed=self.seed,
-            progress=not self.quiet,
-        )
-        report.save(self.out)
-        say(report.to_text())
 
 
 @dataclass(frozen=True, kw_only=True)

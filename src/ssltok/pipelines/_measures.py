@@ -163,7 +163,7 @@ def _memory(sets: Sets) -> list[Measure]:
     return _single("memory", [
         ("memorization ratio", "as real",
          "Distance to the nearest training over that to the nearest test series, each channel in "
-         "units of its training standard deviation; 0 for copies, and the reference for none.",
+         "units of its training standard deviation; 0 for copies, else read against the reference.",
          sets.gaps, ratio),
         ("exact repeats", "lower", "Share that occurs in the training set.", sets.gaps, repeats),
     ])  # fmt: skip

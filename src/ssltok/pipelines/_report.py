@@ -147,7 +147,9 @@ class Report:
                     with_spread(row.reference, row.reference_spread),
                     row.better,
                     str(row.cases) if row.cases else "-",
-                    f"{row.meaning} ({row.note}.)" if row.note else row.meaning,
+                    f"{row.meaning} {row.note[:1].upper()}{row.note[1:]}."
+                    if row.note
+                    else row.meaning,
                 )
                 for row in members
             )
@@ -158,10 +160,11 @@ class Report:
         if skipped:
             rows.append(("Skipped",))
             rows.extend(
-                (f"{len(names)} measure{'s' * (len(names) > 1)}", "-", "-", "", "-",
-                 f"{', '.join(names)}: {why}.")
+                (names[0], "-", "-", "", "-", f"{why}.")
+                if len(names) == 1
+                else (f"{len(names)} measures", "-", "-", "", "-", f"{', '.join(names)}: {why}.")
                 for why, names in skipped.items()
-            )  # fmt: skip
+            )
         head = ("measure", *self.names, "better", "cases", "")
         return build_page(
             self.title, f"{self.intro} Measured with {self._said()}", rows, self.draw(), head=head

@@ -1,6 +1,7 @@
 """The figures of an evaluation: so that somebody looks at the series before at the numbers."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -82,9 +83,8 @@ def _overlay(sets: Sets) -> tuple[str, Figure]:
     if sets.test.shape[1] > 1:
         said.append("channel 0")
     said.append(f"{outside} of {len(sets.made)} generated series leave the frame")
-    figure = draw_overlay(
-        sets.test.numpy(), real, sets.made.numpy(), made, classes=sets.classes if by_class else ()
-    )
+    classes = _in_order(sets.classes) if by_class else ()
+    figure = draw_overlay(sets.test.numpy(), real, sets.made.numpy(), made, classes=classes)
     return "; ".join(said) + ".", figure
 
 
@@ -96,12 +96,13 @@ def _values(sets: Sets) -> Figure:
         middles, width = (edges[1:] + edges[:-1]) / 2, edges[1] - edges[0]
         for values, color, name in zip(pooled, (REAL, MADE), ("real", "generated"), strict=True):
             share = np.histogram(values, bins=edges)[0] / max(1, len(values))
-            label = f"{name}, {1 - share.sum():.1%} outside"
+            label = f"{name}, {100 * (1 - share.sum()):.2g} % outside"
             axes.plot(
                 middles, share / width, color=color, drawstyle="steps-mid", linewidth=1.2,
                 label=label,
             )  # fmt: skip
         axes.set(xlabel="value", ylabel="density", xlim=(low, high))
+        axes.set_ylim(0, 1.35 * axes.get_ylim()[1])  # room for the legend
         axes.legend(frameon=False, fontsize=7, loc="upper right")
 
     return _by_channel(sets, draw)
@@ -158,6 +159,14 @@ def _neighbours(sets: Sets) -> Figure:
         axes.set_ylabel("channel 0" if sets.test.shape[1] > 1 else "value")
     grid[0, 0].legend(frameon=False, fontsize=8)
     return figure
+
+
+def _in_order(classes: Sequence[str]) -> list[str]:
+    """Sorted numbers stay as they are; in names, numbers count as such: class 2 before class 10."""
+    if all(re.fullmatch(r"-?\d+(\.\d+)?", name) for name in classes):
+        return list(classes)
+    parts = {name: re.split(r"(\d+)", name) for name in classes}
+    return sorted(classes, key=lambda x: [int(p) if p.isdecimal() else p for p in parts[x]])
 
 
 def _known(x: Tensor) -> Array:
