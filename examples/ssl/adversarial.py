@@ -49,7 +49,7 @@ def aae(data: Data) -> Recipe:
         codes = coder(batch.series)
         critic.learn(torch.randn_like(codes), codes)
         rebuilt = mse_loss(decoder(codes), batch.series)
-        return rebuilt + 0.05 * generator_loss(critic.network(codes))
+        return rebuilt + 0.01 * generator_loss(critic.network(codes))
 
     return Recipe(encoder, nn.ModuleList([decoder, coder]), loss_of, steps=600)
 

@@ -43,7 +43,7 @@ def ijepa(data: Data, *, momentum: float = 0.95, scale: float = 0.25) -> Recipe:
     def after_step(step: int) -> None:
         teacher.update(encoder.vit, momentum=momentum)
 
-    return Recipe(encoder, predictor, loss_of, after_step, steps=200)
+    return Recipe(encoder, predictor, loss_of, after_step, steps=600)
 
 
 METHODS = {"ijepa": ijepa}

@@ -27,7 +27,7 @@ CODES = 64
 
 
 class CodeEncoder(nn.Module):
-    """Codes of patches through a transformer; the features are the mean of its vectors."""
+    """Codes through a transformer; features: the mean of its vectors (causal: of layer 1)."""
 
     codebook: Tensor
 
@@ -37,7 +37,7 @@ class CodeEncoder(nn.Module):
         patches = patchify(data.train, patch=self.patch).flatten(0, 1)
         self.register_buffer("codebook", kmeans(patches, CODES).centers)
         self.embedding = TokenEmbedding(CODES, DIM, embedding_dim=16 if shared else None)
-        layers = 1 if shared else 2
+        layers, self.causal = 1 if shared else 2, causal
         self.trunk = Transformer(DIM, depth=2, heads=4, causal=causal, distinct_layers=layers)
 
     def codes(self, series: Tensor) -> Tensor:
@@ -47,12 +47,17 @@ class CodeEncoder(nn.Module):
 
     def tokens(self, codes: Tensor) -> Tensor:
         """Encode codes, `(batch, tokens, 64)`."""
+        return self.trunk(self.embedded(codes))
+
+    def embedded(self, codes: Tensor) -> Tensor:
+        """Embed codes and their places, `(batch, tokens, 64)`."""
         places = torch.arange(codes.shape[1])
-        return self.trunk(self.embedding(codes) + 0.02 * sinusoidal_positions(places, DIM))
+        return self.embedding(codes) + 0.02 * sinusoidal_positions(places, DIM)
 
     def forward(self, series: Tensor) -> Tensor:
         """Map `(batch, channels, length)` to `(batch, 64)`."""
-        return mean_tokens(self.tokens(self.codes(series)))
+        x = self.embedded(self.codes(series))
+        return mean_tokens(self.trunk.hidden_states(x).tokens[0] if self.causal else self.trunk(x))
 
 
 def masked_model(encoder: CodeEncoder, pairs: Callable[..., SegmentPairs], data: Data) -> Recipe:
