@@ -90,6 +90,11 @@ def test_the_distance_may_be_dtw() -> None:
     made, test = train.roll(1, 2), draw(7, 2, 1, 12).float()
     assert memorization_ratio(train, test, made, distance=dtw_distance).ratio.item() == 0
     assert memorization_ratio(train, test, made).ratio.item() > 0.3
+    test = torch.cat([test, draw(8, 1, 1, 12).float()])
+    result = memorization_ratio(train, test, made, distance=dtw_distance)
+    seen, apart = dtw_distance(test, train).amin(1), dtw_distance(test, test)
+    reference = seen.sum() / apart.fill_diagonal_(torch.inf).amin(1).sum()
+    torch.testing.assert_close(result.reference, reference)
 
 
 def test_almost_equal_is_not_a_repeat_but_minus_zero_is() -> None:

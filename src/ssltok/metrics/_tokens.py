@@ -193,10 +193,10 @@ def token_mutual_information(
     correction by $m$ and $n$ alone is right only for $n$ well above the cells that occur. It can
     fall slightly below 0.
 
-    What two *dependent* variables share comes out too small unless $n$ is several times the cells
-    that permuted pairs fill, at most `first_size * second_size`: with fewer, compare values of
-    one $n$, as tests of "more than nothing". Pairs are taken as independent, so give one
-    position at a time where that matters.
+    What two *dependent* variables share is estimated well from about one pair a cell on, that is
+    for $n$ of `first_size * second_size` and more. With far fewer it comes out too small: then
+    compare only values of one $n$, as tests of "more than nothing". Pairs are taken as
+    independent, so give one position at a time where that matters.
 
     Between tokens and labels: `token_mutual_information(codes, labels[:, None].expand_as(codes),
     ...)`. Between a token and the next: `token_mutual_information(codes[:, :-1], codes[:, 1:],
