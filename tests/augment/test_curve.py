@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.interpolate import CubicSpline
 
 from ssltok.augment import magnitude_warp
-from ssltok.augment._curve import random_curve
+from ssltok.augment._curve import _known_curvatures, random_curve
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -49,6 +49,27 @@ def test_the_curve_has_the_promised_moments_at_its_knots() -> None:
 def test_nothing_happens_at_std_zero() -> None:
     series = torch.randn(3, 2, 17, generator=seeded(0))
     torch.testing.assert_close(magnitude_warp(series, std=0.0), series)
+
+
+# laws
+
+
+def test_a_spline_is_known_curvatures_once_for_all_calls() -> None:
+    misses = _known_curvatures.cache_info().misses
+    for _ in range(3):
+        magnitude_warp(torch.ones(2, 1, 30), knots=23)
+    assert _known_curvatures.cache_info().misses == misses + 1
+
+
+def test_any_number_of_knots_compiles() -> None:
+    torch.compiler.reset()
+    compiled = torch.compile(magnitude_warp, fullgraph=True, backend="eager")
+    for knots in (1, 3, 4, 6):
+        series = torch.randn(3, 2, 17)
+        torch.manual_seed(knots)
+        expected = magnitude_warp(series, knots=knots)
+        torch.manual_seed(knots)
+        torch.testing.assert_close(compiled(series, knots=knots), expected)
 
 
 # complaints

@@ -1,6 +1,10 @@
 """Smooth random curves, the cubic splines of the warps, and the augmentation of size by one."""
 
+from functools import lru_cache
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ssltok._shared.checks import check_at_least
@@ -68,21 +72,24 @@ def random_curve(values: Tensor, steps: Tensor, lengths: Tensor) -> Tensor:
     places = steps * ((knots - 1) / (lengths - 1).clamp(min=1).to(values.dtype))
     at = torch.arange(knots, device=values.device, dtype=values.dtype)
     hats = (1 - (places[..., None] - at).abs()).clamp(min=0)
-    curvatures = _curvatures(knots).to(values.device, values.dtype)
+    known = _curvatures(knots) if torch.compiler.is_compiling() else _known_curvatures(knots)
+    curvatures = torch.from_numpy(known).to(values.device, values.dtype, non_blocking=True)
     # a cubic piece is its chord and, for each end, (h^3 - h) / 6 times the curvature there
     weights = hats + (hats * (hats * hats - 1) / 6) @ curvatures
     return values @ weights.transpose(-1, -2)
 
 
-def _curvatures(knots: int) -> Tensor:
+def _curvatures(knots: int) -> NDArray[np.float64]:
     """Second derivatives at the knots of the spline through given values, as a matrix."""
     if knots < 3:
-        return torch.zeros(knots, knots, dtype=torch.float64)
-    bend = torch.eye(knots, dtype=torch.float64).diff(n=2, dim=0)  # v[k-1] - 2 v[k] + v[k+1]
+        return np.zeros((knots, knots))
+    bend = np.diff(np.eye(knots), n=2, axis=0)  # v[k-1] - 2 v[k] + v[k+1]
     if knots == 3:
-        return bend.expand(3, -1)  # one parabola
-    inner = bend + 6 * torch.eye(knots, dtype=torch.float64)[1:-1]  # 1, 4, 1
-    left = torch.cat([bend[:1], inner, bend[-1:]])  # not-a-knot: curvature is linear at the ends
-    right = torch.cat([torch.zeros_like(bend[:1]), 6 * bend, torch.zeros_like(bend[:1])])
-    curvatures: Tensor = torch.linalg.solve(left, right)
-    return curvatures
+        return np.concatenate([bend, bend, bend])  # one parabola
+    inner = bend + 6 * np.eye(knots)[1:-1]  # 1, 4, 1
+    left = np.concatenate([bend[:1], inner, bend[-1:]])  # not-a-knot: linear at the ends
+    ends = np.zeros((1, knots))
+    return np.linalg.solve(left, np.concatenate([ends, 6 * bend, ends]))
+
+
+_known_curvatures = lru_cache(maxsize=64)(_curvatures)
