@@ -40,7 +40,7 @@ class Critic:
         self.optimizer.step()
 
 
-def aae(data: Data) -> Recipe:
+def aae(data: Data, *, weight: float = 0.01) -> Recipe:
     encoder, decoder = ConvEncoder(data), decoder_of(data)
     coder = Coder(encoder, data)
     critic = Critic(PriorDiscriminator(DIM, hidden_dim=128))
@@ -49,7 +49,7 @@ def aae(data: Data) -> Recipe:
         codes = coder(batch.series)
         critic.learn(torch.randn_like(codes), codes)
         rebuilt = mse_loss(decoder(codes), batch.series)
-        return rebuilt + 0.01 * generator_loss(critic.network(codes))
+        return rebuilt + weight * generator_loss(critic.network(codes))
 
     return Recipe(encoder, nn.ModuleList([decoder, coder]), loss_of, steps=600)
 

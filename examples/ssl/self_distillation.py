@@ -53,7 +53,7 @@ def simsiam(data: Data) -> Recipe:
     return Recipe(encoder, nn.ModuleList([projector, predictor]), loss_of)
 
 
-def dino(data: Data) -> Recipe:
+def dino(data: Data, *, momentum: float = 0.95) -> Recipe:
     encoder = ConvEncoder(data)
     head = DINOHead(DIM, out_dim=PROTOTYPES, hidden_dim=128, bottleneck_dim=32)
     model = nn.Sequential(encoder, head)
@@ -71,7 +71,7 @@ def dino(data: Data) -> Recipe:
         return losses.dino_loss(scores, losses.center_and_sharpen(seen[0], center()))
 
     def after_step(step: int) -> None:
-        teacher.update(model, momentum=0.95)
+        teacher.update(model, momentum=momentum)
         center.update(seen[0].flatten(0, 1))
 
     return Recipe(encoder, head, loss_of, after_step, learning_rate=1e-3)
