@@ -13,8 +13,6 @@ SCORES = {"cpu": 2**19}
 MANY = 2**26
 FEW, BLOCK = 128, 64
 """Up to `FEW` codes, a plain argmax is fastest; beyond, `_row_argmax` looks at blocks of codes."""
-SOME = 16
-"""How many codes, at least, tell where the codebook is; of fewer, all do."""
 
 
 def nearest_codes(tokens: Tensor, codebook: Tensor) -> Tensor:
@@ -24,12 +22,12 @@ def nearest_codes(tokens: Tensor, codebook: Tensor) -> Tensor:
       \langle x_n - \mu, e_k - \mu \rangle - \tfrac12 \lVert e_k - \mu \rVert^2$$
 
     with $\mu$ a point amid the codes, without which float32 loses the answer far from the origin:
-    the median of 16 codes or more, by channel, which single codes far away do not move. All codes
-    are searched. Two codes can be confused where their scores differ by less than rounding:
-    in float32, by $10^{-7}$ of $|x_n - \mu| |e_k - \mu|$. Scores are at least float32 whatever
-    autocast says, and are computed in chunks, so that no `tokens x codebook_size` matrix exists.
-    Equal scores go to the lowest code (of two equal vectors either may be found: their scores can
-    differ in the last bit). There is no gradient.
+    the median of three codes (first, middle, last), by channel, which one code far away does not
+    move. All codes are searched. Two codes can be confused where their scores differ by less than
+    rounding: in float32, by $10^{-7}$ of $|x_n - \mu| |e_k - \mu|$. Scores are at least float32
+    whatever autocast says, and are computed in chunks, so that no `tokens x codebook_size` matrix
+    exists. Equal scores go to the lowest code (of two equal vectors either may be found: their
+    scores can differ in the last bit). There is no gradient.
 
     With unit vectors in `codebook` it is the search by cosine similarity, for tokens that are not
     far shorter than they: at a length of $10^{-6}$ rounding hides the tokens.
@@ -138,8 +136,8 @@ def _nearest(tokens: Tensor, codebook: Tensor) -> Tensor:
     tokens, codebook = tokens.to(dtype), codebook.to(dtype)
     size = codebook.shape[0]
     with full_precision(tokens):
-        some = codebook[:: max(size // SOME, 1)]  # not `median`, which refuses to be deterministic
-        middle = some.sort(dim=0).values[some.shape[0] // 2]
+        one, two, three = codebook[0], codebook[size // 2], codebook[-1]
+        middle = torch.maximum(one.minimum(two), one.maximum(two).minimum(three))
         centred = codebook - middle
         if size > FEW and size % BLOCK:  # whole blocks: repeat the last code
             centred = torch.cat([centred, centred[-1:].expand(-size % BLOCK, -1)])
