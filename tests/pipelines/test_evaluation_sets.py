@@ -94,6 +94,18 @@ def test_a_constant_training_channel_keeps_its_units() -> None:
 # Order: sets are sets.
 
 
+def test_a_feature_that_training_series_have_alike_keeps_its_unit() -> None:
+    def encoder(x: Tensor) -> Tensor:
+        large = x.amax((1, 2)) > 2
+        return torch.stack([x.std((1, 2)), 1 + 0.5 * large], dim=1)
+
+    test = TEST.clone()
+    test[0, 0, 0] = 3.0
+    assert encoder(TRAIN)[:, 1].std() == 0 < encoder(test)[:, 1].std()
+    row = evaluate(TRAIN, test, FAIR, encoder=encoder)["Frechet distance (function)"]
+    assert row.value < 5
+
+
 def test_the_order_of_the_generated_series_does_not_choose_among_them() -> None:
     wild = FAIR * torch.linspace(0.1, 3, 48)[:, None, None]
     codes = [torch.arange(n)[:, None] % 7 + torch.zeros(1, 3).long() for n in (20, 48, 48)]

@@ -137,7 +137,8 @@ class Sets:
                     f"evaluate: the encoder must return finite features; "
                     f"got {broken} of {len(rows)} series ({name}) without"
                 )
-        centre, width = found["own"].mean(0), found["own"].std(0).clamp_min(1e-8)
+        centre, width = found["own"].mean(0), found["own"].std(0)
+        width[width <= 1e-8 * (1 + centre.abs())] = 1  # a constant feature keeps its unit
         return {name: (x - centre) / width for name, x in found.items()}
 
     @cached_property
