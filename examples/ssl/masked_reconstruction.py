@@ -58,7 +58,7 @@ def maskfeat(data: Data) -> Recipe:
         target = slope_histogram(batch.series, patch=encoder.patch, unit_slope=unit)
         return masked_reconstruction_loss(pred, target, mask)
 
-    return Recipe(encoder, head, loss_of, steps=600)
+    return Recipe(encoder, head, loss_of, steps=1000)
 
 
 METHODS = {f.__name__: f for f in (mae, simmim, maskfeat)}
