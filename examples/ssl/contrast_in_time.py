@@ -46,7 +46,7 @@ def ts2vec(data: Data) -> Recipe:
             shared(crops.first, crops.first_overlap), shared(crops.second, crops.second_overlap)
         )
 
-    return Recipe(encoder, nn.ModuleList(), loss_of, learning_rate=1e-3, steps=600)
+    return Recipe(encoder, nn.ModuleList(), loss_of, learning_rate=1e-3, steps=400)
 
 
 def cpc(data: Data) -> Recipe:
