@@ -90,7 +90,7 @@ def igpt(data: Data) -> Recipe:
         codes = encoder.codes(batch.series)
         return next_token_loss(head(encoder.tokens(codes)), codes)
 
-    return Recipe(encoder, head, loss_of, steps=600)
+    return Recipe(encoder, head, loss_of, steps=200)
 
 
 METHODS = {f.__name__: f for f in (bert, albert, igpt)}
