@@ -46,17 +46,14 @@ def run_measure(measure: Measure) -> list[ReportRow]:
     for k, (name, better, meaning) in enumerate(measure.rows):
         value = math.nan if outcome is None else float(outcome.value[k])
         if outcome is None or not math.isfinite(value):
-            if not reason:
-                undefined = "undefined for these series (a constant channel or no distance)"
-                why = undefined if math.isnan(value) else "infinite for these series"
-            else:
-                why = reason
+            undefined = "undefined for these series (a constant channel or no distance)"
+            why = reason or (undefined if math.isnan(value) else "infinite for these series")
             row = ReportRow(
                 group=measure.group, name=name, better=better, meaning=meaning, skipped=why
             )
         else:
             reference = float(outcome.reference[k])
-            notes = (outcome.note, measure.note, "the reference is infinite")
+            unbounded = "the reference is infinite" if math.isinf(reference) else ""
             row = ReportRow(
                 group=measure.group,
                 name=name,
@@ -67,7 +64,7 @@ def run_measure(measure: Measure) -> list[ReportRow]:
                 reference=_finite(reference),
                 reference_spread=_finite(float(outcome.reference_spread[k])),
                 cases=outcome.cases,
-                note="; ".join(filter(None, notes[: 3 if math.isinf(reference) else 2])),
+                note="; ".join(filter(None, (outcome.note, measure.note, unbounded))),
             )
         rows.append(row)
     return rows
