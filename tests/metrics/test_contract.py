@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -104,6 +105,16 @@ def test_every_measure_is_here() -> None:
     assert functions == set(CALLS) | set(RANDOM) | TOOLS
 
 
+def check_equal(one: tuple[Any, ...], other: tuple[Any, ...]) -> None:
+    """Ask for plain, finite float64 results, bit for bit the same in both calls."""
+    for first, second in zip(one, other, strict=True):
+        assert isinstance(first, Tensor)
+        assert first.dtype == torch.float64
+        assert first.isfinite().all()
+        assert not first.requires_grad
+        assert torch.equal(first, second)
+
+
 @pytest.mark.parametrize("name", sorted(CALLS))
 def test_float64_repeatable_and_without_side_effects(name: str) -> None:
     inputs = [t.clone() for t in (X, Y, CODES, MORE, LABELS)]
@@ -112,12 +123,7 @@ def test_float64_repeatable_and_without_side_effects(name: str) -> None:
     for _ in range(2):
         result = CALLS[name]()
         results.append(result if isinstance(result, tuple) else (result,))
-    for first, second in zip(*results, strict=True):
-        assert isinstance(first, Tensor)
-        assert first.dtype == torch.float64
-        assert first.isfinite().all()
-        assert not first.requires_grad
-        assert torch.equal(first, second)
+    check_equal(*results)
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(a, b) for a, b in zip(inputs, (X, Y, CODES, MORE, LABELS), strict=True))
 
@@ -133,12 +139,7 @@ def test_randomness_comes_from_the_generator(name: str) -> None:
     for _ in range(2):
         result = RANDOM[name](torch.Generator().manual_seed(1))
         results.append(result if isinstance(result, tuple) else (result,))
-    for first, second in zip(*results, strict=True):
-        assert isinstance(first, Tensor)
-        assert first.dtype == torch.float64
-        assert first.isfinite().all()
-        assert not first.requires_grad
-        assert torch.equal(first, second)
+    check_equal(*results)
     assert torch.equal(torch.get_rng_state(), state)
     now = (X, Y, F, CODES, MORE, LABELS)
     assert all(torch.equal(a, b) for a, b in zip(inputs, now, strict=True))
