@@ -22,7 +22,7 @@ if __name__ == "__main__" and not __package__:
 
 from benchmarks.side_by_side import machine
 
-from ssltok.pipelines import evaluate
+from ssltok.evaluation import evaluate
 
 MEASURES = (
     "Frechet distance (ROCKET)", "kernel distance (ROCKET)", "precision (ROCKET)",

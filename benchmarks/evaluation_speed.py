@@ -14,7 +14,7 @@ import torch
 from side_by_side import machine
 from torch import Tensor
 
-from ssltok.pipelines import evaluate
+from ssltok.evaluation import evaluate
 
 
 def walks(cases: int, length: int, seed: int) -> Tensor:

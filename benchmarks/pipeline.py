@@ -42,12 +42,11 @@ from ssltok.pipelines import (
     Tokenizer,
     TokenizerBatch,
     generate,
-    keyed_generator,
-    ordered_batch,
     prior_step,
     timevqvae,
     tokenizer_step,
 )
+from ssltok.training import keyed_generator, ordered_batch
 
 CASES, BATCH, SAMPLES, CLASSES = 256, 32, 64, 2
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ssltok.augment import NC_VQVAE_WARP
+from ssltok.data import label_index, load_dataset, read_series
 from ssltok.losses import barlow_twins_loss
 from ssltok.masking import cosine_schedule, schedule_mask
 from ssltok.pipelines import (
@@ -22,10 +23,7 @@ from ssltok.pipelines import (
     build_projector,
     demo,
     generate,
-    label_index,
-    load_dataset,
     prior_step,
-    read_series,
     tokenizer_step,
 )
 

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from ssltok.augment import NC_VQVAE_WARP
+from ssltok.data import label_index, load_dataset
 from ssltok.losses import barlow_twins_loss
 from ssltok.metrics import knn_accuracy
-from ssltok.pipelines import label_index, load_dataset
 
 
 def build_encoder() -> nn.Module:

@@ -13,7 +13,8 @@ import tempfile
 import numpy as np
 from matplotlib.figure import Figure
 
-from ssltok.pipelines import SSLTokenizer, demo, load_dataset, shorten
+from ssltok.data import load_dataset
+from ssltok.pipelines import SSLTokenizer, demo, shorten
 
 EACH = 12
 

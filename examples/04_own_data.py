@@ -14,7 +14,8 @@ import tempfile
 import numpy as np
 import torch
 
-from ssltok.pipelines import SSLTokenizer, demo, load_dataset, shorten
+from ssltok.data import load_dataset
+from ssltok.pipelines import SSLTokenizer, demo, shorten
 
 CASES, LENGTH, GAP = 60, 96, slice(40, 46)
 

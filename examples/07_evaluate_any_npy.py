@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssltok.pipelines import Report, evaluate
+from ssltok.evaluation import Report, evaluate
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--train", type=pathlib.Path, help="the series the model learned from")

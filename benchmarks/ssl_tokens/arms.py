@@ -15,7 +15,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import ssltok.pipelines
-from ssltok.pipelines import Config, DecodingConfig, PriorConfig, TrainingConfig, nc_vqvae
+from ssltok.pipelines import Config, DecodingConfig, PriorConfig, nc_vqvae
+from ssltok.training import TrainingConfig
 
 __all__ = ["CHANGES", "MAIN", "SIZES", "Arm", "Parts", "build_arm"]
 

@@ -21,7 +21,7 @@ from benchmarks.ssl_tokens.cell import Settings, write_json
 from benchmarks.ssl_tokens.data import make_split
 from benchmarks.ssl_tokens.train import Clock, train_arm
 
-from ssltok.pipelines import Dataset
+from ssltok.data import Dataset
 
 __all__ = ["calibrate", "read_calibration", "steps_for"]
 

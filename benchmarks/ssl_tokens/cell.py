@@ -25,17 +25,11 @@ from benchmarks.ssl_tokens.train import Trained, scale, train_arm
 from torch import Tensor
 
 import ssltok
+from ssltok.data import Dataset, SeriesSet
 from ssltok.metrics import codebook_perplexity, codebook_usage
 from ssltok.nn import mean_pool
-from ssltok.pipelines import (
-    Dataset,
-    SeriesSet,
-    Tokenizer,
-    config_to_dict,
-    encode_series,
-    keyed_generator,
-    loss_by_share,
-)
+from ssltok.pipelines import Tokenizer, config_to_dict, encode_series, loss_by_share
+from ssltok.training import keyed_generator
 
 __all__ = ["Cell", "Settings", "cell_path", "run_cell", "write_json"]
 

@@ -8,14 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ssltok.pipelines import (
-    Dataset,
-    SeriesSet,
-    keyed_generator,
-    label_index,
-    load_dataset,
-    read_series,
-)
+from ssltok.data import Dataset, SeriesSet, label_index, load_dataset, read_series
+from ssltok.training import keyed_generator
 
 __all__ = ["Split", "find_datasets", "make_split", "stratified_part"]
 

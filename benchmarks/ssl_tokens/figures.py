@@ -21,7 +21,7 @@ from benchmarks.ssl_tokens.data import find_datasets
 from benchmarks.ssl_tokens.paired import over_seeds
 from benchmarks.ssl_tokens.tables import METRICS
 
-from ssltok.pipelines import Dataset, label_index, read_series
+from ssltok.data import Dataset, label_index, read_series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -23,7 +23,7 @@ from ssltok.metrics import (
     frechet_distance,
     inception_score,
 )
-from ssltok.pipelines import keyed_generator
+from ssltok.training import keyed_generator
 
 __all__ = ["Judge", "JudgeSettings"]
 

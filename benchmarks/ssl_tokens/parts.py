@@ -22,12 +22,12 @@ from ssltok.pipelines import (
     TokenizerBatch,
     TokenizerOutput,
     TokenizerTerms,
-    keyed_generator,
     tokenizer_step,
 )
 from ssltok.pipelines._stages import AUGMENTATIONS, TokenizerModel
 from ssltok.pipelines._tokenizer_step import _agreement, _errors, _used
-from ssltok.pipelines._training import Stage
+from ssltok.training import keyed_generator
+from ssltok.training._engine import Stage
 
 __all__ = [
     "StudyTokenizerModel",

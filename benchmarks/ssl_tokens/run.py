@@ -32,7 +32,7 @@ from benchmarks.ssl_tokens.cell import Cell, Settings, cell_path, run_cell, writ
 from benchmarks.ssl_tokens.data import find_datasets
 from benchmarks.ssl_tokens.judge import JudgeSettings
 
-from ssltok.pipelines import Dataset
+from ssltok.data import Dataset
 
 __all__ = ["main", "run_cells"]
 

@@ -7,6 +7,7 @@ from benchmarks.ssl_tokens.arms import Arm
 from benchmarks.ssl_tokens.train import Trained
 from torch import Tensor
 
+from ssltok.data import read_series
 from ssltok.decoding import (
     DecodingTrace,
     classifier_free_guidance,
@@ -18,14 +19,8 @@ from ssltok.decoding import (
     temperature_sample,
 )
 from ssltok.masking import cosine_schedule
-from ssltok.pipelines import (
-    DecodingConfig,
-    Generated,
-    Prior,
-    generate,
-    keyed_generator,
-    read_series,
-)
+from ssltok.pipelines import DecodingConfig, Generated, Prior, generate
+from ssltok.training import keyed_generator
 
 __all__ = ["decode_tokens_in_order", "draw_series", "trace_decoding"]
 

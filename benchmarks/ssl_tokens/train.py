@@ -16,16 +16,12 @@ from benchmarks.ssl_tokens.parts import (
 from benchmarks.ssl_tokens.tokens import replace_quantizers
 from torch import Tensor
 
-from ssltok.pipelines import (
-    Prior,
-    SeriesSet,
-    Tokenizer,
-    encode_series,
-    keyed_generator,
-)
+from ssltok.data import SeriesSet
+from ssltok.pipelines import Prior, Tokenizer, encode_series
 from ssltok.pipelines._fit import start_codebooks
 from ssltok.pipelines._stages import prior_stage, tokenizer_stage
-from ssltok.pipelines._training import build_accelerator, train_stage
+from ssltok.training import keyed_generator
+from ssltok.training._engine import build_accelerator, train_stage
 
 __all__ = ["Clock", "Trained", "train_arm"]
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ssltok.pipelines import label_index, load_dataset
+from ssltok.data import label_index, load_dataset
 from ssltok.signal import ChannelScaler
 
 NAMES = ("GunPoint", "BasicMotions", "ItalyPowerDemand", "generated")

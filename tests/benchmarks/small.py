@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ssltok.pipelines import Dataset
+from ssltok.data import Dataset
 from tests.pipelines.small import series
 
 __all__ = ["BARLOW", "toy"]

@@ -23,7 +23,8 @@ from benchmarks.ssl_tokens.judge import JudgeSettings
 from benchmarks.ssl_tokens.run import main, run_cells
 from benchmarks.ssl_tokens.train import train_arm
 
-from ssltok.pipelines import Dataset, fit
+from ssltok.data import Dataset
+from ssltok.pipelines import fit
 from tests.benchmarks.small import BARLOW, toy
 from tests.pipelines.small import series
 

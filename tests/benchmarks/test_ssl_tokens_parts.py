@@ -29,7 +29,7 @@ from ssltok.pipelines import (
     prior_step,
     tokenizer_step,
 )
-from ssltok.pipelines._training import Stage
+from ssltok.training._engine import Stage
 from tests.benchmarks.small import BARLOW, toy
 from tests.pipelines.small import series, small
 

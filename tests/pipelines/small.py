@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssltok.pipelines import Config, DecodingConfig, PriorConfig, TokenizerConfig, TrainingConfig
+from ssltok.pipelines import Config, DecodingConfig, PriorConfig, TokenizerConfig
+from ssltok.training import TrainingConfig
 
 __all__ = ["series", "small"]
 

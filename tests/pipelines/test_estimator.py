@@ -13,8 +13,8 @@ from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
+from ssltok._shared.storage import read_folder, to_json, write_folder
 from ssltok.pipelines import ArtifactError, SSLTokenizer, TokenizerConfig, nc_vqvae
-from ssltok.pipelines._storage import read_folder, to_json, write_folder
 from tests.pipelines.small import series, small
 
 LABELS = ["a", "b"] * 5

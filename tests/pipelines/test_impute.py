@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from ssltok._shared.modes import evaluation_mode
+from ssltok.data._series_set import read_series
 from ssltok.pipelines import SSLTokenizer, Tokenizer, encode_series, timevqvae
-from ssltok.pipelines._data import read_series
-from ssltok.pipelines._generate import evaluation
 from ssltok.pipelines._impute import hidden_tokens
 from tests.pipelines.small import series, small
 
@@ -123,7 +123,7 @@ def test_modes_come_back_whatever_happens() -> None:
     module[1].eval()
 
     def fail() -> None:
-        with evaluation(module):
+        with evaluation_mode(module):
             assert not any(part.training for part in module.modules())
             raise RuntimeError("on the way")
 

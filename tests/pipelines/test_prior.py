@@ -13,9 +13,9 @@ from ssltok.pipelines import (
     Tokenizer,
     decode_tokens,
     generate,
-    keyed_generator,
     prior_step,
 )
+from ssltok.training import keyed_generator
 from tests.pipelines.small import small
 
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from ssltok.masking import random_mask
-from ssltok.pipelines import keyed_generator, loss_by_share
+from ssltok.pipelines import loss_by_share
+from ssltok.training import keyed_generator
 from tests.pipelines.test_prior import build
 
 # Oracle.

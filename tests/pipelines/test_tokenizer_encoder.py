@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch import nn
 
+from ssltok.data import read_series
 from ssltok.metrics import encode, fine_tune_accuracy
-from ssltok.pipelines import SSLTokenizer, TokenizerEncoder, encode_series, read_series
+from ssltok.pipelines import SSLTokenizer, TokenizerEncoder, encode_series
 from tests.pipelines.small import series, small
 
 

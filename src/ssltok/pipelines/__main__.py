@@ -1,8 +1,9 @@
-"""`python -m ssltok.pipelines` is the command `ssltok`, for torchrun and the like."""
+"""`python -m ssltok`: where the command was in 0.1; it is `python -m ssltok` now."""
 
-from ssltok.pipelines._cli import main
+import warnings
 
-__all__ = ["main"]
+from ssltok.cli import main
 
 if __name__ == "__main__":
+    warnings.warn("python -m ssltok: is python -m ssltok now", DeprecationWarning, stacklevel=1)
     main()

@@ -10,10 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ssltok import __version__
-from ssltok.pipelines._config import Config
-from ssltok.pipelines._config_json import config_from_dict, config_to_dict
-from ssltok.pipelines._prior import Prior
-from ssltok.pipelines._storage import (
+from ssltok._shared.storage import (
     ArtifactError,
     load_tensors,
     parse_json,
@@ -21,6 +18,9 @@ from ssltok.pipelines._storage import (
     to_json,
     write_folder,
 )
+from ssltok.pipelines._config import Config
+from ssltok.pipelines._config_json import config_from_dict, config_to_dict
+from ssltok.pipelines._prior import Prior
 from ssltok.pipelines._tokenizer import Tokenizer
 
 __all__ = ["Artifact", "load_artifact", "save_artifact"]

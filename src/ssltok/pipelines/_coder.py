@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from sklearn.exceptions import NotFittedError
 from torch import Tensor
 
+from ssltok.data import SeriesSet, read_series
 from ssltok.nn import mean_pool
 from ssltok.pipelines._artifact import Artifact
-from ssltok.pipelines._data import SeriesSet, read_series
 from ssltok.pipelines._fit import encode_series
 
 __all__ = ["Floats", "SeriesCoder"]

@@ -9,16 +9,15 @@ import torch
 from sklearn.base import BaseEstimator, TransformerMixin
 from torch import Tensor
 
+from ssltok.data import SeriesSet, label_index, read_series
 from ssltok.pipelines._artifact import Artifact, load_artifact, provenance, save_artifact
 from ssltok.pipelines._coder import Floats, SeriesCoder
 from ssltok.pipelines._config import Config
-from ssltok.pipelines._data import SeriesSet, label_index, read_series
 from ssltok.pipelines._fit import fit
 from ssltok.pipelines._generate import Generated, generate
 from ssltok.pipelines._impute import impute_series
-from ssltok.pipelines._memory import History
-from ssltok.pipelines._presets import resolve
-from ssltok.pipelines._randomness import keyed_generator
+from ssltok.pipelines._presets import resolve_preset
+from ssltok.training import History, keyed_generator
 
 __all__ = ["SSLTokenizer"]
 
@@ -81,7 +80,7 @@ class SSLTokenizer(SeriesCoder, TransformerMixin, BaseEstimator):  # type: ignor
         Raises:
             ValueError: If the data or the preset cannot be used; before any training.
         """
-        config = resolve("SSLTokenizer", self.preset)
+        config = resolve_preset("SSLTokenizer", self.preset)
         data = read_series(X, who="SSLTokenizer.fit")
         labels, classes = label_index(y, len(data.values), who="SSLTokenizer.fit")
         folder = None if self.checkpoints is None else pathlib.Path(self.checkpoints)

@@ -9,21 +9,19 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ssltok._shared.modes import evaluation_mode
+from ssltok.data import SeriesSet
+from ssltok.distributed import rank_and_world
 from ssltok.pipelines._config import Config
 from ssltok.pipelines._config_json import config_to_dict
-from ssltok.pipelines._data import SeriesSet
-from ssltok.pipelines._generate import evaluation
-from ssltok.pipelines._memory import History
 from ssltok.pipelines._prior import Prior
-from ssltok.pipelines._randomness import keyed_generator
 from ssltok.pipelines._stages import (
     TokenizerModel,
     prior_stage,
-    rank_and_world,
     tokenizer_stage,
 )
 from ssltok.pipelines._tokenizer import Tokenizer
-from ssltok.pipelines._training import build_accelerator, train_stage
+from ssltok.training import History, build_accelerator, keyed_generator, train_stage
 
 __all__ = ["Fitted", "encode_series", "fit"]
 
@@ -152,7 +150,7 @@ def start_codebooks(tokenizer: Tokenizer, scaled: SeriesSet, *, seed: int) -> No
 
 def encode_series(tokenizer: Tokenizer, scaled: SeriesSet) -> Tensor:
     """Codes of scaled series, int64 `(cases, tokens)`, in batches, changing no state."""
-    with torch.no_grad(), evaluation(tokenizer):
+    with torch.no_grad(), evaluation_mode(tokenizer):
         parts = [
             tokenizer.encode(values, lengths)
             for values, lengths in zip(

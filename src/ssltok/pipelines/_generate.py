@@ -1,12 +1,12 @@
 """Act 3. From nothing but masks, guess by guess, to tokens and to series."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from ssltok._shared.modes import evaluation_mode
 from ssltok.decoding import (
     classifier_free_guidance,
     confidence_order,
@@ -18,22 +18,9 @@ from ssltok.pipelines._config import DecodingConfig
 from ssltok.pipelines._prior import Prior
 from ssltok.pipelines._tokenizer import Tokenizer
 
-__all__ = ["Generated", "decode_tokens", "evaluation", "generate"]
+__all__ = ["Generated", "decode_tokens", "generate"]
 
 BATCH = 256
-
-
-@contextmanager
-def evaluation(*modules: nn.Module) -> Iterator[None]:
-    """Put modules in evaluation mode, and back as they were, whatever happens in between."""
-    was = [(part, part.training) for module in modules for part in module.modules()]
-    for module in modules:
-        module.eval()
-    try:
-        yield
-    finally:
-        for part, training in was:
-            part.training = training
 
 
 class Generated(NamedTuple):
@@ -90,7 +77,7 @@ def generate(
             f"got {int(lengths.min())} to {int(lengths.max())}"
         )
     parts = []
-    with evaluation(tokenizer, prior):
+    with evaluation_mode(tokenizer, prior):
         for some, sizes in zip(
             torch.split(labels, BATCH), torch.split(lengths, BATCH), strict=True
         ):

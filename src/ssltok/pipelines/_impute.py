@@ -3,11 +3,12 @@
 import torch
 from torch import Generator, Tensor
 
+from ssltok._shared.modes import evaluation_mode
+from ssltok.data import SeriesSet
 from ssltok.decoding import impute
 from ssltok.pipelines._config import DecodingConfig
-from ssltok.pipelines._data import SeriesSet
 from ssltok.pipelines._fit import encode_series
-from ssltok.pipelines._generate import decode_tokens, evaluation
+from ssltok.pipelines._generate import decode_tokens
 from ssltok.pipelines._prior import Prior
 from ssltok.pipelines._tokenizer import Tokenizer
 
@@ -61,7 +62,7 @@ def impute_series(
             ]
         )
 
-    with evaluation(tokenizer, prior):
+    with evaluation_mode(tokenizer, prior):
         drawn = impute(decode, codes, where, mask_index=prior.mask_index, samples=samples)
         made = torch.cat(
             [

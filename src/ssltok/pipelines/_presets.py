@@ -1,6 +1,8 @@
 """The published recipes as configs, a small one for a laptop, and shorter ones for trials."""
 
 import dataclasses
+import difflib
+import warnings
 
 from ssltok._shared.checks import check_at_least
 from ssltok.pipelines._config import (
@@ -10,10 +12,10 @@ from ssltok.pipelines._config import (
     DecodingConfig,
     PriorConfig,
     TokenizerConfig,
-    TrainingConfig,
 )
+from ssltok.training import TrainingConfig
 
-__all__ = ["demo", "nc_vqvae", "shorten", "ssltok", "timevqvae"]
+__all__ = ["compact", "demo", "nc_vqvae", "resolve_preset", "shorten", "timevqvae"]
 
 
 def nc_vqvae(ssl: SSL = "barlow_twins", augmentation: Augmentation = "slice") -> Config:
@@ -72,7 +74,7 @@ def timevqvae() -> Config:
     )
 
 
-def ssltok() -> Config:
+def compact() -> Config:
     """Our own: what the study in `benchmarks/ssl_tokens` recommends where time is short.
 
     One branch over an STFT of 4 samples (3 bins, so few tokens and cheap steps), 64 codes of which
@@ -86,8 +88,8 @@ def ssltok() -> Config:
         The preset; vary it with `dataclasses.replace`.
 
     Example:
-        >>> from ssltok.pipelines import ssltok
-        >>> ssltok().tokenizer.ssl, ssltok().tokenizer.n_fft, ssltok().decoding.guidance
+        >>> from ssltok.pipelines import compact
+        >>> compact().tokenizer.ssl, compact().tokenizer.n_fft, compact().decoding.guidance
         ('barlow_twins', 4, 1.5)
     """
     return Config(
@@ -159,7 +161,7 @@ def shorten(preset: str | Config, *, steps: int) -> Config:
         3
     """
     check_at_least("shorten", "steps", steps, 1)
-    config = resolve("shorten", preset)
+    config = resolve_preset("shorten", preset)
     return dataclasses.replace(
         config,
         tokenizer_training=dataclasses.replace(config.tokenizer_training, steps=steps),
@@ -167,13 +169,24 @@ def shorten(preset: str | Config, *, steps: int) -> Config:
     )
 
 
-def resolve(who: str, preset: str | Config) -> Config:
+def resolve_preset(who: str, preset: str | Config) -> Config:
     """A preset's config by name, or the config itself."""
     if isinstance(preset, Config):
         return preset
-    presets = {"demo": demo, "nc_vqvae": nc_vqvae, "ssltok": ssltok, "timevqvae": timevqvae}
-    if preset not in presets:
-        raise ValueError(
-            f"{who}: preset must be one of {sorted(presets)} or a Config; got {preset!r}"
+    if preset == "ssltok":
+        warnings.warn(
+            f"{who}: the preset ssltok is compact now; the old name goes in 0.3",
+            DeprecationWarning,
+            stacklevel=3,
         )
-    return presets[preset]()
+        return compact()
+    if preset not in PRESETS:
+        near = difflib.get_close_matches(str(preset), list(PRESETS), n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise ValueError(
+            f"{who}: preset must be one of {sorted(PRESETS)} or a Config; got {preset!r}{hint}"
+        )
+    return PRESETS[preset]()
+
+
+PRESETS = {"compact": compact, "demo": demo, "nc_vqvae": nc_vqvae, "timevqvae": timevqvae}

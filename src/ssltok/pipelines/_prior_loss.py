@@ -4,11 +4,11 @@ import torch
 from torch import Tensor
 
 from ssltok._shared.checks import check_at_least
+from ssltok._shared.modes import evaluation_mode
 from ssltok.losses import masked_token_loss
 from ssltok.masking import random_mask
-from ssltok.pipelines._generate import evaluation
 from ssltok.pipelines._prior import Prior
-from ssltok.pipelines._randomness import keyed_generator
+from ssltok.training import keyed_generator
 
 __all__ = ["SHARES", "loss_by_share"]
 
@@ -60,7 +60,7 @@ def loss_by_share(
     """
     check_at_least("loss_by_share", "number of codes", codes.numel(), 1)
     found = {}
-    with evaluation(prior):
+    with evaluation_mode(prior):
         for share in shares:
             generator = keyed_generator(seed, f"loss at {share}")
             parts = torch.split(codes, list(prior.sizes), dim=1)

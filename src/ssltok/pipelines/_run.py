@@ -3,7 +3,6 @@
 import pathlib
 import resource
 import shutil
-import sys
 import time
 from collections.abc import Hashable
 from functools import partial
@@ -13,6 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ssltok._shared.storage import to_json
+from ssltok.data import Dataset, label_index, read_series, train_and_test
+from ssltok.distributed import is_first
+from ssltok.evaluation._page import build_page
 from ssltok.metrics import (
     FCNEncoder,
     codebook_perplexity,
@@ -28,14 +31,10 @@ from ssltok.metrics import (
     train_on_synthetic_score,
 )
 from ssltok.pipelines._config import Config
-from ssltok.pipelines._data import label_index, read_series
 from ssltok.pipelines._estimator import SSLTokenizer
-from ssltok.pipelines._loaders import Dataset
-from ssltok.pipelines._page import build_page
 from ssltok.pipelines._prior_loss import loss_by_share
-from ssltok.pipelines._randomness import keyed_generator
 from ssltok.pipelines._run_page import Numbers, run_figures, run_rows
-from ssltok.pipelines._storage import to_json
+from ssltok.training import keyed_generator
 
 __all__ = ["run"]
 
@@ -71,10 +70,10 @@ def run(
     """
     began = time.perf_counter()
     _make_room(out, overwrite=overwrite)
-    X, y, X_test, y_test = _parts(data, seed)
+    X, y, X_test, y_test = train_and_test(data, keyed_generator(seed, "test-part"))
     estimator = SSLTokenizer(config, seed=seed, checkpoints=out / "checkpoints", progress=progress)
     estimator.fit(X, y)
-    if not _is_main():
+    if not is_first():
         return {}
     trained = time.perf_counter()
     labels: list[Hashable] = [None] * len(X_test) if y is None else _balanced(y, max(len(X), 200))
@@ -218,27 +217,6 @@ def _make_room(out: pathlib.Path, *, overwrite: bool) -> None:
         )
 
 
-def _parts(data: Dataset, seed: int) -> tuple[Any, Any, Any, Any]:
-    if data.test is not None:
-        return data.train, data.train_labels, data.test, data.test_labels
-    cases = len(data.train)
-    if cases < 5:
-        raise ValueError(f"run: data without a test part must hold at least 5 series; got {cases}")
-    order = torch.randperm(cases, generator=keyed_generator(seed, "test-part")).tolist()
-    test, train = sorted(order[: cases // 5]), sorted(order[cases // 5 :])
-    take = _take
-    return (
-        take(data.train, train), take(data.train_labels, train),
-        take(data.train, test), take(data.train_labels, test),
-    )  # fmt: skip
-
-
-def _take(items: Any, places: list[int]) -> Any:
-    if items is None:
-        return None
-    return items[places] if isinstance(items, np.ndarray) else [items[place] for place in places]
-
-
 def _some(rows: Tensor, count: int, seed: int) -> Tensor:
     """So many rows, drawn without replacement."""
     order = torch.randperm(len(rows), generator=keyed_generator(seed, "equal numbers"))
@@ -249,14 +227,3 @@ def _balanced(y: Any, count: int) -> list[Hashable]:
     """`count` labels in the proportions of the training labels."""
     labels = list(y)
     return [labels[place * len(labels) // count] for place in range(count)]
-
-
-def _is_main() -> bool:
-    dist = torch.distributed
-    return not (dist.is_available() and dist.is_initialized()) or dist.get_rank() == 0
-
-
-def say(text: str) -> None:
-    """A line for the reader, on the main process only."""
-    if _is_main():
-        print(text, file=sys.stdout, flush=True)

@@ -8,9 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssltok.pipelines._data import read_series
-from ssltok.pipelines._estimator import SSLTokenizer
-from ssltok.pipelines._figures import (
+from ssltok.data import read_series
+from ssltok.evaluation._figures import (
     draw_codebook,
     draw_curves,
     draw_overlay,
@@ -18,6 +17,7 @@ from ssltok.pipelines._figures import (
     draw_trace,
     png,
 )
+from ssltok.pipelines._estimator import SSLTokenizer
 from ssltok.pipelines._prior_loss import SHARES
 
 __all__ = ["PROBES", "Numbers", "run_figures", "run_rows"]

@@ -9,13 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from ssltok.augment import NC_VQVAE_GAUSS, NC_VQVAE_SLICE, NC_VQVAE_WARP
-from ssltok.distributed import gather
+from ssltok.data import SeriesSet
+from ssltok.distributed import gather, rank_and_world
 from ssltok.losses import barlow_twins_loss, vibcreg_loss, vicreg_loss
 from ssltok.masking import cosine_schedule, schedule_mask
-from ssltok.pipelines._config import Config, TrainingConfig
-from ssltok.pipelines._data import SeriesSet
+from ssltok.pipelines._config import Config
 from ssltok.pipelines._prior import Prior, PriorBatch, PriorOutput, prior_step
-from ssltok.pipelines._randomness import keyed_generator, ordered_batch
 from ssltok.pipelines._tokenizer import Tokenizer
 from ssltok.pipelines._tokenizer_step import (
     TokenizerBatch,
@@ -23,14 +22,13 @@ from ssltok.pipelines._tokenizer_step import (
     build_projector,
     tokenizer_step,
 )
-from ssltok.pipelines._training import Stage
+from ssltok.training import Stage, TrainingConfig, keyed_generator, ordered_batch
 
 __all__ = [
     "AUGMENTATIONS",
     "PriorModel",
     "TokenizerModel",
     "prior_stage",
-    "rank_and_world",
     "tokenizer_stage",
 ]
 
@@ -167,14 +165,6 @@ def prior_stage(
 
     check = validate if len(held.codes) else None
     return Stage("prior", model, draw, lambda step, results: None, check), training, steps
-
-
-def rank_and_world() -> tuple[int, int]:
-    """This process and how many there are."""
-    dist = torch.distributed
-    if not (dist.is_available() and dist.is_initialized()):
-        return 0, 1
-    return dist.get_rank(), dist.get_world_size()
 
 
 def _split(data: Any, training: TrainingConfig, seed: int, world: int) -> tuple[Any, ...]:

@@ -1,0 +1,277 @@
+"""The command `ssltok`: run, fit, sample, encode, evaluate, info; tyro builds it from these."""
+
+import csv
+import dataclasses
+import json
+import pathlib
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import tyro
+
+from ssltok._shared.storage import to_json
+from ssltok.cli._evaluate import Evaluate
+from ssltok.cli._say import say
+from ssltok.data import load_dataset
+from ssltok.distributed import is_first
+from ssltok.pipelines import (
+    Config,
+    DecodingConfig,
+    PriorConfig,
+    SSLTokenizer,
+    TokenizerConfig,
+    resolve_preset,
+    run,
+)
+from ssltok.training import TrainingConfig
+
+__all__ = ["run_command"]
+
+Preset = Literal["compact", "demo", "nc_vqvae", "ssltok", "timevqvae"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """What `run` and `fit` share: data, preset, and every number of the preset."""
+
+    data: str = "GunPoint"
+    """A data set that sktime ships or fetches, or a .npz, .npy, .csv, .ts, .tsv or .arff file."""
+    preset: Preset = "demo"
+    """Where the numbers below come from: demo ends in minutes, the papers' presets do not."""
+    seed: int = 0
+    """Same seed, same result."""
+    steps: int = 0
+    """Optimizer steps in each stage; 0 = as the preset says."""
+    quiet: bool = False
+    """Show no progress bars."""
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    """Mixed precision of training."""
+    workers: int = 0
+    """Processes that prepare batches."""
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    """Stage 1."""
+    prior: PriorConfig = field(default_factory=PriorConfig)
+    """Stage 2."""
+    tokenizer_training: TrainingConfig = field(default_factory=TrainingConfig)
+    """How stage 1 is trained."""
+    prior_training: TrainingConfig = field(default_factory=TrainingConfig)
+    """How stage 2 is trained."""
+    decoding: DecodingConfig = field(default_factory=DecodingConfig)
+    """How new series are drawn."""
+
+    def config(self) -> Config:
+        """The config of these options."""
+        own = {f.name: getattr(self, f.name) for f in dataclasses.fields(Config)}
+        config = Config(**own)
+        if not self.steps:
+            return config
+        stages = ("tokenizer_training", "prior_training")
+        shorter = {s: dataclasses.replace(own[s], steps=self.steps) for s in stages}
+        return dataclasses.replace(config, **shorter)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run(Training):
+    """The main job: train on a data set, generate new series, evaluate, write a report."""
+
+    out: pathlib.Path = pathlib.Path("run")
+    """A new folder for the model, the samples, the numbers and the report."""
+    overwrite: bool = False
+    """Replace a finished run in that folder."""
+    evaluator_steps: int = 500
+    """Training steps of the classifiers that judge the series."""
+
+    def __call__(self) -> None:
+        """Do it."""
+        data = load_dataset(self.data)
+        numbers = run(
+            data,
+            self.config(),
+            self.out,
+            seed=self.seed,
+            progress=not self.quiet,
+            overwrite=self.overwrite,
+            evaluator_steps=self.evaluator_steps,
+        )
+        if numbers:
+            shown = {k: v for k, v in numbers.items() if k != "provenance"}
+            say(json.dumps(shown, indent=2))
+            say(f"report: {self.out / 'report.html'}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit(Training):
+    """Train a model on all the training series and save it."""
+
+    out: pathlib.Path = pathlib.Path("model")
+    """A new folder for the model."""
+    checkpoints: pathlib.Path | None = None
+    """A folder where training keeps what it needs to go on after a kill."""
+
+    def __call__(self) -> None:
+        """Do it."""
+        if self.out.exists():
+            raise FileExistsError(f"fit: out must be a new folder; got {self.out}")
+        data = load_dataset(self.data)
+        model = SSLTokenizer(
+            self.config(),
+            seed=self.seed,
+            checkpoints=self.checkpoints,
+            progress=not self.quiet,
+        ).fit(data.train, data.train_labels)
+        if is_first():
+            model.save(self.out)
+            say(f"model: {self.out}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """Draw new series from a saved model."""
+
+    model: Annotated[pathlib.Path, tyro.conf.Positional]
+    """The model's folder."""
+    n: int = 16
+    """How many series."""
+    label: str | None = None
+    """Of which class; by default of any."""
+    seed: int = 0
+    """Same seed, same series."""
+    out: pathlib.Path = pathlib.Path("samples.npy")
+    """A .npy, .npz or .csv file (csv: one channel only)."""
+
+    def __call__(self) -> None:
+        """Do it."""
+        _check_output("sample", self.out, (".npy", ".npz", ".csv"))
+        model = SSLTokenizer.load(self.model)
+        series = model.sample(self.n, _known_label(model, self.label), seed=self.seed)
+        if self.out.suffix == ".csv" and series.shape[1] != 1:
+            raise ValueError(
+                f"sample: a .csv file must hold one channel; got {series.shape[1]} channels"
+            )
+        if self.out.suffix == ".npy":
+            np.save(self.out, series)
+        elif self.out.suffix == ".npz":
+            named: dict[str, Any] = (
+                {} if self.label is None else {"y": np.array([self.label] * self.n)}
+            )
+            np.savez_compressed(self.out, X=series, **named)
+        else:
+            with open(self.out, "w", newline="", encoding="utf-8") as stream:
+                csv.writer(stream).writerows(series[:, 0].tolist())
+        say(f"{series.shape[0]} series of shape {series.shape[1:]}: {self.out}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encode:
+    """Turn series into tokens and embeddings."""
+
+    model: Annotated[pathlib.Path, tyro.conf.Positional]
+    """The model's folder."""
+    data: str = "GunPoint"
+    """As for fit; a test part is encoded too."""
+    out: pathlib.Path = pathlib.Path("tokens.npz")
+    """A .npz file: codes and embeddings of the training and the test part."""
+
+    def __call__(self) -> None:
+        """Do it."""
+        _check_output("encode", self.out, (".npz",))
+        model, data = SSLTokenizer.load(self.model), load_dataset(self.data)
+        found: dict[str, Any] = {}
+        for part, series in (("train", data.train), ("test", data.test)):
+            if series is not None:
+                found[f"codes_{part}"] = model.encode(series)
+                found[f"embeddings_{part}"] = model.transform(series)
+        np.savez_compressed(self.out, **found)
+        say(f"{', '.join(f'{k} {v.shape}' for k, v in found.items())}: {self.out}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Info:
+    """Say what is in a saved model."""
+
+    model: Annotated[pathlib.Path, tyro.conf.Positional]
+    """The model's folder."""
+
+    def __call__(self) -> None:
+        """Do it."""
+        model = SSLTokenizer.load(self.model)
+        tokenizer = model.artifact_.tokenizer
+        said = {
+            "channels": tokenizer.channels,
+            "length": tokenizer.length,
+            "classes": [str(label) for label in model.classes_],
+            "tokens": model.tokens_,
+            "token grids (frequency, time)": tokenizer.grids,
+            "codes": tokenizer.config.codebook_size,
+            "parameters": {
+                "tokenizer": sum(p.numel() for p in tokenizer.parameters()),
+                "prior": sum(p.numel() for p in model.artifact_.prior.parameters()),
+            },
+            "provenance": model.provenance_,
+        }
+        say(to_json(said).decode())
+
+
+Command = (
+    Annotated[Run, tyro.conf.subcommand("run")]
+    | Annotated[Fit, tyro.conf.subcommand("fit")]
+    | Annotated[Sample, tyro.conf.subcommand("sample")]
+    | Annotated[Encode, tyro.conf.subcommand("encode")]
+    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Info, tyro.conf.subcommand("info")]
+)
+
+
+def run_command(words: list[str]) -> None:
+    """Run one command line; what can go wrong is raised."""
+    command: Any = tyro.cli(
+        _command_type(words),
+        prog="ssltok",
+        description="Tokens of time series, and new series from tokens. Begin with: ssltok run",
+        args=words,
+    )
+    command()
+
+
+def _command_type(words: list[str]) -> Any:
+    """The commands, with the defaults of the preset that the words ask for."""
+    preset = "demo"
+    for place, word in enumerate(words):
+        if word == "--preset" and place + 1 < len(words):
+            preset = words[place + 1]
+        elif word.startswith("--preset="):
+            preset = word.partition("=")[2]
+    try:
+        config = resolve_preset("ssltok", preset)
+    except ValueError:
+        return Command  # tyro says what the choices are
+    own = {f.name: getattr(config, f.name) for f in dataclasses.fields(Config)}
+    start: dict[str, Any] = {**own, "preset": preset}
+    return (
+        Annotated[Run, tyro.conf.subcommand("run", default=Run(**start))]
+        | Annotated[Fit, tyro.conf.subcommand("fit", default=Fit(**start))]
+        | Annotated[Sample, tyro.conf.subcommand("sample")]
+        | Annotated[Encode, tyro.conf.subcommand("encode")]
+        | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+        | Annotated[Info, tyro.conf.subcommand("info")]
+    )
+
+
+def _known_label(model: SSLTokenizer, label: str | None) -> Hashable:
+    """The class whose text is what the user typed."""
+    if label is None:
+        return None
+    for known in model.classes_:
+        if str(known) == label:
+            return known
+    names = [str(known) for known in model.classes_]
+    raise ValueError(f"sample: label must be one of {names}; got {label!r}")
+
+
+def _check_output(who: str, out: pathlib.Path, endings: tuple[str, ...]) -> None:
+    if out.suffix not in endings:
+        raise ValueError(f"{who}: out must end in {', '.join(endings)}; got {out}")
+    if not out.parent.is_dir():
+        raise ValueError(f"{who}: out must lie in a folder that exists; got {out}")

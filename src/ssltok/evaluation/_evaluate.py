@@ -1,0 +1,198 @@
+"""Evaluate generated series, from any model: a report in which every figure has its reference."""
+
+import importlib
+import platform
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from functools import partial
+
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+import ssltok
+from ssltok.data import SeriesSet, label_index, read_series
+from ssltok.evaluation._measures import measures_without_training
+from ssltok.evaluation._measures_tokens import measures_of_tokens
+from ssltok.evaluation._measures_trained import measures_with_training
+from ssltok.evaluation._report import Report
+from ssltok.evaluation._rows import Measure, run_measure
+from ssltok.evaluation._sets import LEAST, Sets, arrange
+from ssltok.evaluation._tokens import Tokens, check_tokens
+from ssltok.metrics import RocketEncoder, module_digest
+from ssltok.training import keyed_generator
+
+__all__ = ["evaluate"]
+
+KERNELS = 250
+Series = ArrayLike | Tensor | Sequence[ArrayLike]
+Labels = Sequence[Hashable] | Tensor | None
+
+
+def evaluate(
+    real_train: Series,
+    real_test: Series,
+    generated: Series,
+    *,
+    train_labels: Labels = None,
+    test_labels: Labels = None,
+    generated_labels: Labels = None,
+    encoder: Callable[[Tensor], Tensor] | None = None,
+    tokens: Tokens | None = None,
+    steps: int = 0,
+    seed: int = 0,
+    progress: bool = False,
+) -> Report:
+    """Compare generated with real series and put real series in their place beside them.
+
+    Generated series are scored against the test set. The reference of a row is the same score of
+    training series, as many as there are generated ones: what a perfect generator would reach
+    with that many. (If there are more generated than training series, as many are drawn as there
+    are training series, for most measures change with their number.) What is undefined for these
+    data is skipped, with the reason in its row. Measures that need whole series leave out those
+    with missing values and those shorter than the longest, and say how many; they are skipped
+    where less than half of a set is whole.
+
+    Nothing is changed: not the modules that are passed, nor torch's random state. The order of
+    the series within a set changes nothing either.
+
+    Args:
+        real_train: The series the generator learned from: `(cases, channels, length)`,
+            `(cases, length)`, or a list of series of unequal lengths; NaN marks a missing value.
+        real_test: Real series it has not seen.
+        generated: Generated series.
+        train_labels: Labels of `real_train`, anything hashable.
+        test_labels: Labels of `real_test`, known from `train_labels`.
+        generated_labels: Labels of `generated`, known from `train_labels`.
+        encoder: Features, `(batch, channels, length)` to `(batch, ...)`, of series in their own
+            units, such as an `FCNEncoder` or a `TokenizerEncoder`; a `RocketEncoder` of 250
+            kernels by default. A `RocketEncoder` sees series standardised with the training set.
+        tokens: Codes of the three sets, if a tokenizer is at hand, such as those of
+            `SSLTokenizer.encode`.
+        steps: Budget of each trained score (FCN and recurrent networks); 0 leaves them out, 500
+            is a fair start.
+        seed: Decides everything random.
+        progress: Show a bar.
+
+    Returns:
+        The report; `report.save(folder)` writes it.
+
+    Raises:
+        ValueError: If series, labels or tokens cannot be used, channels or lengths differ, or a
+            set has fewer than 4 series.
+        TypeError: If series are no numbers.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.evaluation import evaluate
+        >>> series = torch.randn(36, 1, 16, generator=torch.Generator().manual_seed(0))
+        >>> report = evaluate(series[:12], series[12:24], series[:12])  # copies of the training set
+        >>> report["exact repeats"].value
+        1.0
+        >>> report["cross-correlation distance"].skipped
+        'one channel'
+    """
+    who = "evaluate"
+    if steps < 0:
+        raise ValueError(f"{who}: steps must be >= 0; got {steps}")
+    series = _read(who, real_train, real_test, generated)
+    labels, classes = _labels(who, series, train_labels, test_labels, generated_labels)
+    codes: dict[str, Tensor] = {}
+    codebook: Tensor | None = None
+    if tokens is not None:
+        codes, codebook = check_tokens(who, tokens, [len(x) for x in series.values()])
+    for name in series:
+        beside = [known[name] for known in (labels, codes) if name in known]
+        order = arrange(
+            series[name], *beside, generator=keyed_generator(seed, f"{who} order of {name}")
+        )
+        for known in (series, labels, codes):
+            if name in known:
+                known[name] = known[name][order]
+    channels, length = series["train"].shape[1:]
+    if encoder is None:
+        encoder = RocketEncoder(channels, length, kernels=KERNELS, seed=seed)
+    encoder_name = "ROCKET" if isinstance(encoder, RocketEncoder) else type(encoder).__name__
+    sets = Sets(
+        series=series, labels=labels, codes=codes, classes=tuple(map(str, classes)),
+        codebook_size=0 if tokens is None else tokens.codebook_size, codebook=codebook,
+        encoder=encoder, encoder_name=encoder_name, steps=steps, seed=seed,
+    )  # fmt: skip
+    about = {
+        "protocol": f"ssltok {ssltok.__version__}",
+        "training series": len(series["train"]),
+        "test series": len(series["test"]),
+        "generated series": len(series["generated"]),
+        "channels": channels,
+        "length": length,
+        "seed": seed,
+        "steps of trained scores": steps,
+        "encoder": encoder_name,
+        "encoder sha256": module_digest(encoder)[:16]
+        if isinstance(encoder, torch.nn.Module)
+        else "unknown",
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+    measures: Iterable[Measure] = [
+        *measures_without_training(sets),
+        *measures_with_training(sets.whole),
+        *measures_of_tokens(sets),
+    ]
+    if progress:
+        measures = importlib.import_module("tqdm").tqdm(measures, desc="evaluate", unit="measure")
+    found = [row for measure in measures for row in run_measure(measure)]
+    groups = list(dict.fromkeys(row.group for row in found))
+    rows = tuple(sorted(found, key=lambda row: groups.index(row.group)))
+    return Report(rows=rows, about=about, draw=partial(_draw, sets))
+
+
+def _draw(sets: Sets) -> dict[str, tuple[str, bytes]]:
+    from ssltok.evaluation._report_figures import draw_evaluation
+
+    return draw_evaluation(sets)
+
+
+def _read(who: str, *given: Series) -> dict[str, Tensor]:
+    """Return the three sets with NaN where nothing is known."""
+    first = read_series(given[0], who=f"{who}: real_train")
+    channels = first.values.shape[1]
+    names = ("real_train", "real_test", "generated")
+    read = [first] + [
+        read_series(x, channels=channels, who=f"{who}: {name}")
+        for name, x in zip(names[1:], given[1:], strict=True)
+    ]
+    for name, series in zip(names, read, strict=True):
+        if len(series.values) < LEAST:
+            raise ValueError(
+                f"{who}: {name} must hold at least {LEAST} series; got {len(series.values)}"
+            )
+    lengths = [series.values.shape[2] for series in read]
+    ragged = any(bool((s.lengths != s.lengths[0]).any()) for s in read)
+    if len(set(lengths)) > 1 and not ragged:
+        raise ValueError(f"{who}: all three sets must have the same length; got {lengths}")
+    short = ("train", "test", "generated")
+    return {k: _with_gaps(x, max(lengths)) for k, x in zip(short, read, strict=True)}
+
+
+def _with_gaps(series: SeriesSet, length: int) -> Tensor:
+    values = torch.where(series.valid, series.values, torch.nan)
+    return torch.nn.functional.pad(values, (0, length - values.shape[2]), value=torch.nan)
+
+
+def _labels(
+    who: str, series: dict[str, Tensor], train: Labels, test: Labels, made: Labels
+) -> tuple[dict[str, Tensor], list[Hashable]]:
+    given = {"test": ("test_labels", test), "generated": ("generated_labels", made)}
+    if train is None:
+        for name, labels in given.values():
+            if labels is not None:
+                raise ValueError(f"{who}: {name} need train_labels beside them; got None")
+        return {}, []
+    found: dict[str, Tensor] = {}
+    found["train"], classes = label_index(train, len(series["train"]), who=f"{who}: train_labels")
+    for key, (name, labels) in given.items():
+        if labels is not None:
+            found[key], _ = label_index(
+                labels, len(series[key]), classes=classes, who=f"{who}: {name}"
+            )
+    return found, classes

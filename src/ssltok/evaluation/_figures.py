@@ -1,0 +1,163 @@
+"""The figures of a run's report: what was learned, so that somebody can look at it."""
+
+import io
+import pathlib
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from ssltok.training import History
+
+__all__ = [
+    "draw_codebook",
+    "draw_curves",
+    "draw_overlay",
+    "draw_reconstructions",
+    "draw_trace",
+    "png",
+    "value_range",
+]
+
+REAL, MADE = "#33415c", "#d1495b"
+MOST_CLASSES = 6
+MOST_BARS = 64
+Array = NDArray[Any]
+
+
+def draw_overlay(
+    real: Array,
+    real_labels: Sequence[Hashable],
+    made: Array,
+    made_labels: Sequence[Hashable],
+    *,
+    classes: Sequence[Hashable] = (),
+    shown: int = 20,
+) -> Figure:
+    """Real series above, generated series below, a column for each class, six at most.
+
+    `classes` names their order; by default they are sorted as text. The axes have the range of
+    the real series, so that one wild series does not hide the others.
+    """
+    known = list(classes) or sorted(dict.fromkeys(real_labels), key=str)
+    picked = known[:MOST_CLASSES]
+    figure = Figure(figsize=(min(2.2 + 3.0 * len(picked), 11.0), 4.6), layout="constrained")
+    grid = figure.subplots(2, len(picked), squeeze=False, sharex=True, sharey=True)
+    rows = (("real", real, real_labels, REAL), ("generated", made, made_labels, MADE))
+    for row, (name, series, labels, color) in enumerate(rows):
+        for axes, label in zip(grid[row], picked, strict=True):
+            mine = [case for case, own in enumerate(labels) if own == label][:shown]
+            axes.plot(series[mine, 0].T, color=color, alpha=0.45, linewidth=0.8)
+            axes.locator_params(axis="x", nbins=5)
+            _plain(axes)
+        grid[row, 0].set_ylabel(name)
+    for axes, label in zip(grid[0], picked, strict=True):
+        if label is not None:
+            said = str(label)
+            title = said if said.lower().startswith("class") else f"class {said}"
+            axes.set_title(title, fontsize=10, wrap=True)
+    grid[0, 0].set_ylim(value_range(real[:, 0]))
+    for axes in grid[1]:
+        axes.set_xlabel("time")
+    return figure
+
+
+def value_range(values: Array, *, share: float = 0.0) -> tuple[float, float]:
+    """The range of the values, a fifth of it wider at both ends; NaN is left out.
+
+    `share` is left out of it at both ends.
+    """
+    low, high = np.nanquantile(values, [share, 1 - share])
+    margin = 0.2 * (high - low) or 1.0
+    return float(low - margin), float(high + margin)
+
+
+def draw_reconstructions(series: Array, rebuilt: Array, *, shown: int = 6) -> Figure:
+    """Test series and what comes back from their tokens."""
+    count = min(shown, len(series))
+    columns = min(3, count)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(3.2 * columns, 2.0 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel()
+    for case, axes in enumerate(grid[:count]):
+        axes.plot(series[case, 0], color=REAL, linewidth=1.2, label="series")
+        axes.plot(rebuilt[case, 0], color=MADE, linewidth=1.2, label="from its tokens")
+        _plain(axes)
+    grid[0].legend(frameon=False, fontsize=8)
+    for axes in grid[count:]:
+        axes.set_visible(False)
+    return figure
+
+
+def draw_codebook(real: Array, made: Array, codebook_size: int) -> Figure:
+    """How often each code occurs in real and in generated series.
+
+    Bars by code; steps for a codebook of more than 64, the codes sorted by how often they occur
+    in real series.
+    """
+    figure = Figure(figsize=(7.0, 2.4), layout="constrained")
+    axes = figure.subplots()
+    places = np.arange(codebook_size)
+    counts = [np.bincount(x[x >= 0], minlength=codebook_size) for x in (real, made)]
+    order = places if codebook_size <= MOST_BARS else np.argsort(-counts[0], kind="stable")
+    rows = ((counts[0], REAL, -0.2, "real"), (counts[1], MADE, 0.2, "generated"))
+    for count, color, shift, name in rows:
+        share = count[order] / max(1, count.sum())
+        if codebook_size <= MOST_BARS:
+            axes.bar(places + shift, share, width=0.4, color=color, label=name)
+        else:
+            axes.plot(places, share, color=color, label=name, drawstyle="steps-mid", linewidth=1.2)
+    sorted_ = "" if codebook_size <= MOST_BARS else ", sorted by its share in real series"
+    axes.set(xlabel=f"code{sorted_}", ylabel="share")
+    axes.legend(frameon=False, fontsize=8)
+    _plain(axes)
+    return figure
+
+
+def draw_curves(histories: dict[str, History]) -> Figure:
+    """Every recorded term over the steps, a panel for each stage."""
+    figure = Figure(figsize=(4.6 * len(histories), 3.0), layout="constrained")
+    grid = figure.subplots(1, len(histories), squeeze=False)[0]
+    for axes, (name, history) in zip(grid, histories.items(), strict=True):
+        for column, term in enumerate(history.names):
+            values = history.rows[:, column]
+            if bool((values > 0).any()):
+                width = max(1, len(values) // 50)
+                smooth = np.convolve(values, np.ones(width) / width, mode="valid")
+                axes.plot(smooth, linewidth=1.1, label=term)
+        axes.set_yscale("log")
+        axes.set(title=name, xlabel="step")
+        axes.legend(frameon=False, fontsize=7)
+        _plain(axes)
+    return figure
+
+
+def draw_trace(trace: Sequence[torch.Tensor], mask_index: int) -> Figure:
+    """The tokens of one series by decoding step: white is still hidden."""
+    tokens = torch.stack(list(trace)).numpy().astype(float).T
+    tokens[tokens == mask_index] = np.nan
+    figure = Figure(figsize=(5.4, 3.4), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(tokens, aspect="auto", cmap="viridis", interpolation="nearest")
+    axes.set(xlabel="decoding step", ylabel="token", xticks=range(tokens.shape[1]))
+    axes.set_xticklabels([str(step + 1) for step in range(tokens.shape[1])])
+    figure.colorbar(image, ax=axes, label="code")
+    return figure
+
+
+def png(figure: Figure, path: pathlib.Path | None = None) -> bytes:
+    """The figure as PNG bytes; also written to `path` if there is one."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=110)
+    if path is not None:
+        path.write_bytes(stream.getvalue())
+    return stream.getvalue()
+
+
+def _plain(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=8)

@@ -1,0 +1,169 @@
+"""Measures without training: fidelity in features, statistics of series, memory."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from ssltok.evaluation._rows import Measure, Outcome
+from ssltok.evaluation._sets import Between, Sets, score_sets
+from ssltok.metrics import (
+    autocorrelation_distance,
+    cross_correlation_distance,
+    dtw_distance,
+    euclidean_distance,
+    exact_repeats,
+    frechet_distance,
+    kernel_distance,
+    kurtosis_distance,
+    marginal_distance,
+    memorization_ratio,
+    nearest_neighbor_distance,
+    precision_recall,
+    skewness_distance,
+    spectral_distance,
+)
+
+__all__ = ["measures_without_training"]
+
+Row = tuple[str, str, str, str, Callable[[], Outcome]]
+MOST = 2000  # series scored by what takes all pairs
+MOST_WARPED = (64, 256)  # generated and real series that are warped onto each other
+
+
+def measures_without_training(sets: Sets) -> list[Measure]:
+    """List them, with the reason where one is undefined."""
+    measures = [*_fidelity(sets.whole), *_series(sets.whole), *_memory(sets.whole)]
+    return [*(replace(m, note=sets.whole.left_out) for m in measures), *_values(sets)]
+
+
+def _fidelity(sets: Sets) -> list[Measure]:
+    name = sets.encoder_name
+    obstacle = sets.gaps
+
+    def prdc(target: Tensor, made: Tensor) -> Tensor:
+        return torch.stack(precision_recall(target, made))
+
+    def on(between: Between, most: int | None = None) -> Outcome:
+        return score_sets(
+            sets, between, *(sets.features[k][:most] for k in ("test", "made", "own"))
+        )
+
+    def frechet() -> Outcome:
+        outcome, dim = on(frechet_distance), sets.features["own"].shape[1]
+        if 2 * outcome.cases >= dim:
+            return outcome
+        few = f"{outcome.cases} cases for {dim} features: read the kernel distance"
+        return outcome._replace(note=few)
+
+    return [
+        Measure(
+            group="fidelity",
+            rows=((f"Frechet distance ({name})", "lower", "Means and spreads of features."),),
+            obstacle=obstacle,
+            compute=frechet,
+        ),
+        Measure(
+            group="fidelity",
+            rows=(
+                (
+                    f"kernel distance ({name})",
+                    "as real",
+                    "Laws of features, unbiased for few; near 0 for equal laws, and far below 0 "
+                    "where one series explodes.",
+                ),
+            ),
+            obstacle=obstacle,
+            compute=lambda: on(kernel_distance, MOST),
+        ),
+        Measure(
+            group="fidelity",
+            rows=(
+                (f"precision ({name})", "higher", "Share of generated series that look real."),
+                (f"recall ({name})", "higher", "Share of real series the generator reaches."),
+                (f"density ({name})", "higher", "Precision that outliers cannot buy."),
+                (f"coverage ({name})", "higher", "Share of real neighbourhoods that are hit."),
+            ),
+            obstacle=obstacle,
+            compute=lambda: on(prdc, MOST),
+        ),
+    ]
+
+
+def _series(sets: Sets) -> list[Measure]:
+    def nearest(distance: Between, most: tuple[int | None, int | None]) -> Outcome:
+        target = sets.scaled("test")[: most[1]]
+        made, own = (
+            nearest_neighbor_distance(
+                target, sets.scaled(name)[: most[0]], distance=distance
+            ).distance
+            for name in ("made", "own")
+        )
+        return score_sets(sets, lambda _, x: x.mean(), target, made, own)
+
+    def plain(between: Between) -> Outcome:
+        return score_sets(sets, between, sets.test, sets.made, sets.own)
+
+    band = max(1, sets.test.shape[2] // 10)
+    warp = partial(dtw_distance, band=band)
+    one = "" if sets.test.shape[1] > 1 else "one channel"
+    units = "each channel in units of its training standard deviation"
+    return _single("series", [
+        ("nearest neighbour, Euclidean", "as real",
+         f"Distance to the nearest test series, {units}.",
+         sets.gaps, lambda: nearest(euclidean_distance, (MOST, None))),
+        ("nearest neighbour, DTW", "as real", f"The same, warped by at most {band} points.",
+         sets.gaps, lambda: nearest(warp, MOST_WARPED)),
+        ("cross-correlation distance", "lower", "Correlation of channels.",
+         one or sets.gaps, lambda: plain(cross_correlation_distance)),
+        ("spectral distance", "lower", "Power at each frequency, in dB.",
+         sets.gaps, lambda: plain(spectral_distance)),
+    ])  # fmt: skip
+
+
+def _values(sets: Sets) -> list[Measure]:
+    """Those that missing values do not trouble."""
+
+    def on(between: Between) -> Callable[[], Outcome]:
+        return lambda: score_sets(sets, between, sets.test, sets.made, sets.own)
+
+    return _single("series", [
+        ("marginal distance", "lower", "Values at each time, in units of the series.",
+         "", on(marginal_distance)),
+        ("autocorrelation distance", "lower", "Memory over time.",
+         "", on(autocorrelation_distance)),
+        ("skewness distance", "lower", "Asymmetry of all values.", "", on(skewness_distance)),
+        ("kurtosis distance", "lower", "Heaviness of tails.", "", on(kurtosis_distance)),
+    ])  # fmt: skip
+
+
+def _single(group: str, rows: list[Row]) -> list[Measure]:
+    return [
+        Measure(group=group, rows=((n, b, m),), obstacle=o, compute=c) for n, b, m, o, c in rows
+    ]
+
+
+def _memory(sets: Sets) -> list[Measure]:
+    nothing = torch.full((1,), torch.nan, dtype=torch.float64)
+
+    def ratio() -> Outcome:
+        train, test, made = (sets.scaled(name) for name in ("train", "test", "made"))
+        made = made[:MOST]
+        near, far = (nearest_neighbor_distance(x, made).distance for x in (train, test))
+        pairs = torch.stack([near, far], dim=1)
+        outcome = score_sets(sets, lambda _, x: x[:, 0].sum() / x[:, 1].sum(), test, pairs, pairs)
+        reference = memorization_ratio(train, test, made[:1]).reference
+        return outcome._replace(reference=reference[None], reference_spread=nothing)
+
+    def repeats() -> Outcome:
+        return score_sets(sets, exact_repeats, sets.train, sets.made, sets.test)
+
+    return _single("memory", [
+        ("memorization ratio", "as real",
+         "Distance to the nearest training over that to the nearest test series, each channel in "
+         "units of its training standard deviation; 0 for copies, else read against the reference.",
+         sets.gaps, ratio),
+        ("exact repeats", "lower", "Share that occurs in the training set.", sets.gaps, repeats),
+    ])  # fmt: skip

@@ -1,0 +1,65 @@
+"""Maps of features onto a plane, for the report of an evaluation."""
+
+import importlib
+import importlib.util
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ssltok.evaluation._figures import value_range
+
+__all__ = ["MADE", "REAL", "draw_maps", "plain"]
+
+REAL, MADE = "#33415c", "#d1495b"
+POINTS = 500
+TAIL = 0.005  # of the real points, at each end
+Array = NDArray[Any]
+
+
+def draw_maps(real: Tensor, made: Tensor, *, seed: int) -> Figure:
+    """PCA, and from two features on t-SNE and, where it is installed, UMAP."""
+    real, made = real[:POINTS], made[:POINTS]
+    centre = real.mean(0)
+    axes_of = torch.linalg.svd(real - centre, full_matrices=False).Vh[:2].mT
+    first = torch.cat([(x - centre) @ axes_of for x in (real, made)])
+    maps = {"PCA": torch.nn.functional.pad(first, (0, 2 - first.shape[1])).numpy()}
+    both = torch.cat([real, made]).numpy()
+    if len(both) > 10 and both.shape[1] >= 2:
+        manifold = importlib.import_module("sklearn.manifold")
+        perplexity = min(30.0, (len(both) - 1) / 3)
+        maps["t-SNE"] = manifold.TSNE(
+            perplexity=perplexity, init="pca", random_state=seed % 2**32
+        ).fit_transform(both)
+    if both.shape[1] >= 2 and importlib.util.find_spec("umap") is not None:
+        umap = importlib.import_module("umap")
+        maps["UMAP"] = umap.UMAP(random_state=seed % 2**32).fit_transform(both)
+    figure = Figure(figsize=(4.0 * len(maps), 3.6), layout="constrained")
+    grid = figure.subplots(1, len(maps), squeeze=False)[0]
+    for axes, (name, points) in zip(grid, maps.items(), strict=True):
+        rows = (points[: len(real)], REAL, "real"), (points[len(real) :], MADE, "generated")
+        for xy, color, label in rows:
+            axes.scatter(xy[:, 0], xy[:, 1], s=8, alpha=0.5, color=color, label=label, linewidths=0)
+        axes.set_title(name, fontsize=10)
+        plain(axes)
+    _frame(grid[0], maps["PCA"], len(real))
+    grid[0].legend(frameon=False, fontsize=8)
+    return figure
+
+
+def _frame(axes: Any, points: Array, real: int) -> None:
+    """Draw PCA in the range of the real points, and say how many generated ones lie outside."""
+    low, high = np.array([value_range(x[:real], share=TAIL) for x in points.T]).T
+    axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
+    made = points[real:]
+    outside = int(((made < low) | (made > high)).any(axis=1).sum())
+    axes.set_title(f"PCA ({outside} of {len(made)} generated outside)", fontsize=10)
+
+
+def plain(axes: Any) -> None:
+    """Two spines and small numbers."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=8)

@@ -1,0 +1,194 @@
+"""What an evaluation measures on: the three sets, their features, and how a score is spread."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ssltok.evaluation._rows import Outcome
+from ssltok.metrics import FCNEncoder, RocketEncoder, encode
+from ssltok.training import keyed_generator
+
+__all__ = ["LEAST", "WIDTH", "Between", "Sets", "arrange", "score_sets"]
+
+HALVES = 5
+LEAST = 4  # series of a set
+WIDTH = 64  # of trained networks: half of the paper's, a quarter of its time
+SETS = {"train": "training", "test": "test", "generated": "generated"}
+Between = Callable[[Tensor, Tensor], Tensor]
+Known = dict[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sets:
+    """What is evaluated: series, labels and codes of `train`, `test` and `generated`.
+
+    Each set is in a random order that does not depend on the order it came in, so its first
+    rows are a random subset. `made` and `own` are as many generated and training series, the
+    lesser of both numbers; `labels` and `codes` are looked up by `of`.
+    """
+
+    series: Known
+    labels: Known
+    codes: Known
+    classes: tuple[str, ...]
+    codebook_size: int
+    codebook: Tensor | None
+    encoder: Callable[[Tensor], Tensor] | None
+    encoder_name: str
+    steps: int
+    seed: int
+    gaps: str = ""
+    left_out: str = ""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the encoder and the classifier: figures need what they said, not them."""
+        return {k: v for k, v in vars(self).items() if k != "classifier"} | {"encoder": None}
+
+    def of(self, known: Known, name: str) -> Tensor:
+        """Rows of `train`, `test`, `made` or `own`."""
+        if name in ("made", "own"):
+            cases = min(len(self.series["train"]), len(self.series["generated"]))
+            return known["train" if name == "own" else "generated"][:cases]
+        return known[name]
+
+    @property
+    def train(self) -> Tensor:
+        """The series the generator learned from."""
+        return self.of(self.series, "train")
+
+    @property
+    def test(self) -> Tensor:
+        """Real series it has not seen."""
+        return self.of(self.series, "test")
+
+    @property
+    def made(self) -> Tensor:
+        """Generated series, no more than training series."""
+        return self.of(self.series, "made")
+
+    @property
+    def own(self) -> Tensor:
+        """Training series, as many as `made`."""
+        return self.of(self.series, "own")
+
+    @cached_property
+    def whole(self) -> "Sets":
+        """The same without series that have gaps or are shorter than the longest.
+
+        `gaps` says why nothing can be measured on them where less than half of a set is whole.
+        """
+        kept = {name: ~x.isnan().flatten(1).any(1) for name, x in self.series.items()}
+        broken = sum(int((~rows).sum()) for rows in kept.values())
+        if not broken:
+            return self
+        gaps = ""
+        for name, rows in kept.items():
+            left, least = int(rows.sum()), max(LEAST, -(-len(rows) // 2))
+            if left < least and not gaps:
+                gaps = (
+                    f"needs whole series of one length, {least} at least of each set; "
+                    f"{left} of {len(rows)} {SETS[name]} series are"
+                )
+        parts = [
+            {name: x[kept[name]] for name, x in known.items()}
+            for known in (self.series, self.labels, self.codes)
+        ]
+        left_out = f"{broken} with gaps left out"
+        return dataclasses.replace(
+            self, series=parts[0], labels=parts[1], codes=parts[2], gaps=gaps, left_out=left_out
+        )
+
+    @cached_property
+    def scale(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of each training channel; 1 where it is constant."""
+        x = self.train.double()
+        mean = x.nanmean((0, 2), keepdim=True)
+        std = (x - mean).square().nanmean((0, 2), keepdim=True).sqrt()
+        return mean, torch.where(std > 1e-6 * mean.abs(), std, 1.0)
+
+    def scaled(self, name: str) -> Tensor:
+        """Series divided by the training standard deviation of each channel, float64."""
+        return self.of(self.series, name).double() / self.scale[1]
+
+    @cached_property
+    def features(self) -> Known:
+        """Features of test, made and own, standardised with those of the training set.
+
+        ROCKET has no scale of its own and sees standardised series; any other encoder sees them
+        in their own units.
+        """
+        if self.encoder is None:
+            raise ValueError("evaluate: features need an encoder; got None")
+        mean, std = self.scale if isinstance(self.encoder, RocketEncoder) else (0.0, 1.0)
+        found = {
+            name: encode(self.encoder, ((x - mean) / std).float()).double().flatten(1)
+            for name, x in (("test", self.test), ("made", self.made), ("own", self.own))
+        }
+        for name, rows in found.items():
+            if not bool(rows.isfinite().all()):
+                broken = int((~rows.isfinite()).any(1).sum())
+                raise ValueError(
+                    f"evaluate: the encoder must return finite features; "
+                    f"got {broken} of {len(rows)} series ({name}) without"
+                )
+        centre, width = found["own"].mean(0), found["own"].std(0)
+        width[width <= 1e-8 * (1 + centre.abs())] = 1  # a constant feature keeps its unit
+        return {name: (x - centre) / width for name, x in found.items()}
+
+    @cached_property
+    def classifier(self) -> FCNEncoder:
+        """An FCN fitted on the training series and their labels."""
+        return FCNEncoder.fit(
+            self.train,
+            self.labels["train"],
+            steps=self.steps,
+            width=WIDTH,
+            generator=self.generator("classifier"),
+        )
+
+    def generator(self, purpose: str, *numbers: int) -> torch.Generator:
+        """Randomness for one purpose, whatever else is measured."""
+        return keyed_generator(self.seed, f"evaluate {purpose}", *numbers)
+
+
+def arrange(series: Tensor, *others: Tensor, generator: torch.Generator) -> Tensor:
+    """Return the rows in a random order that depends on the rows alone, not on their order.
+
+    They are sorted by their bytes, then shuffled. `others` (labels, codes) decide between equal
+    series.
+    """
+    parts = [series + 0.0, *others]  # -0.0 is 0.0
+    bytes_ = [x.reshape(len(x), -1).contiguous().numpy().view(np.uint8) for x in parts]
+    rows = np.ascontiguousarray(np.concatenate(bytes_, axis=1))
+    keys = rows.view(np.dtype((np.void, rows.shape[1])))[:, 0]
+    order = torch.from_numpy(np.argsort(keys, kind="stable"))
+    return order[torch.randperm(len(order), generator=generator)]
+
+
+def score_sets(sets: Sets, between: Between, target: Tensor, made: Tensor, own: Tensor) -> Outcome:
+    """Score generated and real series against one target; spread over random halves.
+
+    Halves drawn without replacement scatter as the whole scatters around the law (delete-half
+    jackknife), for measures that settle as 1/sqrt(n). Where a half is too small for the measure,
+    the spread is NaN.
+    """
+    figures = []
+    for x in (made, own):
+        figures.append(between(target, x))
+        order = [
+            torch.randperm(len(x), generator=sets.generator("half", k))[: (len(x) + 1) // 2]
+            for k in range(HALVES)
+        ]
+        try:
+            halves = torch.stack([between(target, x[index]) for index in order])
+            figures.append(halves.std(0))
+        except ValueError:
+            figures.append(torch.full_like(figures[-1], torch.nan))
+    value, spread, reference, reference_spread = (f.double().flatten() for f in figures)
+    return Outcome(value, spread, reference, reference_spread, len(made))

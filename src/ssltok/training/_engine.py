@@ -1,0 +1,277 @@
+"""One stage of training: accelerate moves and reduces, and everything else is a function of step.
+
+Data order, noise and checkpoints are our own. Order and noise depend on (seed, purpose, step)
+alone, and a checkpoint is a whole folder or not there; so a run that was killed anywhere ends
+with the bits of one that was not.
+"""
+
+import contextlib
+import os
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from ssltok.optim import warmup_cosine_schedule
+from ssltok.training._checkpoints import History, Memory
+from ssltok.training._config import TrainingConfig
+from ssltok.training._randomness import isolated_noise, keyed_seed
+from ssltok.training._sync_norm import synchronize_norms
+
+__all__ = ["Stage", "build_accelerator", "train_stage"]
+
+
+class Result(Protocol):
+    """What a stage's model returns for a batch."""
+
+    @property
+    def loss(self) -> Tensor:
+        """The scalar to minimise."""
+        ...
+
+    @property
+    def logged(self) -> dict[str, Tensor]:
+        """Scalars to record and to show."""
+        ...
+
+
+class Stage(NamedTuple):
+    """What is special about a stage.
+
+    `model(batch)` gives a `Result`; `draw(step, rows)` gives these rows of the step's global
+    batch; `after_step(step, results)` updates what the optimizer does not; `validate()` gives the
+    number that must fall, or None where nothing is held out.
+    """
+
+    name: str
+    model: nn.Module
+    draw: Callable[[int, slice], Any]
+    after_step: Callable[[int, list[Any]], None]
+    validate: Callable[[], float] | None
+
+
+def build_accelerator(precision: str, *, cpu: bool = False) -> Any:
+    """Set up the engine, and make sure it runs on the processes that were launched.
+
+    Raises:
+        RuntimeError: If the launcher started more processes than the engine found.
+    """
+    from datetime import timedelta
+
+    from accelerate import Accelerator, DataLoaderConfiguration, InitProcessGroupKwargs
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state()
+    accelerator = Accelerator(
+        cpu=cpu,
+        mixed_precision=precision,
+        dataloader_config=DataLoaderConfiguration(),
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(seconds=120))],
+    )
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if accelerator.num_processes != launched:
+        raise RuntimeError(
+            f"build_accelerator: all {launched} launched processes must take part; "
+            f"got {accelerator.num_processes}"
+        )
+    return accelerator
+
+
+def train_stage(
+    stage: Stage,
+    config: TrainingConfig,
+    *,
+    steps: int,
+    seed: int,
+    accelerator: Any,
+    folder: pathlib.Path | None = None,
+    fingerprint: str = "",
+    progress: bool = False,
+    workers: int = 0,
+) -> History:
+    """Train until `steps`, or until nothing held out improves; resume where a run was killed.
+
+    Args:
+        stage: The model, its batches and its hooks.
+        config: Learning rate, clipping, patience and the like.
+        steps: Optimizer steps.
+        seed: The run's seed.
+        accelerator: From `build_accelerator`.
+        folder: Where checkpoints are kept; None keeps none.
+        fingerprint: What must be equal for a checkpoint to be taken up again.
+        progress: Show a bar.
+        workers: Processes that prepare batches.
+
+    Returns:
+        What was recorded.
+
+    Raises:
+        ValueError: If a checkpoint belongs to another run.
+    """
+    rank, world = accelerator.process_index, accelerator.num_processes
+    if config.batch % (config.accumulation * world):
+        raise ValueError(
+            f"train_stage: batch must be a multiple of accumulation times processes; "
+            f"got {config.batch}, {config.accumulation} and {world}"
+        )
+    if world > 1:
+        synchronize_norms(stage.model)
+    stage.model.train()
+    fused = all(p.is_floating_point() for p in stage.model.parameters())
+    optimizer = torch.optim.AdamW(
+        stage.model.parameters(),
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+        fused=fused,
+    )
+    model, prepared = accelerator.prepare(stage.model, optimizer)
+    memory = Memory(stage.name, stage.model, optimizer, folder, fingerprint)
+    memory.resume(accelerator)
+    start = memory.step
+    loader = _batches(stage, config, start, steps, rank, world, workers)
+    tracker = _tracker(folder, stage.name, start) if accelerator.is_main_process else None
+    bar = _bar(stage.name, start, steps, shown=progress and accelerator.is_main_process)
+    for step in range(start, steps):
+        if memory.stopped:
+            break
+        results = []
+        with isolated_noise(keyed_seed(seed, f"{stage.name}-noise", step, rank)):
+            for turn in range(config.accumulation):
+                last = turn == config.accumulation - 1
+                batch = _to_device(next(loader), accelerator.device)
+                with contextlib.nullcontext() if last else accelerator.no_sync(model):
+                    result = model(batch)
+                    accelerator.backward(result.loss / config.accumulation)
+                results.append(result)
+        if config.clip:
+            accelerator.clip_grad_norm_(model.parameters(), config.clip)
+        for group in optimizer.param_groups:
+            group["lr"] = _learning_rate(config, step, steps)
+        prepared.step()
+        prepared.zero_grad()
+        stage.after_step(step, results)
+        memory.record(results)
+        bar.update(memory.shown())
+        if tracker is not None:
+            for term, value in zip(memory.names, memory.rows[-1].tolist(), strict=True):
+                tracker.add_scalar(term, value, step)
+        done = step + 1
+        if stage.validate and config.patience and done % config.validate_every == 0:
+            memory.judge(_validate(stage, seed), config.patience)
+        if folder is not None and (done % config.checkpoint_every == 0 or done == steps):
+            if accelerator.is_main_process:
+                memory.save()
+            accelerator.wait_for_everyone()
+    bar.close()
+    if tracker is not None:
+        tracker.close()
+    memory.restore_best()
+    stage.model.eval()
+    accelerator.free_memory()
+    return memory.history()
+
+
+class _Steps(Dataset[Any]):
+    """Item `i` is this process's share of turn `i % accumulation` of step `i // accumulation`."""
+
+    def __init__(self, stage: Stage, config: TrainingConfig, rank: int, world: int) -> None:
+        self.draw, self.turns = stage.draw, config.accumulation
+        self.share = config.batch // (config.accumulation * world)
+        self.rank, self.world = rank, world
+
+    def __getitem__(self, item: int) -> Any:
+        step, turn = divmod(item, self.turns)
+        first = (turn * self.world + self.rank) * self.share
+        return self.draw(step, slice(first, first + self.share))
+
+
+def _batches(
+    stage: Stage,
+    config: TrainingConfig,
+    start: int,
+    steps: int,
+    rank: int,
+    world: int,
+    workers: int,
+) -> Iterator[Any]:
+    places = range(start * config.accumulation, steps * config.accumulation)
+    return iter(
+        DataLoader(
+            _Steps(stage, config, rank, world),
+            sampler=places,
+            batch_size=None,
+            num_workers=workers,
+            # The loader draws a seed for its workers: from here, not from the global generator.
+            generator=torch.Generator().manual_seed(0),
+        )
+    )
+
+
+def _tracker(folder: pathlib.Path | None, name: str, start: int) -> Any:
+    """A TensorBoard writer beside the checkpoints; None without either."""
+    if folder is None:
+        return None
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(folder / "tensorboard" / name, purge_step=start)
+
+
+def _learning_rate(config: TrainingConfig, step: int, steps: int) -> float:
+    warmup = int(config.warmup_ratio * steps)
+    return warmup_cosine_schedule(
+        step,
+        steps=steps,
+        start=config.learning_rate,
+        warmup_steps=warmup,
+        # the first step is a step too
+        warmup_start=config.learning_rate / (warmup + 1),
+    )
+
+
+def _validate(stage: Stage, seed: int) -> float:
+    if stage.validate is None:
+        raise ValueError(f"{stage.name}: held-out series must be given to validate; got none")
+    was = stage.model.training
+    stage.model.eval()
+    with torch.no_grad(), isolated_noise(keyed_seed(seed, f"{stage.name}-validation")):
+        value = stage.validate()
+    stage.model.train(was)
+    return value
+
+
+def _to_device(batch: Any, device: torch.device) -> Any:
+    if isinstance(batch, Tensor):
+        return batch.to(device, non_blocking=True)
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(_to_device(item, device) for item in batch))
+    if isinstance(batch, tuple):
+        return tuple(_to_device(item, device) for item in batch)
+    return batch
+
+
+class _bar:  # noqa: N801
+    """A progress bar on a terminal; nothing elsewhere."""
+
+    def __init__(self, name: str, start: int, steps: int, *, shown: bool) -> None:
+        from tqdm import tqdm
+
+        self.bar = tqdm(
+            total=steps,
+            initial=start,
+            desc=name,
+            disable=None if shown else True,
+            dynamic_ncols=True,
+            mininterval=0.2,
+        )
+
+    def update(self, values: dict[str, str]) -> None:
+        self.bar.set_postfix(values, refresh=False)
+        self.bar.update()
+
+    def close(self) -> None:
+        self.bar.close()
