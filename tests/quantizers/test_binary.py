@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ssltok.quantizers import _binary
-from ssltok.quantizers._binary import BitEntropies, bit_entropies, bits_to_codes, codes_to_bits
+from ssltok.quantizers import _tuning
+from ssltok.quantizers._binary import BitEntropies, bits_to_codes, codes_to_bits
+from ssltok.quantizers._binary_fast import bit_entropies_fast
 from tests.ranks import Ranks
 
 
@@ -49,7 +50,7 @@ def test_both_entropies_are_those_of_all_codes(
     generator = torch.Generator().manual_seed(seed)
     log_odds = torch.randn(tokens, bits, generator=generator, dtype=torch.float64) * scale + 0.2
     log_odds.requires_grad_()
-    actual = bit_entropies(log_odds, scale=1.7, group_bits=10, over_ranks=False)
+    actual = bit_entropies_fast(log_odds, scale=1.7, group_bits=10, over_ranks=False)
     expected = brute_force(1.7 * log_odds)
     for one, other in zip(actual, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
@@ -61,7 +62,7 @@ def test_both_entropies_are_those_of_all_codes(
 def test_groups_are_the_entropies_of_their_bits_alone() -> None:
     """7 bits in groups of at most 3: 3, 2 and 2 of them."""
     log_odds = torch.randn(9, 7, dtype=torch.float64)
-    grouped = bit_entropies(log_odds, group_bits=3, over_ranks=False)
+    grouped = bit_entropies_fast(log_odds, group_bits=3, over_ranks=False)
     whole = brute_force(log_odds)
     groups = [brute_force(part) for part in torch.split(log_odds, [3, 2, 2], dim=1)]
     torch.testing.assert_close(grouped.batch, sum(g.batch for g in groups))
@@ -73,7 +74,7 @@ def test_gradcheck() -> None:
     real = torch.tensor([True, False, True, True])
     log_odds = torch.randn(4, 5, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(
-        lambda a: tuple(bit_entropies(a, real, group_bits=3, over_ranks=False)), log_odds
+        lambda a: tuple(bit_entropies_fast(a, real, group_bits=3, over_ranks=False)), log_odds
     )
 
 
@@ -81,7 +82,7 @@ def test_gradcheck() -> None:
 
 
 def test_undecided_bits_are_worth_log_two_each() -> None:
-    result = bit_entropies(torch.zeros(4, 6), group_bits=6, over_ranks=False)
+    result = bit_entropies_fast(torch.zeros(4, 6), group_bits=6, over_ranks=False)
     for value in result:
         torch.testing.assert_close(value, torch.tensor(6 * math.log(2)))
 
@@ -89,7 +90,7 @@ def test_undecided_bits_are_worth_log_two_each() -> None:
 def test_certain_codes_have_the_entropy_of_their_histogram() -> None:
     """Codes 00, 00, 01, 11, for sure: none each, and that of (1/2, 1/4, 1/4) together."""
     log_odds = 500.0 * torch.tensor([[-1.0, -1.0], [-1.0, -1.0], [1.0, -1.0], [1.0, 1.0]])
-    per_sample, batch = bit_entropies(log_odds, group_bits=2, over_ranks=False)
+    per_sample, batch = bit_entropies_fast(log_odds, group_bits=2, over_ranks=False)
     assert per_sample.abs() < 1e-15
     torch.testing.assert_close(batch, torch.tensor(1.5 * math.log(2)))
 
@@ -113,12 +114,14 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     log_odds = torch.randn(37, 7, dtype=torch.float64, requires_grad=True)
 
     def run() -> tuple[Tensor, Tensor]:
-        per_sample, batch = bit_entropies(log_odds, group_bits=7, over_ranks=False)
+        per_sample, batch = bit_entropies_fast(log_odds, group_bits=7, over_ranks=False)
         (grad,) = torch.autograd.grad(per_sample - 0.6 * batch, log_odds)
         return torch.stack([per_sample, batch]), grad
 
     whole = run()
-    monkeypatch.setattr(_binary, "CHUNK", 5 * 2**4)  # 5 rows at a time, the last chunk with 2
+    monkeypatch.setattr(
+        _tuning, "OUTER_NUMBERS", 5 * 2**4
+    )  # 5 rows at once, the last time 2
     torch.testing.assert_close(run(), whole)
 
 
@@ -127,8 +130,8 @@ def test_padding_counts_nothing_whatever_it_holds() -> None:
     real = torch.tensor([True, True, False, True, False, True, True, False])
     log_odds[~real] = math.nan
     log_odds.requires_grad_()
-    padded = bit_entropies(log_odds, real, group_bits=4, over_ranks=False)
-    cut = bit_entropies(log_odds[real], group_bits=4, over_ranks=False)
+    padded = bit_entropies_fast(log_odds, real, group_bits=4, over_ranks=False)
+    cut = bit_entropies_fast(log_odds[real], group_bits=4, over_ranks=False)
     torch.testing.assert_close(padded, cut)
     (grad,) = torch.autograd.grad(padded.per_sample - padded.batch, log_odds)
     assert (grad[~real] == 0).all()
@@ -139,7 +142,7 @@ def test_padding_counts_nothing_whatever_it_holds() -> None:
 def test_no_token_is_no_entropy(tokens: int) -> None:
     log_odds = torch.randn(tokens, 5, requires_grad=True)
     real = torch.zeros(tokens, dtype=torch.bool)
-    per_sample, batch = bit_entropies(log_odds, real, group_bits=5, over_ranks=False)
+    per_sample, batch = bit_entropies_fast(log_odds, real, group_bits=5, over_ranks=False)
     assert per_sample == 0
     assert batch == 0
     (grad,) = torch.autograd.grad(per_sample - batch, log_odds)
@@ -148,7 +151,7 @@ def test_no_token_is_no_entropy(tokens: int) -> None:
 
 def test_saturation_leaves_finite_gradients() -> None:
     log_odds = torch.tensor([[1e4, -1e4, 0.0], [3e38, -50.0, 90.0]], requires_grad=True)
-    per_sample, batch = bit_entropies(log_odds, group_bits=3, over_ranks=False)
+    per_sample, batch = bit_entropies_fast(log_odds, group_bits=3, over_ranks=False)
     (grad,) = torch.autograd.grad(per_sample - batch, log_odds)
     assert per_sample.isfinite()
     assert batch.isfinite()
@@ -172,15 +175,15 @@ def test_no_matrix_of_tokens_by_codes_is_ever_made() -> None:
     tokens, bits = 3000, 12
     log_odds = torch.randn(tokens, bits, requires_grad=True)
     with Largest() as largest:  # type: ignore[no-untyped-call]
-        per_sample, batch = bit_entropies(log_odds, group_bits=bits, over_ranks=False)
+        per_sample, batch = bit_entropies_fast(log_odds, group_bits=bits, over_ranks=False)
         torch.autograd.grad(per_sample - batch, log_odds)
-    assert 2**bits <= largest.numel <= max(_binary.CHUNK, 2 * tokens * bits)
+    assert 2**bits <= largest.numel <= max(_tuning.OUTER_NUMBERS, 2 * tokens * bits)
     assert largest.numel < tokens * 2**bits / 40
 
 
 def one_rank(log_odds: Tensor, real: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     leaf = log_odds.clone().requires_grad_()
-    per_sample, batch = bit_entropies(leaf, real, group_bits=3, over_ranks=True)
+    per_sample, batch = bit_entropies_fast(leaf, real, group_bits=3, over_ranks=True)
     (grad,) = torch.autograd.grad(per_sample - 0.7 * batch, leaf)
     return per_sample.detach(), batch.detach(), grad
 

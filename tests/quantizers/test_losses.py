@@ -14,8 +14,8 @@ from ssltok.quantizers import (
     commitment_loss,
     orthogonality_loss,
 )
-from ssltok.quantizers._pull import pull_together
-from ssltok.quantizers._unit import unit_tokens
+from ssltok.quantizers._pull_fast import pull_together_fast
+from ssltok.quantizers._unit_fast import unit_rows_fast
 
 
 def data(*shape: int, seed: int = 0) -> Tensor:
@@ -36,7 +36,7 @@ def naive_entropy(x: Tensor, e: Tensor, temperature: float, weight: float) -> Te
 def test_entropy_is_its_formula_and_so_are_its_gradients(
     chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ssltok.quantizers._losses.SCORES", chunk)
+    monkeypatch.setattr("ssltok.quantizers._tuning.ENTROPY_SCORES", chunk)
     x, e = data(23, 3).requires_grad_(), data(7, 3, seed=1).requires_grad_()
     expected = naive_entropy(x, e, 0.9, 0.7)
     wanted = torch.autograd.grad(expected, (x, e))
@@ -82,7 +82,7 @@ def test_the_joint_term_is_both_terms(masked: bool, size: int) -> None:
     expected = 0.3 * commitment_loss(x, q, valid) + 0.8 * commitment_loss(q, x, valid)
     rows = slice(None) if valid is None else valid
     by_hand = 1.1 * (x[rows] - q[rows]).square().mean()
-    loss = pull_together(
+    loss = pull_together_fast(
         x, q, valid, commitment_weight=0.3, codebook_weight=0.8, codebook=e, codes=codes
     )
     torch.testing.assert_close(loss, expected)
@@ -97,7 +97,7 @@ def test_the_joint_term_is_both_terms(masked: bool, size: int) -> None:
 
 def test_without_a_codebook_the_pull_is_the_commitment_alone() -> None:
     x, q = data(9, 4).requires_grad_(), data(9, 4, seed=1).requires_grad_()
-    loss = pull_together(x, q, None, commitment_weight=0.3)
+    loss = pull_together_fast(x, q, None, commitment_weight=0.3)
     torch.testing.assert_close(loss, 0.3 * commitment_loss(x, q))
     (got,) = torch.autograd.grad(loss, x, retain_graph=True)
     torch.testing.assert_close(got, 0.3 * 2 * (x - q).detach() / 36)
@@ -107,14 +107,14 @@ def test_without_a_codebook_the_pull_is_the_commitment_alone() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(("rows", "dim"), [(0, 3), (1, 1), (700, 300), (40, 5)])
-def test_unit_tokens_are_torch_s_to_the_bit(rows: int, dim: int, dtype: torch.dtype) -> None:
+def test_unit_rows_are_torch_s_to_the_bit(rows: int, dim: int, dtype: torch.dtype) -> None:
     """700 x 300 numbers are worked on in four pieces; a row of 0 and a tiny one stay finite."""
     x = data(rows, dim).to(dtype)
     if rows > 1:
         x[1], x[2] = 0, 1e-13
     ours, torchs = x.clone().requires_grad_(), x.clone().requires_grad_()
     grad = data(rows, dim, seed=2).to(dtype)
-    value, expected = unit_tokens(ours), torch.nn.functional.normalize(torchs, dim=-1)
+    value, expected = unit_rows_fast(ours), torch.nn.functional.normalize(torchs, dim=-1)
     assert torch.equal(value, expected)
     value.backward(grad)
     expected.backward(grad)
@@ -198,7 +198,7 @@ def test_what_stands_at_padding_reaches_no_gradient() -> None:
 def test_a_mask_that_hides_nothing_costs_no_digit_in_float64() -> None:
     x, e = data(7, 3), data(7, 3, seed=1)
     everything = torch.ones(7, dtype=torch.bool)
-    masked, plain = (pull_together(x, e, v, commitment_weight=0.3) for v in (everything, None))
+    masked, plain = (pull_together_fast(x, e, v, commitment_weight=0.3) for v in (everything, None))
     assert masked.dtype == torch.float64
     torch.testing.assert_close(masked, plain, rtol=1e-15, atol=0)
 

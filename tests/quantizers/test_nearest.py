@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ssltok.quantizers import _nearest, nearest_codes, sample_codes
+from ssltok.quantizers import _nearest_fast, nearest_codes, sample_codes
 
 
 def naive(tokens: Tensor, codebook: Tensor) -> Tensor:
@@ -52,7 +52,7 @@ def test_more_codes_than_a_chunk_holds_rows() -> None:
 def test_chunks_equal_the_whole(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     x, e = torch.randn(333, 5, generator=seeded(0)), torch.randn(size, 5, generator=seeded(1))
     whole = nearest_codes(x, e)
-    monkeypatch.setattr("ssltok.quantizers._nearest.SCORES", {"cpu": 20 * size})
+    monkeypatch.setattr("ssltok.quantizers._tuning.NEAREST_SCORES", {"cpu": 20 * size})
     assert torch.equal(nearest_codes(x, e), whole)
 
 
@@ -85,7 +85,9 @@ def test_exact_far_from_the_origin(offset: float) -> None:
 def test_a_repeated_last_code_is_the_last_code(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks are filled up with the last code; should rounding prefer a repetition, it is that."""
     monkeypatch.setattr(
-        _nearest, "_row_argmax", lambda scores: torch.full(scores.shape[:1], scores.shape[1] - 1)
+        _nearest_fast,
+        "_row_argmax",
+        lambda scores: torch.full(scores.shape[:1], scores.shape[1] - 1),
     )
     assert nearest_codes(torch.ones(3, 2), torch.randn(130, 2)).tolist() == [129] * 3
 

@@ -15,7 +15,7 @@ from ssltok.quantizers import (
     RandomProjectionQuantizer,
     SimVQ,
     VectorQuantizer,
-    _binary,
+    _binary_fast,
     kmeans,
     nearest_codes,
     revive_dead_codes_,
@@ -179,7 +179,7 @@ def test_bits_are_summed_over_ranks_in_training_alone(
         sums.append(tensor.numel())
         return tensor
 
-    monkeypatch.setattr(_binary, "sum_over_ranks", count)
+    monkeypatch.setattr(_binary_fast, "sum_over_ranks", count)
     quantizer, x = kind(3), normal(9, 3)
     quantizer.eval()(x)
     assert sums == []

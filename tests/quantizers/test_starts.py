@@ -121,6 +121,6 @@ def test_revivals_come_from_the_generator_alone() -> None:
 
 def test_draws_in_chunks_are_each_token_s_own(monkeypatch: pytest.MonkeyPatch) -> None:
     x, e = torch.randn(333, 5, generator=seeded(0)), torch.randn(9, 5, generator=seeded(1))
-    monkeypatch.setattr("ssltok.quantizers._nearest.SCORES", {"cpu": 20 * 9})
+    monkeypatch.setattr("ssltok.quantizers._tuning.NEAREST_SCORES", {"cpu": 20 * 9})
     drawn = sample_codes(x, e, temperature=1e-9, generator=seeded(2))
     assert torch.equal(drawn, nearest_codes(x, e))

@@ -1,35 +1,20 @@
-"""What the quantizers of signs share: bits to codes and back, and the entropies of soft bits."""
+"""Bits to codes and back, and the entropies of soft bits."""
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from ssltok._shared.checks import check_at_least, check_positive
+import ssltok.quantizers._tuning as tuning
 from ssltok._shared.ranks import sum_over_ranks
 
 __all__ = [
     "BitEntropies",
-    "bit_entropies",
+    "bit_entropies_plain",
     "bits_to_codes",
-    "check_bit_options",
     "codes_to_bits",
+    "group_sizes",
 ]
-
-MOST_BITS = 62
-"""A code and the one after the last, which stands for [MASK], must fit an int64."""
-
-EXACT_BITS = 53
-"""Integers of so many bits are exact in float64, whose products are faster than those of int64."""
-
-CHUNK = 2**17
-"""Entries of one factor of the outer product that are held at once: half a megabyte in float32."""
-
-
-SURE = 40.0
-"""Log-odds are cut here: $e^{-40}$ changes no sum even in float64, and no number is denormal."""
 
 
 class BitEntropies(NamedTuple):
@@ -39,22 +24,10 @@ class BitEntropies(NamedTuple):
     batch: Tensor
 
 
-def check_bit_options(
-    who: str, dim: int, weights: dict[str, float], temperature: float, group_bits: int
-) -> None:
-    """Check what `LFQ` and `BSQ` are given."""
-    if not 1 <= dim <= MOST_BITS:
-        raise ValueError(f"{who}: dim must lie in [1, {MOST_BITS}]; got {dim}")
-    for name, weight in weights.items():
-        check_at_least(who, name, weight, 0)
-    check_positive(who, "temperature", temperature)
-    check_at_least(who, "group_bits", group_bits, 1)
-
-
 def bits_to_codes(positive: Tensor) -> Tensor:
     """Read booleans `(..., bits)` as int64 codes, the first bit being worth 1."""
     bits, device = positive.shape[-1], positive.device
-    if bits <= EXACT_BITS and device.type != "mps":  # which has no float64
+    if bits <= tuning.EXACT_BITS and device.type != "mps":  # which has no float64
         worth = (1 << torch.arange(bits, device=device)).double()
         return (positive.double() @ worth).to(torch.int64)
     return (positive.to(torch.int64) << torch.arange(bits, device=device)).sum(dim=-1)
@@ -65,7 +38,13 @@ def codes_to_bits(codes: Tensor, bits: int) -> Tensor:
     return ((codes.unsqueeze(-1) >> torch.arange(bits, device=codes.device)) & 1).bool()
 
 
-def bit_entropies(
+def group_sizes(bits: int, group_bits: int) -> list[int]:
+    """Cut bits into the fewest groups of at most `group_bits`, as even as possible."""
+    groups = -(-bits // group_bits)
+    return [bits // groups + (i < bits % groups) for i in range(groups)]
+
+
+def bit_entropies_plain(
     values: Tensor,
     real: Tensor | None = None,
     *,
@@ -80,9 +59,7 @@ def bit_entropies(
       H\Big(\tfrac{1}{N} \sum_n p(c \mid z_n)\Big)$$
 
     The first is exact in any dimension. The second does not factorise: the mean distribution over
-    up to `group_bits` bits is built exactly, as a product of two small matrices (each row of
-    $p(c \mid z_n)$ is the outer product of its halves), chunk by chunk, so that no
-    `tokens x 2**bits` matrix exists. More bits are cut into the fewest groups of at most
+    up to `group_bits` bits is built exactly. More bits are cut into the fewest groups of at most
     `group_bits`, as even as possible, and the groups' entropies are added: an upper bound, tight
     where groups are independent of each other.
 
@@ -96,133 +73,21 @@ def bit_entropies(
     Returns:
         Both entropies; 0 where no row counts.
     """
-    bits = values.shape[1]
-    groups = -(-bits // group_bits)
-    sizes = [bits // groups + (i < bits % groups) for i in range(groups)]
-    weight, rows = None, values.new_ones(1) * values.shape[0]
+    counts = values.new_ones(len(values)) if real is None else real.to(values.dtype)
+    total = sum_over_ranks(counts.sum()) if over_ranks else counts.sum()
+    odds = scale * values
     if real is not None:
-        weight = real.to(values.dtype)
-        rows = weight.sum().reshape(1)
-        values = values.masked_fill(~real.unsqueeze(1), 0.0)  # NaN * 0 is NaN
-    columns = torch.split(values, sizes, dim=1) if groups > 1 else (values,)
-    parts: list[Tensor] = [
-        _BitSums.apply(part, weight, scale)  # type: ignore[no-untyped-call]
-        for part in columns
-    ]
-    totals = torch.cat([*parts, rows])
-    if over_ranks:
-        totals = sum_over_ranks(totals)
-    *parts, count = torch.split(totals, [*(2**size + 1 for size in sizes), 1])
+        odds = torch.where(real.unsqueeze(1), odds, 0.0)  # NaN * 0 is NaN
     per_sample, batch = values.new_zeros(()), values.new_zeros(())
-    for part in parts:
-        mean = part / count.clamp(min=1)
-        per_sample = per_sample + mean[-1]
-        mean = mean[:-1]
+    for part in odds.split(group_sizes(values.shape[1], group_bits), dim=1):
+        codes = torch.arange(2 ** part.shape[1], device=part.device)
+        signs = codes_to_bits(codes, part.shape[1]).to(part.dtype) * 2 - 1  # (codes, bits)
+        log_p = (part.unsqueeze(1) * signs).sigmoid().clamp(min=torch.finfo(part.dtype).tiny).log()
+        p = log_p.sum(dim=2).exp()  # (tokens, codes)
+        sums, entropy = counts @ p, -(counts @ (p * log_p.sum(dim=2)).sum(dim=1))
+        if over_ranks:
+            sums, entropy = sum_over_ranks(sums), sum_over_ranks(entropy)
+        mean = sums / total.clamp(min=1)
+        per_sample = per_sample + entropy / total.clamp(min=1)
         batch = batch - mean @ mean.clamp(min=torch.finfo(mean.dtype).tiny).log()
     return BitEntropies(per_sample, batch)
-
-
-class _BitSums(torch.autograd.Function):
-    """`(tokens, bits)` log-odds -> `2**bits` sums of probabilities, then the sum of entropies.
-
-    Forward and backward walk over chunks of rows and keep nothing but the values. Within a chunk
-    the tokens are the last axis, so that every operation runs along them.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, weight: Tensor | None, scale: float) -> Tensor:
-        ctx.save_for_backward(values, weight)
-        ctx.scale = scale
-        sums = _sums_op if torch.compiler.is_compiling() else _sums
-        found: Tensor = sums(values, weight, scale)
-        return found
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        values, weight = ctx.saved_tensors
-        slopes = _slopes_op if torch.compiler.is_compiling() else _slopes
-        return slopes(values, weight, grad, ctx.scale), None, None
-
-
-def _sums(values: Tensor, weight: Tensor | None, scale: float) -> Tensor:
-    bits = values.shape[1]
-    mass = values.new_zeros(2 ** (bits - bits // 2), 2 ** (bits // 2))
-    entropy = values.new_zeros(())
-    for odds, w in _chunks(values, weight, scale):
-        both = _both(odds)
-        low, high = _outer_products(both, w)
-        mass.addmm_(high, low.T)
-        size = odds.abs_()
-        each = both.amin(dim=0).mul_(size).add_(size.neg_().exp_().log1p_())
-        entropy += each.sum() if w is None else (each @ w).sum()
-    return torch.cat([mass.flatten(), entropy.reshape(1)])
-
-
-def _slopes(values: Tensor, weight: Tensor | None, grad: Tensor, scale: float) -> Tensor:
-    half = values.shape[1] // 2
-    by_mass, by_entropy = grad[:-1].view(-1, 2**half), grad[-1]
-    hits_low, hits_high = (_hits(n, grad) for n in (half, values.shape[1] - half))
-
-    def slope_of(odds: Tensor, w: Tensor | None) -> Tensor:
-        both = _both(odds)
-        low, high = _outer_products(both, w)
-        by_low = hits_low @ (by_mass.T @ high).mul_(low)
-        by_high = hits_high @ (by_mass @ low).mul_(high)
-        slope = odds.mul_(both[0]).mul_(by_entropy)  # 0 where the weight is: odds are 0 there
-        slope.add_(by_low[-1]).mul_(both[1]).neg_()
-        slope[:half].add_(by_low[:-1])
-        slope[half:].add_(by_high[:-1])
-        return slope
-
-    slopes = [slope_of(odds, w) for odds, w in _chunks(values, weight, scale)]
-    if not slopes:
-        return torch.zeros_like(values)
-    return torch.cat(slopes, dim=1).T.contiguous().mul_(scale)
-
-
-# In a compiled or exported graph both are opaque nodes: the loop over chunks is not unrolled, and
-# the number of tokens may stay dynamic.
-_sums_op = torch.library.custom_op("ssltok::bit_sums", _sums, mutates_args=())
-_sums_op.register_fake(lambda values, *_: values.new_empty(2 ** values.shape[1] + 1))
-_slopes_op = torch.library.custom_op("ssltok::bit_slopes", _slopes, mutates_args=())
-_slopes_op.register_fake(lambda values, *_: values.new_empty(values.shape))
-
-
-def _chunks(
-    values: Tensor, weight: Tensor | None, scale: float
-) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """Yield the log-odds of some tokens, `(bits, tokens)`, and their weights."""
-    rows = max(1, CHUNK >> (values.shape[1] + 1) // 2)
-    for start in range(0, values.shape[0], rows):
-        part = values[start : start + rows].T
-        odds = torch.mul(part, scale, out=part.new_empty(part.shape))
-        odds.clamp_(-SURE, SURE)
-        yield odds, None if weight is None else weight[start : start + rows]
-
-
-def _both(odds: Tensor) -> Tensor:
-    """Return the probabilities of both values of each bit, `(2, bits, tokens)`."""
-    both = odds.new_empty(2, *odds.shape)
-    torch.neg(odds, out=both[0])
-    both[1].copy_(odds)
-    return both.sigmoid_()
-
-
-def _outer_products(both: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Probabilities of every pattern of the first half of the bits, and of the second, weighted."""
-    bits, tokens = both.shape[1:]
-    halves = []
-    for first, last in ((0, bits // 2), (bits // 2, bits)):
-        product = both[:, first] if first < last else both.new_ones(1, tokens)
-        for bit in range(first + 1, last):
-            product = (both[:, bit].unsqueeze(1) * product).flatten(0, 1)
-        halves.append(product)
-    return halves[0], halves[1] if weight is None else halves[1] * weight
-
-
-def _hits(bits: int, like: Tensor) -> Tensor:
-    """Which patterns have which bit set, and a last row of ones, `(bits + 1, 2**bits)`."""
-    patterns = torch.arange(2**bits, device=like.device)
-    ones = torch.ones_like(patterns, dtype=torch.bool).unsqueeze(0)
-    return torch.cat([codes_to_bits(patterns, bits).T, ones]).to(like.dtype)

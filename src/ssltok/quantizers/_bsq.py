@@ -2,24 +2,16 @@
 
 import math
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ssltok._shared.numerics import full_precision, upcast
-from ssltok.quantizers._binary import (
-    bit_entropies,
-    bits_to_codes,
-    check_bit_options,
-    codes_to_bits,
-)
-from ssltok.quantizers._estimators import straight_through
-from ssltok.quantizers._layout import Flat, flatten, look_up
-from ssltok.quantizers._quantized import Quantized
+from ssltok.quantizers._layout import Flat
+from ssltok.quantizers._signs import SignQuantizer
+from ssltok.quantizers._unit import sphere_rows
 
 __all__ = ["BSQ"]
 
 
-class BSQ(nn.Module):
+class BSQ(SignQuantizer):
     r"""Project on the unit sphere, then keep the signs: as `LFQ`, with a bounded error.
 
     $$u = z / |z|, \qquad q_j = \pm 1 / \sqrt{d} \text{ with the sign of } u_j, \qquad
@@ -65,9 +57,6 @@ class BSQ(nn.Module):
         <https://arxiv.org/abs/2406.07548>, equations 2 to 8.
     """
 
-    idle = True
-    corner: Tensor
-
     def __init__(
         self,
         dim: int,
@@ -79,71 +68,22 @@ class BSQ(nn.Module):
         group_bits: int = 18,
         channel_dim: int = -1,
     ) -> None:
-        super().__init__()
-        weights = {
-            "commitment_weight": commitment_weight,
-            "entropy_weight": entropy_weight,
-            "diversity_weight": diversity_weight,
-        }
-        check_bit_options("BSQ", dim, weights, temperature, group_bits)
-        self.dim = dim
-        self.codebook_size = 2**dim
-        self.commitment_weight = commitment_weight
-        self.entropy_weight = entropy_weight
-        self.diversity_weight = diversity_weight
-        self.temperature = temperature
-        self.group_bits = group_bits
-        self.channel_dim = channel_dim
-        self.register_buffer("corner", torch.tensor(dim**-0.5), persistent=False)
-
-    @property
-    def codebook(self) -> Tensor:
-        """All vectors, `(codebook_size, dim)`, built on demand."""
-        return self._to_vectors(torch.arange(self.codebook_size, device=self.corner.device))
-
-    def forward(self, latents: Tensor, valid: Tensor | None = None) -> Quantized:
-        """Quantize latents, with the commitment and entropy loss."""
-        flat = self._flatten(latents, valid)
-        with full_precision(latents):
-            on_sphere = _normalize(upcast(flat.tokens))
-            positive = flat.tokens > 0
-            corners = torch.where(positive, self.corner, -self.corner)
-            vectors = straight_through(on_sphere.to(corners.dtype), corners)
-            loss = (on_sphere - corners).square().sum(dim=1)
-            loss = self.commitment_weight * flat.mean(loss)
-            if self.entropy_weight > 0:
-                per_sample, batch = bit_entropies(
-                    on_sphere, flat.real, scale=4 / (math.sqrt(self.dim) * self.temperature),
-                    group_bits=self.group_bits, over_ranks=self.training,
-                )  # fmt: skip
-                loss = loss + self.entropy_weight * (per_sample - self.diversity_weight * batch)
-        codes = bits_to_codes(positive)
-        return Quantized(flat.restore_vectors(vectors), flat.restore_codes(codes), loss)
-
-    def encode(self, latents: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Return the codes of latents, int64, in their layout without the channels."""
-        flat = self._flatten(latents, valid)
-        return flat.restore_codes(bits_to_codes(flat.tokens > 0))
-
-    def decode(self, codes: Tensor) -> Tensor:
-        """Return the vectors of codes, 0 for -1."""
-        return look_up(
-            "BSQ", codes, self.codebook_size, self._to_vectors, channel_dim=self.channel_dim
+        super().__init__(
+            dim,
+            corner=max(dim, 1) ** -0.5,  # dim is checked there
+            commitment_weight=commitment_weight,
+            entropy_weight=entropy_weight,
+            diversity_weight=diversity_weight,
+            temperature=temperature,
+            group_bits=group_bits,
+            channel_dim=channel_dim,
         )
 
-    def update(self, latents: Tensor, codes: Tensor) -> None:
-        """Do nothing: the codebook is fixed."""
+    def _turn(self, tokens: Tensor) -> Tensor:
+        return sphere_rows(tokens)
 
-    def _flatten(self, latents: Tensor, valid: Tensor | None) -> Flat:
-        return flatten(
-            "BSQ", latents, valid, dim=self.dim, channel_dim=self.channel_dim,
-            dtype=self.corner.dtype,
-        )  # fmt: skip
+    def _commitment(self, tokens: Tensor, corners: Tensor, flat: Flat) -> Tensor:
+        return self.commitment_weight * flat.mean((tokens - corners).square().sum(dim=1))
 
-    def _to_vectors(self, codes: Tensor) -> Tensor:
-        return torch.where(codes_to_bits(codes, self.dim), self.corner, -self.corner)
-
-
-def _normalize(tokens: Tensor) -> Tensor:
-    square = tokens.square().sum(dim=1, keepdim=True)
-    return tokens * torch.where(square > 0, square, 1.0).rsqrt()
+    def _log_odds(self) -> float:
+        return 4 / (math.sqrt(self.dim) * self.temperature)

@@ -1,7 +1,6 @@
 """The state of a codebook that follows its tokens: one update, two numbers a code."""
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from ssltok._shared.checks import (
@@ -15,6 +14,7 @@ from ssltok._shared.numerics import full_precision
 from ssltok._shared.ranks import in_a_group, sum_over_ranks
 from ssltok.quantizers._layout import check_code_range
 from ssltok.quantizers._nearest import check_tokens_and_codebook
+from ssltok.quantizers._unit import unit_rows_plain
 
 __all__ = ["code_counts", "code_sums", "ema_update_"]
 
@@ -86,7 +86,7 @@ def ema_update_(
     share = hits / counts.clamp(min=torch.finfo(counts.dtype).tiny)
     moved = torch.lerp(codebook, means, share[:, None])
     if cosine:
-        moved = torch.where(hits[:, None] > 0, F.normalize(moved, dim=-1), moved)
+        moved = torch.where(hits[:, None] > 0, unit_rows_plain(moved), moved)
     codebook.copy_(moved)
 
 

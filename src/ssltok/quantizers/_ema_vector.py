@@ -9,6 +9,7 @@ from ssltok._shared.checks import check_ratio
 from ssltok._shared.numerics import upcast
 from ssltok.quantizers._ema import ema_update_
 from ssltok.quantizers._estimators import straight_through
+from ssltok.quantizers._layout import flat_codes
 from ssltok.quantizers._nearest import nearest_codes
 from ssltok.quantizers._vector import VectorQuantizer
 
@@ -94,15 +95,16 @@ class EMAVectorQuantizer(VectorQuantizer):
         )
         check_ratio("EMAVectorQuantizer", "decay", decay)
         self.decay = decay
-        start = self.weight.detach().clone()
-        del self.weight
-        self.register_buffer("weight", start)
 
     @torch.no_grad()
     def update(self, latents: Tensor, codes: Tensor) -> None:
         """Move the used codes towards their tokens; once a step, with all of the step's codes."""
-        flat, codes = self._check_codes(latents, codes), codes.reshape(-1)
+        flat = self._flatten(latents, None)
+        codes = flat_codes(type(self).__name__, codes, flat, ())
         weight = upcast(self.weight)  # itself, unless the module was converted to half precision
         ema_update_(weight, self.counts, flat.tokens, codes, decay=self.decay, cosine=self.cosine)
         if weight is not self.weight:
             self.weight.copy_(weight)
+
+    def _hold(self, start: Tensor) -> None:
+        self.register_buffer("weight", start)

@@ -1,15 +1,18 @@
 """Estimators: what gradient the latents get through a step that has none."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from ssltok._shared.checks import check_floating, check_same_shape
 from ssltok._shared.numerics import upcast
+from ssltok.quantizers._estimators_fast import rotation_trick_fast, straight_through_fast
 
-__all__ = ["rotation_trick", "straight_through"]
+__all__ = [
+    "rotation_trick",
+    "rotation_trick_plain",
+    "straight_through",
+    "straight_through_plain",
+]
 
 
 def straight_through(latents: Tensor, quantized: Tensor) -> Tensor:
@@ -45,8 +48,12 @@ def straight_through(latents: Tensor, quantized: Tensor) -> Tensor:
         learning*, 2017, <https://arxiv.org/abs/1711.00937>, section 3.2.
     """
     _check_pair("straight_through", latents, quantized)
-    vectors: Tensor = _StraightThrough.apply(latents, quantized.detach())  # type: ignore[no-untyped-call]
-    return vectors
+    return straight_through_fast(latents, quantized)
+
+
+def straight_through_plain(latents: Tensor, quantized: Tensor) -> Tensor:
+    r"""Return $x + \mathrm{sg}(q - x)$, as it is mostly written; the value is rounded."""
+    return latents + (quantized - latents).detach()
 
 
 def rotation_trick(latents: Tensor, quantized: Tensor) -> Tensor:
@@ -86,58 +93,32 @@ def rotation_trick(latents: Tensor, quantized: Tensor) -> Tensor:
         <https://arxiv.org/abs/2410.06424>, section 4.
     """
     _check_pair("rotation_trick", latents, quantized)
-    vectors: Tensor = _Rotation.apply(latents, quantized.detach())  # type: ignore[no-untyped-call]
-    return vectors
+    return rotation_trick_fast(latents, quantized)
+
+
+def rotation_trick_plain(latents: Tensor, quantized: Tensor) -> Tensor:
+    r"""Return $\lambda R x$ with constant $\lambda$ and $R$, as in the paper; the value is rounded.
+
+    $$\lambda (x - 2 w w^\top x + 2 \hat q \hat x^\top x)$$
+    """
+    x, q = upcast(latents).detach(), upcast(quantized).detach()
+    x_length, q_length = (v.norm(dim=-1, keepdim=True) for v in (x, q))
+    tiny = torch.finfo(x.dtype).tiny ** 0.5
+    x_unit, q_unit = x / x_length.clamp(min=tiny), q / q_length.clamp(min=tiny)
+    w_length = (x_unit + q_unit).norm(dim=-1, keepdim=True)
+    w = (x_unit + q_unit) / w_length.clamp(min=tiny)
+
+    def along(v: Tensor) -> Tensor:
+        return (v * upcast(latents)).sum(dim=-1, keepdim=True)
+
+    rotated = upcast(latents) - 2 * w * along(w) + 2 * q_unit * along(x_unit)
+    rotated = rotated * (q_length / x_length.clamp(min=tiny))
+    defined = (x_length > tiny) & (q_length > tiny) & (w_length > 1e-3)
+    through = straight_through_plain(upcast(latents), upcast(quantized))
+    return torch.where(defined, rotated, through).to(quantized.dtype)
 
 
 def _check_pair(who: str, latents: Tensor, quantized: Tensor) -> None:
     check_floating(who, "latents", latents)
     check_floating(who, "quantized", quantized)
     check_same_shape(who, "latents and quantized", latents, quantized)
-
-
-class _StraightThrough(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, latents: Tensor, quantized: Tensor) -> Tensor:
-        ctx.dtype = latents.dtype
-        return quantized.view_as(quantized)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        dtype: torch.dtype = ctx.dtype
-        return grad.to(dtype), None
-
-
-class _Rotation(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, latents: Tensor, quantized: Tensor) -> Tensor:
-        ctx.save_for_backward(latents, quantized)
-        return quantized.view_as(quantized)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        latents, quantized = ctx.saved_tensors
-        x, q = upcast(latents), upcast(quantized)
-        wide = upcast(grad)
-        x_length, q_length = _length(x), _length(q)
-        tiny = torch.finfo(x.dtype).tiny ** 0.5
-        x_unit, q_unit = x / x_length.clamp(min=tiny), q / q_length.clamp(min=tiny)
-        w = x_unit + q_unit
-        w_length = _length(w)
-        w = w / w_length.clamp(min=tiny)
-        turned = wide - 2 * w * _dot(w, wide) + 2 * x_unit * _dot(q_unit, wide)
-        defined = (x_length > tiny) & (q_length > tiny) & (w_length > 1e-3)
-        scale = q_length / x_length.clamp(min=tiny)
-        to_latents: Tensor = torch.where(defined, scale * turned, wide)
-        dtype: torch.dtype = latents.dtype
-        return to_latents.to(dtype), None
-
-
-def _length(v: Tensor) -> Tensor:
-    length: Tensor = torch.linalg.vector_norm(v, dim=-1, keepdim=True)
-    return length
-
-
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    return (a * b).sum(dim=-1, keepdim=True)

@@ -1,28 +1,27 @@
 """Finite scalar quantization: bound every channel and round it; the grid is the codebook."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Integral
-from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
+from torch import Tensor
 
+import ssltok.quantizers._tuning as tuning
 from ssltok._shared.checks import check_at_least
 from ssltok._shared.numerics import full_precision, upcast
-from ssltok.quantizers._layout import flatten, look_up
 from ssltok.quantizers._quantized import Quantized
+from ssltok.quantizers._rounding import place_digits
+from ssltok.quantizers._rounding_fast import level_table, round_to_levels_fast
+from ssltok.quantizers._single import SingleCode
 
 __all__ = ["FSQ"]
 
-EPS = 1e-3
 MOST_CODES = 2**63 - 1
-EXACT = 2**53
-"""Integers up to here are exact in float64, whose products are faster than those of int64."""
+"""Codes are int64."""
 
 
-class FSQ(nn.Module):
+class FSQ(SingleCode):
     r"""Round each channel to one of a few levels: no codebook to learn, none to collapse.
 
     $$f_i(z) = h_i \tanh(z + s_i) - o_i, \qquad h_i = \tfrac{1}{2} (L_i - 1)(1 - 10^{-3}), \qquad
@@ -68,32 +67,28 @@ class FSQ(nn.Module):
         the correction: <https://github.com/lucidrains/vector-quantize-pytorch/issues/94>.
     """
 
-    idle = True
-    levels: Tensor
+    grid: Tensor
     steps: Tensor
     worth: Tensor
     table: Tensor
 
     def __init__(self, levels: Sequence[int], *, channel_dim: int = -1) -> None:
-        super().__init__()
         check_at_least("FSQ", "len(levels)", len(levels), 1)
         if not all(isinstance(level, Integral) for level in levels):
             raise ValueError(f"FSQ: levels must be integers; got {list(levels)}")
         check_at_least("FSQ", "min(levels)", min(levels), 3)
-        self.codebook_size = math.prod(levels)
-        if self.codebook_size > MOST_CODES:
-            raise ValueError(
-                f"FSQ: the product of levels must be < 2**63; got {self.codebook_size}"
-            )
-        self.dim = len(levels)
-        self.channel_dim = channel_dim
+        codebook_size = math.prod(levels)
+        if codebook_size > MOST_CODES:
+            raise ValueError(f"FSQ: the product of levels must be < 2**63; got {codebook_size}")
+        super().__init__(len(levels), codebook_size, channel_dim=channel_dim)
+        self.levels = [int(level) for level in levels]
         worth = [math.prod(levels[:i]) for i in range(self.dim)]
         self.middle = sum(level // 2 * each for level, each in zip(levels, worth, strict=True))
-        self.register_buffer("levels", torch.tensor(levels), persistent=False)
+        self.register_buffer("grid", torch.tensor(levels), persistent=False)
         self.register_buffer("worth", torch.tensor(worth), persistent=False)
         halves = torch.tensor([level // 2 for level in levels], dtype=torch.get_default_dtype())
         self.register_buffer("steps", halves, persistent=False)
-        table = _table(self.levels, torch.float64).float()
+        table = level_table(self.grid, torch.float64).float()
         self.register_buffer("table", table.view(torch.int32), persistent=False)
 
     @property
@@ -103,18 +98,13 @@ class FSQ(nn.Module):
 
     def forward(self, latents: Tensor, valid: Tensor | None = None) -> Quantized:
         """Quantize latents; the loss is 0."""
-        flat = flatten(
-            "FSQ", latents, valid, dim=self.dim, channel_dim=self.channel_dim,
-            dtype=self.steps.dtype,
-        )  # fmt: skip
+        flat = self._flatten(latents, valid)
         with full_precision(latents):
             tokens = upcast(flat.tokens)
-            shift, span, low, half, slope = self._constants(tokens.dtype).unbind()
-            squashed = torch.add(shift, tokens.detach(), alpha=2).sigmoid_()
-            places = torch.addcmul(low, squashed, span).round_().add_(0.0)  # no -0
+            vectors, places = round_to_levels_fast(
+                tokens, self.grid, self.steps.dtype, table=self._constants(tokens.dtype)
+            )
             codes = self._to_codes(places)
-            rounded = places.div_(half).to(self.steps.dtype)
-            vectors = _Bound.apply(tokens, rounded, squashed, slope)  # type: ignore[no-untyped-call]
         loss = self.steps.new_zeros(())
         return Quantized(flat.restore_vectors(vectors), flat.restore_codes(codes), loss)
 
@@ -123,62 +113,25 @@ class FSQ(nn.Module):
         codes: Tensor = self(latents, valid).codes
         return codes
 
-    def decode(self, codes: Tensor) -> Tensor:
-        """Return the vectors of codes, 0 for -1."""
-        return look_up(
-            "FSQ", codes, self.codebook_size, self._to_vectors, channel_dim=self.channel_dim
-        )
+    @property
+    def _dtype(self) -> torch.dtype:
+        return self.steps.dtype
 
-    def update(self, latents: Tensor, codes: Tensor) -> None:
-        """Do nothing: the codebook is fixed."""
+    def _lookup(self) -> Callable[[Tensor], Tensor]:
+        return self._to_vectors
 
     def _constants(self, dtype: torch.dtype) -> Tensor:
-        """Return `_table`; its bits pose as integers, which no conversion of the module rounds."""
-        return self.table.view(dtype) if dtype == torch.float32 else _table(self.levels, dtype)
+        """Return `level_table`, whose bits pose as integers: no conversion of the module rounds."""
+        return self.table.view(dtype) if dtype == torch.float32 else level_table(self.grid, dtype)
 
     def _to_codes(self, places: Tensor) -> Tensor:
-        if self.codebook_size <= EXACT and places.device.type != "mps":  # which has no float64
+        exact = self.codebook_size <= 2**tuning.EXACT_BITS
+        if exact and places.device.type != "mps":  # which has no float64
             codes = torch.mv(places.double(), self.worth.double()).nan_to_num_().to(torch.int64)
         else:
             codes = (places.nan_to_num().to(torch.int64) * self.worth).sum(dim=-1)
         return codes.add_(self.middle)
 
     def _to_vectors(self, codes: Tensor) -> Tensor:
-        digits = codes.unsqueeze(-1) // self.worth % self.levels
-        return _place(digits.to(upcast(self.steps).dtype), self.levels).to(self.steps.dtype)
-
-
-def _table(levels: Tensor, dtype: torch.dtype) -> Tensor:
-    r"""Return what the bound of each channel adds, multiplies by and divides by, `(5, dim)`.
-
-    With $\tanh(x) = 2 \sigma(2 x) - 1$ the bound is
-    $(L - 1) (1 - \epsilon) \, \sigma(2 z + 2 s) + (L - 1) \epsilon / 2 - \lfloor L / 2 \rfloor$.
-    """
-    span, half = (levels - 1).to(dtype), (levels // 2).to(dtype)
-    shift = ((0.5 - 0.5 * levels.remainder(2)) / (span * ((1 - EPS) / 2))).atanh()
-    slope = 2 * (1 - EPS) * span / half
-    return torch.stack([2 * shift, span * (1 - EPS), span * (EPS / 2) - half, half, slope])
-
-
-class _Bound(torch.autograd.Function):
-    """The rounded values, with the gradient of the bound at the tokens."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, tokens: Tensor, rounded: Tensor, squashed: Tensor, slope: Tensor
-    ) -> Tensor:
-        ctx.save_for_backward(squashed, slope)
-        return rounded.view_as(rounded)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        squashed, slope = ctx.saved_tensors
-        bounded: Tensor = torch.ops.aten.sigmoid_backward(grad.to(slope.dtype), squashed)
-        return bounded.mul_(slope), None, None, None
-
-
-def _place(digits: Tensor, levels: Tensor) -> Tensor:
-    """Turn digits in `[0, levels)` into values in [-1, 1]; training and decoding share this."""
-    half = (levels // 2).to(digits.dtype)
-    return (digits - half).div_(half)
+        digits = codes.unsqueeze(-1) // self.worth % self.grid
+        return place_digits(digits.to(upcast(self.steps).dtype), self.grid).to(self.steps.dtype)

@@ -8,13 +8,13 @@ from torch import Tensor, nn
 
 from ssltok._shared.checks import check_at_least, check_positive
 from ssltok._shared.numerics import full_precision, upcast
-from ssltok.quantizers._layout import Flat, flatten, look_up
 from ssltok.quantizers._quantized import Quantized
+from ssltok.quantizers._single import SingleCode
 
 __all__ = ["GumbelQuantizer"]
 
 
-class GumbelQuantizer(nn.Module):
+class GumbelQuantizer(SingleCode):
     r"""Predict a probability for every code, draw one, and let the gradient reach all of them.
 
     $$l = W z + b, \qquad k = \arg\max_i (l_i + g_i), \qquad
@@ -60,7 +60,7 @@ class GumbelQuantizer(nn.Module):
         `GumbelQuantize`.
     """
 
-    idle = True
+    learns_by_vectors = True
 
     def __init__(
         self,
@@ -73,17 +73,15 @@ class GumbelQuantizer(nn.Module):
         generator: torch.Generator | None = None,
         weight_generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__()
         check_at_least("GumbelQuantizer", "dim", dim, 1)
         check_at_least("GumbelQuantizer", "codebook_size", codebook_size, 1)
         check_positive("GumbelQuantizer", "temperature", temperature)
         check_at_least("GumbelQuantizer", "kl_weight", kl_weight, 0)
-        self.dim = dim
-        self.codebook_size = codebook_size
+        super().__init__(dim, codebook_size, channel_dim=channel_dim)
         self.temperature = temperature
         self.kl_weight = kl_weight
-        self.channel_dim = channel_dim
         self.generator = generator
+        self.weight_generator = None  # the weights are drawn once, here
         self.to_logits = nn.Linear(dim, codebook_size)
         if weight_generator is not None:  # otherwise they are drawn already
             for values in self.to_logits.parameters():
@@ -119,18 +117,6 @@ class GumbelQuantizer(nn.Module):
         with full_precision(latents):
             return flat.restore_codes(self.to_logits(flat.tokens).argmax(dim=1))
 
-    def decode(self, codes: Tensor) -> Tensor:
-        """Return the vectors of codes, 0 for -1."""
-        return look_up(
-            "GumbelQuantizer", codes, self.codebook_size,
-            lambda known: F.embedding(known, self.vectors), channel_dim=self.channel_dim,
-        )  # fmt: skip
-
-    def update(self, latents: Tensor, codes: Tensor) -> None:
-        """Do nothing: everything learns by gradient."""
-
-    def _flatten(self, latents: Tensor, valid: Tensor | None) -> Flat:
-        return flatten(
-            "GumbelQuantizer", latents, valid, dim=self.dim, channel_dim=self.channel_dim,
-            dtype=self.vectors.dtype,
-        )  # fmt: skip
+    @property
+    def _dtype(self) -> torch.dtype:
+        return self.vectors.dtype

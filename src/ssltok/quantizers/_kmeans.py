@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from ssltok._shared.checks import check_at_least, check_axes, check_floating
@@ -11,6 +10,7 @@ from ssltok._shared.numerics import upcast
 from ssltok._shared.ranks import broadcast_from_first, in_a_group, sum_over_ranks
 from ssltok.quantizers._ema import code_sums
 from ssltok.quantizers._nearest import nearest_codes
+from ssltok.quantizers._unit import unit_rows_plain
 
 __all__ = ["Clusters", "check_vectors", "kmeans"]
 
@@ -93,13 +93,13 @@ def kmeans(
     counts = vectors.new_zeros(clusters)
     for step in range(max(steps, 1)):
         if cosine:
-            centers = F.normalize(centers, dim=-1)
+            centers = unit_rows_plain(centers)
         codes = nearest_codes(vectors, centers)
         sums, counts = code_sums("kmeans", vectors, codes, clusters)
         if step < steps:
             means = sums / counts.clamp(min=1)[:, None]
             centers = torch.where((counts > 0)[:, None], means, centers)
-    return Clusters(F.normalize(centers, dim=-1) if cosine else centers, counts)
+    return Clusters(unit_rows_plain(centers) if cosine else centers, counts)
 
 
 def check_vectors(vectors: Tensor, initial: Tensor | None = None) -> list[int]:

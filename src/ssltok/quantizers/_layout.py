@@ -20,12 +20,10 @@ How to write a quantizer. The formula sees `tokens`, `(tokens, dim)`; this file 
   the tokens as `flat.for_parts` says (a part may draw for samples, not tokens), and hands `decode`
   and `update` on. `update(latents, codes)` learns which tokens are real from the codes: padding
   is -1.
-- Attributes and methods are those of the `Quantizer` protocol in `_quantized.py`. Where `update`
-  does nothing, a class attribute `idle = True` tells wrappers, which then spare their own work.
-  One that starts from clusters or revives codes has `initialize` and `revive` with the signatures
-  of `VectorQuantizer`; wrappers hand them on to the parts that have them. `encode` is the
-  deterministic code search alone. No boolean indexing (its shape depends on values): mark with
-  `torch.where`.
+- Attributes and methods are those of the `Quantizer` protocol in `_quantized.py`; `SingleCode` in
+  `_single.py` has all but the formula of a quantizer with one code for a vector and nothing to
+  start, update or revive. `encode` is the deterministic code search alone. No boolean indexing
+  (its shape depends on values): mark with `torch.where`.
 """
 
 from collections.abc import Callable
@@ -36,7 +34,7 @@ from torch import Tensor
 
 from ssltok._shared.checks import check_bool_mask, check_codes, check_floating, check_size
 
-__all__ = ["Flat", "channels_to", "check_code_range", "flatten", "look_up"]
+__all__ = ["Flat", "channels_to", "check_code_range", "flat_codes", "flatten", "look_up"]
 
 
 class Flat(NamedTuple):
@@ -125,6 +123,15 @@ def flatten(
         real = valid.reshape(-1)
         tokens = torch.where(real[:, None], tokens, 0.0)
     return Flat(tokens, real, tuple(shape), channel_dim)
+
+
+def flat_codes(who: str, codes: Tensor, flat: Flat, code_shape: tuple[int, ...]) -> Tensor:
+    """Ask for codes in the layout of `flat`, and lay them out as `(tokens, *code_shape)`."""
+    check_codes(who, "codes", codes)
+    shape = (*flat.shape, *code_shape)
+    if codes.shape != shape:
+        raise ValueError(f"{who}: codes must have shape {shape}; got {tuple(codes.shape)}")
+    return flat.to_rows(codes)
 
 
 def look_up(

@@ -1,24 +1,16 @@
 """Lookup-free quantization: the signs of the channels are the code."""
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ssltok._shared.numerics import full_precision, upcast
-from ssltok.quantizers._binary import (
-    bit_entropies,
-    bits_to_codes,
-    check_bit_options,
-    codes_to_bits,
-)
-from ssltok.quantizers._estimators import straight_through
-from ssltok.quantizers._layout import flatten, look_up
-from ssltok.quantizers._pull import pull_together
-from ssltok.quantizers._quantized import Quantized
+from ssltok._shared.numerics import upcast
+from ssltok.quantizers._layout import Flat
+from ssltok.quantizers._pull_fast import pull_together_fast
+from ssltok.quantizers._signs import SignQuantizer
 
 __all__ = ["LFQ"]
 
 
-class LFQ(nn.Module):
+class LFQ(SignQuantizer):
     r"""Keep the sign of each channel: `dim` bits, $2^{dim}$ codes, and no search.
 
     $$q_j = \begin{cases} 1 & z_j > 0 \\ -1 & z_j \le 0 \end{cases}, \qquad
@@ -69,9 +61,6 @@ class LFQ(nn.Module):
         <https://arxiv.org/abs/2406.07548>, equation 8.
     """
 
-    idle = True
-    unit: Tensor
-
     def __init__(
         self,
         dim: int,
@@ -83,67 +72,21 @@ class LFQ(nn.Module):
         group_bits: int = 18,
         channel_dim: int = -1,
     ) -> None:
-        super().__init__()
-        weights = {
-            "commitment_weight": commitment_weight,
-            "entropy_weight": entropy_weight,
-            "diversity_weight": diversity_weight,
-        }
-        check_bit_options("LFQ", dim, weights, temperature, group_bits)
-        self.dim = dim
-        self.codebook_size = 2**dim
-        self.commitment_weight = commitment_weight
-        self.entropy_weight = entropy_weight
-        self.diversity_weight = diversity_weight
-        self.temperature = temperature
-        self.group_bits = group_bits
-        self.channel_dim = channel_dim
-        self.register_buffer("unit", torch.ones(()), persistent=False)
-
-    @property
-    def codebook(self) -> Tensor:
-        """All vectors, `(codebook_size, dim)`, built on demand."""
-        return self._to_vectors(torch.arange(self.codebook_size, device=self.unit.device))
-
-    def forward(self, latents: Tensor, valid: Tensor | None = None) -> Quantized:
-        """Quantize latents, with the commitment and entropy loss."""
-        flat = flatten(
-            "LFQ", latents, valid, dim=self.dim, channel_dim=self.channel_dim,
-            dtype=self.unit.dtype,
-        )  # fmt: skip
-        with full_precision(latents):
-            positive = flat.tokens > 0
-            signs = torch.where(positive, self.unit, -self.unit)
-            vectors = straight_through(flat.tokens, signs)
-            tokens = upcast(flat.tokens)
-            loss = pull_together(
-                tokens, upcast(signs), flat.real, commitment_weight=self.commitment_weight
-            )
-            if self.entropy_weight > 0:
-                per_sample, batch = bit_entropies(
-                    tokens, flat.real, scale=4 / self.temperature,
-                    group_bits=self.group_bits, over_ranks=self.training,
-                )  # fmt: skip
-                loss = loss + self.entropy_weight * (per_sample - self.diversity_weight * batch)
-        codes = bits_to_codes(positive)
-        return Quantized(flat.restore_vectors(vectors), flat.restore_codes(codes), loss)
-
-    def encode(self, latents: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Return the codes of latents, int64, in their layout without the channels."""
-        flat = flatten(
-            "LFQ", latents, valid, dim=self.dim, channel_dim=self.channel_dim,
-            dtype=self.unit.dtype,
-        )  # fmt: skip
-        return flat.restore_codes(bits_to_codes(flat.tokens > 0))
-
-    def decode(self, codes: Tensor) -> Tensor:
-        """Return the vectors of codes, 0 for -1."""
-        return look_up(
-            "LFQ", codes, self.codebook_size, self._to_vectors, channel_dim=self.channel_dim
+        super().__init__(
+            dim,
+            corner=1.0,
+            commitment_weight=commitment_weight,
+            entropy_weight=entropy_weight,
+            diversity_weight=diversity_weight,
+            temperature=temperature,
+            group_bits=group_bits,
+            channel_dim=channel_dim,
         )
 
-    def update(self, latents: Tensor, codes: Tensor) -> None:
-        """Do nothing: the codebook is fixed."""
+    def _commitment(self, tokens: Tensor, corners: Tensor, flat: Flat) -> Tensor:
+        return pull_together_fast(
+            tokens, upcast(corners), flat.real, commitment_weight=self.commitment_weight
+        )
 
-    def _to_vectors(self, codes: Tensor) -> Tensor:
-        return torch.where(codes_to_bits(codes, self.dim), self.unit, -self.unit)
+    def _log_odds(self) -> float:
+        return 4 / self.temperature

@@ -1,9 +1,7 @@
 """What a quantizer can ask of latents and codebook: be near, be used evenly, be different."""
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from ssltok._shared.checks import (
     check_at_least,
@@ -15,12 +13,16 @@ from ssltok._shared.checks import (
 )
 from ssltok._shared.numerics import full_precision, upcast
 from ssltok._shared.ranks import sum_over_ranks
+from ssltok.quantizers._losses_fast import codebook_entropy_fast
 from ssltok.quantizers._nearest import check_tokens_and_codebook
+from ssltok.quantizers._unit import unit_rows_plain
 
-__all__ = ["codebook_entropy_loss", "commitment_loss", "orthogonality_loss"]
-
-SCORES = 2**20
-"""Entries of the `tokens x codebook_size` probabilities that are held at once."""
+__all__ = [
+    "codebook_entropy_loss",
+    "codebook_entropy_plain",
+    "commitment_loss",
+    "orthogonality_loss",
+]
 
 
 def commitment_loss(latents: Tensor, quantized: Tensor, valid: Tensor | None = None) -> Tensor:
@@ -117,32 +119,32 @@ def codebook_entropy_loss(
     check_tokens_and_codebook(who, tokens, codebook)
     check_positive(who, "temperature", temperature)
     check_at_least(who, "diversity_weight", diversity_weight, 0)
-    dtype = torch.promote_types(upcast(tokens[:0]).dtype, upcast(codebook[:0]).dtype)
-    weight = tokens.new_ones(tokens.shape[0], dtype=dtype)
     if valid is not None:
         check_bool_mask(who, "valid", valid, tokens.shape[:1])
-        weight = valid.to(weight.dtype)
-        tokens = torch.where(valid[:, None], tokens, 0.0)
-    size = codebook.shape[0]
-    totals = weight.new_zeros(size + 2)
-    with full_precision(tokens):
-        middle = codebook.detach().mean(dim=0)
-        centred = codebook.to(dtype) - middle
-        shifted = tokens.to(dtype) - middle
-        rows = max(SCORES // size, 1)
-        whole = torch.compiler.is_compiling()  # a loop would fix the number of tokens
-        starts = [0] if whole else range(0, weight.shape[0], rows)
-        for start in starts:
-            end = None if whole else start + rows
-            totals = totals + checkpoint(
-                _soft_counts, shifted[start:end], centred, weight[start:end], temperature,
-                use_reentrant=False, preserve_rng_state=False,
-            )  # fmt: skip
-        totals = sum_over_ranks(totals)
-        count = totals[-1].clamp(min=1)
-        mean = totals[:size] / count
-        log_mean = mean.clamp(min=torch.finfo(mean.dtype).tiny).log()
-        return totals[size] / count + diversity_weight * (mean * log_mean).sum()
+    return codebook_entropy_fast(
+        tokens, codebook, valid, temperature=temperature, diversity_weight=diversity_weight
+    )
+
+
+def codebook_entropy_plain(
+    tokens: Tensor,
+    codebook: Tensor,
+    valid: Tensor | None = None,
+    *,
+    temperature: float,
+    diversity_weight: float = 1.0,
+) -> Tensor:
+    """Return `codebook_entropy_loss` by its formula, all probabilities at once."""
+    dtype = torch.promote_types(upcast(tokens[:0]).dtype, upcast(codebook[:0]).dtype)
+    weight = tokens.new_ones(len(tokens)) if valid is None else valid
+    if valid is not None:
+        tokens = torch.where(valid[:, None], tokens, 0.0)  # NaN * 0 is NaN
+    apart = (tokens.to(dtype).unsqueeze(1) - codebook.to(dtype)).square().sum(dim=2)
+    p = (apart / -temperature).softmax(dim=1)
+    count = sum_over_ranks(weight.to(dtype).sum()).clamp(min=1)
+    entropy = sum_over_ranks(weight.to(dtype) @ -torch.xlogy(p, p).sum(dim=1)) / count
+    mean = sum_over_ranks(weight.to(dtype) @ p) / count
+    return entropy + diversity_weight * torch.xlogy(mean, mean).sum()
 
 
 def orthogonality_loss(codebook: Tensor) -> Tensor:
@@ -188,18 +190,9 @@ def orthogonality_loss(codebook: Tensor) -> Tensor:
             "got a tensor that does not (the codebook of an EMA quantizer is a buffer)"
         )
     with full_precision(codebook):
-        unit = F.normalize(upcast(codebook), dim=-1)
+        unit = unit_rows_plain(upcast(codebook))
         if size > 2 * dim:
             gram, trace = unit.T @ unit, unit.square().sum()
             return (gram.square().sum() - 2 * trace + size) / size**2
         gram = unit @ unit.T
         return (gram - torch.eye(size, dtype=gram.dtype, device=gram.device)).square().mean()
-
-
-def _soft_counts(tokens: Tensor, codebook: Tensor, weight: Tensor, temperature: float) -> Tensor:
-    """Return the sums over tokens of probabilities, of entropies and of weights, as one vector."""
-    bias = codebook.square().sum(dim=1) / -temperature
-    log_p = torch.addmm(bias, tokens, codebook.T, alpha=2 / temperature).log_softmax(dim=1)
-    p = log_p.exp()
-    entropy = -torch.where(p > 0, p * log_p, 0.0).sum(dim=1)
-    return torch.cat([weight @ p, (weight @ entropy)[None], weight.sum()[None]])

@@ -4,15 +4,10 @@ import torch
 from torch import Tensor
 
 from ssltok._shared.checks import check_axes, check_floating, check_positive, check_size
-from ssltok._shared.numerics import full_precision, upcast
+from ssltok._shared.numerics import upcast
+from ssltok.quantizers._nearest_fast import nearest_codes_fast, rows_at_once
 
-__all__ = ["check_tokens_and_codebook", "nearest_codes", "sample_codes"]
-
-SCORES = {"cpu": 2**19}
-"""Scores held at once: what stays in a core's cache; elsewhere what keeps the device busy."""
-MANY = 2**26
-FEW, BLOCK = 128, 64
-"""Up to `FEW` codes, a plain argmax is fastest; beyond, `_row_argmax` looks at blocks of codes."""
+__all__ = ["check_tokens_and_codebook", "nearest_codes", "nearest_codes_plain", "sample_codes"]
 
 
 def nearest_codes(tokens: Tensor, codebook: Tensor) -> Tensor:
@@ -51,10 +46,15 @@ def nearest_codes(tokens: Tensor, codebook: Tensor) -> Tensor:
         tensor([1, 2, 0])
     """
     check_tokens_and_codebook("nearest_codes", tokens, codebook)
-    if torch.compiler.is_compiling():
-        found: Tensor = _nearest_op(tokens.detach(), codebook.detach())
-        return found
-    return _nearest(tokens, codebook)
+    return nearest_codes_fast(tokens, codebook)
+
+
+@torch.no_grad()
+def nearest_codes_plain(tokens: Tensor, codebook: Tensor) -> Tensor:
+    r"""Return $\arg\min_k \lVert x_n - e_k \rVert^2$ by the formula, all differences at once."""
+    dtype = torch.promote_types(upcast(tokens[:0]).dtype, codebook.dtype)
+    difference = tokens.to(dtype).unsqueeze(1) - codebook.to(dtype)
+    return difference.square().sum(dim=2).argmin(dim=1)
 
 
 @torch.no_grad()
@@ -106,7 +106,7 @@ def sample_codes(
     middle = wide.mean(dim=0)
     wide = wide - middle
     bias = wide.square().sum(dim=1) / -temperature
-    rows = _chunk_rows(tokens, codebook.shape[0])
+    rows = rows_at_once(tokens, codebook.shape[0])
     for start in range(0, tokens.shape[0], rows):
         part = tokens[start : start + rows].double() - middle
         scores = torch.addmm(bias, part, wide.T, alpha=2 / temperature)
@@ -124,44 +124,3 @@ def check_tokens_and_codebook(who: str, tokens: Tensor, codebook: Tensor) -> Non
     check_size(who, "tokens", tokens, 1, codebook.shape[1])
     if codebook.numel() == 0:
         raise ValueError(f"{who}: codebook must not be empty; got shape {tuple(codebook.shape)}")
-
-
-def _chunk_rows(tokens: Tensor, codebook_size: int) -> int:
-    return max(SCORES.get(tokens.device.type, MANY) // codebook_size, 16)
-
-
-@torch.no_grad()
-def _nearest(tokens: Tensor, codebook: Tensor) -> Tensor:
-    dtype = torch.promote_types(upcast(tokens[:0]).dtype, codebook.dtype)
-    tokens, codebook = tokens.to(dtype), codebook.to(dtype)
-    size = codebook.shape[0]
-    with full_precision(tokens):
-        one, two, three = codebook[0], codebook[size // 2], codebook[-1]
-        middle = torch.maximum(one.minimum(two), one.maximum(two).minimum(three))
-        centred = codebook - middle
-        if size > FEW and size % BLOCK:  # whole blocks: repeat the last code
-            centred = torch.cat([centred, centred[-1:].expand(-size % BLOCK, -1)])
-        bias = centred.square().sum(dim=1).mul_(-0.5)
-        codes = tokens.new_empty(tokens.shape[0], dtype=torch.int64)
-        rows = _chunk_rows(tokens, size)
-        for start in range(0, tokens.shape[0], rows):
-            part = tokens[start : start + rows] - middle
-            codes[start : start + rows] = _row_argmax(torch.addmm(bias, part, centred.T))
-    return codes.clamp_(max=size - 1)
-
-
-def _row_argmax(scores: Tensor) -> Tensor:
-    """Find the first maximum of each row: first its block, by `amax`, which is vectorised."""
-    rows, size = scores.shape
-    if size <= FEW:
-        return scores.argmax(dim=1)
-    blocks = scores.view(-1, BLOCK)
-    best = blocks.amax(dim=1).view(rows, -1).argmax(dim=1)
-    starts = torch.arange(0, blocks.shape[0], size // BLOCK, device=scores.device)
-    return best * BLOCK + blocks.index_select(0, starts + best).argmax(dim=1)
-
-
-# In a compiled or exported graph the search is one opaque node: the loop over chunks is not
-# unrolled, and the number of tokens may stay dynamic.
-_nearest_op = torch.library.custom_op("ssltok::nearest_codes", _nearest, mutates_args=())
-_nearest_op.register_fake(lambda tokens, _: tokens.new_empty(tokens.shape[0], dtype=torch.int64))

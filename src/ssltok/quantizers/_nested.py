@@ -1,67 +1,218 @@
 """What the quantizers that are made of quantizers share."""
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import cast
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import get_protocol_members
 
 from ssltok._shared.checks import check_at_least, check_codes
-from ssltok.quantizers._layout import Flat, check_code_range
+from ssltok._shared.numerics import full_precision
+from ssltok.quantizers._layout import Flat, check_code_range, flat_codes
 from ssltok.quantizers._quantized import Quantizer
 
 __all__ = [
-    "all_idle",
-    "check_part_codes",
+    "NestedQuantizer",
     "check_parts",
+    "check_widths",
     "each_once",
-    "flat_codes",
-    "initialize_part",
+    "last_axis_sizes",
     "parts_of",
-    "revive_parts",
-    "sizes_of",
     "split_codes",
     "stack_codebooks",
-    "update_parts",
 ]
 
 
-def check_parts(who: str, parts: Sequence[nn.Module]) -> tuple[int, ...]:
-    """Ask for quantizers that take their channels last and have codes alike.
+class NestedQuantizer(nn.Module):
+    """A quantizer made of quantizers: what it hands on to them outside of `forward`.
+
+    An heir says what its parts are, what each is given, and what each starts from.
+    """
+
+    dim: int
+    channel_dim: int
+
+    def __init__(
+        self,
+        parts: Sequence[Quantizer],
+        *,
+        code_shape: tuple[int, ...],
+        codebook_sizes: tuple[int, ...],
+        learns_by_vectors: bool,
+    ) -> None:
+        super().__init__()
+        self.code_shape = code_shape
+        self.codes_per_token = math.prod(code_shape)
+        self.codebook_sizes = codebook_sizes
+        self.codebook_size = max(codebook_sizes)
+        self.learns_by_vectors = learns_by_vectors
+        self.idle = all(part.idle for part in parts)
+
+    def update(self, latents: Tensor, codes: Tensor) -> None:
+        """Hand each part what it was given, and its codes; one that serves twice learns once."""
+        self._split(codes)
+        if not self.idle:
+            for part, (tokens, part_codes) in each_once(
+                self._parts(), *self._inside(latents, codes)
+            ):
+                part.update(tokens, part_codes)
+
+    @torch.no_grad()
+    def initialize(
+        self,
+        latents: Tensor,
+        valid: Tensor | None = None,
+        *,
+        steps: int = 10,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        """Start each part once from what it is given of some latents, one after the other."""
+        flat = self._flatten(latents, valid)
+        with full_precision(latents):
+            for part, tokens, real in self._starts(flat):
+                part.initialize(tokens, real, steps=steps, generator=generator)
+
+    @torch.no_grad()
+    def revive(
+        self,
+        latents: Tensor,
+        codes: Tensor,
+        *,
+        share: float = 0.1,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, ...]:
+        """Move dead codes of each part to what it is given of this step's latents.
+
+        Call it after `update`. It returns which codes were moved, `(codebook_size,)` for each
+        quantizer inside that has codes to move, in order and each once.
+        """
+        moved: list[Tensor] = []
+        for part, (tokens, part_codes) in each_once(self._parts(), *self._inside(latents, codes)):
+            flags = part.revive(tokens, part_codes, share=share, generator=generator)
+            moved += [flags] if isinstance(flags, Tensor) else flags
+        return tuple(moved)
+
+    @torch.no_grad()
+    def _inside(self, latents: Tensor, codes: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the tokens that each part was given, and its codes, flat.
+
+        It looks at the codes of all parts, and of parts inside, before any of them learns.
+        """
+        who, flat = type(self).__name__, self._flatten(latents, None)
+        self._split(codes)
+        rows = flat_codes(who, codes, flat, self.code_shape)
+        by_size: dict[int, list[int]] = {}
+        for i, size in enumerate(self.codebook_sizes):
+            by_size.setdefault(size, []).append(i)
+        columns = rows.reshape(len(rows), self.codes_per_token)
+        for size, places in by_size.items():
+            check_code_range(who, columns if len(by_size) == 1 else columns[:, places], size)
+        split = list(self._split(rows))
+        return self._given(flat.tokens.detach(), split), split
+
+    def _parts(self) -> list[Quantizer]:
+        """Return the parts, a shared one as often as it serves."""
+        raise NotImplementedError
+
+    def _split(self, codes: Tensor) -> tuple[Tensor, ...]:
+        """Return the codes of each part."""
+        raise NotImplementedError
+
+    def _given(self, tokens: Tensor, codes: list[Tensor]) -> list[Tensor]:
+        """Return what each part was given of the tokens that got these codes."""
+        raise NotImplementedError
+
+    def _starts(self, flat: Flat) -> Iterator[tuple[Quantizer, Tensor, Tensor | None]]:
+        """Yield each part once, with the tokens it starts from and which of them are real."""
+        raise NotImplementedError
+
+    def _flatten(self, latents: Tensor, valid: Tensor | None) -> Flat:
+        raise NotImplementedError
+
+
+def check_parts(who: str, parts: Sequence[nn.Module]) -> list[Quantizer]:
+    """Ask for quantizers that take their channels last, do what they say, and have codes alike.
 
     Returns:
-        The shape of a part's codes for one vector: () unless it is made of parts itself.
+        The parts, under the type that has been asked for.
     """
     check_at_least(who, "number of quantizers", len(parts), 1)
     for part in parts:
-        # not isinstance(part, Quantizer): a codebook that is a plain nn.Parameter is welcome too
-        if not (hasattr(part, "codebook_size") and hasattr(part, "decode")):
-            raise TypeError(f"{who}: every part must be a quantizer; got {type(part).__name__}")
-        if cast("Quantizer", part).channel_dim != -1:
+        name = type(part).__name__
+        if not isinstance(part, nn.Module):
+            raise TypeError(f"{who}: every part must be a quantizer; got {name}, no nn.Module")
+        # names alone: a codebook may be a plain nn.Parameter, or too large to be built
+        missing = sorted(get_protocol_members(Quantizer) - set(dir(part)))
+        if missing:
+            raise TypeError(
+                f"{who}: every part must be a quantizer; got {name}, which has no "
+                + ", ".join(missing)
+            )
+        quantizer = cast("Quantizer", part)
+        if quantizer.channel_dim != -1:
             raise ValueError(
                 f"{who}: every part must have channel_dim=-1 (the whole has its own); "
-                f"got {cast('Quantizer', part).channel_dim}"
+                f"got {quantizer.channel_dim}"
             )
-    shapes = [sizes_of(part)[0] for part in parts]
+        _check_codes_of(who, quantizer)
+    shapes = [part.code_shape for part in parts_of(parts)]
     if len(set(shapes)) > 1:
         raise ValueError(f"{who}: parts must have the same axes of codes; got {shapes}")
-    return shapes[0]
+    return parts_of(parts)
+
+
+def _check_codes_of(who: str, part: Quantizer) -> None:
+    """Ask that what a part says of its codes agrees, and is what `encode` returns."""
+    name, shape, sizes = type(part).__name__, part.code_shape, part.codebook_sizes
+    encoded = _of_no_token(part)[0]
+    if shape != encoded:
+        raise ValueError(
+            f"{who}: code_shape must be that of the codes of a vector, {encoded}; "
+            f"got {shape} from {name}"
+        )
+    if not math.prod(shape) == part.codes_per_token == len(sizes):
+        raise ValueError(
+            f"{who}: codes_per_token and len(codebook_sizes) must be the product of code_shape, "
+            f"{math.prod(shape)}; got {part.codes_per_token} and {len(sizes)} from {name}"
+        )
+    if part.codebook_size != max(sizes):
+        raise ValueError(
+            f"{who}: codebook_size must be the largest of codebook_sizes, {max(sizes)}; "
+            f"got {part.codebook_size} from {name}"
+        )
+
+
+def check_widths(who: str, parts: Sequence[Quantizer]) -> None:
+    """Ask that the vectors of parts are as wide as their latents."""
+    dims = [part.dim for part in parts]
+    widths = [_of_no_token(part)[1] for part in parts]
+    if widths != dims:
+        wanted = ", ".join(map(str, dict.fromkeys(dims)))
+        raise ValueError(f"{who}: vectors must be as wide as dim, {wanted}; got {widths}")
 
 
 @torch.no_grad()
-def sizes_of(part: nn.Module) -> tuple[tuple[int, ...], int]:
+def _of_no_token(part: Quantizer) -> tuple[tuple[int, ...], int]:
     """Return the shape of a part's codes for one vector and the width of its vectors."""
-    quantizer = cast("Quantizer", part)
-    held = next(chain(part.parameters(), part.buffers()), None)
-    device = None if held is None else held.device
-    codes = quantizer.encode(torch.empty(0, quantizer.dim, device=device))
-    return tuple(codes.shape[1:]), quantizer.decode(codes).shape[-1]
+    module = cast("nn.Module", part)
+    values = next(chain(module.parameters(), module.buffers()), torch.empty(0))
+    dtype = values.dtype if values.is_floating_point() else None
+    codes = part.encode(torch.empty(0, part.dim, device=values.device, dtype=dtype))
+    return tuple(codes.shape[1:]), part.decode(codes).shape[-1]
 
 
-def parts_of(modules: nn.ModuleList) -> list[Quantizer]:
-    """Return the modules of a list under the type that `check_parts` has asked for."""
+def parts_of(modules: Sequence[nn.Module] | nn.ModuleList) -> list[Quantizer]:
+    """Return modules under the type that `check_parts` has asked for."""
     return [cast("Quantizer", module) for module in modules]
+
+
+def last_axis_sizes(parts: Sequence[Quantizer]) -> tuple[int, ...]:
+    """Return `codebook_sizes` of codes whose last axis is the parts."""
+    columns = zip(*(part.codebook_sizes for part in parts), strict=True)
+    return tuple(chain.from_iterable(columns))
 
 
 def split_codes(who: str, codes: Tensor, count: int) -> tuple[Tensor, ...]:
@@ -73,28 +224,6 @@ def split_codes(who: str, codes: Tensor, count: int) -> tuple[Tensor, ...]:
             f"got shape {tuple(codes.shape)}"
         )
     return codes.unbind(-1)
-
-
-def flat_codes(who: str, codes: Tensor, flat: Flat, code_shape: tuple[int, ...]) -> Tensor:
-    """Ask for codes in the layout of `flat`, and lay them out as `(tokens, *code_shape)`."""
-    check_codes(who, "codes", codes)
-    shape = (*flat.shape, *code_shape)
-    if codes.shape != shape:
-        raise ValueError(f"{who}: codes must have shape {shape}; got {tuple(codes.shape)}")
-    return flat.to_rows(codes)
-
-
-def check_part_codes(parts: Sequence[Quantizer], codes: Sequence[Tensor]) -> None:
-    """Look at the codes of all parts, and of parts inside, before any of them learns."""
-    for part, own in zip(parts, codes, strict=True):
-        who = type(part).__name__
-        inside, wrapped = getattr(part, "quantizers", None), getattr(part, "quantizer", None)
-        if isinstance(inside, nn.ModuleList):
-            check_part_codes(parts_of(inside), split_codes(who, own, len(inside)))
-        elif isinstance(wrapped, nn.Module):
-            check_part_codes([cast("Quantizer", wrapped)], [own])
-        else:
-            check_code_range(who, own, part.codebook_size)
 
 
 def stack_codebooks(who: str, codebooks: Sequence[Tensor]) -> Tensor:
@@ -114,53 +243,8 @@ def each_once(
     """Yield each part with its tensor of every column; all of them for a part that serves twice."""
     for i, part in enumerate(parts):
         if all(part is not earlier for earlier in parts[:i]):
-            mine = [j for j, other in enumerate(parts) if other is part]
+            same = [j for j, other in enumerate(parts) if other is part]
             yield (
                 part,
-                [c[i] if len(mine) == 1 else torch.cat([c[j] for j in mine]) for c in columns],
+                [c[i] if len(same) == 1 else torch.cat([c[j] for j in same]) for c in columns],
             )
-
-
-def all_idle(parts: Sequence[Quantizer]) -> bool:
-    """Say whether `update` of every part is known to do nothing."""
-    return all(getattr(part, "idle", False) for part in parts)
-
-
-def update_parts(
-    parts: Sequence[Quantizer], tokens: Sequence[Tensor], codes: Sequence[Tensor]
-) -> None:
-    """Hand each part its tokens `(tokens, dim)` and codes; a part that serves twice learns once."""
-    for part, (own, known) in each_once(parts, tokens, codes):
-        part.update(own, known)
-
-
-def initialize_part(
-    part: Quantizer,
-    tokens: Tensor,
-    real: Tensor | None,
-    *,
-    steps: int,
-    generator: torch.Generator | None,
-) -> None:
-    """Start a part from the clusters of its tokens, if it is one that has a start."""
-    start = getattr(part, "initialize", None)
-    if start is not None:
-        start(tokens, real, steps=steps, generator=generator)
-
-
-def revive_parts(
-    parts: Sequence[Quantizer],
-    tokens: Sequence[Tensor],
-    codes: Sequence[Tensor],
-    *,
-    share: float,
-    generator: torch.Generator | None,
-) -> tuple[Tensor, ...]:
-    """Revive the parts that can be; return what moved in each, those inside parts one by one."""
-    moved: list[Tensor] = []
-    for part, (own, known) in each_once(parts, tokens, codes):
-        revive = getattr(part, "revive", None)
-        if revive is not None:
-            found = revive(own, known, share=share, generator=generator)
-            moved += [found] if isinstance(found, Tensor) else found
-    return tuple(moved)

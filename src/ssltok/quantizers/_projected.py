@@ -1,27 +1,22 @@
 """Low-dimensional codes: quantize a projection of the latents, and project back."""
 
+from collections.abc import Iterator
 from typing import cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from ssltok._shared.checks import check_at_least
+from ssltok._shared.checks import check_at_least, check_codes
 from ssltok._shared.numerics import full_precision
 from ssltok.quantizers._layout import Flat, channels_to, flatten
-from ssltok.quantizers._nested import (
-    all_idle,
-    check_parts,
-    flat_codes,
-    initialize_part,
-    revive_parts,
-)
+from ssltok.quantizers._nested import NestedQuantizer, check_parts, check_widths
 from ssltok.quantizers._quantized import Quantized, Quantizer
 
 __all__ = ["ProjectedQuantizer"]
 
 
-class ProjectedQuantizer(nn.Module):
+class ProjectedQuantizer(NestedQuantizer):
     r"""Look codes up in few dimensions, whatever the width of the latents.
 
     $$\tilde q = W_o\, Q(W_i\, x + b_i) + b_o$$
@@ -40,9 +35,14 @@ class ProjectedQuantizer(nn.Module):
         generator: Source of the projections' first values, uniform with bound
             $1 / \sqrt{\text{fan in}}$ as in `nn.Linear`.
 
+    Attributes:
+        codebook_size: That of the wrapped quantizer, as are `codebook_sizes` and `code_shape`.
+        learns_by_vectors: True: the projections do.
+
     Raises:
-        TypeError: If `quantizer` is none.
-        ValueError: If it has another `channel_dim`, or `dim < 1`.
+        TypeError: If `quantizer` is none: it misses a member of the protocol.
+        ValueError: If it has another `channel_dim`, other codes than it says or vectors of another
+            width than its `dim`, or if `dim < 1`.
 
     Example:
         >>> import torch
@@ -65,13 +65,17 @@ class ProjectedQuantizer(nn.Module):
         channel_dim: int = -1,
         generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__()
-        self._code_shape = check_parts("ProjectedQuantizer", [quantizer])
+        parts = check_parts("ProjectedQuantizer", [quantizer])
+        check_widths("ProjectedQuantizer", parts)
         check_at_least("ProjectedQuantizer", "dim", dim, 1)
+        super().__init__(
+            parts,
+            code_shape=parts[0].code_shape,
+            codebook_sizes=tuple(parts[0].codebook_sizes),
+            learns_by_vectors=True,
+        )
         self.quantizer = quantizer
         self.dim = dim
-        self.idle = all_idle([self._inner])
-        self.codebook_size = self._inner.codebook_size
         self.channel_dim = channel_dim
         self.project_in = nn.Linear(dim, self._inner.dim)
         self.project_out = nn.Linear(self._inner.dim, dim)
@@ -111,49 +115,11 @@ class ProjectedQuantizer(nn.Module):
     def decode(self, codes: Tensor) -> Tensor:
         """Return the vectors of codes with the channels at `channel_dim`; 0 for -1."""
         inner = self._inner.decode(codes)
-        parts = tuple(range(inner.ndim - 1, codes.ndim))
-        padding = (codes < 0).all(dim=parts) if parts else codes < 0
+        axes = tuple(range(codes.ndim - len(self.code_shape), codes.ndim))
+        padding = (codes < 0).all(dim=axes) if axes else codes < 0
         vectors = self._out(inner.reshape(-1, inner.shape[-1])).reshape(*inner.shape[:-1], self.dim)
         vectors = torch.where(padding[..., None], 0.0, vectors)
         return channels_to("ProjectedQuantizer", vectors, self.channel_dim, codes)
-
-    @torch.no_grad()
-    def update(self, latents: Tensor, codes: Tensor) -> None:
-        """Hand the projected latents and the codes to the wrapped quantizer."""
-        if not self.idle:
-            self._inner.update(*self._inside(latents, codes))
-
-    @torch.no_grad()
-    def initialize(
-        self,
-        latents: Tensor,
-        valid: Tensor | None = None,
-        *,
-        steps: int = 10,
-        generator: torch.Generator | None = None,
-    ) -> None:
-        """Start the wrapped quantizer from the clusters of projected latents, if it has a start."""
-        flat = self._flatten(latents, valid)
-        initialize_part(
-            self._inner, self._in(flat.tokens), flat.real, steps=steps, generator=generator
-        )
-
-    @torch.no_grad()
-    def revive(
-        self,
-        latents: Tensor,
-        codes: Tensor,
-        *,
-        share: float = 0.1,
-        generator: torch.Generator | None = None,
-    ) -> tuple[Tensor, ...]:
-        """Move dead codes of the wrapped quantizer to projected latents of this step.
-
-        Call it after `update`. It returns which codes were moved, `(codebook_size,)` for each
-        quantizer inside that has codes to move, in order and each once.
-        """
-        tokens, own = self._inside(latents, codes)
-        return revive_parts([self._inner], [tokens], [own], share=share, generator=generator)
 
     def project(self, latents: Tensor) -> Tensor:
         """Return what the wrapped quantizer sees, with its channels last."""
@@ -170,11 +136,18 @@ class ProjectedQuantizer(nn.Module):
             dtype=self.project_in.weight.dtype,
         )
 
-    def _inside(self, latents: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what the wrapped quantizer is given of latents, and their codes, flat."""
-        flat = self._flatten(latents, None)
-        own = flat_codes("ProjectedQuantizer", codes, flat, self._code_shape)
-        return self._in(flat.tokens), own
+    def _parts(self) -> list[Quantizer]:
+        return [self._inner]
+
+    def _split(self, codes: Tensor) -> tuple[Tensor, ...]:
+        check_codes("ProjectedQuantizer", "codes", codes)
+        return (codes,)
+
+    def _given(self, tokens: Tensor, codes: list[Tensor]) -> list[Tensor]:
+        return [self._in(tokens)]
+
+    def _starts(self, flat: Flat) -> Iterator[tuple[Quantizer, Tensor, Tensor | None]]:
+        yield self._inner, self._in(flat.tokens), flat.real
 
     def _in(self, tokens: Tensor) -> Tensor:
         with full_precision(tokens):

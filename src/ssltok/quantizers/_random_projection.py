@@ -6,14 +6,15 @@ from torch import Tensor, nn
 
 from ssltok._shared.checks import check_at_least
 from ssltok._shared.numerics import full_precision, upcast
-from ssltok.quantizers._layout import Flat, flatten, look_up
 from ssltok.quantizers._nearest import nearest_codes
 from ssltok.quantizers._quantized import Quantized
+from ssltok.quantizers._single import SingleCode
+from ssltok.quantizers._unit import unit_rows_plain
 
 __all__ = ["RandomProjectionQuantizer"]
 
 
-class RandomProjectionQuantizer(nn.Module):
+class RandomProjectionQuantizer(SingleCode):
     r"""Compare a random projection with random unit vectors; the nearest one is the target.
 
     $$k = \arg\min_i \Big| \frac{P \bar x}{|P \bar x|} - u_i \Big|
@@ -60,7 +61,6 @@ class RandomProjectionQuantizer(nn.Module):
         (SplitMask), 2021, <https://arxiv.org/abs/2112.10740>, section 4.
     """
 
-    idle = True
     vectors: Tensor
     projection: Tensor | None
 
@@ -74,14 +74,12 @@ class RandomProjectionQuantizer(nn.Module):
         channel_dim: int = -1,
         generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__()
         who = "RandomProjectionQuantizer"
         check_at_least(who, "dim with normalize" if normalize else "dim", dim, 1 + normalize)
         check_at_least(who, "codebook_size", codebook_size, 1)
-        self.dim = dim
-        self.codebook_size = codebook_size
+        super().__init__(dim, codebook_size, channel_dim=channel_dim)
+        self.code_dim = code_dim
         self.normalize = normalize
-        self.channel_dim = channel_dim
         projection = None
         if code_dim is not None:
             check_at_least(who, "code_dim", code_dim, 1)
@@ -89,7 +87,7 @@ class RandomProjectionQuantizer(nn.Module):
             nn.init.xavier_normal_(projection, generator=generator)
         self.register_buffer("projection", projection)
         vectors = torch.empty(codebook_size, code_dim or dim).normal_(generator=generator)
-        self.register_buffer("vectors", F.normalize(vectors, dim=1))
+        self.register_buffer("vectors", unit_rows_plain(vectors))
 
     @property
     def codebook(self) -> Tensor:
@@ -109,16 +107,6 @@ class RandomProjectionQuantizer(nn.Module):
         flat = self._flatten(latents, valid)
         return flat.restore_codes(self._search(flat.tokens))
 
-    def decode(self, codes: Tensor) -> Tensor:
-        """Return the random unit vectors of codes, 0 for -1."""
-        return look_up(
-            "RandomProjectionQuantizer", codes, self.codebook_size,
-            lambda known: F.embedding(known, self.vectors), channel_dim=self.channel_dim,
-        )  # fmt: skip
-
-    def update(self, latents: Tensor, codes: Tensor) -> None:
-        """Do nothing: everything is fixed."""
-
     @torch.no_grad()
     def _search(self, tokens: Tensor) -> Tensor:
         with full_precision(tokens):
@@ -127,10 +115,8 @@ class RandomProjectionQuantizer(nn.Module):
                 tokens = F.layer_norm(tokens, (self.dim,))
             if self.projection is not None:
                 tokens = tokens @ upcast(self.projection).T
-            return nearest_codes(F.normalize(tokens, dim=-1), self.vectors)
+            return nearest_codes(unit_rows_plain(tokens), self.vectors)
 
-    def _flatten(self, latents: Tensor, valid: Tensor | None) -> Flat:
-        return flatten(
-            "RandomProjectionQuantizer", latents, valid, dim=self.dim,
-            channel_dim=self.channel_dim, dtype=self.vectors.dtype,
-        )  # fmt: skip
+    @property
+    def _dtype(self) -> torch.dtype:
+        return self.vectors.dtype

@@ -1,7 +1,7 @@
 """Residual quantization: each level codes what the levels before have left."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -9,28 +9,22 @@ from torch import Tensor, nn
 from ssltok._shared.checks import check_floating, check_positive, check_ratio
 from ssltok._shared.numerics import full_precision
 from ssltok.quantizers._estimators import straight_through
-from ssltok.quantizers._gumbel import GumbelQuantizer
 from ssltok.quantizers._layout import Flat, channels_to, flatten
 from ssltok.quantizers._nested import (
-    all_idle,
-    check_part_codes,
+    NestedQuantizer,
     check_parts,
-    flat_codes,
-    initialize_part,
+    check_widths,
+    last_axis_sizes,
     parts_of,
-    revive_parts,
-    sizes_of,
     split_codes,
     stack_codebooks,
-    update_parts,
 )
-from ssltok.quantizers._projected import ProjectedQuantizer
 from ssltok.quantizers._quantized import Quantized, Quantizer
 
 __all__ = ["ResidualQuantizer"]
 
 
-class ResidualQuantizer(nn.Module):
+class ResidualQuantizer(NestedQuantizer):
     r"""Quantize, subtract, quantize the rest: $K^Q$ combinations for $Q K$ codes.
 
     $$r_1 = z, \qquad q_i = s_i \, Q_i(r_i / s_i), \qquad r_{i + 1} = r_i - \mathrm{sg}[q_i],
@@ -38,11 +32,13 @@ class ResidualQuantizer(nn.Module):
 
     Every level's loss reaches the latents, because only quantised values are subtracted; the
     gradient of $q$ goes straight through once, over the sum. So levels learn from their own loss
-    or from `update`. Those that learn from the gradient of their vectors (`ProjectedQuantizer`,
-    as DAC's levels, and `GumbelQuantizer`) get it: where all levels do, the gradient of $q$ is the
-    sum of the levels' own, none goes straight through, and one level is as that level alone. Some
-    levels of either kind would count the latents' gradient twice and are refused.
-    `[quantizer] * levels` shares one quantizer between levels; it learns once a step.
+    or from `update`. Those that say `learns_by_vectors` (`ProjectedQuantizer`, as DAC's levels,
+    `GumbelQuantizer`, and groups with one of them) get the gradient of their vectors: where all
+    levels do, the gradient of $q$ is the sum of the levels' own, none goes straight through, and
+    one level is as that level alone. Some levels of either kind would count the latents' gradient
+    twice and are refused.
+    `[quantizer] * levels` shares one quantizer between levels; it learns once a step, and starts at
+    its first level. `initialize` starts level by level, from what the levels before leave.
 
     With `dropout`, in training, some samples (entries of the first axis) use a random number of
     levels, 1 or more, so that each prefix of levels becomes a code of its own. Codes of levels
@@ -62,13 +58,16 @@ class ResidualQuantizer(nn.Module):
     Attributes:
         dim: The levels' `dim`.
         codebook_size: The largest of the levels' sizes, so that every level's codes are below.
+        codebook_sizes: The size for each code of a vector.
+        code_shape: The axes of a level's codes, then the levels.
+        learns_by_vectors: As the levels.
 
     Raises:
-        TypeError: If a level is no quantizer.
-        ValueError: If there is none, if they differ in `dim` or in the axes of their codes, have
-            vectors of another width or another `channel_dim`, if some but not all learn from the
-            gradient of their vectors, if `dropout` is outside [0, 1], or `scales` are not as many
-            positive numbers.
+        TypeError: If a level is no quantizer: it misses a member of the protocol.
+        ValueError: If there is none, if one has other codes than it says, if they differ in `dim`
+            or in the axes of their codes, have vectors of another width or another `channel_dim`,
+            if some but not all learn from the gradient of their vectors, if `dropout` is outside
+            [0, 1], or `scales` are not as many positive numbers.
 
     Example:
         >>> import torch
@@ -96,24 +95,25 @@ class ResidualQuantizer(nn.Module):
         channel_dim: int = -1,
         generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__()
         who = "ResidualQuantizer"
-        self._code_shape = (*check_parts(who, quantizers), len(quantizers))
+        parts = check_parts(who, quantizers)
         check_ratio(who, "dropout", dropout)
-        by_vectors = [_learns_by_vectors(part) for part in quantizers]
-        if len(set(by_vectors)) > 1:
+        if len({part.learns_by_vectors for part in parts}) > 1:
             raise ValueError(
                 f"{who}: all levels must learn from the gradient of their vectors, or none; "
-                f"got {[type(part).__name__ for part in quantizers]}"
+                f"got {[type(part).__name__ for part in parts]}"
             )
-        self._by_vectors = by_vectors[0]
-        self.quantizers = nn.ModuleList(quantizers)
-        dims = [part.dim for part in parts_of(self.quantizers)]
+        dims = [part.dim for part in parts]
         if len(set(dims)) > 1:
             raise ValueError(f"{who}: levels must share one dim; got {dims}")
-        widths = [sizes_of(part)[1] for part in quantizers]
-        if widths != dims:
-            raise ValueError(f"{who}: vectors must be as wide as dim, {dims[0]}; got {widths}")
+        check_widths(who, parts)
+        super().__init__(
+            parts,
+            code_shape=(*parts[0].code_shape, len(parts)),
+            codebook_sizes=last_axis_sizes(parts),
+            learns_by_vectors=parts[0].learns_by_vectors,
+        )
+        self.quantizers = nn.ModuleList(quantizers)
         self.scales = [1.0] * len(quantizers) if scales is None else list(scales)
         if len(self.scales) != len(quantizers):
             raise ValueError(
@@ -122,8 +122,6 @@ class ResidualQuantizer(nn.Module):
             )
         check_positive(who, "min(scales)", min(self.scales))
         self.dim = dims[0]
-        self.idle = all_idle(parts_of(self.quantizers))
-        self.codebook_size = max(part.codebook_size for part in parts_of(self.quantizers))
         self.dropout = dropout
         self.channel_dim = channel_dim
         self.generator = generator
@@ -131,7 +129,7 @@ class ResidualQuantizer(nn.Module):
     @property
     def codebook(self) -> Tensor:
         """The levels' codebooks, scaled, `(levels, codebook_size, dim)`, if of one size."""
-        books = [part.codebook for part in parts_of(self.quantizers)]
+        books = [part.codebook for part in self._parts()]
         scaled = [_scale(book, scale) for book, scale in zip(books, self.scales, strict=True)]
         return stack_codebooks("ResidualQuantizer", scaled)
 
@@ -148,7 +146,7 @@ class ResidualQuantizer(nn.Module):
                     real = depth >= i if real is None else real & (depth >= i)
                 real = None if real is None else grid.to_grid(real)
                 vectors, known, loss = part(grid.to_grid(_scale(rest, 1 / scale)), real)
-                if not self._by_vectors:
+                if not self.learns_by_vectors:
                     vectors = vectors.detach()
                 vectors = _scale(grid.to_rows(vectors), scale)
                 if i < len(self.scales):
@@ -160,7 +158,7 @@ class ResidualQuantizer(nn.Module):
                 del vectors  # not to be held while the next level works
                 codes.append(grid.to_rows(known))
                 losses.append(loss)
-            vectors = total if self._by_vectors else straight_through(flat.tokens, total)
+            vectors = total if self.learns_by_vectors else straight_through(flat.tokens, total)
         loss = torch.stack(losses).sum()
         stacked = torch.stack(codes, dim=-1)
         return Quantized(flat.restore_vectors(vectors), flat.restore_codes(stacked), loss)
@@ -177,80 +175,40 @@ class ResidualQuantizer(nn.Module):
 
     def decode(self, codes: Tensor) -> Tensor:
         """Return the vectors of codes `(..., levels)`; a level whose code is -1 adds 0."""
-        split = split_codes("ResidualQuantizer", codes, len(self.quantizers))
         first, *others = (
-            _scale(part.decode(own), scale)
-            for (part, scale), own in zip(self._levels(), split, strict=True)
+            _scale(part.decode(level_codes), scale)
+            for (part, scale), level_codes in zip(self._levels(), self._split(codes), strict=True)
         )
         return channels_to("ResidualQuantizer", sum(others, first), self.channel_dim, codes)
 
-    def update(self, latents: Tensor, codes: Tensor) -> None:
-        """Hand each level what the levels before have left, and its codes."""
-        split_codes("ResidualQuantizer", codes, len(self.quantizers))
-        if not self.idle:
-            update_parts(parts_of(self.quantizers), *self._rests(latents, codes))
+    def _parts(self) -> list[Quantizer]:
+        return parts_of(self.quantizers)
 
-    @torch.no_grad()
-    def initialize(
-        self,
-        latents: Tensor,
-        valid: Tensor | None = None,
-        *,
-        steps: int = 10,
-        generator: torch.Generator | None = None,
-    ) -> None:
-        """Start level by level from the clusters of what the levels before leave, by `kmeans`.
+    def _split(self, codes: Tensor) -> tuple[Tensor, ...]:
+        return split_codes("ResidualQuantizer", codes, len(self.quantizers))
 
-        Levels without a start (`FSQ`, ...) stay as they are; a quantizer that serves several
-        levels starts at its first one.
-        """
-        flat = self._flatten(latents, valid)
-        started: list[Quantizer] = []
-        with full_precision(latents):
-            rest = flat.tokens
-            for part, scale in self._levels():
-                scaled = _scale(rest, 1 / scale)
-                if all(part is not other for other in started):
-                    initialize_part(part, scaled, flat.real, steps=steps, generator=generator)
-                    started.append(part)
-                rest = rest - _scale(part.decode(part.encode(scaled, flat.real)), scale)
-
-    @torch.no_grad()
-    def revive(
-        self,
-        latents: Tensor,
-        codes: Tensor,
-        *,
-        share: float = 0.1,
-        generator: torch.Generator | None = None,
-    ) -> tuple[Tensor, ...]:
-        """Move dead codes of each level to what the levels before left of this step's latents.
-
-        Call it after `update`. It returns which codes were moved, `(codebook_size,)` for each
-        quantizer inside that has codes to move, in order and each once.
-        """
-        rests, own = self._rests(latents, codes)
-        return revive_parts(parts_of(self.quantizers), rests, own, share=share, generator=generator)
-
-    @torch.no_grad()
-    def _rests(self, latents: Tensor, codes: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Return what each level was given, and its codes, flat."""
-        flat = self._flatten(latents, None)
-        split_codes("ResidualQuantizer", codes, len(self.quantizers))
-        own = list(flat_codes("ResidualQuantizer", codes, flat, self._code_shape).unbind(-1))
-        parts = parts_of(self.quantizers)
-        check_part_codes(parts, own)
-        rests = [_scale(flat.tokens.detach(), 1 / self.scales[0])]
-        rest = flat.tokens.detach()
-        for part, level, scale, after in zip(
-            parts[:-1], own[:-1], self.scales[:-1], self.scales[1:], strict=True
+    def _given(self, tokens: Tensor, codes: list[Tensor]) -> list[Tensor]:
+        rests, rest = [_scale(tokens, 1 / self.scales[0])], tokens
+        for (part, scale), level_codes, after in zip(
+            self._levels()[:-1], codes[:-1], self.scales[1:], strict=True
         ):
-            rest = rest - _scale(part.decode(level), scale)
+            rest = rest - _scale(part.decode(level_codes), scale)
             rests.append(_scale(rest, 1 / after))
-        return rests, own
+        return rests
+
+    def _starts(self, flat: Flat) -> Iterator[tuple[Quantizer, Tensor, Tensor | None]]:
+        """Level by level, from what the levels before leave; a shared one starts at its first."""
+        started: list[Quantizer] = []
+        rest = flat.tokens
+        for part, scale in self._levels():
+            scaled = _scale(rest, 1 / scale)
+            if all(part is not other for other in started):
+                yield part, scaled, flat.real
+                started.append(part)
+            rest = rest - _scale(part.decode(part.encode(scaled, flat.real)), scale)
 
     def _levels(self) -> list[tuple[Quantizer, float]]:
-        return list(zip(parts_of(self.quantizers), self.scales, strict=True))
+        return list(zip(self._parts(), self.scales, strict=True))
 
     def _draw_depth(self, flat: Flat) -> Tensor:
         """How many levels each token uses, `(tokens,)`, the same within a sample."""
@@ -266,10 +224,6 @@ class ResidualQuantizer(nn.Module):
             "ResidualQuantizer", latents, valid, dim=self.dim, channel_dim=self.channel_dim,
             dtype=torch.promote_types(latents.dtype, torch.float32),
         )  # fmt: skip
-
-
-def _learns_by_vectors(level: nn.Module) -> bool:
-    return any(isinstance(m, GumbelQuantizer | ProjectedQuantizer) for m in level.modules())
 
 
 def _scale(tensor: Tensor, scale: float) -> Tensor:

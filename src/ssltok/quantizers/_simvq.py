@@ -7,15 +7,15 @@ from torch import Tensor, nn
 from ssltok._shared.checks import check_at_least
 from ssltok._shared.numerics import full_precision, upcast
 from ssltok.quantizers._estimators import straight_through
-from ssltok.quantizers._layout import Flat, flatten, look_up
 from ssltok.quantizers._nearest import nearest_codes
-from ssltok.quantizers._pull import pull_together
+from ssltok.quantizers._pull_fast import pull_together_fast
 from ssltok.quantizers._quantized import Quantized
+from ssltok.quantizers._single import SingleCode
 
 __all__ = ["SimVQ"]
 
 
-class SimVQ(nn.Module):
+class SimVQ(SingleCode):
     r"""Learn a basis for all codes at once, so that unused codes move with the used ones.
 
     $$e = c \, W, \qquad q = e_{k}, \quad k = \arg\min_i |z - e_i|^2, \qquad
@@ -53,7 +53,6 @@ class SimVQ(nn.Module):
         Layer*, 2024, <https://arxiv.org/abs/2411.02038>, equation 6 and algorithm 1.
     """
 
-    idle = True
     frozen: Tensor
 
     def __init__(
@@ -66,16 +65,13 @@ class SimVQ(nn.Module):
         channel_dim: int = -1,
         generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__()
         check_at_least("SimVQ", "dim", dim, 1)
         check_at_least("SimVQ", "codebook_size", codebook_size, 1)
         check_at_least("SimVQ", "codebook_weight", codebook_weight, 0)
         check_at_least("SimVQ", "commitment_weight", commitment_weight, 0)
-        self.dim = dim
-        self.codebook_size = codebook_size
+        super().__init__(dim, codebook_size, channel_dim=channel_dim)
         self.codebook_weight = codebook_weight
         self.commitment_weight = commitment_weight
-        self.channel_dim = channel_dim
         frozen = torch.empty(codebook_size, dim).normal_(std=dim**-0.5, generator=generator)
         self.register_buffer("frozen", frozen)
         bound = dim**-0.5  # torch's own start for linear maps, as in the authors' code
@@ -96,7 +92,7 @@ class SimVQ(nn.Module):
             codes = nearest_codes(flat.tokens, codebook)
             quantized = F.embedding(codes, codebook)
             vectors = straight_through(flat.tokens, quantized)
-            loss = pull_together(
+            loss = pull_together_fast(
                 upcast(flat.tokens), upcast(quantized), flat.real,
                 commitment_weight=self.commitment_weight, codebook_weight=self.codebook_weight,
                 codebook=upcast(codebook), codes=codes,
@@ -108,19 +104,6 @@ class SimVQ(nn.Module):
         flat = self._flatten(latents, valid)
         return flat.restore_codes(nearest_codes(flat.tokens, self.codebook))
 
-    def decode(self, codes: Tensor) -> Tensor:
-        """Return the vectors of codes, 0 for -1."""
-        codebook = self.codebook
-        return look_up(
-            "SimVQ", codes, self.codebook_size, lambda known: F.embedding(known, codebook),
-            channel_dim=self.channel_dim,
-        )  # fmt: skip
-
-    def update(self, latents: Tensor, codes: Tensor) -> None:
-        """Do nothing: the map learns by gradient."""
-
-    def _flatten(self, latents: Tensor, valid: Tensor | None) -> Flat:
-        return flatten(
-            "SimVQ", latents, valid, dim=self.dim, channel_dim=self.channel_dim,
-            dtype=self.frozen.dtype,
-        )  # fmt: skip
+    @property
+    def _dtype(self) -> torch.dtype:
+        return self.frozen.dtype

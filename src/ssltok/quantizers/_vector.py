@@ -7,25 +7,25 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from ssltok._shared.checks import check_at_least, check_codes, check_floating
+import ssltok.quantizers._tuning as tuning
+from ssltok._shared.checks import check_at_least, check_floating
 from ssltok._shared.numerics import full_precision, upcast
 from ssltok.quantizers._ema import code_counts
 from ssltok.quantizers._estimators import straight_through
 from ssltok.quantizers._kmeans import kmeans
-from ssltok.quantizers._layout import Flat, check_code_range, flatten, look_up
+from ssltok.quantizers._layout import Flat, check_code_range, flat_codes
 from ssltok.quantizers._nearest import nearest_codes
-from ssltok.quantizers._pull import pull_together
+from ssltok.quantizers._pull_fast import pull_together_fast
 from ssltok.quantizers._quantized import Quantized
 from ssltok.quantizers._revival import revive_dead_codes_
-from ssltok.quantizers._unit import unit_tokens
+from ssltok.quantizers._single import SingleCode
+from ssltok.quantizers._unit import unit_rows_plain
+from ssltok.quantizers._unit_fast import unit_rows_fast
 
 __all__ = ["VectorQuantizer"]
 
-USAGE_DECAY = 0.99
-"""How slowly `VectorQuantizer.counts` forgets; it serves revival and monitoring only."""
 
-
-class VectorQuantizer(nn.Module):
+class VectorQuantizer(SingleCode):
     r"""Replace each vector by the nearest of a codebook that learns by gradient.
 
     $$k = \arg\min_j \lVert x - e_j \rVert^2, \quad q = e_k, \qquad
@@ -87,6 +87,7 @@ class VectorQuantizer(nn.Module):
         image modeling with improved VQGAN*, 2021, <https://arxiv.org/abs/2110.04627>, section 3.2.
     """
 
+    idle = False
     weight: Tensor
     counts: Tensor
 
@@ -104,15 +105,12 @@ class VectorQuantizer(nn.Module):
         regularizer: Callable[[Tensor, Tensor, Tensor | None], Tensor] | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__()
         who = type(self).__name__
         check_at_least(who, "dim", dim, 1)
         check_at_least(who, "codebook_size", codebook_size, 1)
         check_at_least(who, "commitment_weight", commitment_weight, 0)
         check_at_least(who, "codebook_weight", codebook_weight, 0)
-        self.dim = dim
-        self.codebook_size = codebook_size
-        self.channel_dim = channel_dim
+        super().__init__(dim, codebook_size, channel_dim=channel_dim)
         self.cosine = cosine
         self.commitment_weight = commitment_weight
         self.codebook_weight = codebook_weight
@@ -120,15 +118,15 @@ class VectorQuantizer(nn.Module):
         self.search = search
         self.regularizer = regularizer
         start = torch.randn(codebook_size, dim, generator=generator) / dim**0.5
-        self.weight = nn.Parameter(F.normalize(start, dim=-1) if cosine else start)
         self.register_buffer("counts", torch.ones(codebook_size))
+        self._hold(unit_rows_plain(start) if cosine else start)
 
     @property
     def codebook(self) -> Tensor:
         """The vectors that codes stand for, `(codebook_size, dim)`; of length 1 with `cosine`."""
         if not self.cosine:
             return self.weight
-        return F.normalize(upcast(self.weight), dim=-1).to(self.weight.dtype)
+        return unit_rows_plain(upcast(self.weight)).to(self.weight.dtype)
 
     def forward(self, latents: Tensor, valid: Tensor | None = None) -> Quantized:
         """Quantize latents of any rank from 2; see `Quantized` for what comes back."""
@@ -139,7 +137,7 @@ class VectorQuantizer(nn.Module):
             codes = search(flat.tokens.detach(), codebook.detach()).to(torch.int64)
             chosen = F.embedding(codes, codebook)
             vectors = self.estimator(flat.tokens, chosen)  # first: its gradient adds to the loss's
-            loss = pull_together(
+            loss = pull_together_fast(
                 upcast(flat.tokens),
                 upcast(chosen),
                 flat.real,
@@ -157,22 +155,13 @@ class VectorQuantizer(nn.Module):
         flat = self._flatten(latents, valid)
         return flat.restore_codes(nearest_codes(flat.tokens, self.codebook))
 
-    def decode(self, codes: Tensor) -> Tensor:
-        """Return the vectors of codes with the channels at `channel_dim`; 0 for -1."""
-        return look_up(
-            type(self).__name__,
-            codes,
-            self.codebook_size,
-            lambda known: F.embedding(known, self.codebook),
-            channel_dim=self.channel_dim,
-        )
-
     @torch.no_grad()
     def update(self, latents: Tensor, codes: Tensor) -> None:
         """Count the use of the codes; once a step, with all of the step's codes."""
-        self._check_codes(latents, codes)
+        flat_codes(type(self).__name__, codes, self._flatten(latents, None), ())
         used = code_counts(codes, self.codebook_size).to(self.counts.dtype)
-        self.counts.lerp_(used, torch.where(used.sum() > 0, 1 - USAGE_DECAY, 0.0).to(used.dtype))
+        weight = torch.where(used.sum() > 0, 1 - tuning.USAGE_DECAY, 0.0)
+        self.counts.lerp_(used, weight.to(used.dtype))
 
     @torch.no_grad()
     def initialize(
@@ -208,10 +197,11 @@ class VectorQuantizer(nn.Module):
 
         Call it after `update`. It returns which codes were moved, `(codebook_size,)`.
         """
-        tokens, valid = self._check_codes(latents, codes).tokens, codes.reshape(-1) >= 0
-        check_code_range(type(self).__name__, codes, self.codebook_size)
+        who, flat = type(self).__name__, self._flatten(latents, None)
+        valid = flat_codes(who, codes, flat, ()) >= 0
+        check_code_range(who, codes, self.codebook_size)
         return revive_dead_codes_(
-            self.weight, self.counts, tokens, valid, share=share, generator=generator
+            self.weight, self.counts, flat.tokens, valid, share=share, generator=generator
         )
 
     @torch.no_grad()
@@ -226,7 +216,7 @@ class VectorQuantizer(nn.Module):
             )
         if vectors.device.type == "cpu" and not vectors.isfinite().all():
             raise ValueError(f"{who}: vectors must be finite; got NaN or infinity")
-        self.weight.copy_(F.normalize(upcast(vectors), dim=-1) if self.cosine else vectors)
+        self.weight.copy_(unit_rows_plain(upcast(vectors)) if self.cosine else vectors)
         self.counts.fill_(1)
 
     def extra_repr(self) -> str:
@@ -243,24 +233,17 @@ class VectorQuantizer(nn.Module):
             self.counts = fn(counts.float().view(torch.int32)).view(torch.float32)
         return self
 
+    def _hold(self, start: Tensor) -> None:
+        """Keep the first codebook under the name `weight`."""
+        self.weight = nn.Parameter(start)
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return self.weight.dtype
+
     def _flatten(self, latents: Tensor, valid: Tensor | None) -> Flat:
-        flat = flatten(
-            type(self).__name__,
-            latents,
-            valid,
-            dim=self.dim,
-            channel_dim=self.channel_dim,
-            dtype=self.weight.dtype,
-        )
+        flat = super()._flatten(latents, valid)
         if self.cosine:
             with full_precision(latents):
-                return flat._replace(tokens=unit_tokens(upcast(flat.tokens)).to(flat.tokens.dtype))
-        return flat
-
-    def _check_codes(self, latents: Tensor, codes: Tensor) -> Flat:
-        who = type(self).__name__
-        flat = self._flatten(latents, None)
-        check_codes(who, "codes", codes)
-        if codes.shape != flat.shape:
-            raise ValueError(f"{who}: codes must have shape {flat.shape}; got {tuple(codes.shape)}")
+                return flat._replace(tokens=unit_rows_fast(upcast(flat.tokens)).to(self._dtype))
         return flat

@@ -1,0 +1,60 @@
+"""Which code is nearest, in pieces that a cache holds and without a loop in a compiled graph."""
+
+import torch
+from torch import Tensor
+
+import ssltok.quantizers._tuning as tuning
+from ssltok._shared.numerics import full_precision, upcast
+
+__all__ = ["nearest_codes_fast", "rows_at_once"]
+
+
+def nearest_codes_fast(tokens: Tensor, codebook: Tensor) -> Tensor:
+    """Do as `nearest_codes_plain`; the formula and its limits stand at `nearest_codes`."""
+    if torch.compiler.is_compiling():
+        codes: Tensor = _nearest_op(tokens.detach(), codebook.detach())
+        return codes
+    return _nearest(tokens, codebook)
+
+
+def rows_at_once(tokens: Tensor, codebook_size: int) -> int:
+    """Return how many tokens are compared with all codes at once."""
+    scores = tuning.NEAREST_SCORES.get(tokens.device.type, tuning.NEAREST_SCORES_ELSEWHERE)
+    return max(scores // codebook_size, 16)
+
+
+@torch.no_grad()
+def _nearest(tokens: Tensor, codebook: Tensor) -> Tensor:
+    dtype = torch.promote_types(upcast(tokens[:0]).dtype, codebook.dtype)
+    tokens, codebook = tokens.to(dtype), codebook.to(dtype)
+    size, block = codebook.shape[0], tuning.ARGMAX_BLOCK
+    with full_precision(tokens):
+        one, two, three = codebook[0], codebook[size // 2], codebook[-1]
+        middle = torch.maximum(one.minimum(two), one.maximum(two).minimum(three))
+        centred = codebook - middle
+        if size > tuning.ARGMAX_CODES and size % block:  # whole blocks: repeat the last code
+            centred = torch.cat([centred, centred[-1:].expand(-size % block, -1)])
+        bias = centred.square().sum(dim=1).mul_(-0.5)
+        codes = tokens.new_empty(tokens.shape[0], dtype=torch.int64)
+        rows = rows_at_once(tokens, size)
+        for start in range(0, tokens.shape[0], rows):
+            part = tokens[start : start + rows] - middle
+            codes[start : start + rows] = _row_argmax(torch.addmm(bias, part, centred.T))
+    return codes.clamp_(max=size - 1)
+
+
+def _row_argmax(scores: Tensor) -> Tensor:
+    """Find the first maximum of each row: first its block, by `amax`, which is vectorised."""
+    (rows, size), block = scores.shape, tuning.ARGMAX_BLOCK
+    if size <= tuning.ARGMAX_CODES:
+        return scores.argmax(dim=1)
+    blocks = scores.view(-1, block)
+    best = blocks.amax(dim=1).view(rows, -1).argmax(dim=1)
+    starts = torch.arange(0, blocks.shape[0], size // block, device=scores.device)
+    return best * block + blocks.index_select(0, starts + best).argmax(dim=1)
+
+
+# In a compiled or exported graph the search is one opaque node: the loop over chunks is not
+# unrolled, and the number of tokens may stay dynamic.
+_nearest_op = torch.library.custom_op("ssltok::nearest_codes", _nearest, mutates_args=())
+_nearest_op.register_fake(lambda tokens, _: tokens.new_empty(tokens.shape[0], dtype=torch.int64))
