@@ -38,6 +38,7 @@ from ssltok.nn import (
     TokenTransformer,
     Transformer,
     ValidBatchNorm1d,
+    ValidBatchNorm2d,
     VariationalBottleneck,
     ViT1d,
 )
@@ -147,6 +148,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], Call, tuple[int, ...]]] = {
     "TokenTransformer": (prior, prior_call, (3, 4, 8)),
     "Transformer": (lambda: Transformer(8, depth=2, heads=2), apply, (3, 5, 8)),
     "ValidBatchNorm1d": (lambda: ValidBatchNorm1d(2), apply, (3, 2, 19)),
+    "ValidBatchNorm2d": (lambda: ValidBatchNorm2d(2), apply, (3, 2, 5, 7)),
     "VariationalBottleneck": (lambda: VariationalBottleneck(4, 3), draw, (5, 4)),
     "ViT1d": (vit, apply, (3, 2, 19)),
 }

@@ -24,7 +24,7 @@ from ssltok.nn._swin import SwinTransformer1d
 from ssltok.nn._token_embedding import ContextEmbedding, TokenEmbedding
 from ssltok.nn._token_transformer import TokenTransformer
 from ssltok.nn._transformer import HiddenStates, Transformer
-from ssltok.nn._valid_batch_norm import ValidBatchNorm1d
+from ssltok.nn._valid_batch_norm import ValidBatchNorm1d, ValidBatchNorm2d
 from ssltok.nn._variational import GaussianLatents, VariationalBottleneck
 from ssltok.nn._vit import ViT1d
 
@@ -58,6 +58,7 @@ __all__ = [
     "TokenTransformer",
     "Transformer",
     "ValidBatchNorm1d",
+    "ValidBatchNorm2d",
     "VariationalBottleneck",
     "ViT1d",
     "average_max_pool",

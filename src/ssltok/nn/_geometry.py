@@ -3,11 +3,27 @@
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
-from ssltok._shared.checks import check_at_least, check_axes, check_floating, check_size
+from ssltok._shared.checks import (
+    check_at_least,
+    check_axes,
+    check_bool_mask,
+    check_floating,
+    check_size,
+)
 
-__all__ = ["checked_map", "downsampling_stages", "halvings", "least_batch"]
+__all__ = [
+    "apply_layer",
+    "check_map_valid",
+    "checked_map",
+    "downsampling_stages",
+    "halvings",
+    "least_batch",
+    "places_valid",
+    "zero_padding",
+]
 
 
 def downsampling_stages(frames: int, *, width: int) -> int:
@@ -72,3 +88,37 @@ def checked_map(
     for dim, size in enumerate(sizes, start=1):
         check_size(who, name, maps, dim, size)
     return maps.contiguous(memory_format=torch.channels_last)
+
+
+def check_map_valid(who: str, maps: Tensor, valid: Tensor | None) -> None:
+    """Ask for a mask `(batch, frames)` of maps, or None."""
+    if valid is not None:
+        check_bool_mask(who, "valid", valid, (maps.shape[0], maps.shape[3]))
+
+
+def places_valid(valid: Tensor, places: int) -> Tensor:
+    r"""Say which of `places` are real, `(batch, places)`, from the real frames `(batch, frames)`.
+
+    Place $j$ of $n$ has the share $[j, j + 1) \, \mathrm{frames} / n$ of the time axis, and is real
+    if its share meets a real frame: for padding behind a series, if it begins before the end.
+    """
+    if valid.shape[1] == places:
+        return valid
+    return functional.adaptive_max_pool1d(valid.float(), places) > 0
+
+
+def apply_layer(layer: nn.Module, maps: Tensor, valid: Tensor | None) -> Tensor:
+    """Apply a layer; a BatchNorm is told which places are real of `valid`, `(batch, frames)`."""
+    if valid is not None and isinstance(layer, nn.modules.batchnorm._BatchNorm):
+        normed: Tensor = layer(maps, places_valid(valid, maps.shape[-1]))
+        return normed
+    out: Tensor = layer(maps)
+    return out
+
+
+def zero_padding(maps: Tensor, valid: Tensor | None) -> Tensor:
+    """Put zeros where `valid`, `(batch, frames)` of any number of frames, is False."""
+    if valid is None:
+        return maps
+    real = places_valid(valid, maps.shape[-1])[:, None, None, :]
+    return torch.where(real, maps, 0)  # `masked_fill` would forget channels_last

@@ -5,9 +5,17 @@ from torch.nn import functional
 
 from ssltok._shared.checks import check_at_least, check_ratio
 from ssltok._shared.numerics import upcast
-from ssltok.nn._geometry import checked_map, halvings, least_batch
+from ssltok.nn._geometry import (
+    apply_layer,
+    check_map_valid,
+    checked_map,
+    halvings,
+    least_batch,
+    zero_padding,
+)
 from ssltok.nn._noise import drop_elements
 from ssltok.nn._snake import Snake
+from ssltok.nn._valid_batch_norm import ValidBatchNorm2d
 
 __all__ = ["SnakeDecoder", "SnakeEncoder"]
 
@@ -75,6 +83,9 @@ class SnakeEncoder(nn.Module):
         super().__init__()
         sizes = _sizes("SnakeEncoder", in_channels, dim, bins, frames, width, blocks, base_dim)
         check_ratio("SnakeEncoder", "dropout", dropout)
+        self.in_channels, self.dim, self.bins, self.frames = in_channels, dim, bins, frames
+        self.width, self.blocks, self.base_dim = width, blocks, base_dim
+        self.dropout, self.mix_freq = dropout, mix_freq
         self.grid = (bins, sizes[-1])
         freq_kernel = 3 if mix_freq else 1
         self._input = (in_channels, bins, frames)
@@ -97,16 +108,28 @@ class SnakeEncoder(nn.Module):
             ]
         self.layers.append(SnakeBlock(channels, dim, dropout, freq_kernel, generator))
 
-    def forward(self, spectrogram: Tensor, *, generator: Generator | None = None) -> Tensor:
+    def forward(
+        self,
+        spectrogram: Tensor,
+        valid: Tensor | None = None,
+        *,
+        generator: Generator | None = None,
+    ) -> Tensor:
         """Encode `(batch, in_channels, bins, frames)` as `(batch, dim, *grid)`.
 
-        `generator` is the source of dropout in training; None is torch's own.
+        Args:
+            spectrogram: The spectrogram.
+            valid: Boolean `(batch, frames)`, True where a frame is real: what stands elsewhere is
+                not read, does not count in the statistics of BatchNorm, and becomes zeros. By
+                default all are.
+            generator: Source of dropout in training; None is torch's own.
         """
         least = least_batch(self.grid, training=self.training)
         spectrogram = checked_map(
             "SnakeEncoder", "spectrogram", spectrogram, self._input, least=least
         )
-        latents = _run(self.layers, spectrogram, generator)
+        check_map_valid("SnakeEncoder", spectrogram, valid)
+        latents = _run(self.layers, spectrogram, valid, generator)
         return functional.normalize(upcast(latents), dim=1)
 
 
@@ -168,6 +191,9 @@ class SnakeDecoder(nn.Module):
         super().__init__()
         sizes = _sizes("SnakeDecoder", in_channels, dim, bins, frames, width, blocks, base_dim)
         check_ratio("SnakeDecoder", "dropout", dropout)
+        self.in_channels, self.dim, self.bins, self.frames = in_channels, dim, bins, frames
+        self.width, self.blocks, self.base_dim = width, blocks, base_dim
+        self.dropout, self.mix_freq = dropout, mix_freq
         self.grid = (bins, sizes[-1])
         freq_kernel = 3 if mix_freq else 1
         self._input = (dim, *self.grid)
@@ -192,14 +218,25 @@ class SnakeDecoder(nn.Module):
             self.layers.append(_same(channels, in_channels, freq_kernel, bias=True))
         self.layers.append(_same(in_channels, in_channels, freq_kernel, bias=True))
 
-    def forward(self, latents: Tensor, *, generator: Generator | None = None) -> Tensor:
+    def forward(
+        self,
+        latents: Tensor,
+        valid: Tensor | None = None,
+        *,
+        generator: Generator | None = None,
+    ) -> Tensor:
         """Decode `(batch, dim, *grid)` as `(batch, in_channels, bins, frames)`.
 
-        `generator` is the source of dropout in training; None is torch's own.
+        Args:
+            latents: The vectors.
+            valid: Boolean `(batch, frames of grid)`, True where a vector is real; the others count
+                as zeros, and not at all in the statistics of BatchNorm. By default all are.
+            generator: Source of dropout in training; None is torch's own.
         """
         least = least_batch(self.grid, training=self.training)
         latents = checked_map("SnakeDecoder", "latents", latents, self._input, least=least)
-        return _run(self.layers, latents, generator).contiguous()
+        check_map_valid("SnakeDecoder", latents, valid)
+        return _run(self.layers, latents, valid, generator).contiguous()
 
 
 class SnakeBlock(nn.Module):
@@ -218,18 +255,26 @@ class SnakeBlock(nn.Module):
             _same(wide, wide, freq_kernel, bias=False),
         )
 
-    def forward(self, maps: Tensor, generator: Generator | None) -> Tensor:
+    def forward(self, maps: Tensor, valid: Tensor | None, generator: Generator | None) -> Tensor:
         """Turn `(batch, narrow, freq, frames)` into `(batch, wide, freq, frames)`."""
-        added: Tensor = self.residual(maps)
+        added = maps
+        for layer in self.residual:
+            added = apply_layer(layer, added, valid)
         if self.training:
             added = drop_elements(added, self.dropout, generator=generator)
-        out: Tensor = self.shortcut(maps) + added
-        return out
+        return zero_padding(self.shortcut(maps) + added, valid)
 
 
-def _run(layers: nn.ModuleList, maps: Tensor, generator: Generator | None) -> Tensor:
+def _run(
+    layers: nn.ModuleList, maps: Tensor, valid: Tensor | None, generator: Generator | None
+) -> Tensor:
+    """Apply the layers; padding enters as zeros, and every norm and block makes it zeros again."""
+    maps = zero_padding(maps, valid)
     for layer in layers:
-        maps = layer(maps, generator) if isinstance(layer, SnakeBlock) else layer(maps)
+        if isinstance(layer, SnakeBlock):
+            maps = layer(maps, valid, generator)
+        else:
+            maps = apply_layer(layer, maps, valid)
     return maps
 
 
@@ -244,7 +289,7 @@ def _sizes(
 
 
 def _act(dim: int, generator: Generator | None) -> list[nn.Module]:
-    return [nn.BatchNorm2d(dim), Snake(dim, generator=generator)]
+    return [ValidBatchNorm2d(dim), Snake(dim, generator=generator)]
 
 
 def _resize(narrow: int, wide: int, freq_kernel: int, *, halve: bool) -> nn.Sequential:

@@ -5,8 +5,16 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from ssltok._shared.checks import check_at_least
-from ssltok.nn._geometry import checked_map, halvings, least_batch
+from ssltok.nn._geometry import (
+    apply_layer,
+    check_map_valid,
+    checked_map,
+    halvings,
+    least_batch,
+    zero_padding,
+)
 from ssltok.nn._row_conv import RowConv2d, RowConvTranspose2d
+from ssltok.nn._valid_batch_norm import ValidBatchNorm2d
 
 __all__ = ["SpectrogramDecoder", "SpectrogramEncoder"]
 
@@ -58,6 +66,8 @@ class SpectrogramEncoder(nn.Module):
     ) -> None:
         super().__init__()
         sizes = _sizes("SpectrogramEncoder", in_channels, dim, bins, frames, width, blocks)
+        self.in_channels, self.dim, self.bins, self.frames = in_channels, dim, bins, frames
+        self.width, self.blocks = width, blocks
         self.grid = (bins, sizes[-1])
         self._input = (in_channels, bins, frames)
         widths = [in_channels, *[dim] * max(1, len(sizes) - 1)]
@@ -65,17 +75,23 @@ class SpectrogramEncoder(nn.Module):
         for narrow, wide in pairwise(widths):
             layers += [_shrink(narrow, wide, halve=len(sizes) > 1), *_norm_act(dim)]
         for _ in range(blocks):
-            layers += [ResidualBlock(dim, norm=True), nn.BatchNorm2d(dim)]
+            layers += [ResidualBlock(dim, norm=True), ValidBatchNorm2d(dim)]
         self.layers = nn.Sequential(*layers)
 
-    def forward(self, spectrogram: Tensor) -> Tensor:
-        """Encode `(batch, in_channels, bins, frames)` as `(batch, dim, *grid)`."""
+    def forward(self, spectrogram: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Encode `(batch, in_channels, bins, frames)` as `(batch, dim, *grid)`.
+
+        Args:
+            spectrogram: The spectrogram.
+            valid: Boolean `(batch, frames)`, True where a frame is real: what stands elsewhere is
+                not read, and does not count in the statistics of BatchNorm. By default all are.
+        """
         least = least_batch(self.grid, training=self.training)
         spectrogram = checked_map(
             "SpectrogramEncoder", "spectrogram", spectrogram, self._input, least=least
         )
-        encoded: Tensor = self.layers(spectrogram)
-        return encoded
+        check_map_valid("SpectrogramEncoder", spectrogram, valid)
+        return _run(self.layers, spectrogram, valid)
 
 
 class SpectrogramDecoder(nn.Module):
@@ -122,11 +138,13 @@ class SpectrogramDecoder(nn.Module):
     ) -> None:
         super().__init__()
         sizes = _sizes("SpectrogramDecoder", in_channels, dim, bins, frames, width, blocks)
+        self.in_channels, self.dim, self.bins, self.frames = in_channels, dim, bins, frames
+        self.width, self.blocks = width, blocks
         self.grid = (bins, sizes[-1])
         self._input = (dim, *self.grid)
         layers: list[nn.Module] = []
         for _ in range(blocks):
-            layers += [ResidualBlock(dim, norm=False), nn.BatchNorm2d(dim)]
+            layers += [ResidualBlock(dim, norm=False), ValidBatchNorm2d(dim)]
         targets = sizes[-2::-1]
         for target in targets[:-1]:
             layers += [_grow(dim, dim, odd=target % 2, bias=False), *_norm_act(dim)]
@@ -137,12 +155,18 @@ class SpectrogramDecoder(nn.Module):
         layers += [RowConv2d(in_channels, in_channels, 3, padding=1)]
         self.layers = nn.Sequential(*layers)
 
-    def forward(self, latents: Tensor) -> Tensor:
-        """Decode `(batch, dim, *grid)` as `(batch, in_channels, bins, frames)`."""
+    def forward(self, latents: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Decode `(batch, dim, *grid)` as `(batch, in_channels, bins, frames)`.
+
+        Args:
+            latents: The vectors.
+            valid: Boolean `(batch, frames of grid)`, True where a vector is real; the others count
+                as zeros, and not at all in the statistics of BatchNorm. By default all are.
+        """
         least = least_batch(self.grid, training=self.training)
         latents = checked_map("SpectrogramDecoder", "latents", latents, self._input, least=least)
-        decoded: Tensor = self.layers(latents)
-        return decoded.contiguous()
+        check_map_valid("SpectrogramDecoder", latents, valid)
+        return _run(self.layers, latents, valid).contiguous()
 
 
 class ResidualBlock(nn.Module):
@@ -150,7 +174,7 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, dim: int, *, norm: bool) -> None:
         super().__init__()
-        normed = [nn.BatchNorm2d(dim)] if norm else []
+        normed = [ValidBatchNorm2d(dim)] if norm else []
         self.residual = nn.Sequential(
             nn.LeakyReLU(),
             RowConv2d(dim, dim, 3, padding=1, bias=not norm),
@@ -159,10 +183,23 @@ class ResidualBlock(nn.Module):
             nn.Conv2d(dim, dim, 1, bias=False),
         )
 
-    def forward(self, maps: Tensor) -> Tensor:
+    def forward(self, maps: Tensor, valid: Tensor | None = None) -> Tensor:
         """Keep the shape `(batch, dim, freq, frames)`."""
-        added: Tensor = maps + self.residual(maps)
-        return added
+        added = maps
+        for layer in self.residual:
+            added = apply_layer(layer, added, valid)
+        return maps + added
+
+
+def _run(layers: nn.Sequential, maps: Tensor, valid: Tensor | None) -> Tensor:
+    """Apply the layers; padding enters as zeros, and every BatchNorm makes it zeros again."""
+    maps = zero_padding(maps, valid)
+    for layer in layers:
+        if isinstance(layer, ResidualBlock):
+            maps = layer(maps, valid)
+        else:
+            maps = apply_layer(layer, maps, valid)
+    return maps
 
 
 def _sizes(
@@ -189,4 +226,4 @@ def _grow(wide: int, narrow: int, *, odd: int, bias: bool) -> nn.ConvTranspose2d
 
 
 def _norm_act(dim: int) -> list[nn.Module]:
-    return [nn.BatchNorm2d(dim), nn.LeakyReLU(inplace=True)]
+    return [ValidBatchNorm2d(dim), nn.LeakyReLU(inplace=True)]
