@@ -109,6 +109,7 @@ def test_options_can_be_read_back_and_build_an_equal(name: str) -> None:
     second, update = rebuilt(first), STATES[name][1]
     assert torch.equal(read(second), read(first))
     if name == "EMATeacher":
+        assert isinstance(second, EMATeacher)
         assert second.student is not first.student
         update = lambda state: state.update(OPTIONS[name]["student"], momentum=0.3)  # noqa: E731
         for tensor in OPTIONS[name]["student"].buffers():
