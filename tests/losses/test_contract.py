@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ssltok import losses
+from tests._shared.options import check_options, rebuilt
 
 Inputs = tuple[Tensor, ...]
 
@@ -213,9 +214,11 @@ def test_the_module_is_the_function(name: str) -> None:
     assert torch.equal(module(*inputs, **seed), call(name, *inputs))
     assert not list(module.parameters())
     assert not module.state_dict()
+    check_options(module_of(name), case.options)
     bound = module_of(name)(**case.options)
-    seed = {"generator": torch.Generator().manual_seed(0)} if "generator" in every else {}
-    assert torch.equal(bound(*inputs, **seed), call(name, *inputs, **case.options))
+    for module in (bound, rebuilt(bound)):
+        seed = {"generator": torch.Generator().manual_seed(0)} if "generator" in every else {}
+        assert torch.equal(module(*inputs, **seed), call(name, *inputs, **case.options))
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ssltok import metrics
+from tests._shared.options import check_options, rebuilt
 
 GENERATOR = torch.Generator().manual_seed(0)
 X, Y = (torch.randn(12, 2, 16, generator=GENERATOR) for _ in range(2))
@@ -149,3 +150,22 @@ def test_randomness_comes_from_the_generator(name: str) -> None:
     parameter = inspect.signature(getattr(metrics, name)).parameters["generator"]
     assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
     assert parameter.default is None
+
+
+MODULES: dict[str, dict[str, Any]] = {
+    "FCNEncoder": {"channels": 2, "classes": 3, "width": 5},
+    "RocketEncoder": {"channels": 2, "length": 16, "kernels": 7, "seed": 3},
+}
+
+
+def test_every_module_is_here() -> None:
+    classes = {n for n in metrics.__all__ if inspect.isclass(getattr(metrics, n))}
+    assert {n for n in classes if issubclass(getattr(metrics, n), torch.nn.Module)} == set(MODULES)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_options_can_be_read_back_and_build_an_equal(name: str) -> None:
+    build: Callable[..., torch.nn.Module] = getattr(metrics, name)
+    check_options(build, MODULES[name])
+    module = build(**MODULES[name])
+    assert torch.equal(rebuilt(module)(X), module(X))

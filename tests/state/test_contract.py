@@ -1,13 +1,15 @@
 """All state: `forward` reads, everything is in `state_dict`, and no value is read on the host."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 import ssltok.state
-from ssltok.state import EMATeacher, FeatureQueue, Prototypes, RunningCenter
+from ssltok.state import EMATeacher, FeatureQueue, Prototypes, RunningCenter, average_buffers
+from tests._shared.options import check_options, rebuilt
 
 STATES: dict[str, tuple[Callable[[], nn.Module], Callable[[nn.Module], None]]] = {
     "EMATeacher": (
@@ -26,6 +28,17 @@ STATES: dict[str, tuple[Callable[[], nn.Module], Callable[[nn.Module], None]]] =
         lambda: RunningCenter(3),
         lambda state: state.update(torch.randn(2, 3)),  # type: ignore[operator]
     ),
+}
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "EMATeacher": {
+        "student": nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)),
+        "buffer_rule": average_buffers,
+        "training": True,
+    },
+    "FeatureQueue": {"size": 5, "dim": 3},
+    "Prototypes": {"dim": 3, "prototypes": 4},
+    "RunningCenter": {"dim": 3, "momentum": 0.3},
 }
 
 
@@ -86,3 +99,23 @@ def test_moves_and_waits_for_no_value(name: str) -> None:
     with torch.device("meta"):
         update(state)
         assert read(state).device.type == "meta"
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_options_can_be_read_back_and_build_an_equal(name: str) -> None:
+    build: Callable[..., nn.Module] = getattr(ssltok.state, name)
+    check_options(build, OPTIONS[name])
+    first = build(**OPTIONS[name])
+    second, update = rebuilt(first), STATES[name][1]
+    assert torch.equal(read(second), read(first))
+    if name == "EMATeacher":
+        assert isinstance(second, EMATeacher)
+        assert second.student is not first.student
+        update = lambda state: state.update(OPTIONS[name]["student"], momentum=0.3)  # noqa: E731
+        for tensor in OPTIONS[name]["student"].buffers():
+            tensor.data = tensor + 1
+    for state in (first, second):
+        torch.manual_seed(0)
+        update(state)
+    assert torch.equal(read(second), read(first))
+    assert all(torch.equal(v, first.state_dict()[k]) for k, v in second.state_dict().items())

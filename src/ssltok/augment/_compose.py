@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ssltok._shared.described import described
 from ssltok.augment._amplitude import amplitude_resize, gaussian_noise
 from ssltok.augment._order import slice_and_shuffle
 from ssltok.augment._warp import window_warp
@@ -33,6 +34,7 @@ class Augmentation(Protocol):
         ...
 
 
+@described
 def compose(*augmentations: Augmentation) -> Augmentation:
     """Apply augmentations one after the other, the first one first.
 

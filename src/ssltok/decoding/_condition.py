@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ssltok._shared.checks import check_at_least, check_axes, check_codes
+from ssltok._shared.described import described
 from ssltok.decoding._iterative import LogitsFn
 
 __all__ = ["ConditionalLogitsFn", "condition_on", "in_context"]
@@ -14,6 +15,7 @@ ConditionalLogitsFn = Callable[[Tensor, Tensor, Tensor], Tensor]
 """From tokens, where and a condition `(batch, ...)` to logits `(where.sum(), codebook_size)`."""
 
 
+@described
 def condition_on(logits_fn: ConditionalLogitsFn, condition: Tensor) -> LogitsFn:
     """Bind a condition to a model, row by row, such as the representation of a series.
 
@@ -63,6 +65,7 @@ def condition_on(logits_fn: ConditionalLogitsFn, condition: Tensor) -> LogitsFn:
     return guess
 
 
+@described
 def in_context(logits_fn: LogitsFn, support: Tensor) -> LogitsFn:
     """Put the tokens of examples in front of every row, for a model to continue in their manner.
 

@@ -4,11 +4,13 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from ssltok._shared.described import described
 from ssltok.decoding._iterative import Guidance, LogitsFn
 
 __all__ = ["classifier_free_guidance"]
 
 
+@described
 def classifier_free_guidance(
     unconditional: LogitsFn, *, scale: float | Callable[[float], float]
 ) -> Guidance:

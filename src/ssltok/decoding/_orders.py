@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ssltok._shared.checks import check_at_least, check_axes
+from ssltok._shared.described import described
 from ssltok.decoding._iterative import DecodingState, Order
 
 __all__ = ["confidence_order", "entropy_order", "fixed_order", "margin_order", "random_order"]
@@ -38,6 +39,7 @@ def entropies(logits: Tensor) -> Tensor:
     return -(logprobs.exp() * logprobs).nan_to_num(nan=0.0).sum(dim=-1)
 
 
+@described
 def confidence_order(*, temperature: float | Callable[[float], float] = 4.5) -> Order:
     r"""Keep the tokens that the model was surest of, up to noise that dies out (MaskGIT).
 
@@ -79,6 +81,7 @@ def confidence_order(*, temperature: float | Callable[[float], float] = 4.5) -> 
     return order
 
 
+@described
 def random_order() -> Order:
     """Keep tokens uniformly at random: any-order decoding, as of masked diffusion (MDLM).
 
@@ -106,6 +109,7 @@ def random_order() -> Order:
     return order
 
 
+@described
 def fixed_order(places: Tensor) -> Order:
     """Keep tokens in an order given beforehand, whatever they are.
 
@@ -148,6 +152,7 @@ def fixed_order(places: Tensor) -> Order:
     return order
 
 
+@described
 def entropy_order() -> Order:
     r"""Keep first the tokens whose distribution $-\sum_k p_k \log p_k$ has the least entropy.
 
@@ -169,6 +174,7 @@ def entropy_order() -> Order:
     return order
 
 
+@described
 def margin_order() -> Order:
     """Keep first the tokens whose two most probable codes are furthest apart in probability.
 

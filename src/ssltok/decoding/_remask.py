@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ssltok._shared.checks import check_at_least, check_ratio
+from ssltok._shared.described import described
 from ssltok.decoding._iterative import DecodingState, Order
 from ssltok.decoding._orders import gumbel
 
@@ -22,6 +23,7 @@ RemaskProbability = Callable[[DecodingState], Tensor]
 """From the state to the probability that a token fixed earlier is masked again, broadcastable."""
 
 
+@described
 def remask_order(order: Order, *, probability: RemaskProbability) -> Order:
     r"""Mask again each token fixed earlier with a probability, and rank the others (ReMDM).
 
@@ -56,6 +58,7 @@ def remask_order(order: Order, *, probability: RemaskProbability) -> Order:
     return revised
 
 
+@described
 def cap_remask(*, eta: float) -> RemaskProbability:
     r"""Re-mask with probability $\min(\eta, (1 - \alpha_s) / \alpha_t)$.
 
@@ -82,6 +85,7 @@ def cap_remask(*, eta: float) -> RemaskProbability:
     return lambda state: torch.tensor(min(eta, largest(state)), device=state.logprob.device)
 
 
+@described
 def rescale_remask(*, eta: float) -> RemaskProbability:
     r"""Re-mask with probability $\eta \min(1, (1 - \alpha_s) / \alpha_t)$.
 
@@ -112,6 +116,7 @@ def largest(state: DecodingState) -> float:
     return min(1.0, state.share_after / known) if known > 0 else 0.0
 
 
+@described
 def confidence_remask(probability: RemaskProbability) -> RemaskProbability:
     r"""Share a re-masking probability out, more to the tokens that were less probable.
 
@@ -143,6 +148,7 @@ def confidence_remask(probability: RemaskProbability) -> RemaskProbability:
     return shared
 
 
+@described
 def critic_order(critic: Callable[[Tensor], Tensor], *, temperature: float = 0.0) -> Order:
     r"""Keep the tokens that a critic finds real, of all that were not given (Token-Critic).
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ssltok._shared.checks import check_at_least, check_axes
+from ssltok._shared.described import described
 from ssltok.decoding._iterative import Drawn, Sample
 
 __all__ = ["log_probability", "temperature_sample"]
@@ -13,6 +14,7 @@ __all__ = ["log_probability", "temperature_sample"]
 BLOCK = 32
 
 
+@described
 def temperature_sample(
     *,
     temperature: float | Callable[[float], float] = 1.0,

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ssltok._shared.checks import check_at_least, check_axes, check_bool_mask, check_codes
+from ssltok._shared.described import described
 from ssltok._shared.ranking import mask_lowest
 from ssltok.decoding._iterative import LogitsFn, shares_of
 from ssltok.decoding._sample import log_probability
@@ -97,6 +98,7 @@ def score(
     return TokenScores(surprise, -surprise.sum(dim=-1))
 
 
+@described
 def self_token_critic(
     logits_fn: LogitsFn, *, mask_index: int, stride: int | None = None, groups: int = 1
 ) -> Callable[[Tensor], Tensor]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ssltok._shared.checks import check_ratio
+from ssltok._shared.described import described
 from ssltok.masking._schedules import as_progress, check_tokens
 
 __all__ = [
@@ -132,6 +133,7 @@ def inverse_logarithmic_schedule(share: Tensor | float, *, tokens: int) -> Tenso
     return torch.exp(-share * math.log(tokens))
 
 
+@described
 def resumed_schedule(
     schedule: Callable[[Tensor], Tensor], *, start: float
 ) -> Callable[[Tensor], Tensor]:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ssltok._shared.checks import check_at_least, check_positive
+from ssltok._shared.described import described
 
 __all__ = ["SpanLengths", "fixed_spans", "normal_spans", "poisson_spans", "uniform_spans"]
 
@@ -13,6 +14,7 @@ SpanLengths = Callable[[Tensor, torch.Generator | None], Tensor]
 """From an int64 tensor to be shaped like, and a generator, to lengths of spans (int64)."""
 
 
+@described
 def fixed_spans(length: int) -> SpanLengths:
     """Make every span `length` tokens long (fairseq's `static`; wav2vec 2.0 uses 10).
 
@@ -35,6 +37,7 @@ def fixed_spans(length: int) -> SpanLengths:
     return lambda like, generator: torch.full_like(like, length)
 
 
+@described
 def uniform_spans(low: int, high: int) -> SpanLengths:
     """Draw lengths uniformly from `low` to `high`, both included (fairseq's `uniform`).
 
@@ -61,6 +64,7 @@ def uniform_spans(low: int, high: int) -> SpanLengths:
     )
 
 
+@described
 def normal_spans(mean: float, deviation: float) -> SpanLengths:
     """Draw lengths from a normal distribution, rounded, at least 1 (fairseq's `normal`).
 
@@ -90,6 +94,7 @@ def normal_spans(mean: float, deviation: float) -> SpanLengths:
     return lengths
 
 
+@described
 def poisson_spans(mean: float) -> SpanLengths:
     """Draw lengths from a Poisson distribution (fairseq's `poisson`); zero becomes one.
 

@@ -64,7 +64,7 @@ class FCNEncoder(nn.Module):
         super().__init__()
         for name, size in (("channels", channels), ("classes", classes), ("width", width)):
             check_at_least("FCNEncoder", name, size, 1)
-        self.channels = channels
+        self.channels, self.classes, self.width = channels, classes, width
         with torch.device("meta"):
             self.network = _FCN(channels, classes, width)
         draw_parameters(self.network, generator)

@@ -60,6 +60,7 @@ class RocketEncoder(nn.Module):
         check_at_least(who, "length", length, 8)
         check_at_least(who, "kernels", kernels, 1)
         self.channels, self.length = channels, length
+        self.kernels, self.seed = kernels, seed
         generator = torch.Generator().manual_seed(seed)
 
         def uniform(*shape: int) -> Tensor:

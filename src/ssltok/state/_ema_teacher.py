@@ -89,6 +89,11 @@ class EMATeacher(nn.Module):
         self.buffer_rule = buffer_rule
         super().train(training)
 
+    @property
+    def student(self) -> nn.Module:
+        """The averaged model again: a teacher built from it is an equal one."""
+        return self.model
+
     def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002 -- torch's own
         """Change nothing: the mode was chosen when the teacher was built."""
         return self
@@ -115,19 +120,19 @@ class EMATeacher(nn.Module):
             ValueError: If `momentum` is not in [0, 1], or the student's tensors do not match.
         """
         check_ratio("EMATeacher", "momentum", momentum)
-        ours, theirs = _tensors(self.model), _tensors(student)
-        for name, mine, other in zip(("parameters", "buffers"), ours, theirs, strict=True):
-            if list(map(_kind, mine)) == list(map(_kind, other)):
+        averages, news = _tensors(self.model), _tensors(student)
+        for name, average, new in zip(("parameters", "buffers"), averages, news, strict=True):
+            if list(map(_kind, average)) == list(map(_kind, new)):
                 continue
-            if [t.shape for t in mine] != [s.shape for s in other]:
+            if [t.shape for t in average] != [s.shape for s in new]:
                 raise ValueError(
-                    f"EMATeacher: the student's {name} must match the teacher's, {len(mine)} in "
-                    f"number and in shape; got {len(other)}"
+                    f"EMATeacher: the student's {name} must match the teacher's, {len(average)} in "
+                    f"number and in shape; got {len(new)}"
                 )
-            other[:] = [s.to(t) for t, s in zip(mine, other, strict=True)]
-        _lerp(ours[0], theirs[0], momentum)
-        if ours[1]:
-            self.buffer_rule(ours[1], theirs[1], momentum)
+            new[:] = [s.to(t) for t, s in zip(average, new, strict=True)]
+        _lerp(averages[0], news[0], momentum)
+        if averages[1]:
+            self.buffer_rule(averages[1], news[1], momentum)
 
 
 def _tensors(module: nn.Module) -> tuple[list[Tensor], list[Tensor]]:

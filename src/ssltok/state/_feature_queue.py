@@ -50,6 +50,7 @@ class FeatureQueue(nn.Module):
         check_at_least("FeatureQueue", "size", size, 1)
         check_at_least("FeatureQueue", "dim", dim, 1)
         super().__init__()
+        self.size, self.dim = size, dim
         device = generator.device if generator is not None else None
         first = torch.randn(size, dim, generator=generator, device=device)
         self.register_buffer("features", normalize(first, dim=-1))
@@ -68,14 +69,13 @@ class FeatureQueue(nn.Module):
         """
         check_floating("FeatureQueue", "features", features)
         check_axes("FeatureQueue", "features", features, "batch dim")
-        size, dim = self.features.shape
-        if features.shape[1] != dim:
+        if features.shape[1] != self.dim:
             raise ValueError(
-                f"FeatureQueue: features must have {dim} columns; got {features.shape[1]}"
+                f"FeatureQueue: features must have {self.dim} columns; got {features.shape[1]}"
             )
         batch = features.shape[0]
-        kept = min(batch, size)
-        start = self.position + (batch - kept)
-        rows = torch.arange(kept, device=self.features.device).add_(start).remainder_(size)
-        self.features.index_copy_(0, rows, features[batch - kept :].to(self.features.dtype))
-        self.position.add_(batch).remainder_(size)
+        count = min(batch, self.size)
+        start = self.position + (batch - count)
+        rows = torch.arange(count, device=self.features.device).add_(start).remainder_(self.size)
+        self.features.index_copy_(0, rows, features[batch - count :].to(self.features.dtype))
+        self.position.add_(batch).remainder_(self.size)

@@ -48,20 +48,20 @@ class Prototypes(nn.Module):
         check_at_least("Prototypes", "dim", dim, 1)
         check_at_least("Prototypes", "prototypes", prototypes, 1)
         super().__init__()
+        self.dim, self.prototypes = dim, prototypes
         device = generator.device if generator is not None else None
         first = torch.randn(prototypes, dim, generator=generator, device=device)
         self.weight = nn.Parameter(normalize(first, dim=-1))
 
     def forward(self, z: Tensor) -> Tensor:
-        """Return the scores, `(..., codebook_size)`, of features `(..., dim)` of any length.
+        """Return the scores, `(..., prototypes)`, of features `(..., dim)` of any length.
 
         Raises:
             ValueError: If `z` is not floating point or its last axis is not `dim`.
         """
         check_floating("Prototypes", "z", z)
-        dim = self.weight.shape[1]
-        if z.ndim == 0 or z.shape[-1] != dim:
-            raise ValueError(f"Prototypes: z must end in {dim} features; got {tuple(z.shape)}")
+        if z.ndim == 0 or z.shape[-1] != self.dim:
+            raise ValueError(f"Prototypes: z must end in {self.dim} features; got {tuple(z.shape)}")
         unit = normalize(z.to(torch.promote_types(z.dtype, torch.float32)), dim=-1)
         return linear(unit.to(self.weight.dtype), self.weight)
 

@@ -46,7 +46,7 @@ class RunningCenter(nn.Module):
         check_at_least("RunningCenter", "dim", dim, 1)
         check_ratio("RunningCenter", "momentum", momentum)
         super().__init__()
-        self.momentum = momentum
+        self.dim, self.momentum = dim, momentum
         self.register_buffer("center", torch.zeros(dim))
 
     def forward(self) -> Tensor:
@@ -66,10 +66,9 @@ class RunningCenter(nn.Module):
         """
         check_floating("RunningCenter", "targets", targets)
         check_axes("RunningCenter", "targets", targets, "batch dim")
-        dim = self.center.shape[0]
-        if targets.shape[1] != dim:
+        if targets.shape[1] != self.dim:
             raise ValueError(
-                f"RunningCenter: targets must have {dim} columns; got {targets.shape[1]}"
+                f"RunningCenter: targets must have {self.dim} columns; got {targets.shape[1]}"
             )
         dtype = torch.promote_types(self.center.dtype, torch.float32)
         total = targets.sum(dim=0, dtype=dtype)
@@ -80,7 +79,7 @@ class RunningCenter(nn.Module):
             return
         count = total.new_full((1,), targets.shape[0])
         packed = sum_over_ranks(torch.cat([total, count]))
-        total, count = packed[:dim], packed[dim]
+        total, count = packed[: self.dim], packed[self.dim]
         step = (1 - self.momentum) * (count > 0).to(dtype)
         move = (total / count.clamp(min=1) - self.center) * step
         self.center.add_(move.to(self.center.dtype))
