@@ -129,7 +129,7 @@ def _check_padding(build: Callable[[], nn.Module], latents: Tensor) -> None:
     real = quantizer(_first(quantizer, rows[valid]))
     same = torch.equal(known[valid], real.codes.reshape(-1, quantizer.codes_per_token))
     _ask(same, quantizer, "padding must not change the codes of what is real", "other codes")
-    _ask(_near(loss, real.loss), quantizer, "padding must not change the loss", float(loss))
+    _ask(_near(loss, real.loss), quantizer, "padding must not change the loss", loss.detach())
     scalar = vectors.sum() + loss
     if scalar.requires_grad:
         torch.autograd.backward(scalar)

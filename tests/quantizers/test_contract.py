@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -233,18 +233,17 @@ def test_options_are_read_back(name: str) -> None:
         if is_plain(value):
             assert getattr(other, key) == value
             assert type(getattr(other, key)) is type(value)
-    latents = data(3, int(str(module.dim)), 5)
+    for part in [*module.modules(), *other.modules()]:
+        if hasattr(part, "generator"):
+            setattr(part, "generator", None)  # noqa: B010
+    latents = data(3, cast("Quantizer", module).dim, 5)
     for training in (False, True):
-        found = []
+        results = []
         for quantizer in (module, other):
-            for part in quantizer.modules():
-                if hasattr(part, "generator"):
-                    part.generator = None
             torch.manual_seed(3)
-            found.append((gradients(quantizer.train(training), latents), quantizer(latents)))
-        for key in found[0][0]:
-            assert torch.equal(found[0][0][key], found[1][0][key])
-        for one, same_one in zip(found[0][1], found[1][1], strict=True):
+            grads = gradients(quantizer.train(training), latents)
+            results.append([*grads.values(), *quantizer(latents)])
+        for one, same_one in zip(*results, strict=True):
             assert torch.equal(one, same_one)
 
 

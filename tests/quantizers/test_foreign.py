@@ -269,7 +269,7 @@ class CountsPadding(SoftQuantizer):
 
 
 class StartsFromPadding(SoftQuantizer):
-    def initialize(self, latents: Tensor, valid: Tensor | None = None, **_: Any) -> None:  # type: ignore[override]
+    def initialize(self, latents: Tensor, valid: Tensor | None = None, **_: Any) -> None:
         self.codebook.data[0] = latents.movedim(self.channel_dim, -1).reshape(-1, self.dim)[0]
 
 
@@ -289,7 +289,7 @@ class Forgetful(SoftQuantizer):
 
     shift = 0.0
 
-    def initialize(self, latents: Tensor, valid: Tensor | None = None, **_: Any) -> None:  # type: ignore[override]
+    def initialize(self, latents: Tensor, valid: Tensor | None = None, **_: Any) -> None:
         self.shift = 3.0
 
     def distances(self, latents: Tensor) -> Tensor:
