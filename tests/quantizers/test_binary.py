@@ -119,9 +119,7 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         return torch.stack([per_sample, batch]), grad
 
     whole = run()
-    monkeypatch.setattr(
-        _tuning, "OUTER_NUMBERS", 5 * 2**4
-    )  # 5 rows at once, the last time 2
+    monkeypatch.setattr(_tuning, "OUTER_NUMBERS", 5 * 2**4)  # 5 rows at once, the last time 2
     torch.testing.assert_close(run(), whole)
 
 

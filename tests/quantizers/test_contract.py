@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -32,6 +32,7 @@ from ssltok.quantizers import (
     rotation_trick,
     sample_codes,
 )
+from tests.quantizers.quantizer_law import check_quantizer
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -132,6 +133,177 @@ def test_every_quantizer_is_here() -> None:
         if inspect.isclass(getattr(package, item)) and issubclass(getattr(package, item), nn.Module)
     }  # fmt: skip
     assert classes == {name.split(",")[0] for name in CASES}
+
+
+@names
+@pytest.mark.parametrize("channel_dim", [-1, 1])
+def test_every_quantizer_keeps_the_law(name: str, channel_dim: int) -> None:
+    check_quantizer(lambda: build(name, channel_dim))
+
+
+def options(module: nn.Module) -> dict[str, Any]:
+    """What a module was built from, read back by the names of its arguments."""
+    arguments = inspect.signature(type(module)).parameters
+    return {key: getattr(module, key) for key in arguments if key != "generator"}
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a value can be written down."""
+    if isinstance(value, list | tuple):
+        return all(is_plain(entry) for entry in value)
+    return value is None or type(value) in (bool, int, float, str)
+
+
+def rebuild(module: nn.Module, memo: dict[int, nn.Module] | None = None) -> nn.Module:
+    """Build a module anew from its options, and so the modules among them, a shared one once."""
+    memo = {} if memo is None else memo
+
+    def copy_of(value: Any) -> Any:
+        if isinstance(value, nn.ModuleList | list | tuple) and not is_plain(value):
+            return [copy_of(entry) for entry in value]
+        return rebuild(value, memo) if isinstance(value, nn.Module) else value
+
+    if id(module) not in memo:
+        memo[id(module)] = type(module)(
+            **{key: copy_of(value) for key, value in options(module).items()}
+        )
+    return memo[id(module)]
+
+
+BITS: dict[str, Any] = {
+    "commitment_weight": 0.3, "entropy_weight": 0.2, "diversity_weight": 0.7, "temperature": 0.5,
+    "group_bits": 3, "channel_dim": 1,
+}  # fmt: skip
+SHARED = EMAVectorQuantizer(3, 5)
+OPTIONS: dict[str, Callable[[], nn.Module]] = {
+    "VectorQuantizer": lambda: VectorQuantizer(
+        6, 11, channel_dim=1, cosine=True, commitment_weight=0.4, codebook_weight=0.8,
+        estimator=rotation_trick, search=partial(sample_codes, temperature=0.8),
+        regularizer=penalty, generator=seeded(),
+    ),
+    "EMAVectorQuantizer": lambda: EMAVectorQuantizer(
+        6, 11, channel_dim=1, cosine=True, commitment_weight=0.4, decay=0.7,
+        estimator=rotation_trick, search=partial(sample_codes, temperature=0.8),
+        regularizer=penalty, generator=seeded(),
+    ),
+    "FSQ": lambda: FSQ((5, 4, 3), channel_dim=1),
+    "LFQ": lambda: LFQ(4, **BITS),
+    "BSQ": lambda: BSQ(4, **BITS),
+    "SimVQ": lambda: SimVQ(6, 11, codebook_weight=0.8, commitment_weight=0.4, channel_dim=1),
+    "GumbelQuantizer": lambda: GumbelQuantizer(
+        6, 11, temperature=0.7, kl_weight=0.01, channel_dim=1, weight_generator=seeded()
+    ),
+    "RandomProjectionQuantizer": lambda: RandomProjectionQuantizer(
+        6, 11, code_dim=3, normalize=False, channel_dim=1
+    ),
+    "ResidualQuantizer": lambda: ResidualQuantizer(
+        [SHARED, VectorQuantizer(3, 7, codebook_weight=0.5), SHARED], dropout=0.6,
+        scales=(1.0, 0.5, 2.0), channel_dim=1, generator=seeded(),
+    ),
+    "GroupedQuantizer": lambda: GroupedQuantizer([FSQ([5, 3]), SHARED, SHARED], channel_dim=1),
+    "ProjectedQuantizer": lambda: ProjectedQuantizer(
+        GroupedQuantizer([SHARED, EMAVectorQuantizer(2, 7)]), 4, channel_dim=1
+    ),
+}  # fmt: skip
+STARTS = {"weight_generator"}
+"""Arguments that only set start values: they come back as None."""
+
+
+@pytest.mark.parametrize(
+    "name", [item for item in package.__all__ if hasattr(getattr(package, item), "state_dict")]
+)
+def test_options_are_read_back(name: str) -> None:
+    torch.manual_seed(7)
+    module = OPTIONS[name]().eval()
+    for key, parameter in inspect.signature(type(module)).parameters.items():
+        if key in STARTS:
+            assert getattr(module, key) is None
+        elif key != "generator":
+            value = getattr(module, key)
+            assert is_plain(value) or callable(value) or isinstance(value, nn.ModuleList), key
+            if parameter.default is not inspect.Parameter.empty:
+                assert value != parameter.default, f"{key} is not tried"
+    other = rebuild(module).eval()
+    assert {key: value.shape for key, value in module.state_dict().items()} == {
+        key: value.shape for key, value in other.state_dict().items()
+    }
+    assert len(list(other.modules())) == len(list(module.modules()))  # shared ones are shared
+    other.load_state_dict(module.state_dict())
+    for key, value in options(module).items():
+        if is_plain(value):
+            assert getattr(other, key) == value
+            assert type(getattr(other, key)) is type(value)
+    for part in [*module.modules(), *other.modules()]:
+        if hasattr(part, "generator"):
+            setattr(part, "generator", None)  # noqa: B010
+    latents = data(3, cast("Quantizer", module).dim, 5)
+    for training in (False, True):
+        results = []
+        for quantizer in (module, other):
+            torch.manual_seed(3)
+            grads = gradients(quantizer.train(training), latents)
+            results.append([*grads.values(), *quantizer(latents)])
+        for one, same_one in zip(*results, strict=True):
+            assert torch.equal(one, same_one)
+
+
+@pytest.mark.parametrize(
+    ("quantizer", "code_shape", "sizes"),
+    [
+        (FSQ([5, 4]), (), (20,)),
+        (ResidualQuantizer([FSQ([5]), LFQ(1), FSQ([7])]), (3,), (5, 2, 7)),
+        (GroupedQuantizer([FSQ([5]), LFQ(3)]), (2,), (5, 8)),
+        (
+            GroupedQuantizer(
+                [ResidualQuantizer([FSQ([n]) for n in ns]) for ns in ([3, 4, 5], [6, 7, 8])]
+            ),
+            (3, 2),
+            (3, 6, 4, 7, 5, 8),
+        ),
+        (
+            ProjectedQuantizer(
+                ResidualQuantizer(
+                    [GroupedQuantizer([FSQ([n]) for n in ns]) for ns in ([3, 4], [5, 6], [7, 8])]
+                ),
+                5,
+            ),
+            (2, 3),
+            (3, 5, 7, 4, 6, 8),
+        ),
+    ],
+)
+def test_sizes_stand_as_the_codes_do(
+    quantizer: Any, code_shape: tuple[int, ...], sizes: tuple[int, ...]
+) -> None:
+    assert quantizer.code_shape == code_shape
+    assert quantizer.codebook_sizes == sizes
+    assert quantizer.codes_per_token == len(sizes)
+    assert quantizer.codebook_size == max(sizes)
+    codes = quantizer.encode(data(4, quantizer.dim))
+    assert codes.shape[1:] == code_shape
+    most = (torch.tensor(sizes) - 1).reshape(code_shape).expand_as(codes)
+    assert quantizer.decode(most).isfinite().all()
+    quantizer.update(data(4, quantizer.dim), most)
+    for i in range(len(sizes)) if code_shape else ():  # one code alone revives nothing
+        over = most.clone().reshape(4, -1)
+        over[2, i] += 1
+        with pytest.raises(ValueError, match=rf"codes must lie in \[-1, {sizes[i]}\); got"):
+            quantizer.revive(data(4, quantizer.dim), over.reshape(codes.shape))
+
+
+@pytest.mark.parametrize(
+    ("parts", "learns"),
+    [
+        ([FSQ([5]), LFQ(1)], False),
+        ([FSQ([5]), GumbelQuantizer(1, 3)], True),
+        ([ProjectedQuantizer(FSQ([5]), 2), GumbelQuantizer(1, 3)], True),
+    ],
+)
+def test_groups_learn_by_vectors_if_one_does(parts: list[nn.Module], learns: bool) -> None:
+    whole = GroupedQuantizer(parts)
+    assert whole.learns_by_vectors is learns
+    assert ResidualQuantizer([whole]).learns_by_vectors is learns
+    assert ProjectedQuantizer(whole, 3).learns_by_vectors
 
 
 @names
@@ -271,8 +443,7 @@ def test_nothing_waits_for_the_device(
         (result.vectors.sum() + result.loss).backward()
     assert quantizer.decode(quantizer.encode(latents, valid)).device.type == "meta"
     quantizer.update(latents.detach(), result.codes)
-    if hasattr(quantizer, "revive"):
-        quantizer.revive(latents.detach(), result.codes)
+    quantizer.revive(latents.detach(), result.codes)
 
 
 @names
@@ -381,13 +552,13 @@ def test_idle_is_who_learns_nothing_in_update(name: str) -> None:
     quantizer = calm(name, build(name))
     before, latents = state(quantizer), data(30, quantizer.dim)
     quantizer.update(latents, quantizer(latents).codes)
-    assert same(state(quantizer), before) is getattr(quantizer, "idle", False)
+    assert same(state(quantizer), before) is quantizer.idle
 
 
 @pytest.mark.parametrize("wrap", [lambda q: GroupedQuantizer([FSQ([5]), q]), lambda q:
                                   ResidualQuantizer([FSQ([5]), q]), lambda q:
                                   ProjectedQuantizer(q, 3)])  # fmt: skip
-def test_wrappers_update_a_part_that_says_nothing_of_idle(wrap: Callable[[Any], Any]) -> None:
+def test_wrappers_update_a_part_that_is_not_idle(wrap: Callable[[Any], Any]) -> None:
     class Own(FSQ):
         """Somebody's quantizer, which learns in its own way."""
 

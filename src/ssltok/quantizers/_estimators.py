@@ -112,8 +112,8 @@ def rotation_trick_plain(latents: Tensor, quantized: Tensor) -> Tensor:
         return (v * upcast(latents)).sum(dim=-1, keepdim=True)
 
     rotated = upcast(latents) - 2 * w * along(w) + 2 * q_unit * along(x_unit)
-    rotated = rotated * (q_length / x_length.clamp(min=tiny))
     defined = (x_length > tiny) & (q_length > tiny) & (w_length > 1e-3)
+    rotated = rotated * torch.where(defined, q_length / x_length.clamp(min=tiny), 1.0)
     through = straight_through_plain(upcast(latents), upcast(quantized))
     return torch.where(defined, rotated, through).to(quantized.dtype)
 

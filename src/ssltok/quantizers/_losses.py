@@ -140,11 +140,12 @@ def codebook_entropy_plain(
     if valid is not None:
         tokens = torch.where(valid[:, None], tokens, 0.0)  # NaN * 0 is NaN
     apart = (tokens.to(dtype).unsqueeze(1) - codebook.to(dtype)).square().sum(dim=2)
-    p = (apart / -temperature).softmax(dim=1)
+    log_p = (apart / -temperature).log_softmax(dim=1)
     count = sum_over_ranks(weight.to(dtype).sum()).clamp(min=1)
-    entropy = sum_over_ranks(weight.to(dtype) @ -torch.xlogy(p, p).sum(dim=1)) / count
-    mean = sum_over_ranks(weight.to(dtype) @ p) / count
-    return entropy + diversity_weight * torch.xlogy(mean, mean).sum()
+    entropy = sum_over_ranks(weight.to(dtype) @ -(log_p.exp() * log_p).sum(dim=1)) / count
+    mean = sum_over_ranks(weight.to(dtype) @ log_p.exp()) / count
+    log_mean = mean.clamp(min=torch.finfo(dtype).tiny).log()
+    return entropy + diversity_weight * (mean * log_mean).sum()
 
 
 def orthogonality_loss(codebook: Tensor) -> Tensor:

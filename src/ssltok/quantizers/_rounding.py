@@ -29,7 +29,7 @@ def round_to_levels_plain(
         The values and, without a gradient, $\mathrm{round}(f(z))$, both `(tokens, dim)`.
     """
     offset = 0.5 - 0.5 * levels.remainder(2).to(tokens.dtype)
-    half_range = (levels - 1) * ((1 - FSQ_EPS) / 2)
+    half_range = (levels - 1).to(tokens.dtype) * ((1 - FSQ_EPS) / 2)
     bounded = half_range * torch.tanh(tokens + (offset / half_range).atanh()) - offset
     places = bounded.detach().round()
     values = (bounded + (places - bounded).detach()) / (levels // 2)
