@@ -1,12 +1,14 @@
 """Encoders, decoders, transformers, projectors and normalisations: plain modules."""
 
 from ssltok.nn._attention import Attention
+from ssltok.nn._context_embedding import ContextEmbedding
 from ssltok.nn._dilated import DilatedConvEncoder
 from ssltok.nn._dino_head import DINOHead
 from ssltok.nn._geometry import downsampling_stages
 from ssltok.nn._iter_norm import IterNorm
 from ssltok.nn._jepa_predictor import JEPAPredictor
 from ssltok.nn._latent_regressor import LatentRegressor
+from ssltok.nn._level_embedding import LevelEmbedding
 from ssltok.nn._mae_decoder import MAEDecoder
 from ssltok.nn._patch_embed import PatchEmbed1d, patchify, unpatchify
 from ssltok.nn._places import token_places
@@ -21,7 +23,7 @@ from ssltok.nn._snake_coder import SnakeDecoder, SnakeEncoder
 from ssltok.nn._spectrogram_coder import SpectrogramDecoder, SpectrogramEncoder
 from ssltok.nn._stochastic_depth import StochasticDepth, stochastic_depth_rates
 from ssltok.nn._swin import SwinTransformer1d
-from ssltok.nn._token_embedding import ContextEmbedding, TokenEmbedding
+from ssltok.nn._token_embedding import TokenEmbedding
 from ssltok.nn._token_transformer import TokenTransformer
 from ssltok.nn._transformer import HiddenStates, Transformer
 from ssltok.nn._valid_batch_norm import ValidBatchNorm1d, ValidBatchNorm2d
@@ -40,6 +42,7 @@ __all__ = [
     "IterNorm",
     "JEPAPredictor",
     "LatentRegressor",
+    "LevelEmbedding",
     "MAEDecoder",
     "PatchEmbed1d",
     "Predictor",

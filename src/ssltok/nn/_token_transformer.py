@@ -1,5 +1,8 @@
 """The bidirectional prior: guess hidden tokens from the visible ones (MaskGIT, TimeVQVAE)."""
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
@@ -10,9 +13,13 @@ from ssltok._shared.checks import (
     check_bool_mask,
     check_codes,
     check_ratio,
+    check_size,
 )
+from ssltok.nn._level_embedding import LevelEmbedding
 from ssltok.nn._noise import drop_elements
+from ssltok.nn._state_names import store_as
 from ssltok.nn._token_embedding import TokenEmbedding
+from ssltok.nn._token_head import TokenHead, token_logits
 from ssltok.nn._transformer import Transformer
 
 __all__ = ["TokenTransformer"]
@@ -27,11 +34,19 @@ class TokenTransformer(nn.Module):
     parts decide the rest: the trunk may be causal, rotary, share its layers; if it has a
     `condition_dim`, the class steers its norms instead of standing in front as a token.
 
+    **Tokens of several codes** (a `LevelEmbedding`) are `(batch, tokens, levels)`, and a call
+    returns the logits of *one* level, coarse levels first as in SoundStorm: the codes of the levels
+    before it are known, of its own those that are not hidden, and those of the levels behind it
+    are not read. Each level has a head, and a learned vector says which one is asked.
+
+    **Tokens on a grid**, such as `(channels, freq, frames)`: with `grid` the position of a token
+    is the sum of a learned vector for its place on each axis, the last axis counting fastest.
+
     Departures from TimeVQVAE: the bias of the head is one per code and not per position and
     code; labels are dropped in training only; [MASK] has no logit, so it is never predicted.
 
     Args:
-        embedding: Embedding of the codes, `dim` features.
+        embedding: Embedding of the codes, `dim` features; a `LevelEmbedding` for several a token.
         trunk: The transformer, of the same `dim`.
         tokens: The most tokens of a sequence.
         classes: Number of classes; 0 makes the prior unconditional.
@@ -43,6 +58,12 @@ class TokenTransformer(nn.Module):
         dropout: Share of the input's elements dropped in training.
         context: Turns low-frequency tokens into a context, such as `ContextEmbedding`. The prior
             then needs a context.
+        grid: The axes of the tokens, whose product is `tokens`, for positions by axis. By default
+            each of the tokens has a position of its own.
+
+    Attributes:
+        codebook_sizes: Number of codes of each level.
+        codebook_size: The largest of them: the index of [MASK] at every level.
 
     Raises:
         ValueError: If sizes, ratios or shapes are not as described, if labels are given to a prior
@@ -58,17 +79,25 @@ class TokenTransformer(nn.Module):
         >>> codes = torch.randint(32, (2, 8)).masked_fill(where, 32)
         >>> prior(codes, where, torch.tensor([2, -1])).shape
         torch.Size([5, 32])
+        >>> from ssltok.nn import LevelEmbedding
+        >>> prior = TokenTransformer(
+        ...     LevelEmbedding([32, 8], 16), Transformer(16, depth=2, heads=2), tokens=8
+        ... )
+        >>> codes = torch.stack([codes, torch.randint(8, (2, 8))], dim=-1)
+        >>> prior(codes, where, level=1).shape
+        torch.Size([5, 8])
 
     References:
         Chang et al., *MaskGIT*, 2022, <https://arxiv.org/abs/2202.04200>, section 3.
         Lee et al., *Vector Quantized Time Series Generation with a Bidirectional Prior Model*,
         2023, <https://arxiv.org/abs/2303.04743>, section 3.2.
         Darcet et al. (registers), 2023, <https://arxiv.org/abs/2309.16588>.
+        Borsos et al., *SoundStorm*, 2023, <https://arxiv.org/abs/2305.09636>, section 3.
     """
 
     def __init__(
         self,
-        embedding: TokenEmbedding,
+        embedding: TokenEmbedding | LevelEmbedding,
         trunk: Transformer,
         *,
         tokens: int,
@@ -79,6 +108,7 @@ class TokenTransformer(nn.Module):
         learned_positions: bool = True,
         dropout: float = 0.0,
         context: nn.Module | None = None,
+        grid: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         check_at_least("TokenTransformer", "tokens", tokens, 1)
@@ -94,23 +124,36 @@ class TokenTransformer(nn.Module):
             )
         if trunk.condition_dim is not None and not classes:
             raise ValueError("TokenTransformer: classes must be >= 1 with adaptive norms; got 0")
-        self.tokens, self.classes, self.codebook_size = tokens, classes, embedding.codebook_size
-        self.label_dropout, self.dropout = label_dropout, dropout
+        if grid is not None and (math.prod(grid) != tokens or not learned_positions):
+            raise ValueError(
+                f"TokenTransformer: grid must hold all tokens, {tokens}, at learned positions; "
+                f"got {tuple(grid)} and learned_positions {learned_positions}"
+            )
+        self.tokens, self.classes, self.registers, self.grid = tokens, classes, registers, grid
+        self.label_dropout, self.dropout, self.tied = label_dropout, dropout, tied
+        self.learned_positions = learned_positions
+        self.codebook_size, self.codebook_sizes = embedding.codebook_size, embedding.codebook_sizes
         self.embedding, self.trunk, self.context = embedding, trunk, context
         self.norm = nn.LayerNorm(dim)
 
         def learned(rows: int, width: int) -> nn.Parameter:
             return nn.Parameter(torch.empty(rows, width).normal_(std=embedding.scale))
 
-        self.positions = learned(tokens, dim) if learned_positions else None
-        self.registers = learned(registers, dim) if registers else None
+        single = learned_positions and grid is None
+        self.positions = learned(tokens, dim) if single else None
+        self.register_tokens = learned(registers, dim) if registers else None
+        store_as(self, register_tokens="registers")
         self.labels = learned(classes + 1, trunk.condition_dim or dim) if classes else None
-        width = embedding.embedding_dim if tied else dim
-        self.head_inner, self.head_norm = nn.Linear(dim, width), nn.LayerNorm(width)
-        self.head_weight = None if tied else nn.Linear(width, self.codebook_size).weight
-        self.head_bias = nn.Parameter(torch.zeros(self.codebook_size))
-        if tied:  # logits of variance 1 or less, whatever the scale of the codebook
-            nn.init.constant_(self.head_norm.weight, min(1, 1 / (width**0.5 * embedding.scale)))
+        # The head of the first level has the names that it had when there was only one.
+        head, *deeper = (
+            TokenHead(dim, embedding.level(level), tied=tied)
+            for level in range(len(self.codebook_sizes))
+        )
+        self.head_inner, self.head_norm = head.inner, head.norm
+        self.head_weight, self.head_bias = head.weight, head.bias
+        self.deeper_heads = nn.ModuleList(deeper)
+        self.levels = learned(len(self.codebook_sizes), dim) if deeper else None
+        self.axis_positions = nn.ParameterList(learned(size, dim) for size in grid or ())
 
     def forward(
         self,
@@ -118,46 +161,62 @@ class TokenTransformer(nn.Module):
         where: Tensor,
         labels: Tensor | None = None,
         *,
+        level: int = 0,
         valid: Tensor | None = None,
         context: Tensor | None = None,
         generator: Generator | None = None,
     ) -> Tensor:
-        """Return the logits of the tokens at `where`, `(where.sum(), codebook_size)`.
+        """Return the logits of the tokens at `where`, `(where.sum(), codebook_sizes[level])`.
 
         Args:
-            tokens: Codes int64 `(batch, tokens)`; `codebook_size` where hidden.
+            tokens: Codes int64 `(batch, tokens)`, or `(batch, tokens, levels)` if the embedding is
+                a `LevelEmbedding`; `codebook_size` where hidden.
             where: Boolean `(batch, tokens)`, True where logits are wanted; the rows of the
                 result follow it row by row.
             labels: Classes int64 `(batch,)`, -1 for the null class; None is -1 for all.
+            level: The level that is asked; 0 is the coarsest. Levels behind it are not read.
             valid: Boolean `(batch, tokens)`, False at padding, whose codes may have any value:
                 nobody reads them, and their logits mean nothing.
             context: `(batch, tokens, dim)`, from `embed_context`.
             generator: Source of label dropout, dropout and stochastic depth in training, on the
                 tokens' device; None is torch's own. In evaluation nothing is drawn.
         """
-        check_axes("TokenTransformer", "tokens", tokens, "batch tokens")
-        check_bool_mask("TokenTransformer", "where", where, tokens.shape)
-        features = self.features(tokens, labels, valid=valid, context=context, generator=generator)
-        return self.head(features[where])
+        self._check_tokens(tokens, level)
+        check_bool_mask("TokenTransformer", "where", where, tokens.shape[:2])
+        features = self.features(
+            tokens, labels, level=level, valid=valid, context=context, generator=generator
+        )
+        return self.head(features[where], level=level)
 
     def features(
         self,
         tokens: Tensor,
         labels: Tensor | None = None,
         *,
+        level: int = 0,
         valid: Tensor | None = None,
         context: Tensor | None = None,
         generator: Generator | None = None,
     ) -> Tensor:
         """Return what the head reads, `(batch, tokens, dim)`; arguments as in `forward`."""
+        self._check_tokens(tokens, level)
         self._check(tokens, labels, valid, context)
         if not self.training:
             generator = None
         if valid is not None:
-            tokens = tokens.masked_fill(~valid, self.codebook_size)
+            padding = ~valid if tokens.ndim == 2 else ~valid.unsqueeze(-1)
+            tokens = tokens.masked_fill(padding, self.codebook_size)
+        if tokens.ndim == 3:
+            behind = tokens.shape[2] - level - 1
+            known = tokens[..., : level + 1]
+            tokens = functional.pad(known, (0, behind), value=self.codebook_size)
         x: Tensor = self.embedding(tokens)
         if self.positions is not None:
             x = x + self.positions[: tokens.shape[1]]
+        elif self.grid is not None:
+            x = x + self._grid_positions()[: tokens.shape[1]]
+        if self.levels is not None:
+            x = x + self.levels[level]
         x = self.norm(x)
         if context is not None:
             x = x + context
@@ -171,8 +230,8 @@ class TokenTransformer(nn.Module):
                 front.append(chosen.unsqueeze(1))
             else:
                 condition = chosen
-        if self.registers is not None:
-            front.append(self.registers.expand(len(x), -1, -1))
+        if self.register_tokens is not None:
+            front.append(self.register_tokens.expand(len(x), -1, -1))
         prefix = sum(part.shape[1] for part in front)
         if front:
             x = torch.cat([*front, x], dim=1)
@@ -181,12 +240,14 @@ class TokenTransformer(nn.Module):
         x = self.trunk(x, valid=valid, condition=condition, prefix=prefix, generator=generator)
         return x.narrow(1, prefix, tokens.shape[1])
 
-    def head(self, features: Tensor) -> Tensor:
-        """Turn features, `(..., dim)`, into logits, `(..., codebook_size)`."""
-        inner = self.head_norm(functional.gelu(self.head_inner(features)))
-        tied = self.embedding.table.weight[: self.codebook_size]
-        weight = tied if self.head_weight is None else self.head_weight
-        return functional.linear(inner, weight, self.head_bias)
+    def head(self, features: Tensor, *, level: int = 0) -> Tensor:
+        """Turn features, `(..., dim)`, into logits, `(..., codebook_sizes[level])`."""
+        embedding = self.embedding.level(level)
+        if level > 0:
+            logits: Tensor = self.deeper_heads[level - 1](features, embedding)
+            return logits
+        parts = self.head_inner, self.head_norm, self.head_weight, self.head_bias
+        return token_logits(features, *parts, embedding)
 
     def embed_context(self, low_tokens: Tensor, *, valid: Tensor | None = None) -> Tensor:
         """Turn low-frequency codes into the `context` of `forward`; keep it for a whole run."""
@@ -194,6 +255,13 @@ class TokenTransformer(nn.Module):
             raise ValueError("TokenTransformer: context must be given when built; got None")
         context: Tensor = self.context(low_tokens, valid=valid)
         return context
+
+    def _grid_positions(self) -> Tensor:
+        """Sum the vectors of the axes: `(tokens, dim)`, the last axis counting fastest."""
+        summed, *others = self.axis_positions
+        for vectors in others:
+            summed = summed.unsqueeze(-2) + vectors
+        return summed.flatten(0, -2)
 
     def _label_vectors(
         self, table: Tensor, labels: Tensor | None, tokens: Tensor, generator: Generator | None
@@ -205,12 +273,20 @@ class TokenTransformer(nn.Module):
             labels = labels.masked_fill(drawn < self.label_dropout, -1)
         return functional.embedding(labels.where(labels >= 0, self.classes), table)
 
+    def _check_tokens(self, tokens: Tensor, level: int) -> None:
+        who, levels = "TokenTransformer", len(self.codebook_sizes)
+        several = isinstance(self.embedding, LevelEmbedding)
+        check_axes(who, "tokens", tokens, "batch tokens levels" if several else "batch tokens")
+        check_codes(who, "tokens", tokens)
+        if several:
+            check_size(who, "tokens", tokens, 2, levels)
+        if not 0 <= level < levels:
+            raise ValueError(f"{who}: level must lie in [0, {levels - 1}]; got {level}")
+
     def _check(
         self, tokens: Tensor, labels: Tensor | None, valid: Tensor | None, context: Tensor | None
     ) -> None:
         who = "TokenTransformer"
-        check_axes(who, "tokens", tokens, "batch tokens")
-        check_codes(who, "tokens", tokens)
         check_at_least(who, "batch", tokens.shape[0], 1)
         if not 1 <= tokens.shape[1] <= self.tokens:
             raise ValueError(f"{who}: tokens must be 1 to {self.tokens}; got {tokens.shape[1]}")
@@ -224,12 +300,12 @@ class TokenTransformer(nn.Module):
                     f"got {tuple(labels.shape)}"
                 )
         if valid is not None:
-            check_bool_mask(who, "valid", valid, tokens.shape)
+            check_bool_mask(who, "valid", valid, tokens.shape[:2])
         if context is None:
             if self.context is not None:
                 raise ValueError(f"{who}: context must be given (see embed_context); got None")
-        elif context.shape != (*tokens.shape, self.trunk.dim):
+        elif context.shape != (*tokens.shape[:2], self.trunk.dim):
             raise ValueError(
-                f"{who}: context must have shape {(*tokens.shape, self.trunk.dim)}; "
+                f"{who}: context must have shape {(*tokens.shape[:2], self.trunk.dim)}; "
                 f"got {tuple(context.shape)}"
             )
