@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ssltok.losses import _many_keys as many_keys
+from ssltok._shared import sizes
 from ssltok.losses import info_nce_loss
 from tests.losses.parity import Parity, assert_parity, assert_ranks_agree
 from tests.ranks import Ranks
@@ -84,8 +84,8 @@ def test_a_long_queue_in_pieces_is_the_queue_at_once(
     """Value, gradient and second derivative, with keys so far apart that each piece is higher."""
     query, key, queue = rows((3, 3, 53), 4, torch.Generator().manual_seed(1))
     queue = queue[(unit(queue) @ unit(query)[0]).argsort()]
-    monkeypatch.setattr(many_keys, "FEW", 0)
-    monkeypatch.setitem(many_keys.SCORES, "cpu", many)
+    monkeypatch.setattr(sizes, "FEW_SIMILARITIES", 0)
+    monkeypatch.setattr(sizes, "CACHED_SIMILARITIES", many)
     loss = partial(info_nce_loss, temperature=0.02)
     expected = with_queue(query.requires_grad_(), key, queue, temperature=0.02)
     torch.testing.assert_close(loss(query, key, queue), expected)
@@ -99,17 +99,17 @@ def test_a_long_queue_in_pieces_is_the_queue_at_once(
 
 def test_no_similarities_with_a_long_queue_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """They are `batch x queue`; what the backward pass needs is as large as query and queue."""
-    monkeypatch.setattr(many_keys, "FEW", 0)
+    monkeypatch.setattr(sizes, "FEW_SIMILARITIES", 0)
     query, key, queue = rows((20, 20, 90), 4, torch.Generator().manual_seed(2))
-    sizes: list[int] = []
+    numbers: list[int] = []
 
     def keep(tensor: Tensor) -> Tensor:
-        sizes.append(tensor.numel())
+        numbers.append(tensor.numel())
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         info_nce_loss(query.requires_grad_(), key, queue)
-    assert max(sizes) == queue.numel() < 20 * 90
+    assert max(numbers) == queue.numel() < 20 * 90
 
 
 def whole_queue(query: Tensor, key: Tensor) -> Tensor:

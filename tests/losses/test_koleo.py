@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from ssltok._shared import sizes
 from ssltok.losses import koleo_loss
 from tests.losses.parity import Parity, assert_parity, assert_ranks_agree
 from tests.ranks import Ranks
@@ -49,7 +50,7 @@ def test_value_and_gradient_are_the_authors(
     case: Parity, small: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As large inputs are treated, and as small ones."""
-    monkeypatch.setattr("ssltok._shared.products.SMALL", small)
+    monkeypatch.setattr(sizes, "FEW_NUMBERS", small)
     assert_parity(case)
 
 
@@ -92,7 +93,7 @@ def test_a_near_duplicate_keeps_its_digits_in_float32() -> None:
 
 @pytest.mark.parametrize("small", [0, 2**16])
 def test_gradients_are_right(small: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ssltok._shared.products.SMALL", small)
+    monkeypatch.setattr(sizes, "FEW_NUMBERS", small)
     (z,) = rows(5, 3, torch.Generator().manual_seed(0))
     assert torch.autograd.gradcheck(koleo_loss, z.requires_grad_())
     assert torch.autograd.gradgradcheck(koleo_loss, z)
@@ -100,7 +101,7 @@ def test_gradients_are_right(small: int, monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # dynamo's
 def test_the_form_of_large_inputs_vmaps_and_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ssltok._shared.products.SMALL", 0)
+    monkeypatch.setattr(sizes, "FEW_NUMBERS", 0)
     stacked = torch.stack([rows(5, 3, torch.Generator().manual_seed(s))[0] for s in range(2)])
     slopes, values = torch.func.vmap(torch.func.grad_and_value(koleo_loss))(stacked)
     compiled = torch.compile(koleo_loss, fullgraph=True, backend="aot_eager")

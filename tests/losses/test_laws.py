@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ssltok import losses
+from ssltok._shared import sizes
 from tests.losses.laws import Case, normal, probabilities
 
 MASK = torch.tensor([[1, 0, 1], [0, 0, 1]], dtype=torch.bool)
@@ -134,7 +135,7 @@ PIECES = " in pieces"
 def size(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cross-entropies treat large inputs piece by piece; by this name, small ones too."""
     if name.endswith(PIECES):
-        monkeypatch.setattr("ssltok.losses._soft_cross_entropy.CACHE", 4)
+        monkeypatch.setattr(sizes, "CACHED_NUMBERS", 4)
 
 
 UNBOUNDED = {"gaussian_kl_loss"}  # the exponential of 1e4 is infinite, and rightly so

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from ssltok._shared import sizes
 from ssltok.losses import dino_loss, region_distillation_loss
 from tests.losses.laws import normal, probabilities
 from tests.losses.parity import Parity, assert_parity, assert_ranks_agree
@@ -56,7 +57,7 @@ def test_value_and_gradient_are_published(
     case: Parity, cache: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Piece by piece, as large inputs are treated, and in one."""
-    monkeypatch.setattr("ssltok.losses._soft_cross_entropy.CACHE", cache)
+    monkeypatch.setattr(sizes, "CACHED_NUMBERS", cache)
     assert_parity(case)
 
 

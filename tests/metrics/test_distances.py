@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from ssltok._shared import sizes
 from ssltok.metrics import dtw_distance, euclidean_distance, nearest_neighbor_distance
 
 
@@ -53,7 +54,7 @@ def test_dtw_is_the_naive_loop(
 def test_dtw_in_chunks_is_dtw_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = draw(0, 5, 2, 7), draw(1, 3, 2, 6)
     whole = dtw_distance(x, y)
-    monkeypatch.setattr("ssltok.metrics._distances.CELLS", 1)
+    monkeypatch.setattr(sizes, "DISTANCES", 1)
     torch.testing.assert_close(dtw_distance(x, y), whole)
     near = nearest_neighbor_distance(y[..., :6], x[..., :6])
     assert near.neighbor.shape == (5,)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from ssltok._shared import sizes
 from ssltok.metrics import dtw_distance, exact_repeats, memorization_ratio, token_reuse
 
 
@@ -36,7 +37,7 @@ def test_ratio_is_the_plain_loop(seed: int) -> None:
 def test_chunks_are_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     train, test, made = draw(0, 11, 1, 4), draw(1, 11, 1, 4), draw(2, 3, 1, 4)
     whole = memorization_ratio(train, test, made)
-    monkeypatch.setattr("ssltok.metrics._memory.ROWS", 4)
+    monkeypatch.setattr(sizes, "ROWS", 4)
     torch.testing.assert_close(memorization_ratio(train, test, made), whole)
 
 

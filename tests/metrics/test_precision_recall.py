@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from ssltok._shared import sizes
 from ssltok.metrics import precision_recall
 
 
@@ -43,7 +44,7 @@ def test_is_the_definition(seed: int, k: int) -> None:
 def test_chunks_are_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = draw(0, 30, 3), draw(1, 25, 3)
     whole = precision_recall(x, y)
-    monkeypatch.setattr("ssltok.metrics._manifold.ROWS", 7)
+    monkeypatch.setattr(sizes, "ROWS", 7)
     assert precision_recall(x, y) == whole
 
 

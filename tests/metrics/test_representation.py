@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from ssltok._shared import sizes
 from ssltok.metrics import alignment, normalized_std, rank_me, uniformity
 
 
@@ -44,7 +45,7 @@ def test_are_their_definitions(seed: int, n: int, dim: int) -> None:
 def test_chunks_are_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     x = draw(0, 23, 4)
     whole = uniformity(x)
-    monkeypatch.setattr("ssltok.metrics._representation.ROWS", 5)
+    monkeypatch.setattr(sizes, "ROWS", 5)
     torch.testing.assert_close(uniformity(x), whole)
 
 

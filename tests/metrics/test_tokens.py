@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from ssltok._shared import sizes
 from ssltok.metrics import (
     codebook_correlation,
     codebook_perplexity,
@@ -210,7 +211,7 @@ def test_a_large_codebook_takes_no_square_of_it() -> None:
 def test_blocks_are_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     book = torch.randn(11, 3, generator=torch.Generator().manual_seed(0))
     whole = codebook_correlation(book)
-    monkeypatch.setattr("ssltok.metrics._tokens.ROWS", 4)
+    monkeypatch.setattr(sizes, "ROWS", 4)
     torch.testing.assert_close(codebook_correlation(book), whole)
 
 

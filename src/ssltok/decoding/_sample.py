@@ -7,11 +7,10 @@ from torch import Tensor
 
 from ssltok._shared.checks import check_at_least, check_axes
 from ssltok._shared.described import described
+from ssltok.decoding._inversion_fast import invert
 from ssltok.decoding._iterative import Drawn, Sample
 
 __all__ = ["log_probability", "temperature_sample"]
-
-BLOCK = 32
 
 
 @described
@@ -74,8 +73,8 @@ def temperature_sample(
             if tau == 1:
                 return Drawn(tokens, probs.gather(-1, tokens[:, None])[:, 0].log().float())
             return Drawn(tokens, log_probability(logits, tokens))
-        kept = min(top_k or logits.shape[-1], logits.shape[-1])
-        scaled, codes = scaled.topk(kept, dim=-1)
+        count = min(top_k or logits.shape[-1], logits.shape[-1])
+        scaled, codes = scaled.topk(count, dim=-1)
         probs = scaled.softmax(dim=-1)
         before = probs.cumsum(dim=-1) - probs
         place = invert(probs.masked_fill(before >= top_p, 0.0), generator)
@@ -112,37 +111,3 @@ def log_probability(logits: Tensor, tokens: Tensor) -> Tensor:
         )
     logits = logits.float()
     return logits.gather(-1, tokens[:, None])[:, 0] - logits.logsumexp(dim=-1)
-
-
-def invert(weights: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Draw a column of each row with a probability in proportion to its weight.
-
-    A column of weight 0 is never drawn. Large codebooks are searched in two levels, first among
-    sums of blocks, so that only one block per row is accumulated.
-    """
-    if weights.shape[-1] >= 8 * BLOCK and weights.shape[-1] % BLOCK == 0:
-        blocks = weights.view(len(weights), -1, BLOCK)
-        mass = blocks.sum(dim=-1).cumsum(dim=-1)
-        aim = below(mass[:, -1:], generator)
-        block = torch.searchsorted(mass, aim, right=True)
-        start = torch.where(block > 0, mass.gather(-1, (block - 1).clamp(min=0)), 0)
-        inner = blocks.gather(1, block[..., None].expand(-1, -1, BLOCK))[:, 0].cumsum(dim=-1)
-        aim = torch.minimum(aim - start, previous(inner[:, -1:]))
-        return (block * BLOCK + torch.searchsorted(inner, aim, right=True))[:, 0]
-    mass = weights.cumsum(dim=-1)
-    return torch.searchsorted(mass, below(mass[:, -1:], generator), right=True)[:, 0]
-
-
-def below(whole: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Draw uniformly from 0 to `whole`, never `whole` itself.
-
-    The largest number that `torch.rand` returns is one minus half the dtype's resolution, so that
-    the product rounds to a smaller number than `whole`.
-    """
-    uniform = torch.rand(whole.shape, dtype=whole.dtype, device=whole.device, generator=generator)
-    return uniform * whole
-
-
-def previous(number: Tensor) -> Tensor:
-    """Return the next smaller number that the dtype has."""
-    return torch.nextafter(number, torch.zeros_like(number))

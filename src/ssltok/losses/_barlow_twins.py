@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from ssltok._shared.checks import check_view_pair
 from ssltok._shared.numerics import full_precision, standardize, upcast
-from ssltok._shared.products import product_sums
+from ssltok.losses._products_fast import product_sums
 
 __all__ = ["BarlowTwinsLoss", "BarlowTwinsTerms", "barlow_twins_loss", "barlow_twins_terms"]
 

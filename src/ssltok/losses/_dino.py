@@ -2,7 +2,8 @@
 
 from torch import Tensor, nn
 
-from ssltok.losses._soft_cross_entropy import check_distributions, cross_view_entropy
+from ssltok.losses._soft_cross_entropy import check_distributions
+from ssltok.losses._soft_cross_entropy_fast import cross_view_entropy
 
 __all__ = ["DINOLoss", "dino_loss"]
 

@@ -11,7 +11,7 @@ from ssltok._shared.checks import (
     check_same_shape,
 )
 from ssltok._shared.numerics import full_precision, upcast
-from ssltok._shared.products import contrast
+from ssltok.losses._products_fast import contrast
 
 __all__ = ["HierarchicalContrastiveLoss", "hierarchical_contrastive_loss"]
 

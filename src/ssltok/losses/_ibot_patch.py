@@ -11,7 +11,7 @@ from ssltok._shared.checks import (
     check_positive,
     check_same_shape,
 )
-from ssltok.losses._soft_cross_entropy import soft_cross_entropy
+from ssltok.losses._soft_cross_entropy_fast import soft_cross_entropy
 
 __all__ = ["IBOTPatchLoss", "ibot_patch_loss"]
 

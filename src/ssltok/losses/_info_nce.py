@@ -12,8 +12,9 @@ from ssltok._shared.checks import (
     check_size,
 )
 from ssltok._shared.numerics import full_precision, upcast
-from ssltok._shared.products import unit_rows
-from ssltok.losses._many_keys import directions, log_sum_over_keys
+from ssltok.losses._many_keys import directions
+from ssltok.losses._many_keys_fast import log_sum_over_keys
+from ssltok.losses._products_fast import unit_rows
 
 __all__ = ["InfoNCELoss", "info_nce_loss"]
 
@@ -78,8 +79,8 @@ def info_nce_loss(
         q = unit_rows(upcast(query))
         k = directions(key, q, temperature)
         if queue is None:
-            own = torch.arange(q.shape[0], device=q.device)
-            return nn.functional.cross_entropy(q @ k.mT, own)
+            labels = torch.arange(q.shape[0], device=q.device)
+            return nn.functional.cross_entropy(q @ k.mT, labels)
         positive = (q * k).sum(dim=-1)
         negatives = log_sum_over_keys(q, queue, temperature=temperature)
         return (torch.logaddexp(positive, negatives) - positive).mean()

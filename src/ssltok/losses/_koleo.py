@@ -1,14 +1,11 @@
 """KoLeo: spread the rows of a batch evenly over the sphere."""
 
-from typing import Any
-
-import torch
 from torch import Tensor, nn
 
-from ssltok._shared import products
 from ssltok._shared.checks import check_at_least, check_axes, check_floating, check_positive
 from ssltok._shared.numerics import full_precision, upcast
-from ssltok._shared.products import unit_rows
+from ssltok.losses._nearest_distances_fast import nearest_distances
+from ssltok.losses._products_fast import unit_rows
 
 __all__ = ["KoLeoLoss", "koleo_loss"]
 
@@ -54,14 +51,7 @@ def koleo_loss(z: Tensor, *, eps: float = 1e-8) -> Tensor:
     check_at_least("koleo_loss", "batch", z.shape[0], 2)
     check_positive("koleo_loss", "eps", eps)
     with full_precision(z):
-        rows = unit_rows(upcast(z), eps=eps)
-        if rows.numel() <= products.SMALL:
-            nearest = _nearest(rows.detach())
-            near = rows.index_select(0, nearest)  # rows[nearest] is slower on the way back
-            distances = nn.functional.pairwise_distance(rows, near, eps=eps)
-        else:
-            apply: Any = _NearestDistances.apply
-            distances = apply(rows, eps)[0]
+        distances = nearest_distances(unit_rows(upcast(z), eps=eps), eps=eps)
         return -(distances + eps).log().mean()
 
 
@@ -75,44 +65,3 @@ class KoLeoLoss(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """Return the loss of embeddings, `(batch, dim)`."""
         return koleo_loss(z, eps=self.eps)
-
-
-class _NearestDistances(torch.autograd.Function):
-    """The distance of each row to its nearest other row, at one copy of the rows each way."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(rows: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-        nearest = _nearest(rows)
-        apart = _differences(rows, nearest, eps)
-        return torch.linalg.vector_norm(apart, dim=-1), apart, nearest
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.eps = inputs[1]
-        ctx.set_materialize_grads(False)  # no zeros for what gets no gradient
-        ctx.mark_non_differentiable(*output[1:])
-        ctx.save_for_backward(inputs[0], *output)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, None]:
-        if grads[0] is None:
-            return None, None
-        rows, distances, apart, nearest = ctx.saved_tensors
-        if torch.is_grad_enabled():  # a second derivative is wanted
-            apart = _differences(rows, nearest, ctx.eps)
-            distances = torch.linalg.vector_norm(apart, dim=-1)
-        pull = apart * (grads[0] / distances).unsqueeze(-1)
-        return pull.index_add(0, nearest, pull, alpha=-1), None
-
-
-def _nearest(rows: Tensor) -> Tensor:
-    with torch.no_grad():
-        cosines = products.gram(rows)
-        cosines.diagonal().fill_(-torch.inf)
-        return cosines.argmax(dim=-1)
-
-
-def _differences(rows: Tensor, nearest: Tensor, eps: float) -> Tensor:
-    return rows.index_select(0, nearest).neg_().add_(rows).add_(eps)

@@ -11,7 +11,7 @@ from ssltok._shared.checks import (
     check_same_shape,
 )
 from ssltok._shared.numerics import full_precision, upcast
-from ssltok._shared.products import contrast, unit_rows
+from ssltok.losses._products_fast import contrast, unit_rows
 
 __all__ = ["NTXentLoss", "nt_xent_loss"]
 

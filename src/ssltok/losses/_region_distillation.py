@@ -12,7 +12,7 @@ from ssltok._shared.checks import (
     check_size,
 )
 from ssltok._shared.numerics import full_precision, upcast
-from ssltok.losses._soft_cross_entropy import soft_cross_entropy
+from ssltok.losses._soft_cross_entropy_fast import soft_cross_entropy
 
 __all__ = ["RegionDistillationLoss", "region_distillation_loss"]
 

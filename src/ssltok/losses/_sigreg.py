@@ -1,12 +1,11 @@
 """SIGReg (LeJEPA): embeddings should be an isotropic Gaussian, seen from every direction."""
 
-from typing import Any, cast
-
 import torch
 from torch import Tensor, nn
 
 from ssltok._shared.checks import check_at_least, check_axes, check_floating, check_positive
 from ssltok._shared.numerics import full_precision, upcast
+from ssltok.losses._slice_errors_fast import slice_errors
 
 __all__ = ["SIGRegLoss", "sigreg_loss"]
 
@@ -78,15 +77,7 @@ def sigreg_loss(
             x.shape[1], slices, generator=generator, device=x.device, dtype=torch.float32
         )
         projected = x @ nn.functional.normalize(directions.to(x.dtype), dim=0)
-        step = limit / (points - 1)
-        t = step * torch.arange(points, device=x.device, dtype=x.dtype)
-        gauss = torch.exp(-t.square() / 2)
-        weights = (2 * step * x.shape[0]) * gauss  # the integral's other half, and the B in front
-        weights[-1] /= 2  # at t = 0, the other end, the error is 0
-        if torch.compiler.is_compiling():  # compilers fuse sines; they know no complex numbers
-            return _errors(projected, t, gauss, weights).mean()
-        apply: Any = _SliceErrors.apply
-        return cast("Tensor", apply(projected, step, t, gauss, weights)[0]).mean()
+        return slice_errors(projected, points=points, limit=limit).mean()
 
 
 class SIGRegLoss(nn.Module):
@@ -103,58 +94,3 @@ class SIGRegLoss(nn.Module):
         return sigreg_loss(
             z, slices=self.slices, points=self.points, limit=self.limit, generator=generator
         )
-
-
-def _errors(projected: Tensor, t: Tensor, gauss: Tensor, weights: Tensor) -> Tensor:
-    """The weighted squared error of each slice's characteristic function, as written above."""
-    phase = projected.unsqueeze(-1) * t
-    real, imaginary = phase.cos().mean(dim=0), phase.sin().mean(dim=0)
-    return ((real - gauss).square() + imaginary.square()) @ weights
-
-
-class _SliceErrors(torch.autograd.Function):
-    r"""`_errors` at one sine and one cosine of each projection, not one of each for each node.
-
-    The nodes are even, so their $e^{i t_k p}$ are the powers of one complex number, $w^k$; and
-    the gradient, a sum of powers, is Horner's rule. The powers are not kept.
-    """
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(
-        projected: Tensor, step: float, t: Tensor, gauss: Tensor, weights: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        phase = projected * step
-        base = torch.complex(phase.cos(), phase.sin())
-        power = base.clone()
-        means = [power.mean(dim=0)]
-        for _ in range(2, t.shape[0]):
-            power.mul_(base)
-            means.append(power.mean(dim=0))
-        error = torch.stack(means, dim=-1) - gauss[1:]
-        squares = error.real.square() + error.imag.square()
-        scale = 2 * weights[1:] * t[1:] / projected.shape[0]
-        slopes = torch.complex(scale * error.imag, scale * error.real).unbind(dim=-1)
-        total = power.zero_()
-        for slope in reversed(slopes):
-            total.add_(slope).mul_(base)
-        return squares @ weights[1:], total.real.clone()
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        ctx.set_materialize_grads(False)  # no zeros for what gets no gradient
-        ctx.mark_non_differentiable(output[1])
-        ctx.save_for_backward(inputs[0], *inputs[2:], output[1])
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        if grads[0] is None:
-            return (None,) * 5
-        projected, t, gauss, weights, slopes = ctx.saved_tensors
-        if torch.is_grad_enabled():  # a second derivative is wanted
-            phase = projected.unsqueeze(-1) * t
-            cosine, sine = phase.cos(), phase.sin()
-            turned = sine.mean(dim=0) * cosine - (cosine.mean(dim=0) - gauss) * sine
-            slopes = turned @ (2 * weights * t / projected.shape[0])
-        return slopes * grads[0], None, None, None, None

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from ssltok._shared.checks import check_at_least, check_view_pair
 from ssltok._shared.numerics import center, full_precision, upcast
-from ssltok._shared.products import self_product_sums
+from ssltok.losses._products_fast import self_product_sums
 
 __all__ = ["VIbCRegLoss", "VIbCRegTerms", "vibcreg_loss", "vibcreg_terms"]
 

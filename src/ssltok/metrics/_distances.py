@@ -6,18 +6,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ssltok._shared import sizes
 from ssltok._shared.checks import check_at_least
 from ssltok.metrics._checks import check_series
+from ssltok.metrics._squared_distances_fast import squared_distances
+from ssltok.metrics._warping_cost_fast import warping_cost
 
 __all__ = [
     "NearestNeighbors",
     "dtw_distance",
     "euclidean_distance",
     "nearest_neighbor_distance",
-    "squared_distances",
 ]
-
-CELLS = 2**22
 
 
 class NearestNeighbors(NamedTuple):
@@ -25,14 +25,6 @@ class NearestNeighbors(NamedTuple):
 
     distance: Tensor
     neighbor: Tensor
-
-
-def squared_distances(first: Tensor, second: Tensor) -> Tensor:
-    """Return squared Euclidean distances of rows, `(n, m)`; float64, by one matrix product."""
-    centre = second.mean(0)
-    first, second = first - centre, second - centre
-    norms = first.square().sum(1)[:, None] + second.square().sum(1)
-    return torch.addmm(norms, first, second.mT, alpha=-2).clamp_min_(0)
 
 
 def euclidean_distance(first: Tensor, second: Tensor) -> Tensor:
@@ -99,33 +91,10 @@ def dtw_distance(first: Tensor, second: Tensor, *, band: int | None = None) -> T
     rows, columns = first.shape[2], second.shape[2]
     band = max(rows, columns) if band is None else band
     check_at_least(who, "band", band, abs(rows - columns))
-    x = first.detach().double().permute(2, 1, 0).contiguous()
-    y = second.detach().double().permute(2, 1, 0).flip(0).contiguous()
-    step = max(1, CELLS // (min(rows, 2 * band + 1) * len(second)))
-    parts = [_warp(part, y, band) for part in torch.split(x, step, dim=2)]
+    x, y = (part.detach().double().permute(2, 1, 0).contiguous() for part in (first, second))
+    step = max(1, sizes.DISTANCES // (min(rows, 2 * band + 1) * len(second)))
+    parts = [warping_cost(part, y, band=band) for part in torch.split(x, step, dim=2)]
     return torch.cat(parts).sqrt()
-
-
-def _warp(x: Tensor, y: Tensor, band: int) -> Tensor:
-    """Accumulate along antidiagonals; `x` is (rows, channels, n), `y` is reversed in time."""
-    rows, columns, cases = len(x), len(y), (x.shape[2], y.shape[2])
-    # Slot i + 1 holds row i; slot 0 and slots outside the band stay infinite.
-    before, last, now = (x.new_full((rows + 1, *cases), torch.inf) for _ in range(3))
-    for k in range(rows + columns - 1):
-        low = max(0, k - columns + 1, (k - band + 1) // 2)
-        high = min(rows - 1, k, (k + band) // 2) + 1
-        start = columns - 1 - k + low  # where column k - i of row i lies in the reversed series
-        mine, theirs = x[low:high], y[start : start + high - low]
-        cost = (mine[:, 0, :, None] - theirs[:, 0, None, :]).square_()
-        for channel in range(1, x.shape[1]):
-            cost += (mine[:, channel, :, None] - theirs[:, channel, None, :]).square_()
-        now[low].fill_(torch.inf)  # left over from three diagonals ago
-        if k > 0:
-            best = torch.minimum(last[low:high], last[low + 1 : high + 1])
-            cost += torch.minimum(best, before[low:high])
-        now[low + 1 : high + 1] = cost
-        before, last, now = last, now, before
-    return last[rows]
 
 
 def nearest_neighbor_distance(
@@ -162,9 +131,9 @@ def nearest_neighbor_distance(
         (3.0, 1)
     """
     check_series("nearest_neighbor_distance", real, generated, same_length=False)
-    step = max(1, CELLS // len(real))
-    found = [distance(part, real).min(dim=1) for part in torch.split(generated, step)]
+    step = max(1, sizes.DISTANCES // len(real))
+    nearest = [distance(part, real).min(dim=1) for part in torch.split(generated, step)]
     return NearestNeighbors(
-        distance=torch.cat([f.values for f in found]),
-        neighbor=torch.cat([f.indices for f in found]),
+        distance=torch.cat([part.values for part in nearest]),
+        neighbor=torch.cat([part.indices for part in nearest]),
     )

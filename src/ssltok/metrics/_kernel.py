@@ -5,13 +5,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ssltok._shared import sizes
 from ssltok._shared.checks import check_positive
 from ssltok.metrics._checks import check_features
-from ssltok.metrics._distances import squared_distances
+from ssltok.metrics._pairs_fast import mean_kernel
+from ssltok.metrics._squared_distances_fast import squared_distances
 
 __all__ = ["gaussian_kernel", "kernel_distance", "polynomial_kernel"]
-
-ROWS = 1024
 
 
 def polynomial_kernel(first: Tensor, second: Tensor) -> Tensor:
@@ -103,15 +103,8 @@ def kernel_distance(
     """
     check_features("kernel_distance", real, generated, least_cases=2)
     x, y = real.detach().double(), generated.detach().double()
-    cross = sum(kernel(part, y).sum() for part in torch.split(x, ROWS))
-    distance: Tensor = _within(kernel, x) + _within(kernel, y) - 2 * cross / (len(x) * len(y))
+    cross = sum(kernel(part, y).sum() for part in torch.split(x, sizes.ROWS))
+    distance: Tensor = (
+        mean_kernel(kernel, x) + mean_kernel(kernel, y) - 2 * cross / (len(x) * len(y))
+    )
     return distance
-
-
-def _within(kernel: Callable[[Tensor, Tensor], Tensor], x: Tensor) -> Tensor:
-    """Mean of the kernel over pairs of two different rows."""
-    total = torch.zeros((), dtype=x.dtype, device=x.device)
-    for start in range(0, len(x), ROWS):
-        block = kernel(x[start : start + ROWS], x)
-        total += block.sum() - block.diagonal(start).sum()
-    return total / (len(x) * (len(x) - 1))

@@ -7,11 +7,10 @@ from torch import Tensor
 
 from ssltok._shared.checks import check_at_least
 from ssltok.metrics._checks import check_features, one_if_finite
-from ssltok.metrics._distances import squared_distances
+from ssltok.metrics._pairs_fast import nearest_other, row_blocks
+from ssltok.metrics._squared_distances_fast import squared_distances
 
 __all__ = ["PrecisionRecall", "precision_recall"]
-
-ROWS = 1024
 
 
 class PrecisionRecall(NamedTuple):
@@ -67,12 +66,14 @@ def precision_recall(real: Tensor, generated: Tensor, *, neighbors: int = 5) -> 
     check_at_least(who, "neighbors", neighbors, 1)
     check_features(who, real, generated, least_cases=neighbors + 1)
     x, y = real.detach().double(), generated.detach().double()
-    reach_x, reach_y = _reach(x, neighbors), _reach(y, neighbors)
+    reach_x, reach_y = (
+        nearest_other(squared_distances, rows, neighbors=neighbors) for rows in (x, y)
+    )
     balls = torch.zeros(len(y), dtype=torch.float64, device=y.device)
     recalled, covered = [], []
-    for start in range(0, len(x), ROWS):
-        apart = squared_distances(x[start : start + ROWS], y)
-        inside = apart < reach_x[start : start + ROWS, None]
+    for start, part in row_blocks(x):
+        apart = squared_distances(part, y)
+        inside = apart < reach_x[start : start + len(part), None]
         balls += inside.sum(0)
         covered.append(inside.any(1))
         recalled.append((apart < reach_y).any(1))
@@ -83,13 +84,3 @@ def precision_recall(real: Tensor, generated: Tensor, *, neighbors: int = 5) -> 
         density=balls.mean() / neighbors * known,
         coverage=torch.cat(covered).double().mean() * known,
     )
-
-
-def _reach(x: Tensor, neighbors: int) -> Tensor:
-    """Squared distance of each row to its k-th nearest other row."""
-    reach = []
-    for start in range(0, len(x), ROWS):
-        apart = squared_distances(x[start : start + ROWS], x)
-        apart.diagonal(start).fill_(torch.inf)
-        reach.append(apart.kthvalue(neighbors, dim=1).values)
-    return torch.cat(reach)

@@ -11,10 +11,9 @@ from torch import Tensor
 from ssltok._shared.checks import check_at_least, check_axes, check_codes
 from ssltok.metrics._checks import check_series
 from ssltok.metrics._distances import euclidean_distance, nearest_neighbor_distance
+from ssltok.metrics._pairs_fast import nearest_other
 
 __all__ = ["MemorizationRatio", "exact_repeats", "memorization_ratio", "token_reuse"]
-
-ROWS = 1024
 
 
 class MemorizationRatio(NamedTuple):
@@ -68,19 +67,9 @@ def memorization_ratio(
     check_at_least(who, "cases of test", len(test), 2)
     near = nearest_neighbor_distance(train, generated, distance=distance).distance.sum()
     far = nearest_neighbor_distance(test, generated, distance=distance).distance.sum()
-    apart = _to_others(test, distance).sum()
+    apart = nearest_other(distance, test).sum()
     seen = nearest_neighbor_distance(train, test, distance=distance).distance.sum()
     return MemorizationRatio(ratio=near / far, reference=seen / apart)
-
-
-def _to_others(series: Tensor, distance: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Distance of each series to the nearest other one of its set."""
-    near = []
-    for start in range(0, len(series), ROWS):
-        apart = distance(series[start : start + ROWS], series)
-        apart.diagonal(start).fill_(torch.inf)
-        near.append(apart.amin(1))
-    return torch.cat(near)
 
 
 def exact_repeats(train: Tensor, generated: Tensor) -> Tensor:

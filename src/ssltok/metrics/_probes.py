@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ssltok._shared import sizes
 from ssltok._shared.checks import check_at_least, check_positive, check_ratio
 from ssltok.metrics._checks import (
     check_features,
@@ -72,8 +73,8 @@ def knn_accuracy(
     bank, labels = train.detach().double(), train_labels
     classes = int(labels.max()) + 1
     right = []
-    chunks = torch.split(test.detach().double(), 1024)
-    for rows, truth in zip(chunks, torch.split(test_labels, 1024), strict=True):
+    chunks = torch.split(test.detach().double(), sizes.ROWS)
+    for rows, truth in zip(chunks, torch.split(test_labels, sizes.ROWS), strict=True):
         apart = torch.cdist(rows, bank, compute_mode="donot_use_mm_for_euclid_dist")
         near = apart.sort(dim=1, stable=True)
         distance, index = near.values[:, :neighbors], near.indices[:, :neighbors]

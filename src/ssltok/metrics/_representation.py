@@ -12,10 +12,9 @@ from ssltok._shared.checks import (
     check_view_pair,
 )
 from ssltok.metrics._checks import one_if_finite
+from ssltok.metrics._pairs_fast import log_mean_potential
 
 __all__ = ["alignment", "normalized_std", "rank_me", "uniformity"]
-
-ROWS = 1024
 
 
 def rank_me(features: Tensor) -> Tensor:
@@ -112,13 +111,7 @@ def uniformity(features: Tensor, *, sharpness: float = 2.0) -> Tensor:
     """
     x = functional.normalize(_features("uniformity", features, 2))
     check_positive("uniformity", "sharpness", sharpness)
-    parts = []
-    for start in range(0, len(x), ROWS):
-        energy = sharpness * (2 * x[start : start + ROWS] @ x.mT - 2).clamp_max(0)
-        energy.diagonal(start).fill_(-torch.inf)
-        parts.append(energy.logsumexp((0, 1)))
-    pairs = torch.tensor(len(x) * (len(x) - 1), dtype=x.dtype, device=x.device)
-    return torch.stack(parts).logsumexp(0) - pairs.log()
+    return log_mean_potential(x, sharpness=sharpness)
 
 
 def normalized_std(features: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ssltok._shared import sizes
 from ssltok._shared.checks import check_at_least
 from ssltok.metrics._checks import check_series, one_if_finite
 from ssltok.metrics._networks import batches, draw_parameters, full_precision, train
@@ -158,7 +159,7 @@ def predictive_score(
             order = batches(len(source), size=batch_size, steps=steps, generator=generator)
             train(network, loss, order, LEARNING_RATE, 0.0, steps)
             with torch.no_grad():
-                errors = [_next_error(network, p) * len(p) for p in torch.split(target, 1024)]
+                errors = [_next_error(network, p) * len(p) for p in torch.split(target, sizes.ROWS)]
             scores.append(torch.stack(errors).sum().double() / len(target))
     return torch.stack(scores)
 

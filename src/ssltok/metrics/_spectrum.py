@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from ssltok._shared import sizes
 from ssltok._shared.checks import check_at_least
 from ssltok.metrics._checks import check_series
 from ssltok.metrics._moments import centred
@@ -56,7 +57,7 @@ def _lagged(x: Tensor, lags: int) -> Tensor:
     """Sums of products at each lag, (channels, lags), over all cases, by one transform."""
     size = 2 * x.shape[2]
     power = torch.zeros(x.shape[1], x.shape[2] + 1, dtype=x.dtype, device=x.device)
-    for part in torch.split(x, 1024):
+    for part in torch.split(x, sizes.ROWS):
         power += torch.fft.rfft(part, size).abs().square().sum(0)
     sums: Tensor = torch.fft.irfft(power, size)
     return sums[:, :lags]
@@ -166,7 +167,7 @@ def power_spectrum(series: Tensor) -> Tensor:
     length = series.shape[2]
     window = torch.hann_window(length, dtype=torch.float64, device=series.device)
     total = 0.0
-    for part in torch.split(series.detach(), 1024):
+    for part in torch.split(series.detach(), sizes.ROWS):
         x = part.double()
         spectrum = torch.fft.rfft((x - x.mean(2, keepdim=True)) * window)
         total = total + spectrum.abs().square().sum(0)

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from ssltok._shared.checks import (
     check_at_least,
@@ -12,6 +13,7 @@ from ssltok._shared.checks import (
     check_floating,
     check_same_shape,
 )
+from ssltok.metrics._pairs_fast import mean_cosine
 
 __all__ = [
     "CodebookCorrelation",
@@ -23,8 +25,6 @@ __all__ = [
     "token_histogram",
     "token_mutual_information",
 ]
-
-ROWS = 1024
 
 
 class CodebookCorrelation(NamedTuple):
@@ -285,18 +285,8 @@ def codebook_correlation(codebook: Tensor) -> CodebookCorrelation:
     check_at_least(who, "dim", codebook.shape[1], 2)
     entries = codebook.detach().double()
     centred = entries - entries.mean(1, keepdim=True)
-    return CodebookCorrelation(pearson=_mean_cosine(centred), cosine=_mean_cosine(entries))
-
-
-def _mean_cosine(entries: Tensor) -> Tensor:
-    """Mean absolute cosine of two different rows, by blocks of the upper triangle."""
-    unit = torch.nn.functional.normalize(entries, dim=1)
-    total = torch.zeros((), dtype=unit.dtype, device=unit.device)
-    for start in range(0, len(unit), ROWS):
-        rows = unit[start : start + ROWS]
-        block = (rows @ unit[start:].mT).abs_().fill_diagonal_(0)
-        total += 2 * block.sum() - block[:, : len(rows)].sum()
-    return (total / (len(unit) * (len(unit) - 1))).clamp_max(1)
+    pearson, cosine = (mean_cosine(functional.normalize(rows)) for rows in (centred, entries))
+    return CodebookCorrelation(pearson=pearson, cosine=cosine)
 
 
 def _count(who: str, codes: Tensor, size: int, name: str = "codes") -> Tensor:

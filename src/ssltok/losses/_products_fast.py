@@ -1,4 +1,4 @@
-r"""Sums over the products of a matrix with itself or another, at the least number of products.
+r"""`_products` at the least number of products.
 
 Autograd differentiates $z z^\top$ as a product of two different matrices and pays for both. The
 products here are symmetric, so that one suffices; and a product of `dim x dim` entries is never
@@ -6,49 +6,33 @@ built when the batch is smaller than `dim`. Second derivatives and `vmap` work. 
 pass needs is returned beside the results; without materialised gradients it costs no zeros there.
 """
 
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-__all__ = [
-    "DiagonalAndRest",
-    "contrast",
-    "gram",
-    "product_sums",
-    "self_product_sums",
-    "unit_rows",
-]
+from ssltok._shared import sizes
+from ssltok.losses import _products as plain
+from ssltok.losses._products import DiagonalAndRest
 
-LEAST_ROWS = 256  # of a product that is worth more calls for fewer operations
-BLOCKS = 4
-SMALL = 2**16  # numbers below which a function of our own costs more than it saves
-
-
-class DiagonalAndRest(NamedTuple):
-    """Of a `dim x dim` product: its diagonal, and the sum of squares of all other entries."""
-
-    diagonal: Tensor
-    rest: Tensor
+__all__ = ["contrast", "gram", "product_sums", "self_product_sums", "unit_rows"]
 
 
 def product_sums(a: Tensor, b: Tensor) -> DiagonalAndRest:
-    r"""Return the diagonal of $a^\top b$ and $\sum_{i \ne j} (a^\top b)_{ij}^2$.
+    r"""As `_products.product_sums`, by the smaller product.
 
-    Two matrices `(batch, dim)`. Where it is cheaper (4 batch < 3 dim, by counting operations in
-    both directions) the sum is $\langle a a^\top, b b^\top \rangle$ less the diagonal's part.
+    Where it is cheaper (4 batch < 3 dim, by counting operations in both directions) the sum is
+    $\langle a a^\top, b b^\top \rangle$ less the diagonal's part.
     """
-    if a.shape[1] <= LEAST_ROWS:
-        product = a.mT @ b  # so small that calls cost more than products
-        diagonal = product.diagonal(dim1=-2, dim2=-1)
-        return DiagonalAndRest(diagonal, (product - diagonal.diag_embed()).square().sum())
+    if a.shape[1] <= sizes.PRODUCT_ROWS:
+        return plain.product_sums(a, b)  # so small that calls cost more than products
     apply: Any = _ProductSums.apply
     diagonal, rest, *_ = apply(a, b)
     return DiagonalAndRest(diagonal, rest)
 
 
 def self_product_sums(z: Tensor) -> DiagonalAndRest:
-    r"""Return the diagonal of $z^\top z$ and $\sum_{i \ne j} (z^\top z)_{ij}^2$, `(batch, dim)`.
+    r"""As `_products.self_product_sums`, by the smaller product.
 
     The sum is $\lVert z z^\top \rVert^2$ less the diagonal's part where `batch < dim`.
     """
@@ -58,27 +42,22 @@ def self_product_sums(z: Tensor) -> DiagonalAndRest:
 
 
 def contrast(z: Tensor, *, views: int, scale: float = 1.0) -> Tensor:
-    r"""Return each row's cross-entropy of its other views among all other rows of its group.
-
-    $\log \sum_{j \ne i} e^{s\, z_i \cdot z_j} - \mathrm{mean}_{p \in P(i)}\, s\, z_i \cdot z_p$ for
-    `(..., rows, dim)`, where `rows` is one view after the other and $P(i)$ holds the rows at the
-    same place in the other views.
-    """
+    """As `_products.contrast`, with the softmax of the way forward kept for the way back."""
     apply: Any = _Contrast.apply
     return cast("Tensor", apply(z, views, scale)[0])
 
 
 def gram(z: Tensor) -> Tensor:
-    """Return all inner products of the rows of `(..., rows, dim)`, at five eighths of the products.
+    """As `_products.gram`, at five eighths of the products.
 
     On a processor, and without a graph, blocks below the diagonal are copies of those above.
     """
     rows = z.shape[-2]
-    small = rows < LEAST_ROWS or z.numel() <= SMALL
+    small = rows < sizes.PRODUCT_ROWS or z.numel() <= sizes.FEW_NUMBERS
     if small or z.ndim > 2 or torch.is_grad_enabled() or z.device.type != "cpu":
-        return z @ z.mT
+        return plain.gram(z)
     products = z.new_empty(rows, rows)
-    size = -(-rows // BLOCKS)
+    size = -(-rows // sizes.BLOCKS)
     for start in range(0, rows, size):
         end = min(start + size, rows)
         block = z[start:end] @ z[start:].mT
@@ -88,8 +67,8 @@ def gram(z: Tensor) -> Tensor:
 
 
 def unit_rows(z: Tensor, *, eps: float = 1e-12) -> Tensor:
-    """Divide each row of `(..., dim)` by its norm, or by `eps` if that is larger."""
-    if z.numel() <= SMALL:  # a third fewer calls than `normalize` takes
+    """As `_products.unit_rows`, with the norms of the way forward kept for the way back."""
+    if z.numel() <= sizes.FEW_NUMBERS:  # a third fewer calls than `normalize` takes
         least = max(eps * eps, torch.finfo(z.dtype).tiny)
         return z * z.square().sum(dim=-1, keepdim=True).clamp_min(least).rsqrt()
     apply: Any = _UnitRows.apply
@@ -229,8 +208,8 @@ class _Contrast(torch.autograd.Function):
             return None, None, None
         z, slopes = ctx.saved_tensors
         if torch.is_grad_enabled():  # a second derivative is wanted
-            own = torch.eye(z.shape[-2], dtype=torch.bool, device=z.device)
-            shares = (ctx.scale * z @ z.mT).masked_fill(own, -torch.inf).softmax(dim=-1)
+            itself = torch.eye(z.shape[-2], dtype=torch.bool, device=z.device)
+            shares = (ctx.scale * z @ z.mT).masked_fill(itself, -torch.inf).softmax(dim=-1)
             slopes = shares + (slopes - shares).detach()
         slopes = slopes * (ctx.scale * grads[0]).unsqueeze(-1)
         return slopes.mT.clone(memory_format=torch.contiguous_format).add_(slopes) @ z, None, None
@@ -239,12 +218,12 @@ class _Contrast(torch.autograd.Function):
 def _positives(matrix: Tensor, views: int) -> list[tuple[Tensor, slice]]:
     """The diagonals of a `(..., rows, rows)` matrix that hold positives, and their rows."""
     rows = matrix.shape[-1]
-    found = []
+    positives = []
     for view in range(1, views):
         offset = view * (rows // views)
-        found.append((matrix.diagonal(offset, -2, -1), slice(0, rows - offset)))
-        found.append((matrix.diagonal(-offset, -2, -1), slice(offset, rows)))
-    return found
+        positives.append((matrix.diagonal(offset, -2, -1), slice(0, rows - offset)))
+        positives.append((matrix.diagonal(-offset, -2, -1), slice(offset, rows)))
+    return positives
 
 
 class _UnitRows(torch.autograd.Function):

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ssltok._shared import products
-from ssltok._shared.products import (
+from ssltok._shared import sizes
+from ssltok.losses._products_fast import (
     contrast,
     gram,
     product_sums,
@@ -19,8 +19,8 @@ from ssltok._shared.products import (
 @pytest.fixture(autouse=True)
 def nothing_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small inputs take torch's own functions; these tests are of ours."""
-    monkeypatch.setattr(products, "SMALL", 0)
-    monkeypatch.setattr(products, "LEAST_ROWS", 0)
+    monkeypatch.setattr(sizes, "FEW_NUMBERS", 0)
+    monkeypatch.setattr(sizes, "PRODUCT_ROWS", 0)
 
 
 SHAPES = [(1, 5), (3, 8), (8, 8), (7, 8), (5, 8), (9, 4), (5, 1)]
@@ -50,7 +50,7 @@ def test_product_sums(
     least: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(products, "LEAST_ROWS", least)
+    monkeypatch.setattr(sizes, "PRODUCT_ROWS", least)
     a, b = draw(batch, dim), draw(batch, dim, seed=1)
     for x, y, got in (
         (a, b, product_sums(a.to(dtype), b.to(dtype))),
@@ -88,7 +88,7 @@ def test_one_term_alone_has_its_gradient(batch: int, dim: int, term: int) -> Non
 def test_gram_in_blocks_is_the_whole_product(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     z = draw(rows, 5)
     whole = z @ z.T
-    monkeypatch.setattr(products, "LEAST_ROWS", 4)
+    monkeypatch.setattr(sizes, "PRODUCT_ROWS", 4)
     with torch.no_grad():
         torch.testing.assert_close(gram(z), whole)
         torch.testing.assert_close(gram(z.T.contiguous().T), whole)
@@ -126,7 +126,7 @@ def test_large_products_do_not_overflow() -> None:
 
 @pytest.mark.parametrize("small", [0, 100])
 def test_unit_rows(small: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(products, "SMALL", small)
+    monkeypatch.setattr(sizes, "FEW_NUMBERS", small)
     z = draw(4, 3)
     z[1] = 0
     got = unit_rows(z)

@@ -1,0 +1,67 @@
+"""`_slice_errors` at one sine and one cosine of each projection."""
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from ssltok.losses import _slice_errors as plain
+from ssltok.losses._slice_errors import nodes
+
+__all__ = ["slice_errors"]
+
+
+def slice_errors(projected: Tensor, *, points: int, limit: float) -> Tensor:
+    """As `_slice_errors.slice_errors`, by powers of one complex number."""
+    if torch.compiler.is_compiling():  # compilers fuse sines; they know no complex numbers
+        return plain.slice_errors(projected, points=points, limit=limit)
+    apply: Any = _SliceErrors.apply
+    return cast("Tensor", apply(projected, *nodes(projected, points, limit))[0])
+
+
+class _SliceErrors(torch.autograd.Function):
+    r"""The errors at one sine and one cosine of each projection, not one of each for each node.
+
+    The nodes are even, so their $e^{i t_k p}$ are the powers of one complex number, $w^k$; and
+    the gradient, a sum of powers, is Horner's rule. The powers are not kept.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        projected: Tensor, step: float, t: Tensor, gauss: Tensor, weights: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        phase = projected * step
+        base = torch.complex(phase.cos(), phase.sin())
+        power = base.clone()
+        means = [power.mean(dim=0)]
+        for _ in range(2, t.shape[0]):
+            power.mul_(base)
+            means.append(power.mean(dim=0))
+        error = torch.stack(means, dim=-1) - gauss[1:]
+        squares = error.real.square() + error.imag.square()
+        scale = 2 * weights[1:] * t[1:] / projected.shape[0]
+        slopes = torch.complex(scale * error.imag, scale * error.real).unbind(dim=-1)
+        total = power.zero_()
+        for slope in reversed(slopes):
+            total.add_(slope).mul_(base)
+        return squares @ weights[1:], total.real.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        ctx.set_materialize_grads(False)  # no zeros for what gets no gradient
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(inputs[0], *inputs[2:], output[1])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        if grads[0] is None:
+            return (None,) * 5
+        projected, t, gauss, weights, slopes = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a second derivative is wanted
+            phase = projected.unsqueeze(-1) * t
+            cosine, sine = phase.cos(), phase.sin()
+            turned = sine.mean(dim=0) * cosine - (cosine.mean(dim=0) - gauss) * sine
+            slopes = turned @ (2 * weights * t / projected.shape[0])
+        return slopes * grads[0], None, None, None, None
