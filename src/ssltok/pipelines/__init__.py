@@ -17,6 +17,12 @@ for _package in ("accelerate", "safetensors", "sklearn", "tqdm"):
 
 from ssltok._shared.storage import ArtifactError
 from ssltok.pipelines._artifact import Artifact, load_artifact, save_artifact
+from ssltok.pipelines._build import (
+    build_decoding,
+    build_objective,
+    build_prior,
+    build_tokenizer,
+)
 from ssltok.pipelines._config import (
     Config,
     DecodingConfig,
@@ -24,59 +30,97 @@ from ssltok.pipelines._config import (
     TokenizerConfig,
 )
 from ssltok.pipelines._config_json import config_from_dict, config_to_dict
+from ssltok.pipelines._decoding import Decoding
+from ssltok.pipelines._describe import PartError, build_described, describe
 from ssltok.pipelines._estimator import SSLTokenizer
-from ssltok.pipelines._fit import Fitted, encode_series, fit
+from ssltok.pipelines._fit import Fitted, build_stage_one, encode_series, fit, start_tokenizer
 from ssltok.pipelines._generate import Generated, decode_tokens, generate
+from ssltok.pipelines._parts import Parts, build_part
 from ssltok.pipelines._presets import compact, demo, nc_vqvae, resolve_preset, shorten, timevqvae
 from ssltok.pipelines._prior import Prior, PriorBatch, PriorOutput, prior_step
 from ssltok.pipelines._prior_loss import loss_by_share
 from ssltok.pipelines._run import run
-from ssltok.pipelines._tokenizer import Tokenizer
+from ssltok.pipelines._stages import (
+    Comparison,
+    PriorModel,
+    TokenizerModel,
+    compare,
+    prior_stage,
+    random_masks,
+    tokenizer_stage,
+)
+from ssltok.pipelines._token_features import TokenFeatures
+from ssltok.pipelines._tokenizer import Branch, Tokenizer
 from ssltok.pipelines._tokenizer_encoder import TokenizerEncoder
 from ssltok.pipelines._tokenizer_step import (
+    EncodedViews,
     TokenizerBatch,
     TokenizerOutput,
     TokenizerTerms,
-    build_projector,
+    encode_views,
+    reconstruction_errors,
     tokenizer_step,
 )
 
 __all__ = [
     "Artifact",
     "ArtifactError",
+    "Branch",
+    "Comparison",
     "Config",
+    "Decoding",
     "DecodingConfig",
+    "EncodedViews",
     "Fitted",
     "Generated",
+    "PartError",
+    "Parts",
     "Prior",
     "PriorBatch",
     "PriorConfig",
+    "PriorModel",
     "PriorOutput",
     "SSLTokenizer",
+    "TokenFeatures",
     "Tokenizer",
     "TokenizerBatch",
     "TokenizerConfig",
     "TokenizerEncoder",
+    "TokenizerModel",
     "TokenizerOutput",
     "TokenizerTerms",
-    "build_projector",
+    "build_decoding",
+    "build_described",
+    "build_objective",
+    "build_part",
+    "build_prior",
+    "build_stage_one",
+    "build_tokenizer",
     "compact",
+    "compare",
     "config_from_dict",
     "config_to_dict",
     "decode_tokens",
     "demo",
+    "describe",
     "encode_series",
+    "encode_views",
     "fit",
     "generate",
     "load_artifact",
     "loss_by_share",
     "nc_vqvae",
+    "prior_stage",
     "prior_step",
+    "random_masks",
+    "reconstruction_errors",
     "resolve_preset",
     "run",
     "save_artifact",
     "shorten",
+    "start_tokenizer",
     "timevqvae",
+    "tokenizer_stage",
     "tokenizer_step",
 ]
 

@@ -1,4 +1,4 @@
-"""A trained model as a folder: config, weights, labels and where it came from. Data, no code."""
+"""A trained model as a folder: parts, weights, labels and where it came from. Data, no code."""
 
 import os
 import pathlib
@@ -18,16 +18,20 @@ from ssltok._shared.storage import (
     to_json,
     write_folder,
 )
+from ssltok.pipelines._build import build_decoding, build_prior, build_tokenizer
 from ssltok.pipelines._config import Config
 from ssltok.pipelines._config_json import config_from_dict, config_to_dict
+from ssltok.pipelines._decoding import Decoding
+from ssltok.pipelines._describe import PartError, build_described, describe
 from ssltok.pipelines._prior import Prior
 from ssltok.pipelines._tokenizer import Tokenizer
 
 __all__ = ["Artifact", "load_artifact", "save_artifact"]
 
-FORMAT = 1
+FORMAT = 2  # 1 had no parts: its config says them all
 FILES = {"config.json", "model.safetensors", "labels.json", "provenance.json"}
 LARGEST = 2**20  # the longest series, and the most channels, classes and cases, that we believe
+RULES = ("schedule", "orders", "sample", "guidance")
 
 
 class Artifact(NamedTuple):
@@ -40,6 +44,7 @@ class Artifact(NamedTuple):
     config: Config
     tokenizer: Tokenizer
     prior: Prior
+    decoding: Decoding
     classes: tuple[Hashable, ...]
     lengths: Tensor
     labels: Tensor
@@ -48,6 +53,9 @@ class Artifact(NamedTuple):
 
 def save_artifact(artifact: Artifact, folder: str | os.PathLike[str]) -> pathlib.Path:
     """Write a model as a new folder, whole or not at all.
+
+    Each part is written as its public name and plain options. What is somebody else's is written
+    as its name, and must be handed to `load_artifact` again.
 
     Args:
         artifact: The model.
@@ -68,13 +76,19 @@ def save_artifact(artifact: Artifact, folder: str | os.PathLike[str]) -> pathlib
                 f"save_artifact: labels must be texts, numbers, booleans or None to be saved; "
                 f"got {label!r}"
             )
-    tokenizer = artifact.tokenizer
-    config = {
+    tokenizer, decoding = artifact.tokenizer, artifact.decoding
+    plain = {
         "format": FORMAT,
         "channels": tokenizer.channels,
         "length": tokenizer.length,
         "classes": len(artifact.classes),
         "config": config_to_dict(artifact.config),
+        "tokenizer": describe(tokenizer, at="tokenizer"),
+        "prior": describe(artifact.prior, at="prior"),
+        "decoding": {
+            "steps": decoding.steps,
+            **{k: describe(getattr(decoding, k), at=f"decoding.{k}") for k in RULES},
+        },
     }
     tensors = {
         **_named("tokenizer", tokenizer),
@@ -85,7 +99,7 @@ def save_artifact(artifact: Artifact, folder: str | os.PathLike[str]) -> pathlib
     return write_folder(
         folder,
         {
-            "config.json": to_json(config),
+            "config.json": to_json(plain),
             "model.safetensors": save({k: v.cpu().contiguous() for k, v in tensors.items()}),
             "labels.json": to_json(list(artifact.classes)),
             "provenance.json": to_json({**provenance(), **artifact.provenance}),
@@ -93,26 +107,32 @@ def save_artifact(artifact: Artifact, folder: str | os.PathLike[str]) -> pathlib
     )
 
 
-def load_artifact(folder: str | os.PathLike[str]) -> Artifact:
+def load_artifact(
+    folder: str | os.PathLike[str], *, parts: Mapping[str, Any] | None = None
+) -> Artifact:
     """Read a model; nothing in the folder is executed, and nothing is used before it is checked.
 
     Args:
-        folder: A folder written by `save_artifact`.
+        folder: A folder written by `save_artifact`, by this version or by 0.1.
+        parts: Parts that are not ssltok's own, by their place, such as
+            `{"tokenizer.branches.0.encoder": MyEncoder()}`; the error says which are missing.
+            Modules are changed: they take the saved weights.
 
     Returns:
         The model, in evaluation mode, on the CPU.
 
     Raises:
-        ArtifactError: If the folder is missing, damaged, foreign, or of another format.
+        ArtifactError: If the folder is missing, damaged, foreign, or of another format, or a part
+            must be handed over.
     """
     files = read_folder(folder)
     if set(files) != FILES:
         raise ArtifactError(folder, f"the files {sorted(files)}, not {sorted(FILES)}")
-    said = parse_json(folder, "config.json", files["config.json"])
+    plain = parse_json(folder, "config.json", files["config.json"])
     classes = parse_json(folder, "labels.json", files["labels.json"])
     origin = parse_json(folder, "provenance.json", files["provenance.json"])
-    channels, length, config = _checked(folder, said)
-    if not isinstance(classes, list) or len(classes) != said["classes"]:
+    config = _checked(folder, plain)
+    if not isinstance(classes, list) or len(classes) != plain["classes"]:
         raise ArtifactError(folder, "a labels.json of another form")
     if not isinstance(origin, dict):
         raise ArtifactError(folder, "a provenance.json of another form")
@@ -124,30 +144,25 @@ def load_artifact(folder: str | os.PathLike[str]) -> Artifact:
             raise ArtifactError(folder, f"model.safetensors without {name}")
         training.append(tensor)
     # Sizes first, on the meta device: a config that asks for too much costs nothing.
-    with torch.device("meta"):
-        sketch = _build(config, channels, length, len(classes))
-    wanted = {k: v for part, m in sketch.items() for k, v in _named(part, m).items()}
-    if set(wanted) != set(tensors):
-        odd = sorted(set(wanted) ^ set(tensors))
-        raise ArtifactError(folder, f"tensors missing or added: {', '.join(odd[:3])}")
-    for name, tensor in tensors.items():
-        if tensor.shape != wanted[name].shape or tensor.dtype != wanted[name].dtype:
-            raise ArtifactError(
-                folder,
-                f"{name} of shape {tuple(tensor.shape)} and {tensor.dtype}, where the config "
-                f"asks for {tuple(wanted[name].shape)} and {wanted[name].dtype}",
-            )
-    parts = _build(config, channels, length, len(classes))
-    for name, module in parts.items():
+    if not parts:
+        with torch.device("meta"):
+            sketch = _build(folder, plain, config, {})
+        _check_tensors(folder, sketch, tensors)
+    modules = _build(folder, plain, config, dict(parts or {}))
+    _check_tensors(folder, modules, tensors)
+    for name, module in modules.items():
         prefix = f"{name}."
-        own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-        module.load_state_dict(own)
-        module.eval()
-    tokenizer, prior = parts["tokenizer"], parts["prior"]
+        state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        module.load_state_dict(state)
+        module.requires_grad_(False).eval()
+    tokenizer, prior = modules["tokenizer"], modules["prior"]
     if not isinstance(tokenizer, Tokenizer) or not isinstance(prior, Prior):
         raise ArtifactError(folder, "parts of another kind")
+    if (tokenizer.channels, tokenizer.length) != (plain["channels"], plain["length"]):
+        raise ArtifactError(folder, "a tokenizer of other channels or another length")
+    decoding = _rules(folder, plain, config, tokenizer, dict(parts or {}))
     lengths, labels = training
-    return Artifact(config, tokenizer, prior, tuple(classes), lengths, labels, origin)
+    return Artifact(config, tokenizer, prior, decoding, tuple(classes), lengths, labels, origin)
 
 
 def provenance() -> dict[str, Any]:
@@ -160,27 +175,91 @@ def provenance() -> dict[str, Any]:
     }
 
 
-def _checked(folder: str | os.PathLike[str], said: Any) -> tuple[int, int, Config]:
+def _checked(folder: str | os.PathLike[str], plain: Any) -> Config:
     keys = {"format", "channels", "length", "classes", "config"}
-    if not isinstance(said, Mapping) or set(said) != keys:
+    formats = {1: keys, FORMAT: keys | {"tokenizer", "prior", "decoding"}}
+    if not isinstance(plain, Mapping) or "format" not in plain:
         raise ArtifactError(folder, "a config.json of another form")
-    if said["format"] != FORMAT:
-        raise ArtifactError(folder, f"format {said['format']!r}, where this version reads {FORMAT}")
+    if plain["format"] not in (1, FORMAT) or type(plain["format"]) is not int:
+        raise ArtifactError(
+            folder, f"format {plain['format']!r}, where this version reads 1 and {FORMAT}"
+        )
+    if set(plain) != formats[plain["format"]]:
+        raise ArtifactError(folder, "a config.json of another form")
     for key in ("channels", "length", "classes"):
-        if type(said[key]) is not int or not 0 <= said[key] <= LARGEST:
-            raise ArtifactError(folder, f"{key} {said[key]!r} in config.json")
+        if type(plain[key]) is not int or not 0 <= plain[key] <= LARGEST:
+            raise ArtifactError(folder, f"{key} {plain[key]!r} in config.json")
     try:
-        config = config_from_dict(Config, said["config"])
+        config = config_from_dict(Config, plain["config"])
     except (ValueError, TypeError) as error:
         raise ArtifactError(folder, f"a config.json that this version refuses ({error})") from error
-    if said["channels"] < 1 or said["length"] < 1:
+    if plain["channels"] < 1 or plain["length"] < 1:
         raise ArtifactError(folder, "no channels or no length in config.json")
-    return said["channels"], said["length"], config
+    return config
 
 
-def _build(config: Config, channels: int, length: int, classes: int) -> dict[str, nn.Module]:
-    tokenizer = Tokenizer(config.tokenizer, channels=channels, length=length)
-    return {"tokenizer": tokenizer, "prior": Prior(config.prior, tokenizer, classes=classes)}
+def _build(
+    folder: str | os.PathLike[str], plain: Any, config: Config, parts: Mapping[str, Any]
+) -> dict[str, nn.Module]:
+    """Tokenizer and prior with new weights, as the folder describes them."""
+    if plain["format"] == 1:
+        tokenizer = build_tokenizer(
+            config.tokenizer, channels=plain["channels"], length=plain["length"]
+        )
+        prior = build_prior(config.prior, tokenizer, classes=plain["classes"])
+        return {"tokenizer": tokenizer, "prior": prior}
+    modules = {
+        name: _described(folder, plain[name], name, parts) for name in ("tokenizer", "prior")
+    }
+    scaler = getattr(modules["tokenizer"], "scaler", None)
+    if scaler is not None and hasattr(scaler, "fit"):
+        scaler.fit(torch.zeros(1, plain["channels"], 1))
+    return modules
+
+
+def _described(
+    folder: str | os.PathLike[str], description: Any, name: str, parts: Mapping[str, Any]
+) -> Any:
+    try:
+        return build_described(description, parts=parts, at=name)
+    except PartError as error:
+        raise ArtifactError(folder, str(error)) from error
+
+
+def _rules(
+    folder: str | os.PathLike[str],
+    plain: Any,
+    config: Config,
+    tokenizer: Tokenizer,
+    parts: Mapping[str, Any],
+) -> Decoding:
+    if plain["format"] == 1:
+        return build_decoding(config.decoding, tokenizer)
+    rules = plain["decoding"]
+    if not isinstance(rules, Mapping) or set(rules) != {"steps", *RULES}:
+        raise ArtifactError(folder, "decoding rules of another form")
+    built = {name: _described(folder, rules[name], f"decoding.{name}", parts) for name in RULES}
+    if type(rules["steps"]) is not int or not 1 <= rules["steps"] <= LARGEST:
+        raise ArtifactError(folder, f"{rules['steps']!r} decoding steps")
+    if not isinstance(built["orders"], tuple) or len(built["orders"]) != len(tokenizer.sizes):
+        raise ArtifactError(folder, "orders that are not as many as branches")
+    return Decoding(steps=rules["steps"], **built)
+
+
+def _check_tensors(
+    folder: str | os.PathLike[str], modules: dict[str, nn.Module], tensors: Mapping[str, Tensor]
+) -> None:
+    wanted = {k: v for part, m in modules.items() for k, v in _named(part, m).items()}
+    if set(wanted) != set(tensors):
+        odd = sorted(set(wanted) ^ set(tensors))
+        raise ArtifactError(folder, f"tensors missing or added: {', '.join(odd[:3])}")
+    for name, tensor in tensors.items():
+        if tensor.shape != wanted[name].shape or tensor.dtype != wanted[name].dtype:
+            raise ArtifactError(
+                folder,
+                f"{name} of shape {tuple(tensor.shape)} and {tensor.dtype}, where the config "
+                f"asks for {tuple(wanted[name].shape)} and {wanted[name].dtype}",
+            )
 
 
 def _named(part: str, module: nn.Module) -> dict[str, Tensor]:

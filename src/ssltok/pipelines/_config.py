@@ -1,7 +1,8 @@
 """What can be chosen, as frozen dataclasses of plain numbers; they stop at the pipeline's door."""
 
+import difflib
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args, get_origin, get_type_hints
 
 from ssltok._shared.checks import check_at_least, check_ratio
 from ssltok.training import TrainingConfig
@@ -15,14 +16,27 @@ __all__ = [
 
 LIMIT = 65_536  # no size of a part may exceed it: a config may come from a stranger's file
 
-SSL = Literal["none", "barlow_twins", "vicreg", "vibcreg"]
+Coder = Literal["spectrogram", "snake", "conv", "patch", "transformer"]
+Quantizer = Literal[
+    "ema", "gradient", "cosine", "projected", "fsq", "lfq", "bsq", "simvq", "gumbel",
+    "random_projection", "grouped", "residual",
+]  # fmt: skip
+SSL = Literal[
+    "none", "barlow_twins", "vicreg", "vibcreg", "sigreg", "w_mse", "nt_xent", "byol", "simsiam",
+    "moco", "swav", "dino", "ts2vec", "supcon", "mae", "beit", "data2vec", "ibot",
+]  # fmt: skip
 Augmentation = Literal["warp", "slice", "gauss"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerConfig:
-    """Stage 1: STFT, encoder, quantizer, decoder, and the self-supervised loss on the tokens."""
+    """Stage 1: transform, coder, quantizer, and what is learned from views, in plain words."""
 
+    coder: Coder = "spectrogram"
+    """Encoder and decoder: of spectrograms (spectrogram, snake), or of the series itself (conv,
+    patch, transformer)."""
+    channelwise: bool = False
+    """Tokens channel by channel, instead of one token for all channels."""
     n_fft: int = 8
     """Samples in one STFT frame; even."""
     hop: int = 2
@@ -37,8 +51,12 @@ class TokenizerConfig:
     """Residual blocks in each encoder and decoder."""
     codebook_size: int = 32
     """Codes in each branch's codebook."""
-    quantizer: Literal["ema", "gradient"] = "ema"
-    """How the codebook learns: moving averages, or the codebook term of the VQ-VAE loss."""
+    quantizer: Quantizer = "ema"
+    """How vectors become codes: a codebook of moving averages (ema), one that learns by gradient
+    (gradient, cosine, projected, simvq, gumbel), a fixed one (fsq, lfq, bsq, random_projection), or
+    several (grouped, residual)."""
+    codes_per_token: int = 1
+    """Codes of a token: levels of a residual, groups of a grouped quantizer."""
     decay: float = 0.9
     """Memory of the moving averages (ema only)."""
     commitment_weight: float = 1.0
@@ -48,9 +66,9 @@ class TokenizerConfig:
     revival_ratio: float = 0.0
     """A code used less than this share of the uniform count is put back among the data; 0 = off."""
     ssl: SSL = "none"
-    """The self-supervised loss between the series and its augmented view."""
+    """What is learned from the series and its view beside its reconstruction: an objective."""
     ssl_weight: float = 1.0
-    """Weight of the self-supervised loss."""
+    """Weight of that objective."""
     augmentation: Augmentation = "warp"
     """How the second view is made: warp + resize, slice + shuffle, or gaussian noise."""
     quantize_view: bool = False
@@ -58,11 +76,12 @@ class TokenizerConfig:
     view_weight: float = 0.1
     """Weight of the augmented view's reconstruction; 0 spares rebuilding it."""
     projector_dim: int = 4096
-    """Width of the projector that the self-supervised loss looks through."""
+    """Width of the projector that the objective looks through."""
 
     def __post_init__(self) -> None:
-        """Check every number."""
+        """Check every word and number."""
         who = "TokenizerConfig"
+        check_words(self, who)
         check_sizes(self, who, "n_fft", "hop", "edge", "dim", "codebook_size", "projector_dim")
         check_at_least(who, "n_fft", self.n_fft, 2)
         check_at_least(who, "blocks", self.blocks, 0)
@@ -73,6 +92,16 @@ class TokenizerConfig:
             )
         if len(self.widths) not in (1, 2) or not all(1 <= w <= LIMIT for w in self.widths):
             raise ValueError(f"{who}: widths must be one or two numbers >= 1; got {self.widths}")
+        if len(self.widths) > 1 and self.coder not in ("spectrogram", "snake"):
+            raise ValueError(
+                f"{who}: two widths need a coder of spectrograms; got {self.coder} and {self.widths}"
+            )
+        several = self.quantizer in ("grouped", "residual")
+        if not 1 <= self.codes_per_token <= 64 or (self.codes_per_token > 1 and not several):
+            raise ValueError(
+                f"{who}: codes_per_token must lie in [1, 64], and be 1 but for grouped and residual "
+                f"quantizers; got {self.codes_per_token} for {self.quantizer}"
+            )
         if not 1 <= self.edge <= self.n_fft // 2:
             raise ValueError(f"{who}: edge must lie in [1, n_fft / 2]; got {self.edge}")
         check_ratio(who, "decay", self.decay)
@@ -105,6 +134,10 @@ class PriorConfig:
     """Share of labels hidden in training, so that guidance is possible."""
     label_smoothing: float = 0.0
     """Probability mass spread over all codes in the loss."""
+    tied: bool = False
+    """Whether the head's last weights are the token embedding's own."""
+    start: Literal["codebook", "noise"] = "codebook"
+    """What the token embedding starts from."""
 
     def __post_init__(self) -> None:
         """Check every number."""
@@ -165,8 +198,23 @@ class Config:
     """Processes that prepare batches; the result does not depend on it."""
 
     def __post_init__(self) -> None:
-        """Check every number."""
+        """Check every word and number."""
+        check_words(self, "Config")
         check_at_least("Config", "workers", self.workers, 0)
+
+
+def check_words(config: object, who: str) -> None:
+    """Ask that each word is one of those that its field takes; name the nearest."""
+    for name, hint in get_type_hints(type(config)).items():
+        if get_origin(hint) is not Literal:
+            continue
+        value, words = getattr(config, name), get_args(hint)
+        if value not in words:
+            near = difflib.get_close_matches(str(value), words, n=1)
+            mean = f" (did you mean {near[0]}?)" if near else ""
+            raise ValueError(
+                f"{who}: {name} must be one of {', '.join(words)}; got {value!r}{mean}"
+            )
 
 
 def check_sizes(config: object, who: str, *names: str) -> None:

@@ -7,26 +7,37 @@ import warnings
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ssltok._shared.modes import evaluation_mode
 from ssltok.data import SeriesSet
 from ssltok.distributed import rank_and_world
+from ssltok.pipelines._build import (
+    build_objective,
+    build_prior,
+    build_tokenizer,
+    starting_codebooks,
+)
 from ssltok.pipelines._config import Config
 from ssltok.pipelines._config_json import config_to_dict
+from ssltok.pipelines._describe import describe
+from ssltok.pipelines._parts import Parts
 from ssltok.pipelines._prior import Prior
 from ssltok.pipelines._stages import (
     TokenizerModel,
+    compare,
     prior_stage,
     tokenizer_stage,
 )
+from ssltok.pipelines._token_features import TokenFeatures
 from ssltok.pipelines._tokenizer import Tokenizer
-from ssltok.training import History, build_accelerator, keyed_generator, train_stage
+from ssltok.training import History, build_accelerator, keyed_generator, seeded, train_stage
 
-__all__ = ["Fitted", "encode_series", "fit"]
+__all__ = ["Fitted", "build_stage_one", "encode_series", "fit", "start_tokenizer"]
 
 ENCODE_BATCH = 256
-KMEANS_SERIES = 1024
+START_SERIES = 1024  # series whose latents a codebook starts from
+NOTHING = Parts()
 
 
 class Fitted(NamedTuple):
@@ -48,6 +59,7 @@ def fit(
     folder: pathlib.Path | None = None,
     progress: bool = False,
     cpu: bool = False,
+    parts: Parts = NOTHING,
 ) -> Fitted:
     """Train both stages.
 
@@ -60,6 +72,7 @@ def fit(
         folder: Where checkpoints are kept, and taken up again; None keeps none.
         progress: Show bars.
         cpu: Stay on the CPU even where there is an accelerator.
+        parts: Parts in the place of the config's; none of the caller's modules is trained.
 
     Returns:
         The trained parts and their histories.
@@ -68,84 +81,135 @@ def fit(
         ValueError: If the data cannot serve the config, before any training.
     """
     cases = len(data.values)
-    least = 2 if config.tokenizer.ssl != "none" else 1
+    accelerator = build_accelerator(config.precision, cpu=cpu)
+    stage_one = config.tokenizer_training
+    turns = stage_one.accumulation * accelerator.num_processes
+    rows = max(min(stage_one.batch, cases) // turns, 1)
+    channels, length = data.values.shape[1:]
+    model = build_stage_one(
+        config, channels=channels, length=length, batch=rows, seed=seed, parts=parts
+    )
+    tokenizer = model.tokenizer
+    least = 1 if model.objective is None else 2
     if cases < least:
         raise ValueError(f"fit: the SSL loss needs at least {least} series; got {cases}")
-    accelerator = build_accelerator(config.precision, cpu=cpu)
-    with torch.random.fork_rng():
-        torch.manual_seed(keyed_generator(seed, "weights").initial_seed())
-        tokenizer = Tokenizer(
-            config.tokenizer, channels=data.values.shape[1], length=data.values.shape[2]
-        )
-        stage_one = config.tokenizer_training
-        turns = stage_one.accumulation * accelerator.num_processes
-        rows = max(min(stage_one.batch, cases) // turns, 1)
-        model = TokenizerModel(tokenizer, batch=rows)
-        prior_seed = torch.random.initial_seed()
     tokenizer.scaler.fit(data.values, data.valid)
     scaled = data._replace(values=tokenizer.scale(data.values, data.valid))
-    print_of_run = fingerprint(data, labels, config, seed)
+    print_of_run = fingerprint(data, labels, config, seed, parts)
     common: dict[str, Any] = {
         "seed": seed, "accelerator": accelerator, "folder": folder, "fingerprint": print_of_run,
         "progress": progress, "workers": config.workers,
     }  # fmt: skip
     histories = {}
-    start_codebooks(tokenizer, scaled, seed=seed)
-    stage, training, steps = tokenizer_stage(model, scaled, config, seed, accelerator.num_processes)
+    start_tokenizer(tokenizer, scaled, seed=seed, codebooks=config.tokenizer.kmeans)
+    stage, training, steps = tokenizer_stage(
+        model, scaled, labels, config, seed=seed, world=accelerator.num_processes,
+        augment=parts.augment,
+    )  # fmt: skip
     histories["tokenizer"] = train_stage(stage, training, steps=steps, **common)
     tokenizer.cpu().requires_grad_(False)
     codes = encode_series(tokenizer, scaled)
-    with torch.random.fork_rng():
-        torch.manual_seed(prior_seed)
-        codebooks = [branch.quantizer.codebook.detach() for branch in tokenizer.parts]
-        prior = Prior(config.prior, tokenizer, classes=classes, codebooks=codebooks)
+    with seeded(keyed_generator(seed, "weights").initial_seed()):
+        codebooks = starting_codebooks(tokenizer) if config.prior.start == "codebook" else None
+        prior = build_prior(
+            config.prior, tokenizer, classes=classes, codebooks=codebooks, parts=parts
+        )
     stage, training, steps = prior_stage(
-        prior, codes, labels, config, seed, accelerator.num_processes
+        prior, codes, labels, config, seed=seed, world=accelerator.num_processes, parts=parts
     )
     histories["prior"] = train_stage(stage, training, steps=steps, **common)
     prior.cpu().requires_grad_(False)
     return Fitted(tokenizer, prior, histories, print_of_run)
 
 
-def fingerprint(data: SeriesSet, labels: Tensor, config: Config, seed: int) -> str:
+def build_stage_one(
+    config: Config, *, channels: int, length: int, batch: int, seed: int, parts: Parts = NOTHING
+) -> TokenizerModel:
+    """Build the tokenizer, and what it learns from views, with the weights of a seed.
+
+    Args:
+        config: What is not given as a part.
+        channels: Channels of the series.
+        length: Samples of the longest.
+        batch: Series in a batch of one process.
+        seed: Decides the weights.
+        parts: Parts in the place of the config's.
+
+    Returns:
+        The model whose `forward` is stage 1's step.
+
+    Raises:
+        ValueError: If parts do not fit each other.
+        TypeError: If a part lacks a member of its protocol.
+    """
+    with seeded(keyed_generator(seed, "weights").initial_seed()):
+        tokenizer = build_tokenizer(config.tokenizer, channels=channels, length=length, parts=parts)
+        first = compare(config.tokenizer, Parts(pool=parts.pool), 2)
+        features = TokenFeatures(tokenizer, pool=first.pool)
+        objective = build_objective(config.tokenizer, features, batch=batch, parts=parts)
+    views = 1 if objective is None else int(objective.views)
+    return TokenizerModel(tokenizer, objective, compare(config.tokenizer, parts, views))
+
+
+def fingerprint(
+    data: SeriesSet, labels: Tensor, config: Config, seed: int, parts: Parts = NOTHING
+) -> str:
     """What two runs must share for one to go on with the other's checkpoints."""
-    said = {**config_to_dict(config), "workers": None}
-    text = json.dumps([said, seed, data.digest(), labels.tolist()], sort_keys=True)
+    plain = {**config_to_dict(config), "workers": None}
+    whole = [plain, seed, data.digest(), labels.tolist()]
+    named = {name: describe(part) for name, part in vars(parts).items() if part is not None}
+    text = json.dumps([*whole, named] if named else whole, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 @torch.no_grad()
-def start_codebooks(tokenizer: Tokenizer, scaled: SeriesSet, *, seed: int) -> None:
-    """Put every codebook among the first latents of up to 1024 series, by k-means."""
-    if not tokenizer.config.kmeans:
-        return
+def start_tokenizer(
+    tokenizer: Tokenizer, scaled: SeriesSet, *, seed: int, codebooks: bool = True
+) -> None:
+    """Start coders and codebooks from up to 1024 series, those that have a start.
+
+    Args:
+        tokenizer: Changed in place; the running statistics of its norms are left as they were.
+        scaled: Series at the scale of the model.
+        seed: Chooses the series, and the first centres of k-means.
+        codebooks: Whether to start codebooks, by k-means of the first latents.
+    """
     cases = len(scaled.values)
     chosen = torch.randperm(cases, generator=keyed_generator(seed, "kmeans-series"))
-    some = scaled.take(chosen[:KMEANS_SERIES])
+    some = scaled.take(chosen[:START_SERIES])
+    bands = tokenizer.bands(some.values)
+    padded = bool((some.lengths < tokenizer.length).any())
+    within = tokenizer.within(some.lengths)
+    for branch, band, mask in zip(tokenizer.parts, bands, within, strict=True):
+        branch.start(band, mask)
+    if not codebooks:
+        return
     masks = tokenizer.token_valid(some.lengths)
-    was = tokenizer.training
+    training = tokenizer.training
     tokenizer.train()
     state = {k: v.clone() for k, v in tokenizer.state_dict().items()}
-    latents = [
-        branch.encoder(band)
-        for branch, band in zip(tokenizer.parts, tokenizer.bands(some.values), strict=True)
-    ]
+    latents = tokenizer.latents(bands, some.lengths if padded else None)
     tokenizer.load_state_dict(state)  # BatchNorm's statistics as they were
-    tokenizer.train(was)
-    share = _share(len(some.values))  # the processes put their shares together again
+    tokenizer.train(training)
     for number, (branch, latent, valid) in enumerate(
         zip(tokenizer.parts, latents, masks, strict=True)
     ):
-        found, codes = int(valid.sum()), tokenizer.config.codebook_size
-        if found < codes and rank_and_world()[0] == 0:
+        share = _share(len(latent))  # the processes put their shares together again
+        before = _snapshot(branch.quantizer)
+        branch.initialize(
+            latent[share], valid[share], generator=keyed_generator(seed, "kmeans", number)
+        )
+        vectors, codes = int(valid.sum()), max(tokenizer.codebook_sizes[number])
+        started = any(
+            not torch.equal(old, new)
+            for old, new in zip(before, _snapshot(branch.quantizer), strict=True)
+        )
+        if started and vectors < codes and rank_and_world()[0] == 0:
             warnings.warn(
-                f"fit: k-means needs a vector for each code; got {found} for {codes} codes; "
+                f"fit: k-means needs a vector for each code; got {vectors} for {codes} codes; "
                 "the rest start as such vectors with a little noise",
                 stacklevel=3,
             )
-        branch.quantizer.initialize(
-            latent[share], valid[share], generator=keyed_generator(seed, "kmeans", number)
-        )
 
 
 def encode_series(tokenizer: Tokenizer, scaled: SeriesSet) -> Tensor:
@@ -160,6 +224,10 @@ def encode_series(tokenizer: Tokenizer, scaled: SeriesSet) -> Tensor:
             )
         ]
     return torch.cat(parts)
+
+
+def _snapshot(module: nn.Module) -> list[Tensor]:
+    return [value.clone() for value in module.state_dict().values()]
 
 
 def _share(cases: int) -> slice:

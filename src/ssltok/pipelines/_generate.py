@@ -7,14 +7,8 @@ import torch
 from torch import Tensor
 
 from ssltok._shared.modes import evaluation_mode
-from ssltok.decoding import (
-    classifier_free_guidance,
-    confidence_order,
-    iterative_decode,
-    temperature_sample,
-)
-from ssltok.masking import cosine_schedule
-from ssltok.pipelines._config import DecodingConfig
+from ssltok.decoding import iterative_decode
+from ssltok.pipelines._decoding import Decoding
 from ssltok.pipelines._prior import Prior
 from ssltok.pipelines._tokenizer import Tokenizer
 
@@ -40,7 +34,7 @@ def generate(
     *,
     labels: Tensor,
     lengths: Tensor,
-    decoding: DecodingConfig,
+    decoding: Decoding,
     generator: torch.Generator,
     observe: Callable[..., None] | None = None,
 ) -> Generated:
@@ -51,9 +45,9 @@ def generate(
         prior: Trained on the tokenizer's tokens; likewise.
         labels: int64 `(cases,)`, -1 for no label.
         lengths: int64 `(cases,)`, samples of each new series.
-        decoding: Steps, temperatures, guidance.
+        decoding: The rules, such as those of `build_decoding`.
         generator: The only source of randomness.
-        observe: Called with each decoding step of the first branch.
+        observe: Called with each decoding step of the first branch, of the first 256 series.
 
     Returns:
         The series and their tokens.
@@ -76,15 +70,19 @@ def generate(
             f"generate: lengths must lie in [1, {tokenizer.length}]; "
             f"got {int(lengths.min())} to {int(lengths.max())}"
         )
-    parts = []
+    parts: list[Generated] = []
     with evaluation_mode(tokenizer, prior):
         for some, sizes in zip(
             torch.split(labels, BATCH), torch.split(lengths, BATCH), strict=True
         ):
-            valid = torch.cat([v.flatten(1) for v in tokenizer.token_valid(sizes)], dim=1)
-            hidden = torch.full(valid.shape, prior.mask_index).masked_fill(~valid, -1)
+            hidden = hidden_codes(prior, tokenizer.valid_tokens(sizes))
             codes = decode_tokens(
-                prior, hidden, labels=some, decoding=decoding, generator=generator, observe=observe
+                prior,
+                hidden,
+                labels=some,
+                decoding=decoding,
+                generator=generator,
+                observe=None if parts else observe,
             )
             series = tokenizer.scaler.inverse(tokenizer.decode(codes))
             times = torch.arange(tokenizer.length)
@@ -99,7 +97,7 @@ def decode_tokens(
     tokens: Tensor,
     *,
     labels: Tensor,
-    decoding: DecodingConfig,
+    decoding: Decoding,
     generator: torch.Generator,
     observe: Callable[..., None] | None = None,
 ) -> Tensor:
@@ -107,9 +105,10 @@ def decode_tokens(
 
     Args:
         prior: The model.
-        tokens: int64, `prior.mask_index` where hidden, -1 at padding; low branch first.
+        tokens: int64, `prior.mask_index` where hidden, -1 at padding; low branch first. With
+            several codes a token `(batch, tokens, codes)`.
         labels: int64 `(batch,)`, -1 for no label.
-        decoding: Steps, temperatures, guidance.
+        decoding: The rules, such as those of `build_decoding`.
         generator: The only source of randomness.
         observe: Called with each step of the first branch.
 
@@ -117,27 +116,57 @@ def decode_tokens(
         The tokens, with nothing hidden.
     """
     filled: list[Tensor] = []
-    noises = (decoding.order_temperature, decoding.high_order_temperature)
-    nothing = torch.full_like(labels, -1)
     for number, part in enumerate(torch.split(tokens, list(prior.sizes), dim=1)):
-        context = prior.context(filled[0]) if filled else None
+        context = prior.context(filled[-1], number) if filled else None
+        watch = observe if number == 0 else None
+        filled.append(
+            _decode_branch(prior, number, part, labels, context, decoding, generator, watch)
+        )
+    return torch.cat(filled, dim=1)
+
+
+def _decode_branch(
+    prior: Prior,
+    number: int,
+    tokens: Tensor,
+    labels: Tensor,
+    context: Tensor | None,
+    decoding: Decoding,
+    generator: torch.Generator,
+    observe: Callable[..., None] | None,
+) -> Tensor:
+    """Fill a branch's tokens, level by level where they have several codes, coarse ones first."""
+    nothing = torch.full_like(labels, -1)
+    guided = decoding.guidance is not None and bool((labels >= 0).any())
+    levels = list(tokens.unbind(-1)) if prior.codes_per_token > 1 else [tokens]
+    filled: list[Tensor] = []
+    for level, part in enumerate(levels):
+        size = prior.codebook_sizes[number][level]
+        coarser = torch.stack(filled, dim=-1) if filled else None
+        options = {"level": level, "coarser": coarser}
         guidance = None
-        if decoding.guidance != 1 and bool((labels >= 0).any()):
-            guidance = classifier_free_guidance(
-                prior.logits_of(number, nothing, context), scale=decoding.guidance
-            )
+        if guided and decoding.guidance is not None:
+            guidance = decoding.guidance(prior.logits_of(number, nothing, context, **options))
         filled.append(
             iterative_decode(
-                prior.logits_of(number, labels, context),
-                part,
-                mask_index=prior.mask_index,
+                prior.logits_of(number, labels, context, **options),
+                part.clamp(max=size) if size < prior.mask_index else part,
+                mask_index=size,
                 steps=decoding.steps,
-                schedule=cosine_schedule,
-                order=confidence_order(temperature=noises[number]),
-                sample=temperature_sample(temperature=decoding.temperature),
+                schedule=decoding.schedule,
+                order=decoding.orders[number],
+                sample=decoding.sample,
                 guidance=guidance,
-                observe=observe if number == 0 else None,
+                observe=observe if level == 0 else None,
                 generator=generator,
             )
         )
-    return torch.cat(filled, dim=1)
+    return torch.stack(filled, dim=-1) if prior.codes_per_token > 1 else filled[0]
+
+
+def hidden_codes(prior: Prior, valid: Tensor) -> Tensor:
+    """Codes with every token hidden where `valid`, `(batch, tokens)`, and -1 elsewhere."""
+    hidden = torch.full(valid.shape, prior.mask_index).masked_fill(~valid, -1)
+    if prior.codes_per_token > 1:
+        hidden = hidden[..., None].repeat(1, 1, prior.codes_per_token)
+    return hidden

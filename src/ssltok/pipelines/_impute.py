@@ -1,12 +1,13 @@
 """What is missing in a series, drawn anew: its tokens are hidden, guessed and decoded."""
 
+import math
+
 import torch
 from torch import Generator, Tensor
 
 from ssltok._shared.modes import evaluation_mode
 from ssltok.data import SeriesSet
-from ssltok.decoding import impute
-from ssltok.pipelines._config import DecodingConfig
+from ssltok.pipelines._decoding import Decoding
 from ssltok.pipelines._fit import encode_series
 from ssltok.pipelines._generate import decode_tokens
 from ssltok.pipelines._prior import Prior
@@ -25,7 +26,7 @@ def impute_series(
     *,
     labels: Tensor,
     samples: int,
-    decoding: DecodingConfig,
+    decoding: Decoding,
     generator: Generator,
 ) -> Tensor:
     """Draw the missing values of series; known values stay as they are, bit for bit.
@@ -41,7 +42,7 @@ def impute_series(
         data: Series in their own units; `valid` is False where a value is missing.
         labels: int64 `(cases,)`, -1 for no label.
         samples: Draws of each series, at least 1.
-        decoding: Steps, temperatures, guidance.
+        decoding: The rules, such as those of `build_decoding`.
         generator: The only source of randomness.
 
     Returns:
@@ -52,18 +53,20 @@ def impute_series(
     where = hidden_tokens(tokenizer, missing)
     scaled = data._replace(values=tokenizer.scale(data.values, data.valid))
     codes = encode_series(tokenizer, scaled)
+    unknown = where if codes.ndim == 2 else where[..., None]
+    hidden = codes.masked_fill(unknown & (codes >= 0), prior.mask_index)
 
     def decode(tokens: Tensor) -> Tensor:
-        said = labels.repeat(len(tokens) // len(labels))
+        repeated = labels.repeat(len(tokens) // len(labels))
         return torch.cat(
             [
-                decode_tokens(prior, some, labels=own, decoding=decoding, generator=generator)
-                for some, own in zip(tokens.split(BATCH), said.split(BATCH), strict=True)
+                decode_tokens(prior, part, labels=known, decoding=decoding, generator=generator)
+                for part, known in zip(tokens.split(BATCH), repeated.split(BATCH), strict=True)
             ]
         )
 
     with evaluation_mode(tokenizer, prior):
-        drawn = impute(decode, codes, where, mask_index=prior.mask_index, samples=samples)
+        drawn = decode(hidden.repeat(samples, *[1] * (hidden.ndim - 1))).unflatten(0, (samples, -1))
         made = torch.cat(
             [
                 tokenizer.scaler.inverse(tokenizer.decode(part))
@@ -85,11 +88,13 @@ def hidden_tokens(tokenizer: Tokenizer, missing: Tensor) -> Tensor:
     Returns:
         Boolean `(cases, tokens)`, low branch first.
     """
-    gone, margin = missing.any(dim=1), tokenizer.config.n_fft // 2
+    gone = missing if tokenizer.channelwise else missing.any(dim=1, keepdim=True)
+    margin = int(tokenizer.transform.margin)
     times, parts = torch.arange(tokenizer.length), []
-    for freq, frames in tokenizer.grids:
-        edges = torch.arange(frames + 1) * tokenizer.length / frames
+    for branch in tokenizer.parts:
+        columns = branch.grid[-1]
+        edges = torch.arange(columns + 1) * tokenizer.length / columns
         stretch = (times >= edges[:-1, None] - margin) & (times < edges[1:, None] + margin)
         seen = (gone.float() @ stretch.float().T) > 0
-        parts.append(seen.repeat(1, freq))
+        parts.append(seen.repeat(1, 1, math.prod(branch.grid[:-1])).flatten(1))
     return torch.cat(parts, dim=1)

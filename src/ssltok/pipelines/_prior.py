@@ -8,26 +8,32 @@ from torch import Tensor, nn
 
 from ssltok.distributed import reduce_sum
 from ssltok.losses import masked_token_loss
-from ssltok.nn import ContextEmbedding, TokenEmbedding, TokenTransformer, Transformer
-from ssltok.pipelines._config import PriorConfig
-from ssltok.pipelines._tokenizer import Tokenizer
+from ssltok.nn import TokenTransformer
 
-__all__ = ["Prior", "PriorBatch", "PriorOutput", "prior_step"]
+__all__ = ["Prior", "PriorBatch", "PriorOutput", "TokenLoss", "prior_step"]
+
+TokenLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""From logits `(where.sum(), codebook_size)`, codes and where `(batch, tokens)` to a mean."""
 
 
 class PriorBatch(NamedTuple):
-    """What a step needs: true codes and masks, `(batch, tokens)`, and labels, `(batch,)`.
+    """What a step needs: true codes, masks and labels.
 
-    Codes are -1 at padding, masks True at hidden tokens, labels -1 where there is none.
+    Attributes:
+        codes: int64 `(batch, tokens)`, or `(batch, tokens, codes)`; -1 at padding.
+        masks: Boolean `(batch, tokens)`, True at hidden tokens.
+        labels: int64 `(batch,)`, -1 where there is none.
+        level: Which of several codes is asked; those before it are seen, those behind it not.
     """
 
     codes: Tensor
     masks: Tensor
     labels: Tensor
+    level: int = 0
 
     def take(self, cases: Tensor) -> "PriorBatch":
         """The cases at these indices."""
-        return PriorBatch(self.codes[cases], self.masks[cases], self.labels[cases])
+        return PriorBatch(self.codes[cases], self.masks[cases], self.labels[cases], self.level)
 
 
 class PriorOutput(NamedTuple):
@@ -38,104 +44,131 @@ class PriorOutput(NamedTuple):
 
 
 class Prior(nn.Module):
-    """A transformer for each branch's tokens; that of the high branch reads the low tokens.
+    """A transformer for each branch's tokens; those after the first read the tokens before them.
+
+    With several codes a token the coarse ones come first: a code is guessed from the coarser codes
+    of all tokens and from the visible ones of its own level.
 
     Args:
-        config: Sizes.
-        tokenizer: Whose tokens are guessed: it gives their grids and the size of the codebooks.
+        transformers: One for each branch, such as `TokenTransformer`s: those after the first with
+            a context of the branch before.
+        sizes: Tokens of each branch.
         classes: Number of labels; 0 for none.
-        codebooks: Embeddings to start from, a codebook for each branch; None starts from noise.
 
     Attributes:
-        sizes: Tokens of each branch.
-        classes: Number of labels.
-        mask_index: The index of `[MASK]`, the size of the codebook.
+        mask_index: The index of `[MASK]` in the codes of all branches: the largest codebook's size.
+        codes_per_token: Codes of a token.
+
+    Raises:
+        TypeError: If a transformer lacks `codebook_sizes`.
+        ValueError: If they are not as many as sizes, or differ in the codes of a token.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.pipelines import PriorConfig, TokenizerConfig, build_prior, build_tokenizer
+        >>> config = TokenizerConfig(dim=4, blocks=0, codebook_size=3)
+        >>> tokenizer = build_tokenizer(config, channels=1, length=32)
+        >>> prior = build_prior(PriorConfig(dim=8, depth=1), tokenizer, classes=2)
+        >>> prior.mask_index, prior.sizes
+        (3, (45,))
+
+    References:
+        Chang et al., *MaskGIT*, 2022, <https://arxiv.org/abs/2202.04200>.
+        Borsos et al., *SoundStorm*, 2023, <https://arxiv.org/abs/2305.09636>, section 3 (levels).
     """
 
     def __init__(
-        self,
-        config: PriorConfig,
-        tokenizer: Tokenizer,
-        *,
-        classes: int,
-        codebooks: Sequence[Tensor] | None = None,
+        self, transformers: Sequence[nn.Module], *, sizes: Sequence[int], classes: int
     ) -> None:
         super().__init__()
-        self.config, self.sizes, self.classes = config, tokenizer.sizes, classes
-        self.mask_index = tokenizer.config.codebook_size
-        width = tokenizer.config.dim
-
-        def embedding(number: int, dim: int) -> TokenEmbedding:
-            start = None if codebooks is None else codebooks[number]
-            return TokenEmbedding(self.mask_index, dim, embedding_dim=width, codebook=start)
-
-        low, high = (config.dim, config.depth, config.heads), (
-            config.high_dim, config.high_depth, config.high_heads
-        )  # fmt: skip
-        self.transformers = nn.ModuleList()
-        for number, (dim, depth, heads) in enumerate([low, high][: len(self.sizes)]):
-            context = None
-            if number:
-                context = ContextEmbedding(
-                    embedding(0, dim), grid=tokenizer.grids[0], onto=tokenizer.grids[1]
-                )
-            trunk = Transformer(
-                dim,
-                depth=depth,
-                heads=heads,
-                mlp_ratio=config.mlp_ratio,
-                norm=nn.RMSNorm,
-                dropout=config.dropout,
+        self.sizes, self.classes = tuple(sizes), classes
+        if len(transformers) != len(self.sizes):
+            raise ValueError(
+                f"Prior: transformers must be as many as sizes; "
+                f"got {len(transformers)} and {len(self.sizes)}"
             )
-            self.transformers.append(
-                TokenTransformer(
-                    embedding(number, dim),
-                    trunk,
-                    tokens=self.sizes[number],
-                    classes=classes,
-                    label_dropout=0.0,  # the batch comes with its labels hidden
-                    context=context,
+        for transformer in transformers:
+            if not hasattr(transformer, "codebook_sizes"):
+                raise TypeError(
+                    "Prior: every transformer must have codebook_sizes; "
+                    f"got {type(transformer).__name__} without"
                 )
-            )
+        self.transformers = nn.ModuleList(transformers)
+        self.codebook_sizes = tuple(tuple(part.codebook_sizes) for part in transformers)
+        counts = [len(part) for part in self.codebook_sizes]
+        if len(set(counts)) > 1:
+            raise ValueError(f"Prior: branches must have as many codes a token; got {counts}")
+        self.codes_per_token = counts[0]
+        self.mask_index = max(max(part) for part in self.codebook_sizes)
 
     def transformer(self, number: int) -> TokenTransformer:
         """The transformer of a branch."""
-        part = self.transformers[number]
-        if not isinstance(part, TokenTransformer):
-            raise TypeError(f"Prior: parts must be TokenTransformers; got {type(part).__name__}")
-        return part
+        return self.transformers[number]  # type: ignore[return-value]
 
-    def context(self, low_codes: Tensor) -> Tensor:
-        """What the high branch reads of the low tokens; constant in a decoding run."""
-        return self.transformer(1).embed_context(low_codes, valid=_or_none(low_codes >= 0))
+    def context(self, codes: Tensor, number: int = 1) -> Tensor:
+        """What a branch reads of the tokens of the one before; constant in a decoding run."""
+        real = codes >= 0 if codes.ndim == 2 else codes[..., 0] >= 0
+        return self.transformer(number).embed_context(codes, valid=_or_none(real))
 
     def logits_of(
-        self, number: int, labels: Tensor, context: Tensor | None
+        self,
+        number: int,
+        labels: Tensor,
+        context: Tensor | None,
+        *,
+        level: int = 0,
+        coarser: Tensor | None = None,
     ) -> Callable[[Tensor, Tensor], Tensor]:
-        """The logits function of a branch for the decoder, with labels and context bound."""
+        """The logits function of a branch for the decoder, with all but the tokens bound.
+
+        Args:
+            number: The branch.
+            labels: int64 `(batch,)`, -1 for none.
+            context: From `context`, for branches after the first.
+            level: Which code of a token is asked.
+            coarser: Codes of the levels before it, `(batch, tokens, level)`, where there are any.
+        """
         transformer = self.transformer(number)
 
         def logits(tokens: Tensor, where: Tensor) -> Tensor:
             known = labels if self.classes else None
+            valid = _or_none(tokens >= 0)
+            shown = tokens.clamp(min=0)
+            if self.codes_per_token > 1:
+                finer = self.codes_per_token - level - 1
+                hidden = shown.new_full((*shown.shape, finer), self.mask_index)
+                front = [] if coarser is None else [coarser.clamp(min=0)]
+                shown = torch.cat([*front, shown[..., None], hidden], dim=-1)
+            options = {"level": level} if level else {}
             result: Tensor = transformer(
-                tokens.clamp(min=0), where, known, valid=_or_none(tokens >= 0), context=context
+                shown, where, known, valid=valid, context=context, **options
             )
             return result
 
         return logits
 
 
-def prior_step(prior: Prior, batch: PriorBatch) -> PriorOutput:
+def prior_step(
+    prior: Prior,
+    batch: PriorBatch,
+    *,
+    token_loss: TokenLoss = masked_token_loss,
+    everywhere: bool = False,
+) -> PriorOutput:
     r"""One batch through the prior: cross-entropy of the hidden tokens, and of those alone.
 
     $$L = \sum_{\text{branches}} \frac{1}{|M|} \sum_{i \in M} -\log p(s_i \mid s_{\bar M}, y)$$
 
-    The high branch reads the true low tokens, as in TimeVQVAE. Under several processes the mean
-    is over the masked tokens of the whole batch.
+    A branch after the first reads the true tokens of the one before, as in TimeVQVAE. With several
+    codes a token a step asks for one level of them, which the batch names. Under several processes
+    the mean is over the masked tokens of the whole batch.
 
     Args:
         prior: The model.
         batch: Codes, masks and labels.
+        token_loss: The loss of logits.
+        everywhere: Whether the loss is on every real token, hidden or not, as in several public
+            codes; the model reads masked tokens either way.
 
     Returns:
         The loss and what is recorded.
@@ -144,20 +177,27 @@ def prior_step(prior: Prior, batch: PriorBatch) -> PriorOutput:
         Chang et al., *MaskGIT*, 2022, <https://arxiv.org/abs/2202.04200>, equation 2.
         Lee et al., *TimeVQVAE*, 2023, <https://arxiv.org/abs/2303.04743>, section 3.2.
     """
-    sizes = list(prior.sizes)
+    sizes, level = list(prior.sizes), batch.level
     codes, masks = torch.split(batch.codes, sizes, dim=1), torch.split(batch.masks, sizes, dim=1)
     logged = {}
-    for number, name in enumerate(["low", "high"][: len(sizes)]):
-        context = prior.context(codes[0]) if number else None
-        hidden = codes[number].masked_fill(masks[number], prior.mask_index)
-        logits = prior.logits_of(number, batch.labels, context)(hidden, masks[number])
-        own = masked_token_loss(
-            logits, codes[number], masks[number], label_smoothing=prior.config.label_smoothing
-        )
-        count = masks[number].sum().to(own.dtype)
-        logged[name] = reduce_sum(own * count) / reduce_sum(count)
+    for number, name in enumerate(branch_names(len(sizes))):
+        context = prior.context(codes[number - 1], number) if number else None
+        target = codes[number] if prior.codes_per_token == 1 else codes[number][..., level]
+        coarser = codes[number][..., :level] if level else None
+        size = prior.codebook_sizes[number][level]
+        hidden = target.masked_fill(masks[number], size)
+        paid = target >= 0 if everywhere else masks[number]
+        logits = prior.logits_of(number, batch.labels, context, level=level, coarser=coarser)
+        part = token_loss(logits(hidden, paid), target, paid)
+        count = paid.sum().to(part.dtype)
+        logged[name] = reduce_sum(part * count) / reduce_sum(count)
     loss = torch.stack(list(logged.values())).sum()
     return PriorOutput(loss, {"loss": loss, **logged} if len(sizes) > 1 else {"loss": loss})
+
+
+def branch_names(count: int) -> list[str]:
+    """Names of branches for a record: low and high, or numbers where there are more."""
+    return ["low", "high"][:count] if count <= 2 else [f"branch {i}" for i in range(count)]
 
 
 def _or_none(valid: Tensor) -> Tensor | None:

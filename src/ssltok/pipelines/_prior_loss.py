@@ -30,7 +30,7 @@ def loss_by_share(
     $$\frac{1}{\sum_b \lvert M_b \rvert} \sum_b \sum_{i \in M_b}
       -\log p(s_{bi} \mid s_{b, \bar M}, y_b)$$
 
-    over the tokens of all branches. One number for a mean over random shares hides whether a prior
+    over the tokens of all branches; with several codes a token, summed over its codes. One number for a mean over random shares hides whether a prior
     fails to complete (small shares) or to begin (all masked: it knows the label alone). The masks
     come from the seed and do not depend on the batches.
 
@@ -49,11 +49,11 @@ def loss_by_share(
 
     Example:
         >>> import torch
-        >>> from ssltok.pipelines import Prior, PriorConfig, Tokenizer, TokenizerConfig
+        >>> from ssltok.pipelines import PriorConfig, TokenizerConfig, build_prior, build_tokenizer
         >>> from ssltok.pipelines import loss_by_share
         >>> config = TokenizerConfig(dim=4, blocks=0, codebook_size=3)
-        >>> tokenizer = Tokenizer(config, channels=1, length=32)
-        >>> prior = Prior(PriorConfig(dim=8, depth=1), tokenizer, classes=0)
+        >>> tokenizer = build_tokenizer(config, channels=1, length=32)
+        >>> prior = build_prior(PriorConfig(dim=8, depth=1), tokenizer, classes=0)
         >>> codes = torch.zeros(2, sum(tokenizer.sizes), dtype=torch.int64)
         >>> list(loss_by_share(prior, codes, torch.tensor([-1, -1]), shares=(0.5, 1.0)))
         [0.5, 1.0]
@@ -67,7 +67,8 @@ def loss_by_share(
             masks = torch.cat(
                 [
                     random_mask(
-                        (len(part), part.shape[1]), ratio=share, valid=part >= 0,
+                        (len(part), part.shape[1]), ratio=share,
+                        valid=(part if part.ndim == 2 else part[..., 0]) >= 0,
                         generator=generator,
                     ).mask
                     for part in parts
@@ -88,8 +89,12 @@ def _batch(prior: Prior, codes: Tensor, masks: Tensor, labels: Tensor) -> tuple[
     parts, hidden = torch.split(codes, sizes, dim=1), torch.split(masks, sizes, dim=1)
     total = torch.zeros((), dtype=torch.float64)
     for number, (part, mask) in enumerate(zip(parts, hidden, strict=True)):
-        context = prior.context(parts[0]) if number else None
-        tokens = part.masked_fill(mask, prior.mask_index)
-        logits = prior.logits_of(number, labels, context)(tokens, mask)
-        total += masked_token_loss(logits, part, mask).double() * int(mask.sum())
+        context = prior.context(parts[number - 1], number) if number else None
+        levels = part[..., None] if part.ndim == 2 else part
+        for level, size in enumerate(prior.codebook_sizes[number]):
+            target = levels[..., level]
+            coarser = levels[..., :level] if level else None
+            tokens = target.masked_fill(mask, size)
+            ask = prior.logits_of(number, labels, context, level=level, coarser=coarser)
+            total += masked_token_loss(ask(tokens, mask), target, mask).double() * int(mask.sum())
     return total, int(masks.sum())

@@ -2,149 +2,249 @@
 
 import dataclasses
 from collections.abc import Callable
-from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ssltok.augment import NC_VQVAE_GAUSS, NC_VQVAE_SLICE, NC_VQVAE_WARP
 from ssltok.data import SeriesSet
 from ssltok.distributed import gather, rank_and_world
-from ssltok.losses import barlow_twins_loss, vibcreg_loss, vicreg_loss
+from ssltok.losses import masked_token_loss
 from ssltok.masking import cosine_schedule, schedule_mask
-from ssltok.pipelines._config import Config
-from ssltok.pipelines._prior import Prior, PriorBatch, PriorOutput, prior_step
+from ssltok.nn import average_max_pool
+from ssltok.pipelines._build import AUGMENTATIONS
+from ssltok.pipelines._config import Config, TokenizerConfig
+from ssltok.pipelines._parts import Parts
+from ssltok.pipelines._prior import Prior, PriorBatch, PriorOutput, TokenLoss, prior_step
+from ssltok.pipelines._token_features import Pool, TokenFeatures
 from ssltok.pipelines._tokenizer import Tokenizer
-from ssltok.pipelines._tokenizer_step import (
-    TokenizerBatch,
-    TokenizerOutput,
-    build_projector,
-    tokenizer_step,
-)
-from ssltok.training import Stage, TrainingConfig, keyed_generator, ordered_batch
+from ssltok.pipelines._tokenizer_step import TokenizerBatch, TokenizerOutput, tokenizer_step
+from ssltok.training import Stage, TrainingConfig, keyed_generator, keyed_seed, ordered_batch
 
 __all__ = [
-    "AUGMENTATIONS",
+    "Comparison",
     "PriorModel",
     "TokenizerModel",
+    "compare",
     "prior_stage",
+    "random_masks",
     "tokenizer_stage",
 ]
 
-AUGMENTATIONS = {"warp": NC_VQVAE_WARP, "slice": NC_VQVAE_SLICE, "gauss": NC_VQVAE_GAUSS}
+TURNS = 8  # draws of masks over which the prior's held-out loss is averaged
+
+
+class Comparison(NamedTuple):
+    """What the objective sees of a step: options of `tokenizer_step`."""
+
+    objective_weight: float
+    view_weight: float
+    compared: tuple[int, ...]
+    quantized: tuple[bool, ...]
+    pool: Pool | None
+
+    @property
+    def views(self) -> int:
+        """Augmented views in a batch."""
+        return max(self.compared)
+
+
+def compare(config: TokenizerConfig, parts: Parts, views: int) -> Comparison:
+    """What an objective of so many views compares: by default the series, then its views.
+
+    Raises:
+        ValueError: If `compared` or `quantized` are not as many as the objective wants views.
+    """
+    compared = tuple(range(views)) if parts.compared is None else tuple(parts.compared)
+    quantized = (True, *[config.quantize_view] * (views - 1))
+    if parts.quantized is not None:
+        quantized = tuple(parts.quantized)
+    if len(compared) != views or len(quantized) != views:
+        raise ValueError(
+            f"Parts: compared and quantized must be {views} each, as many views as the objective "
+            f"wants; got {compared} and {quantized}"
+        )
+    pool: Any = average_max_pool if parts.pool is None else parts.pool
+    if isinstance(pool, str):
+        if pool != "tokens":
+            raise ValueError(f"Parts: pool must be a function or 'tokens'; got {pool!r}")
+        pool = None
+    return Comparison(config.ssl_weight, config.view_weight, compared, quantized, pool)
 
 
 class TokenizerModel(nn.Module):
     """Stage 1 as one module, so that an engine can wrap it: `forward(batch)` is the step."""
 
-    def __init__(self, tokenizer: Tokenizer, *, batch: int) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, objective: nn.Module | None, comparison: Comparison
+    ) -> None:
         super().__init__()
-        config = tokenizer.config
-        self.tokenizer = tokenizer
-        self.projector = None if config.ssl == "none" else build_projector(config, batch=batch)
-        self.ssl_loss = ssl_loss(config.ssl)
+        self.tokenizer, self.objective, self.comparison = tokenizer, objective, comparison
 
     def forward(self, batch: TokenizerBatch) -> TokenizerOutput:
         """Run `tokenizer_step`."""
-        return tokenizer_step(
-            self.tokenizer, batch, projector=self.projector, ssl_loss=self.ssl_loss
-        )
+        options = self.comparison._asdict()
+        return tokenizer_step(self.tokenizer, batch, objective=self.objective, **options)
 
 
 class PriorModel(nn.Module):
     """Stage 2 as one module; the tokenizer is no part of it and cannot move."""
 
-    def __init__(self, prior: Prior) -> None:
+    def __init__(self, prior: Prior, *, token_loss: TokenLoss, everywhere: bool) -> None:
         super().__init__()
-        self.prior = prior
+        self.prior, self.token_loss, self.everywhere = prior, token_loss, everywhere
 
     def forward(self, batch: PriorBatch) -> PriorOutput:
         """Run `prior_step`."""
-        return prior_step(self.prior, batch)
-
-
-def ssl_loss(name: str) -> Callable[[Tensor, Tensor], Tensor] | None:
-    """The loss of that name with NC-VQVAE's constants; Barlow Twins is divided by its width."""
-    if name == "none":
-        return None
-    losses: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-        "barlow_twins": lambda a, b: barlow_twins_loss(a, b) / a.shape[1],
-        "vicreg": vicreg_loss,
-        "vibcreg": partial(vibcreg_loss, covariance_weight=100.0),
-    }
-    return losses[name]
+        return prior_step(self.prior, batch, token_loss=self.token_loss, everywhere=self.everywhere)
 
 
 def tokenizer_stage(
-    model: TokenizerModel, scaled: SeriesSet, config: Config, seed: int, world: int
+    model: TokenizerModel,
+    scaled: SeriesSet,
+    labels: Tensor,
+    config: Config,
+    *,
+    seed: int,
+    world: int,
+    augment: Callable[..., Tensor] | None = None,
 ) -> tuple[Stage, TrainingConfig, int]:
-    """Stage 1 as `train_stage` wants it."""
-    training, steps, train, held = _split(scaled, config.tokenizer_training, seed, world)
-    augment = AUGMENTATIONS[config.tokenizer.augmentation]
-    with_view = config.tokenizer.ssl != "none"
-    tokenizer = model.tokenizer
+    """Stage 1 as `train_stage` wants it.
+
+    Args:
+        model: The step.
+        scaled: Series at the scale of the model.
+        labels: int64 `(cases,)`, -1 for none.
+        config: How long, and what follows a step.
+        seed: The run's seed.
+        world: Processes.
+        augment: Makes the views; None takes the config's.
+
+    Returns:
+        The stage, its training with a batch that fits the data, and the steps.
+    """
+    training, steps, kept, held = _split(len(scaled.values), config.tokenizer_training, seed, world)
+    tokenizer, objective = model.tokenizer, model.objective
+    train, train_labels, rest = scaled.take(kept), labels[kept], scaled.take(held)
+    view = AUGMENTATIONS[config.tokenizer.augmentation] if augment is None else augment
+    views = 0 if objective is None else model.comparison.views
+    ragged = bool((scaled.lengths < scaled.values.shape[2]).any())
 
     def draw(step: int, rows: slice) -> TokenizerBatch:
         chosen = ordered_batch(
             len(train.values), training.batch, seed=seed, purpose="tokenizer-order", step=step
         )
         batch = train.take(chosen)
-        view = batch.values
-        if with_view:
-            # Drawn for the whole batch, then cut, so that it does not depend on the processes.
-            generator = keyed_generator(seed, "view", step)
-            within = torch.arange(batch.values.shape[-1]) < batch.lengths[:, None]
-            view = augment(batch.values, valid=within, generator=generator)
-        parts = (batch.values, view, batch.valid, batch.lengths)
-        return TokenizerBatch(*(part[rows] for part in parts))
+        # Drawn for the whole batch, then cut, so that it does not depend on the processes.
+        within = torch.arange(batch.values.shape[-1]) < batch.lengths[:, None]
+        drawn = [
+            view(batch.values, valid=within, generator=keyed_generator(seed, purpose, step))
+            for purpose in view_purposes(views)
+        ]
+        draws: tuple[Tensor, ...] = ()
+        if objective is not None:
+            draws = objective.draw(len(chosen), keyed_generator(seed, "objective", step))
+        return TokenizerBatch(
+            batch.values[rows],
+            tuple(part[rows] for part in drawn),
+            batch.valid[rows],
+            batch.lengths[rows],
+            ragged,
+            train_labels[chosen][rows],
+            tuple(part[rows] for part in draws),
+            keyed_seed(seed, "objective-seed", step),
+        )
 
     def after_step(step: int, results: list[TokenizerOutput]) -> None:
         for number, branch in enumerate(tokenizer.parts):
             latents = torch.cat([r.latents[number] for r in results])
             codes = torch.cat([r.codes[number] for r in results])
-            branch.quantizer.update(latents, codes)
+            branch.update(latents, codes)
             if config.tokenizer.revival_ratio:
                 # All latents on the first process, as if there were one: same draws, same codes.
                 latents, codes = gather(latents), gather(codes)
                 mine = slice(None) if rank_and_world()[0] == 0 else slice(0)
-                branch.quantizer.revive(
+                branch.revive(
                     latents[mine],
                     codes[mine],
                     share=config.tokenizer.revival_ratio,
                     generator=keyed_generator(seed, "revival", step, number),
                 )
+        if objective is not None:
+            memory = zip(*(r.memory for r in results), strict=True)
+            encoder = TokenFeatures(tokenizer, pool=model.comparison.pool)
+            objective.update(encoder, tuple(torch.cat(parts) for parts in memory))
 
     def validate() -> float:
         device = next(tokenizer.parameters()).device
-        batch = TokenizerBatch(*(p.to(device) for p in (held.values, held.values, *held[1:])))
+        parts = [p.to(device) for p in rest]
+        batch = TokenizerBatch(parts[0], (), parts[1], parts[2], ragged)
         terms = tokenizer_step(tokenizer, batch).terms
         return float(terms.time + terms.spectrogram)
 
-    check = validate if len(held.values) else None
+    check = validate if len(rest.values) else None
     return Stage("tokenizer", model, draw, after_step, check), training, steps
 
 
+def view_purposes(views: int) -> list[str]:
+    """What the noise of each view of a step is for: its name among the run's random streams."""
+    return ["view", "second view", *(f"view {number}" for number in range(3, views + 1))][:views]
+
+
+def random_masks(shape: tuple[int, int], *, valid: Tensor, generator: torch.Generator) -> Tensor:
+    """The masks of MaskGIT's training: in each row a random share by the cosine schedule."""
+    return schedule_mask(shape, schedule=cosine_schedule, valid=valid, generator=generator)
+
+
 def prior_stage(
-    prior: Prior, codes: Tensor, labels: Tensor, config: Config, seed: int, world: int
+    prior: Prior,
+    codes: Tensor,
+    labels: Tensor,
+    config: Config,
+    *,
+    seed: int,
+    world: int,
+    parts: Parts,
 ) -> tuple[Stage, TrainingConfig, int]:
-    """Stage 2 as `train_stage` wants it: the codes are given, masks are drawn."""
-    everything = PriorBatch(codes, torch.zeros_like(codes, dtype=torch.bool), labels)
-    training, steps, train, held = _split(everything, config.prior_training, seed, world)
-    model = PriorModel(prior)
+    """Stage 2 as `train_stage` wants it: the codes are given, masks are drawn.
+
+    Args:
+        prior: The model.
+        codes: int64 `(cases, tokens)` or `(cases, tokens, codes)`, -1 at padding.
+        labels: int64 `(cases,)`, -1 for none.
+        config: How long, and the share of hidden labels.
+        seed: The run's seed.
+        world: Processes.
+        parts: Mask, token loss and where it is paid, if not the config's.
+
+    Returns:
+        The stage, its training with a batch that fits the data, and the steps.
+    """
+    training, steps, kept, held = _split(len(codes), config.prior_training, seed, world)
+    everything = PriorBatch(codes, torch.zeros(codes.shape[:2], dtype=torch.bool), labels)
+    train, rest = everything.take(kept), everything.take(held)
+    token_loss = parts.token_loss
+    if token_loss is None:
+        smoothing = config.prior.label_smoothing
+
+        def token_loss(logits: Tensor, codes: Tensor, where: Tensor) -> Tensor:
+            return masked_token_loss(logits, codes, where, label_smoothing=smoothing)
+
+    model = PriorModel(prior, token_loss=token_loss, everywhere=bool(parts.everywhere))
+    sampler = random_masks if parts.mask is None else parts.mask
 
     def masked(batch: PriorBatch, generator: torch.Generator) -> PriorBatch:
-        parts = torch.split(batch.codes, list(prior.sizes), dim=1)
-        masks = [
-            schedule_mask(
-                (part.shape[0], part.shape[1]),
-                schedule=cosine_schedule,
-                valid=part >= 0,
-                generator=generator,
-            )
-            for part in parts
-        ]
+        masks = []
+        for part in torch.split(batch.codes, list(prior.sizes), dim=1):
+            known = (part if part.ndim == 2 else part[..., 0]) >= 0
+            shape = (part.shape[0], part.shape[1])
+            masks.append(sampler(shape, valid=known, generator=generator))
         return batch._replace(masks=torch.cat(masks, dim=1))
+
+    def level(generator: torch.Generator) -> int:
+        if prior.codes_per_token == 1:
+            return 0
+        return int(torch.randint(prior.codes_per_token, (), generator=generator))
 
     def draw(step: int, rows: slice) -> PriorBatch:
         chosen = ordered_batch(
@@ -153,23 +253,26 @@ def prior_stage(
         generator = keyed_generator(seed, "mask", step)
         batch = masked(train.take(chosen), generator)
         hidden = torch.rand(len(chosen), generator=generator) < config.prior.label_dropout
-        batch = batch._replace(labels=batch.labels.masked_fill(hidden, -1))
-        return PriorBatch(*(part[rows] for part in batch))
+        known = batch.labels.masked_fill(hidden, -1)
+        return PriorBatch(batch.codes[rows], batch.masks[rows], known[rows], level(generator))
 
     def validate() -> float:
         device = next(prior.parameters()).device
-        fixed = [masked(held, keyed_generator(seed, "held-mask", turn)) for turn in range(8)]
-        batches = (PriorBatch(*(p.to(device) for p in batch)) for batch in fixed)
-        losses = [prior_step(prior, batch).loss for batch in batches]
+        losses = []
+        for turn in range(TURNS):
+            batch = masked(rest, keyed_generator(seed, "held-mask", turn))
+            parts = [p.to(device) for p in batch[:3]]
+            losses.append(prior_step(prior, PriorBatch(*parts, turn % prior.codes_per_token)).loss)
         return float(torch.stack(losses).mean())
 
-    check = validate if len(held.codes) else None
+    check = validate if len(rest.codes) else None
     return Stage("prior", model, draw, lambda step, results: None, check), training, steps
 
 
-def _split(data: Any, training: TrainingConfig, seed: int, world: int) -> tuple[Any, ...]:
+def _split(
+    cases: int, training: TrainingConfig, seed: int, world: int
+) -> tuple[TrainingConfig, int, Tensor, Tensor]:
     """Hold some cases out, and fit batch and steps to what is left."""
-    cases = len(data[0])
     held = int(training.holdout_ratio * cases)
     if training.holdout_ratio and not held:
         raise ValueError(
@@ -177,8 +280,8 @@ def _split(data: Any, training: TrainingConfig, seed: int, world: int) -> tuple[
             f"got {training.holdout_ratio} of {cases}"
         )
     order = torch.randperm(cases, generator=keyed_generator(seed, "holdout"))
-    train, rest = data.take(order[held:].sort().values), data.take(order[:held].sort().values)
     turns = training.accumulation * world
     batch = min(training.batch, max((cases - held) // turns, 1) * turns)
     steps = training.steps or training.epochs * -(-(cases - held) // batch)
-    return dataclasses.replace(training, batch=batch), steps, train, rest
+    training = dataclasses.replace(training, batch=batch)
+    return training, steps, order[held:].sort().values, order[:held].sort().values

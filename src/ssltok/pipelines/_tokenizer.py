@@ -1,93 +1,211 @@
-"""Act 1. Series become tokens and series again, while two views of a series agree.
+"""Act 1. Series become tokens and series again: a transform, and a branch for each of its bands.
 
-One branch reads all frequencies (NC-VQVAE); or one reads the low and one the high ones
-(TimeVQVAE). A branch is an encoder, a quantizer and a decoder; the rest is arithmetic.
+One branch reads all frequencies (NC-VQVAE), or one the low and one the high ones (TimeVQVAE), or
+one the series itself. A branch is an encoder, a quantizer and a decoder; the rest is arithmetic.
 """
 
-from itertools import pairwise
+import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from ssltok.nn import (
-    SpectrogramDecoder,
-    SpectrogramEncoder,
-)
-from ssltok.pipelines._config import TokenizerConfig
-from ssltok.quantizers import EMAVectorQuantizer, VectorQuantizer
-from ssltok.signal import ISTFT, STFT, ChannelScaler, split_bands
+from ssltok._shared.checks import check_at_least
+from ssltok.pipelines._protocols import check_branch, check_transform
+from ssltok.quantizers import Quantized
+from ssltok.signal import ChannelScaler
 
 __all__ = ["Branch", "Tokenizer"]
 
 
 class Branch(nn.Module):
-    """Encoder, quantizer and decoder of one band of frequencies."""
+    """Encoder, quantizer and decoder of one band.
 
-    def __init__(
-        self, config: TokenizerConfig, *, channels: int, bins: int, frames: int, width: int
-    ) -> None:
+    Args:
+        encoder: From a band to latents `(batch, dim, *grid)`; it has `dim` and `grid`, and takes
+            `valid`, boolean `(batch, frames or samples)`, where series end before the band does.
+        quantizer: Any quantizer with the encoder's `dim`, wherever it has its channels.
+        decoder: From vectors `(batch, dim, *grid)` to the band; it takes `valid`, boolean
+            `(batch, grid[-1])`, likewise.
+
+    Raises:
+        TypeError: If a part lacks a member of its protocol.
+        ValueError: If encoder and quantizer differ in `dim`.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.nn import SpectrogramDecoder, SpectrogramEncoder
+        >>> from ssltok.pipelines import Branch
+        >>> from ssltok.quantizers import LFQ
+        >>> sizes = {"bins": 3, "frames": 16, "width": 8, "blocks": 0}
+        >>> branch = Branch(
+        ...     SpectrogramEncoder(2, 4, **sizes), LFQ(4), SpectrogramDecoder(2, 4, **sizes)
+        ... )
+        >>> branch.grid, branch.codes(branch.latents(torch.randn(5, 2, 3, 16))).shape
+        ((3, 8), torch.Size([5, 3, 8]))
+    """
+
+    def __init__(self, encoder: nn.Module, quantizer: nn.Module, decoder: nn.Module) -> None:
         super().__init__()
-        sizes = {"bins": bins, "frames": frames, "width": width, "blocks": config.blocks}
-        self.encoder = SpectrogramEncoder(2 * channels, config.dim, **sizes)
-        self.decoder = SpectrogramDecoder(2 * channels, config.dim, **sizes)
-        self.quantizer: VectorQuantizer | EMAVectorQuantizer
-        if config.quantizer == "ema":
-            self.quantizer = EMAVectorQuantizer(
-                config.dim,
-                config.codebook_size,
-                decay=config.decay,
-                commitment_weight=config.commitment_weight,
-                channel_dim=1,
-            )
-        else:
-            self.quantizer = VectorQuantizer(
-                config.dim,
-                config.codebook_size,
-                commitment_weight=config.commitment_weight,
-                channel_dim=1,
-            )
+        check_branch("Branch", encoder, quantizer, decoder)
+        self.encoder = encoder
+        self.decoder = decoder
+        self.quantizer = quantizer
 
     @property
-    def grid(self) -> tuple[int, int]:
-        """Frequency bins and frames of the tokens."""
-        return self.encoder.grid
+    def grid(self) -> tuple[int, ...]:
+        """The places of the tokens: frequencies and frames, or frames alone."""
+        return tuple(self.encoder.grid)
+
+    @property
+    def dim(self) -> int:
+        """Channels of the latents and of the code vectors."""
+        return int(self.encoder.dim)
+
+    def latents(self, band: Tensor, within: Tensor | None = None) -> Tensor:
+        """Encode a band as `(batch, dim, *grid)`; `within` marks what is before a series' end."""
+        latents: Tensor = self.encoder(band) if within is None else self.encoder(band, within)
+        return latents
+
+    def quantize(self, latents: Tensor, valid: Tensor | None = None) -> Quantized:
+        """Quantize latents; codes are `(batch, *grid)`, and `(..., codes)` where several."""
+        channel_dim = self.quantizer.channel_dim
+        result: Quantized = self.quantizer(latents.movedim(1, channel_dim), valid)
+        vectors = result.vectors.movedim(channel_dim, 1)
+        return Quantized(vectors, self._in_a_row(result.codes), result.loss)
+
+    def codes(self, latents: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Return the codes of latents as in `quantize`; never random."""
+        moved = latents.movedim(1, self.quantizer.channel_dim)
+        return self._in_a_row(self.quantizer.encode(moved, valid))
+
+    def vectors(self, codes: Tensor) -> Tensor:
+        """Return the vectors of codes as `quantize` gives them, `(batch, dim, *grid)`."""
+        vectors: Tensor = self.quantizer.decode(self._shaped(codes))
+        return vectors.movedim(self.quantizer.channel_dim, 1)
+
+    def decode(self, vectors: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Return the band of vectors; `valid` marks real columns, `(batch, grid[-1])`."""
+        band: Tensor = self.decoder(vectors) if valid is None else self.decoder(vectors, valid)
+        return band
+
+    def update(self, latents: Tensor, codes: Tensor) -> None:
+        """Let the quantizer learn from a step's latents and codes, both as in `quantize`."""
+        self.quantizer.update(latents.movedim(1, self.quantizer.channel_dim), self._shaped(codes))
+
+    def start(self, band: Tensor, within: Tensor) -> None:
+        """Start the coder from training bands, if it has a start: a basis, not noise.
+
+        Such an encoder has `initialize(band, valid)`, and its decoder `initialize(encoder)`.
+        """
+        if hasattr(self.encoder, "initialize"):
+            self.encoder.initialize(band, within)
+        if hasattr(self.decoder, "initialize"):
+            self.decoder.initialize(self.encoder)
+
+    def initialize(
+        self, latents: Tensor, valid: Tensor, *, generator: torch.Generator | None = None
+    ) -> None:
+        """Start the quantizer from latents, if it has a start."""
+        moved = latents.movedim(1, self.quantizer.channel_dim)
+        self.quantizer.initialize(moved, valid, generator=generator)
+
+    def revive(
+        self, latents: Tensor, codes: Tensor, *, share: float, generator: torch.Generator | None
+    ) -> None:
+        """Move dead codes to latents of this step, if the quantizer has any."""
+        moved = latents.movedim(1, self.quantizer.channel_dim)
+        self.quantizer.revive(moved, self._shaped(codes), share=share, generator=generator)
+
+    def _in_a_row(self, codes: Tensor) -> Tensor:
+        """Codes with at most one axis for those of a token."""
+        return codes.flatten(1 + len(self.grid)) if len(self.quantizer.code_shape) > 1 else codes
+
+    def _shaped(self, codes: Tensor) -> Tensor:
+        """Codes with the axes that the quantizer gives them."""
+        return codes.reshape(*codes.shape[: 1 + len(self.grid)], *self.quantizer.code_shape)
 
 
 class Tokenizer(nn.Module):
-    """STFT, branches and scaler: everything that turns series into tokens and back.
+    """Transform, branches and scaler: everything that turns series into tokens and back.
+
+    Tokens are joint, each of all channels, or **channel by channel**: then every channel passes
+    the branches as a series of its own, and the grid of the tokens has an axis of channels in
+    front.
 
     Args:
-        config: Sizes and options.
+        transform: From series to bands and back, such as `STFTBands` or `Waveform`.
+        branches: One for each band; in training they learn in place.
+        scaler: Brings series to the scale of the model; None is a `ChannelScaler`, not fitted.
         channels: Channels of the series.
-        length: Samples of the longest series.
+        channelwise: Whether tokens are channel by channel.
 
     Attributes:
-        grids: Frequency bins and frames of each branch's tokens.
+        length: Samples of the longest series.
+        grids: The axes of each branch's tokens: `(freq, frames)` or `(frames,)`, with channels in
+            front where tokens are channel by channel.
         sizes: Tokens of each branch.
+        codes_per_token: Codes of one token, the same in all branches.
+        codebook_sizes: For each branch, the sizes of the codes of a token, coarse first.
+
+    Raises:
+        TypeError: If a part lacks a member of its protocol.
+        ValueError: If branches are not as many as bands, or differ in the codes of a token.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.pipelines import TokenizerConfig, build_tokenizer
+        >>> config = TokenizerConfig(dim=4, blocks=0, codebook_size=3)
+        >>> tokenizer = build_tokenizer(config, channels=2, length=32)
+        >>> tokenizer.grids, tokenizer.codes_per_token
+        (((5, 9),), 1)
+        >>> tokenizer.encode(torch.zeros(2, 2, 32), torch.tensor([32, 16])).shape
+        torch.Size([2, 45])
     """
 
-    def __init__(self, config: TokenizerConfig, *, channels: int, length: int) -> None:
+    def __init__(
+        self,
+        transform: nn.Module,
+        branches: Sequence[Branch],
+        scaler: nn.Module | None = None,
+        *,
+        channels: int,
+        channelwise: bool = False,
+    ) -> None:
         super().__init__()
-        self.config, self.channels, self.length = config, channels, length
-        self.stft = STFT(n_fft=config.n_fft, hop=config.hop)
-        self.scaler = ChannelScaler().fit(torch.zeros(1, channels, 1))
-        frames, bins = self.stft.frames(length), self.stft.bins
-        edges = [0, bins] if len(config.widths) == 1 else [0, config.edge, bins]
-        bands = list(pairwise(edges))
-        self.inverses = nn.ModuleList(
-            ISTFT(n_fft=config.n_fft, hop=config.hop, band=band) for band in bands
-        )
-        self.branches = nn.ModuleList(
-            Branch(config, channels=channels, bins=end - first, frames=frames, width=width)
-            for (first, end), width in zip(bands, config.widths, strict=True)
-        )
-        self.grids = tuple(branch.grid for branch in self.parts)
-        self.sizes = tuple(freq * frames for freq, frames in self.grids)
+        who = "Tokenizer"
+        check_at_least(who, "channels", channels, 1)
+        check_transform(who, transform)
+        if len(branches) != transform.bands:
+            raise ValueError(
+                f"{who}: branches must be as many as the transform's bands, {transform.bands}; "
+                f"got {len(branches)}"
+            )
+        counts = [math.prod(branch.quantizer.code_shape) for branch in branches]
+        if len(set(counts)) > 1:
+            raise ValueError(
+                f"{who}: branches must have as many codes a token as each other; got {counts}"
+            )
+        self.channels, self.channelwise = channels, channelwise
+        self.length = int(transform.length)
+        self.transform = transform
+        self.scaler = ChannelScaler().fit(torch.zeros(1, channels, 1)) if scaler is None else scaler
+        self.branches = nn.ModuleList(branches)
+        front = (channels,) if channelwise else ()
+        self.grids = tuple((*front, *branch.grid) for branch in branches)
+        self.sizes = tuple(math.prod(grid) for grid in self.grids)
+        self.codes_per_token = counts[0]
+        self.codebook_sizes = tuple(tuple(branch.quantizer.codebook_sizes) for branch in branches)
 
     @property
     def parts(self) -> list[Branch]:
         """The branches, low frequencies first."""
         return [part for part in self.branches if isinstance(part, Branch)]
+
+    @property
+    def codebook_size(self) -> int:
+        """The largest of all codebooks; also the index of `[MASK]` in the codes of all branches."""
+        return max(max(sizes) for sizes in self.codebook_sizes)
 
     def scale(self, values: Tensor, valid: Tensor) -> Tensor:
         """Bring series `(batch, channels, length)` to the scale of the model; NaN becomes 0."""
@@ -95,52 +213,130 @@ class Tokenizer(nn.Module):
         return torch.where(valid.any(dim=-1, keepdim=True), scaled, 0.0)
 
     def bands(self, series: Tensor) -> list[Tensor]:
-        """The spectrogram of scaled series, by branch."""
-        spectrogram: Tensor = self.stft(series)
-        if len(self.parts) == 1:
-            return [spectrogram]
-        return list(split_bands(spectrogram, edge=self.config.edge))
+        """The bands of scaled series; channel by channel, each channel is a row of the batch."""
+        if self.channelwise:
+            series = series.flatten(0, 1).unsqueeze(1)
+        bands: list[Tensor] = self.transform(series)
+        return bands
 
-    def waves(self, bands: list[Tensor]) -> list[Tensor]:
+    def waves(self, bands: Sequence[Tensor]) -> list[Tensor]:
         """Each branch's share of the scaled series; their sum is the series."""
+        waves: list[Tensor] = self.transform.inverse(bands)
+        if self.channelwise:
+            waves = [wave.unflatten(0, (-1, self.channels)).squeeze(2) for wave in waves]
+        return waves
+
+    def latents(self, bands: Sequence[Tensor], lengths: Tensor | None = None) -> list[Tensor]:
+        """Latents of bands, by branch; `lengths` int64 `(batch,)` where series end early."""
+        within = [None] * len(self.parts) if lengths is None else self.within(lengths)
         return [
-            inverse(band, self.length) for inverse, band in zip(self.inverses, bands, strict=True)
+            branch.latents(band, mask)
+            for branch, band, mask in zip(self.parts, bands, within, strict=True)
+        ]
+
+    def rebuild(
+        self, vectors: Sequence[Tensor], columns: Sequence[Tensor] | None = None
+    ) -> list[Tensor]:
+        """Bands of code vectors; `columns`, `(rows, grid[-1])` by branch, marks real ones."""
+        masks = [None] * len(self.parts) if columns is None else columns
+        return [
+            branch.decode(part, mask)
+            for branch, part, mask in zip(self.parts, vectors, masks, strict=True)
         ]
 
     def token_valid(self, lengths: Tensor) -> list[Tensor]:
-        """Which tokens stand for real samples, `(batch, freq, frames)` by branch.
+        """Which tokens stand for real samples, `(rows, *grid)` by branch, rows as in `bands`.
 
         A token is real if its share of the time axis begins before the series ends.
         """
         masks = []
-        for freq, frames in self.grids:
-            begins = torch.arange(frames, device=lengths.device) * self.length / frames
-            real = begins < lengths[:, None]
-            masks.append(real[:, None, :].expand(-1, freq, -1))
+        for branch, real in zip(self.parts, self.columns(lengths), strict=True):
+            grid = branch.grid
+            masks.append(real.view(len(real), *[1] * (len(grid) - 1), -1).expand(-1, *grid))
         return masks
 
+    def valid_tokens(self, lengths: Tensor) -> Tensor:
+        """The same for all branches in a row, `(batch, tokens)`."""
+        return torch.cat([mask.reshape(len(lengths), -1) for mask in self.token_valid(lengths)], 1)
+
     def encode(self, series: Tensor, lengths: Tensor) -> Tensor:
-        """Codes of scaled series, int64 `(batch, tokens)`, -1 at padding; low branch first."""
-        codes = [
-            branch.quantizer.encode(branch.encoder(band), valid)
-            for branch, band, valid in zip(
-                self.parts, self.bands(series), self.token_valid(lengths), strict=True
-            )
-        ]
-        return torch.cat([c.flatten(1) for c in codes], dim=1)
+        """Codes of scaled series, int64 `(batch, tokens)`, -1 at padding; low branch first.
+
+        With several codes a token `(batch, tokens, codes)`, coarse first.
+        """
+        padded = bool((lengths < self.length).any())
+        latents = self.latents(self.bands(series), lengths if padded else None)
+        codes = []
+        for branch, latent, valid in zip(
+            self.parts, latents, self.token_valid(lengths), strict=True
+        ):
+            codes.append(self.flat(branch.codes(latent, valid)))
+        return torch.cat(codes, dim=1)
+
+    def flat(self, codes: Tensor) -> Tensor:
+        """Codes of one branch, in its own axes, as `(batch, tokens)` or `(batch, tokens, codes)`."""
+        batch = len(codes) // (self.channels if self.channelwise else 1)
+        if self.codes_per_token > 1:
+            return codes.reshape(batch, -1, self.codes_per_token)
+        return codes.reshape(batch, -1)
 
     def vectors(self, codes: Tensor) -> list[Tensor]:
-        """The vectors of codes `(batch, tokens)`, `(batch, dim, freq, frames)` by branch."""
-        parts = torch.split(codes, list(self.sizes), dim=1)
+        """The vectors of codes, `(rows, dim, *grid)` by branch, rows as in `bands`."""
         return [
-            branch.quantizer.decode(part.reshape(-1, *grid))
-            for branch, part, grid in zip(self.parts, parts, self.grids, strict=True)
+            branch.vectors(part)
+            for branch, part in zip(self.parts, self._parted(codes), strict=True)
         ]
 
-    def decode(self, codes: Tensor) -> Tensor:
-        """Scaled series of codes `(batch, tokens)`."""
-        bands = [
-            branch.decoder(vectors)
-            for branch, vectors in zip(self.parts, self.vectors(codes), strict=True)
+    def real_codes(self, codes: Tensor) -> list[Tensor]:
+        """Which tokens are real, `(rows, *grid)` by branch, rows as in `bands`."""
+        return [
+            (part if part.ndim == 1 + len(branch.grid) else part[..., 0]) >= 0
+            for branch, part in zip(self.parts, self._parted(codes), strict=True)
         ]
-        return torch.stack(self.waves(bands)).sum(dim=0)
+
+    def token_vectors(self, codes: Tensor) -> list[Tensor]:
+        """The vectors of codes with the tokens in a row, `(batch, dim, tokens)` by branch."""
+        rows = []
+        for vectors in self.vectors(codes):
+            flat = vectors.flatten(2)
+            if self.channelwise:
+                flat = flat.unflatten(0, (-1, self.channels)).transpose(1, 2).flatten(2)
+            rows.append(flat)
+        return rows
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Scaled series of codes as `encode` gives them."""
+        columns = None
+        if bool((codes < 0).any()):
+            columns = [
+                real.flatten(1, -2).any(dim=1) if real.ndim > 2 else real
+                for real in self.real_codes(codes)
+            ]
+        return torch.stack(self.waves(self.rebuild(self.vectors(codes), columns))).sum(dim=0)
+
+    def _parted(self, codes: Tensor) -> list[Tensor]:
+        """Codes of each branch in its own axes, `(rows, *grid)` or `(rows, *grid, codes)`."""
+        parts = torch.split(codes, list(self.sizes), dim=1)
+        return [
+            part.reshape(-1, *branch.grid, *part.shape[2:])
+            for branch, part in zip(self.parts, parts, strict=True)
+        ]
+
+    def within(self, lengths: Tensor) -> list[Tensor]:
+        """Which columns of each band are before the series' end, `(rows, columns)`."""
+        if self.channelwise:
+            lengths = lengths.repeat_interleave(self.channels)
+        times = torch.arange(self.length, device=lengths.device)
+        masks: list[Tensor] = self.transform.within(times < lengths[:, None])
+        return masks
+
+    def columns(self, lengths: Tensor) -> list[Tensor]:
+        """Which columns of each branch's grid begin before the series end, `(rows, columns)`."""
+        if self.channelwise:
+            lengths = lengths.repeat_interleave(self.channels)
+        masks = []
+        for branch in self.parts:
+            columns = branch.grid[-1]
+            begins = torch.arange(columns, device=lengths.device) * self.length / columns
+            masks.append(begins < lengths[:, None])
+        return masks

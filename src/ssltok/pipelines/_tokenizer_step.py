@@ -1,38 +1,53 @@
 """Act 1, one step: what a batch costs the tokenizer, and what its codebooks learn from it."""
 
-import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from ssltok.distributed import gather, reduce_sum
-from ssltok.nn import IterNorm, Projector, average_max_pool
-from ssltok.pipelines._config import TokenizerConfig
+from ssltok.distributed import reduce_sum
+from ssltok.nn import average_max_pool
+from ssltok.pipelines._token_features import Pool, TokenFeatures
 from ssltok.pipelines._tokenizer import Tokenizer
 from ssltok.quantizers import Quantized
+from ssltok.training import ObjectiveBatch, ObjectiveOutput
 
 __all__ = [
+    "EncodedViews",
     "TokenizerBatch",
     "TokenizerOutput",
     "TokenizerTerms",
-    "build_projector",
+    "encode_views",
+    "reconstruction_errors",
     "tokenizer_step",
 ]
 
+MANY_CODES = 2**16  # beyond, codes in use are counted without a bin for each code
+
 
 class TokenizerBatch(NamedTuple):
-    """What a step needs: scaled series, their view, `(batch, channels, length)`, and what is real.
+    """What a step needs: scaled series, their views, and what is real.
 
-    `valid` is boolean of the same shape; `lengths` is int64 `(batch,)`.
+    Attributes:
+        series: `(batch, channels, length)`.
+        views: Augmented series of the same shape, none or more.
+        valid: Boolean of the shape of `series`: False at missing samples and padding.
+        lengths: int64 `(batch,)`, samples before the padding.
+        padded: Whether any series of the whole batch, over all processes, ends early.
+        labels: int64 `(batch,)`, -1 for none; None where the objective reads none.
+        draws: What the objective drew for these rows.
+        seed: For what the objective draws once for the whole batch.
     """
 
     series: Tensor
-    view: Tensor
+    views: tuple[Tensor, ...]
     valid: Tensor
     lengths: Tensor
+    padded: bool = False
+    labels: Tensor | None = None
+    draws: tuple[Tensor, ...] = ()
+    seed: int = 0
 
 
 class TokenizerTerms(NamedTuple):
@@ -46,123 +61,237 @@ class TokenizerTerms(NamedTuple):
 
 
 class TokenizerOutput(NamedTuple):
-    """The loss, its terms, and what the codebooks learn from: latents and codes by branch."""
+    """The loss, its terms, and what is learned from after the optimizer's step.
+
+    `latents` and `codes` are those of the series, by branch, for the quantizers; `memory` is the
+    objective's.
+    """
 
     loss: Tensor
     logged: dict[str, Tensor]
     terms: TokenizerTerms
     latents: tuple[Tensor, ...]
     codes: tuple[Tensor, ...]
+    memory: tuple[Tensor, ...]
+
+
+class EncodedViews(NamedTuple):
+    """Series and views behind the encoders, by branch and by input: 0 is the series, 1 a view.
+
+    Attributes:
+        targets: The bands that were encoded, all inputs in one batch.
+        latents: The latents of each input.
+        quantized: The series, quantised.
+        masks: Which tokens are real.
+    """
+
+    targets: list[Tensor]
+    latents: list[tuple[Tensor, ...]]
+    quantized: list[Quantized]
+    masks: list[Tensor]
 
 
 def tokenizer_step(
     tokenizer: Tokenizer,
     batch: TokenizerBatch,
     *,
-    projector: nn.Module | None = None,
-    ssl_loss: Callable[[Tensor, Tensor], Tensor] | None = None,
+    objective: nn.Module | None = None,
+    objective_weight: float = 1.0,
+    view_weight: float = 0.0,
+    compared: tuple[int, ...] = (0, 1),
+    quantized: tuple[bool, ...] = (True, False),
+    pool: Pool | None = average_max_pool,
 ) -> TokenizerOutput:
-    r"""One batch through the tokenizer: rebuild the series, commit to codes, agree with a view.
+    r"""One batch through the tokenizer: rebuild the series, commit to codes, learn from views.
 
     $$L = L_{time}(x) + L_{stft}(x) + L_{vq} + \alpha\,(L_{time}(x') + L_{stft}(x'))
-          + w\,L_{SSL}(p, p')$$
+          + w\,L_{objective}$$
 
-    where the original $x$ is quantised and the view $x'$ is not (unless the config says so), and
-    $p$ are projections of the pooled latents of both. With $\alpha = 0$ the view is not rebuilt,
-    and its term is 0. With two branches the high branch's time term is an absolute error, as in
-    TimeVQVAE. Missing samples and padding count nowhere. Under several processes every term is
-    that of the whole batch.
+    where the original $x$ is quantised, $x'$ is the first view, and the objective compares
+    features of the inputs that `compared` names. With $\alpha = 0$ the view is not rebuilt, and
+    its term is 0. With two branches the high branch's time term is an absolute error, as in
+    TimeVQVAE; where the band is the series itself its error is counted once. Missing samples and
+    padding count nowhere. Under several processes every term is that of the whole batch.
 
     Departures from NC-VQVAE: both views pass the encoder in one batch, so that BatchNorm sees
-    one set of statistics; the codebook is not touched here (`quantizer.update` does that).
+    one set of statistics; the codebook is not touched here (`Branch.update` does that).
 
     Args:
-        tokenizer: The parts; its config gives the weights.
-        batch: Scaled series, their view, and what is real.
-        projector: From pooled latents `(batch, 2 * dim * branches)` to projections; None compares
-            the pooled latents themselves. It is needed in training only, so the tokenizer does
-            not own it.
-        ssl_loss: From two projections `(batch, dim)` to a scalar; None leaves the view out.
+        tokenizer: The parts.
+        batch: Scaled series, their views, and what is real.
+        objective: What is learned from views (`ssltok.training.Objective`); None leaves them out.
+        objective_weight: $w$.
+        view_weight: $\alpha$.
+        compared: Which inputs the objective compares, in its order: 0 is the series, 1 the first
+            view and so on; as many as it wants views.
+        quantized: Which of these are code vectors (with the quantizer's gradient) and which are
+            latents.
+        pool: From vectors `(rows, dim, *grid)` and which are real to one vector; None compares
+            token by token.
 
     Returns:
-        The loss, its terms, latents and codes.
+        The loss, its terms, and what is learned from after the step.
 
     References:
         Mathisen et al., *NC-VQVAE*, 2024, <https://arxiv.org/abs/2408.16613>.
     """
-    config, count = tokenizer.config, batch.series.shape[0]
-    inputs = batch.series if ssl_loss is None else torch.cat([batch.series, batch.view])
-    targets = tokenizer.bands(inputs)
-    masks = tokenizer.token_valid(batch.lengths)
-    rebuilt, latents, quantized, pooled = [], [], [], []
-    for branch, target, valid in zip(tokenizer.parts, targets, masks, strict=True):
-        encoded = branch.encoder(target)
-        own, other = encoded[:count], encoded[count:]
-        result: Quantized = branch.quantizer(own, valid)
-        if len(other) and config.quantize_view:
-            other = branch.quantizer(other, valid).vectors
-        shown = torch.cat([result.vectors, other]) if config.view_weight else result.vectors
-        rebuilt.append(branch.decoder(shown))
-        latents.append(own.detach())
-        quantized.append(result)
-        if ssl_loss is not None:
-            pooled.append((average_max_pool(result.vectors, valid), average_max_pool(other, valid)))
+    encoded = encode_views(tokenizer, batch)
+    code_vectors = [part.vectors for part in encoded.quantized]
+    compares = _compared(tokenizer, encoded, compared, quantized) if objective is not None else []
+    shown = code_vectors
+    if view_weight:  # one new tensor, laid out alike with and without a view
+        view = _rebuilt_view(encoded, compares, compared, quantized)
+        shown = [torch.cat(pair) for pair in zip(code_vectors, view, strict=True)]
+    rebuilt = tokenizer.rebuild(shown, _columns(tokenizer, batch, len(shown[0])))
+    rows = len(code_vectors[0])
     errors = [
-        _errors(tokenizer, [t[rows] for t in targets], [r[rows] for r in rebuilt], batch.valid)
-        for rows in (slice(0, count), slice(count, None))
-        if len(rebuilt[0][rows])
+        reconstruction_errors(
+            tokenizer,
+            [target[part] for target in encoded.targets],
+            [guess[part] for guess in rebuilt],
+            batch.valid,
+        )
+        for part in (slice(0, rows), slice(rows, 2 * rows))
+        if len(rebuilt[0][part])
     ]
     zero = batch.series.new_zeros(())
+    learned = None
+    if objective is not None:
+        encoder = TokenFeatures(tokenizer, pool=pool)
+        learned = _learn(objective, encoder, batch, compared, compares, encoded.masks)
     terms = TokenizerTerms(
         time=errors[0][0],
         spectrogram=errors[0][1],
-        quantization=sum((q.loss for q in quantized), zero),
+        quantization=sum((part.loss for part in encoded.quantized), zero),
         view=errors[1][0] + errors[1][1] if len(errors) == 2 else zero,
-        agreement=zero if ssl_loss is None else _agreement(projector, pooled, ssl_loss),
+        agreement=zero if learned is None else learned.loss,
     )
     loss = (
         terms.time
         + terms.spectrogram
         + terms.quantization
-        + config.view_weight * terms.view
-        + config.ssl_weight * terms.agreement
+        + view_weight * terms.view
+        + objective_weight * terms.agreement
     )
-    codes = tuple(q.codes for q in quantized)
-    logged = {"loss": loss, **terms._asdict(), "codes used": _used(codes, config.codebook_size)}
-    return TokenizerOutput(loss, logged, terms, tuple(latents), codes)
+    codes = tuple(part.codes for part in encoded.quantized)
+    logged = {"loss": loss, **terms._asdict(), "codes used": _used(tokenizer, codes)}
+    latents = tuple(part[0].detach() for part in encoded.latents)
+    memory = () if learned is None else learned.memory
+    return TokenizerOutput(loss, logged, terms, latents, codes, memory)
 
 
-def _agreement(
-    projector: nn.Module | None,
-    pooled: list[tuple[Tensor, Tensor]],
-    ssl_loss: Callable[[Tensor, Tensor], Tensor],
-) -> Tensor:
-    own = torch.cat([a for a, _ in pooled], dim=1)
-    other = torch.cat([b for _, b in pooled], dim=1)
-    if projector is not None:
-        own, other = projector(torch.cat([own, other])).chunk(2)
-    return ssl_loss(gather(own), gather(other))
+def encode_views(tokenizer: Tokenizer, batch: TokenizerBatch) -> EncodedViews:
+    """Pass series and views through the encoders in one batch, and quantise the series."""
+    inputs = torch.cat([batch.series, *batch.views]) if batch.views else batch.series
+    targets = tokenizer.bands(inputs)
+    masks = tokenizer.token_valid(batch.lengths)
+    lengths = batch.lengths.repeat(1 + len(batch.views)) if batch.padded else None
+    count = 1 + len(batch.views)
+    latents = []
+    for part in tokenizer.latents(targets, lengths):
+        rows = len(part) // count
+        latents.append(tuple(part[i * rows : (i + 1) * rows] for i in range(count)))
+    quantized = [
+        branch.quantize(part[0], mask)
+        for branch, part, mask in zip(tokenizer.parts, latents, masks, strict=True)
+    ]
+    return EncodedViews(targets, latents, quantized, masks)
 
 
-def _errors(
-    tokenizer: Tokenizer, targets: list[Tensor], rebuilt: list[Tensor], valid: Tensor
+def reconstruction_errors(
+    tokenizer: Tokenizer, targets: Sequence[Tensor], rebuilt: Sequence[Tensor], valid: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Time and spectrogram errors, summed over the branches, over the real samples of all ranks."""
-    config = tokenizer.config
-    gaps = functional.max_pool1d(
-        functional.pad((~valid).to(targets[0].dtype), [config.n_fft // 2] * 2),
-        config.n_fft,
-        config.hop,
-    )
-    real_frames = (gaps == 0).repeat_interleave(2, dim=1)[:, :, None, : targets[0].shape[-1]]
+    """Measure errors in time and in the bands, summed over branches, over what is real.
+
+    Args:
+        tokenizer: Gives the transform.
+        targets: Bands of scaled series.
+        rebuilt: The decoders' bands.
+        valid: Boolean `(batch, channels, length)`, False where nothing is known.
+
+    Returns:
+        Two scalars: mean squared error of the series (absolute for bands after the first), mean
+        squared error of the bands (0 where the band is the series). Of all processes together.
+    """
+    transform = tokenizer.transform
+    known = valid.flatten(0, 1).unsqueeze(1) if tokenizer.channelwise else valid
+    real = transform.real(known)
     # The inverse is linear: the error of the series is the series of the error.
     off = [target - guess for target, guess in zip(targets, rebuilt, strict=True)]
     time = targets[0].new_zeros(())
     spectrogram = targets[0].new_zeros(())
-    for place, (band, wave) in enumerate(zip(off, tokenizer.waves(off), strict=True)):
-        time = time + _mean(wave.abs() if place else wave.square(), valid)
-        spectrogram = spectrogram + _mean(band.square(), real_frames.expand_as(band))
+    for number, (band, wave) in enumerate(zip(off, tokenizer.waves(off), strict=True)):
+        time = time + _mean(wave.abs() if number else wave.square(), valid)
+        if not transform.in_time:
+            spectrogram = spectrogram + _mean(band.square(), real[number].expand_as(band))
     return time, spectrogram
+
+
+def _compared(
+    tokenizer: Tokenizer,
+    encoded: EncodedViews,
+    compared: tuple[int, ...],
+    quantized: tuple[bool, ...],
+) -> list[list[Tensor]]:
+    """The vectors of each compared input, by branch."""
+    inputs = []
+    for number, through_codes in zip(compared, quantized, strict=True):
+        vectors = []
+        for branch, latents, own, mask in zip(
+            tokenizer.parts, encoded.latents, encoded.quantized, encoded.masks, strict=True
+        ):
+            if not through_codes:
+                vectors.append(latents[number])
+            elif number == 0:
+                vectors.append(own.vectors)
+            else:
+                vectors.append(branch.quantize(latents[number], mask).vectors)
+        inputs.append(vectors)
+    return inputs
+
+
+def _rebuilt_view(
+    encoded: EncodedViews,
+    compares: list[list[Tensor]],
+    compared: tuple[int, ...],
+    quantized: tuple[bool, ...],
+) -> list[Tensor]:
+    """What is rebuilt beside the series, by branch: the first view as it is compared, if any."""
+    if len(encoded.latents[0]) == 1:
+        return [part[0][:0] for part in encoded.latents]
+    if compares and 1 in compared and quantized[compared.index(1)]:
+        return compares[compared.index(1)]
+    return [part[1] for part in encoded.latents]
+
+
+def _learn(
+    objective: nn.Module,
+    encoder: TokenFeatures,
+    batch: TokenizerBatch,
+    compared: tuple[int, ...],
+    compares: list[list[Tensor]],
+    masks: list[Tensor],
+) -> ObjectiveOutput:
+    inputs = (batch.series, *batch.views)
+    times = torch.arange(batch.series.shape[2], device=batch.lengths.device)
+    output: ObjectiveOutput = objective(
+        encoder,
+        ObjectiveBatch(
+            views=tuple(inputs[number] for number in compared),
+            valid=times < batch.lengths[:, None] if batch.padded else None,
+            labels=batch.labels,
+            features=tuple(encoder.of(vectors, masks) for vectors in compares),
+            draws=batch.draws,
+            seed=batch.seed,
+        ),
+    )
+    return output
+
+
+def _columns(tokenizer: Tokenizer, batch: TokenizerBatch, rows: int) -> list[Tensor] | None:
+    if not batch.padded:
+        return None
+    return [mask.repeat(rows // len(mask), 1) for mask in tokenizer.columns(batch.lengths)]
 
 
 def _mean(values: Tensor, valid: Tensor) -> Tensor:
@@ -171,27 +300,14 @@ def _mean(values: Tensor, valid: Tensor) -> Tensor:
     return sums[0] / sums[1].clamp(min=1.0)
 
 
-def _used(codes: tuple[Tensor, ...], codebook_size: int) -> Tensor:
-    shares = [
-        (torch.bincount(c[c >= 0], minlength=codebook_size) > 0).float().mean() for c in codes
-    ]
+def _used(tokenizer: Tokenizer, codes: tuple[Tensor, ...]) -> Tensor:
+    """Mean share of the codebooks that this batch uses."""
+    shares = []
+    for part, sizes in zip(codes, tokenizer.codebook_sizes, strict=True):
+        for level, size in zip(part.reshape(-1, len(sizes)).unbind(1), sizes, strict=True):
+            real = level[level >= 0]
+            if size > MANY_CODES:
+                shares.append(torch.tensor(len(real.unique()) / size, device=part.device))
+            else:
+                shares.append((torch.bincount(real, minlength=size) > 0).float().mean())
     return torch.stack(shares).mean()
-
-
-def build_projector(config: TokenizerConfig, *, batch: int) -> Projector:
-    """The projector of the SSL loss: three linear layers, and whitening for VIbCReg.
-
-    Args:
-        config: Its width, and which loss.
-        batch: Series in a batch of one process: whitening works in groups of 64 features, or of
-            fewer where the batch is smaller.
-
-    Returns:
-        The module, for pooled latents `(batch, 2 * dim * branches)`.
-    """
-    dim = config.projector_dim
-    whiten = None
-    if config.ssl == "vibcreg":
-        whiten = IterNorm(dim, group_size=math.gcd(dim, 1 << min(6, batch.bit_length() - 1)))
-    pooled = 2 * config.dim * len(config.widths)
-    return Projector(pooled, hidden_dim=dim, out_dim=dim, whiten=whiten)

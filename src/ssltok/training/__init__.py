@@ -7,7 +7,7 @@ from ssltok.training._objectives._barlow_twins import BarlowTwins
 from ssltok.training._objectives._protocol import Objective, ObjectiveBatch, ObjectiveOutput
 from ssltok.training._objectives._vibcreg import VIbCReg
 from ssltok.training._objectives._vicreg import VICReg
-from ssltok.training._randomness import keyed_generator, keyed_seed, ordered_batch
+from ssltok.training._randomness import keyed_generator, keyed_seed, ordered_batch, seeded
 
 __all__ = [
     "BarlowTwins",
@@ -23,5 +23,6 @@ __all__ = [
     "keyed_generator",
     "keyed_seed",
     "ordered_batch",
+    "seeded",
     "train_stage",
 ]

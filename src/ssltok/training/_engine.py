@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from ssltok.optim import warmup_cosine_schedule
 from ssltok.training._checkpoints import History, Memory
 from ssltok.training._config import TrainingConfig
-from ssltok.training._randomness import isolated_noise, keyed_seed
+from ssltok.training._randomness import keyed_seed, seeded
 from ssltok.training._sync_norm import synchronize_norms
 
 __all__ = ["Stage", "build_accelerator", "train_stage"]
@@ -138,7 +138,7 @@ def train_stage(
         if memory.stopped:
             break
         results = []
-        with isolated_noise(keyed_seed(seed, f"{stage.name}-noise", step, rank)):
+        with seeded(keyed_seed(seed, f"{stage.name}-noise", step, rank)):
             for turn in range(config.accumulation):
                 last = turn == config.accumulation - 1
                 batch = _to_device(next(loader), accelerator.device)
@@ -238,7 +238,7 @@ def _validate(stage: Stage, seed: int) -> float:
         raise ValueError(f"{stage.name}: held-out series must be given to validate; got none")
     was = stage.model.training
     stage.model.eval()
-    with torch.no_grad(), isolated_noise(keyed_seed(seed, f"{stage.name}-validation")):
+    with torch.no_grad(), seeded(keyed_seed(seed, f"{stage.name}-validation")):
         value = stage.validate()
     stage.model.train(was)
     return value

@@ -1,13 +1,14 @@
 """Randomness as a function of (seed, purpose, step), so that nothing depends on what ran before."""
 
 import hashlib
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
-__all__ = ["isolated_noise", "keyed_generator", "keyed_seed", "ordered_batch"]
+__all__ = ["keyed_generator", "keyed_seed", "ordered_batch", "seeded"]
 
 
 def keyed_seed(seed: int, purpose: str, *numbers: int) -> int:
@@ -53,9 +54,45 @@ def ordered_batch(cases: int, batch: int, *, seed: int, purpose: str, step: int)
     return torch.cat(parts)
 
 
+STREAM = threading.RLock()
+"""Held while torch's own generator has a seed of ours: two fits in two threads take turns."""
+
+
 @contextmanager
-def isolated_noise(seed: int) -> Iterator[None]:
-    """Seed torch's own generators for what draws from them (dropout), and restore them after."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+def seeded(seed: int) -> Iterator[None]:
+    """Seed torch's own generators for what draws from them, and restore them after.
+
+    First weights and dropout draw there. Threads take turns, so what one draws does not depend on
+    the others.
+
+    Args:
+        seed: The seed.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.training import seeded
+        >>> with seeded(3):
+        ...     first = torch.rand(2)
+        >>> with seeded(3):
+        ...     again = torch.rand(2)
+        >>> torch.equal(first, again)
+        True
+    """
+    with STREAM:
+        accelerated = torch.accelerator.is_available()
+        with torch.random.fork_rng() if accelerated else _cpu_stream():
+            if accelerated:
+                torch.manual_seed(seed)
+            else:
+                torch.default_generator.manual_seed(seed)
+            yield
+
+
+@contextmanager
+def _cpu_stream() -> Iterator[None]:
+    """`fork_rng` for a machine that has a CPU only, without a look at every other device."""
+    state = torch.default_generator.get_state()
+    try:
         yield
+    finally:
+        torch.default_generator.set_state(state)

@@ -1,0 +1,111 @@
+"""What the parts of a tokenizer must have; nothing inherits from a protocol.
+
+`ssltok.testing` holds a contract test for each, for people who write parts of their own. Here a
+part that lacks a member is refused when the model is built.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+from typing_extensions import Protocol
+
+__all__ = ["Decoder", "Encoder", "Transform", "check_branch", "check_members", "check_transform"]
+
+
+class Transform(Protocol):
+    """From series to the bands that the branches read, and back; linear.
+
+    Attributes:
+        length: Samples of a series.
+        bands: How many bands there are.
+        margin: Samples to either side of a moment that a place of a band reads there.
+        in_time: Whether the bands are series already, so that their error is counted once.
+    """
+
+    length: int
+    bands: int
+    margin: int
+    in_time: bool
+
+    def shape(self, band: int, channels: int) -> tuple[int, ...]:
+        """Axes of a band of series with so many channels, without the batch."""
+        ...
+
+    def __call__(self, series: Tensor) -> list[Tensor]:
+        """Turn `(batch, channels, length)` into bands."""
+        ...
+
+    def inverse(self, bands: Sequence[Tensor]) -> list[Tensor]:
+        """Turn each band into its share of the series; the sum is the series."""
+        ...
+
+    def real(self, valid: Tensor) -> list[Tensor]:
+        """Mark what no missing sample is in, by band; each mask broadcasts to its band."""
+        ...
+
+    def within(self, within: Tensor) -> list[Tensor]:
+        """Turn what is before a series' end, `(batch, length)`, into `(batch, columns)` by band."""
+        ...
+
+
+class Encoder(Protocol):
+    """From a band to latents at the places of a grid.
+
+    Attributes:
+        dim: Channels of the latents.
+        grid: The axes of the places, time last: `(freq, frames)` or `(frames,)`.
+    """
+
+    dim: int
+    grid: tuple[int, ...]
+
+    def __call__(self, band: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Encode a band as `(batch, dim, *grid)`; `valid`, `(batch, columns)`, is True where real.
+
+        What stands in the padding must not reach the latents of real places, nor a statistic.
+        """
+        ...
+
+
+class Decoder(Protocol):
+    """From vectors at the places of a grid back to the band that the encoder read."""
+
+    def __call__(self, vectors: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Decode `(batch, dim, *grid)`; `valid`, `(batch, grid[-1])`, is True where real."""
+        ...
+
+
+QUANTIZER = (
+    "dim", "channel_dim", "code_shape", "codebook_size", "codebook_sizes", "encode", "decode",
+    "update", "initialize", "revive",
+)  # fmt: skip
+
+
+def check_members(who: str, name: str, part: Any, members: Sequence[str]) -> None:
+    """Ask that a part is a module with these members."""
+    if not isinstance(part, nn.Module):
+        raise TypeError(f"{who}: {name} must be a module; got {type(part).__name__}")
+    missing = [member for member in members if not hasattr(part, member)]
+    if missing:
+        raise TypeError(
+            f"{who}: {name} must have {', '.join(members)}; "
+            f"got {type(part).__name__} without {', '.join(missing)}"
+        )
+
+
+def check_transform(who: str, transform: Any) -> None:
+    """Ask for the members of `Transform`."""
+    members = ("length", "bands", "margin", "in_time", "shape", "inverse", "real", "within")
+    check_members(who, "transform", transform, members)
+
+
+def check_branch(who: str, encoder: Any, quantizer: Any, decoder: Any) -> None:
+    """Ask for the members of an encoder, a quantizer and a decoder that fit each other."""
+    check_members(who, "encoder", encoder, ("dim", "grid"))
+    check_members(who, "quantizer", quantizer, QUANTIZER)
+    check_members(who, "decoder", decoder, ())
+    if quantizer.dim != encoder.dim:
+        raise ValueError(
+            f"{who}: encoder and quantizer must share dim; got {encoder.dim} and {quantizer.dim}"
+        )
