@@ -130,7 +130,7 @@ class BEiT(nn.Module):
             codes = codes.view(values.shape[:2])
             if real is not None:
                 codes = codes.masked_fill(~real, -1)
-        tokens = encode("BEiT", encoder, series, valid, masked=mask)
+        tokens = encode("BEiT", encoder, series, valid, tokens=counted.shape[1], masked=mask)
         # All tokens, not those of the mask: how many these are, only the device knows.
         logits = self.head(tokens.flatten(0, 1)).unflatten(0, tokens.shape[:2])
         local = masked_token_loss(logits, codes, counted, label_smoothing=self.label_smoothing)

@@ -129,7 +129,7 @@ class Data2Vec(nn.Module):
             layers = (self.layers or mlp_layers)(self.teacher.model, series, valid)
             top = len(layers) if self.top is None else self.top
             target = topk_layer_target(layers, real, top=top)
-        tokens = encode("Data2Vec", encoder, series, valid, masked=mask)
+        tokens = encode("Data2Vec", encoder, series, valid, tokens=counted.shape[1], masked=mask)
         pred = self.predictor(tokens.flatten(0, 1)).view_as(tokens)
         local = latent_regression_loss(pred, target, counted, beta=self.beta)
         loss = whole_batch_mean(local, counted.sum())

@@ -65,14 +65,28 @@ def draw_mask(
 
 
 def encode(
-    who: str, encoder: nn.Module, series: Tensor, valid: Tensor | None, **options: Tensor
+    who: str,
+    encoder: nn.Module,
+    series: Tensor,
+    valid: Tensor | None,
+    *,
+    tokens: int,
+    **options: Tensor,
 ) -> Tensor:
-    """Call the encoder with `masked` or `visible`; `valid` only where it is given."""
+    """Call the encoder with `masked` or `visible`, and `valid` where it is given.
+
+    Ask for `tokens` tokens of each series.
+    """
     if valid is not None:
         options["valid"] = valid
-    tokens: Tensor = encoder(series, **options)
-    check_axes(who, "features", tokens, "batch tokens dim")
-    return tokens
+    features: Tensor = encoder(series, **options)
+    check_axes(who, "features", features, "batch tokens dim")
+    if features.shape[1] != tokens:
+        raise ValueError(
+            f"{who}: the encoder must return {tokens} tokens here, rows times places; "
+            f"got {features.shape[1]}"
+        )
+    return features
 
 
 def masked_tokens(

@@ -125,8 +125,9 @@ class IBOT(nn.Module):
             "IBOT", encoder, mask, valid, frames=self.frames, rows=self.rows
         )
         student = Scorer(encoder, self.head, self.patch_head)
-        scores, patches = student(series, valid, real, mask)
-        known, known_patches = self.teacher(series, valid, real)
+        tokens = counted.shape[1]
+        scores, patches = student(series, valid, real, tokens, mask)
+        known, known_patches = self.teacher(series, valid, real, tokens)
         temperature = self.teacher_temperature
         whole = center_and_sharpen(known, self.center(), temperature=temperature)
         places = center_and_sharpen(known_patches, self.patch_center(), temperature=temperature)
@@ -155,13 +156,14 @@ class Scorer(nn.Module):
     def forward(
         self,
         series: Tensor,
-        valid: Tensor | None = None,
-        real: Tensor | None = None,
+        valid: Tensor | None,
+        real: Tensor | None,
+        tokens: int,
         mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return the scores of series, `(batch, prototypes)`, and those of their tokens."""
         options = {} if mask is None else {"masked": mask}
-        tokens = encode("IBOT", self.encoder, series, valid, **options)
-        pooled = mean_pool(tokens, real, channel_dim=-1)
-        patches: Tensor = self.patch_head(tokens.flatten(0, 1))
-        return self.head(pooled), patches.unflatten(0, tokens.shape[:2])
+        features = encode("IBOT", self.encoder, series, valid, tokens=tokens, **options)
+        pooled = mean_pool(features, real, channel_dim=-1)
+        patches: Tensor = self.patch_head(features.flatten(0, 1))
+        return self.head(pooled), patches.unflatten(0, features.shape[:2])

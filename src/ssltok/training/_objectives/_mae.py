@@ -107,8 +107,8 @@ class MAE(nn.Module):
         counted, real = masked_tokens(
             "MAE", encoder, mask, valid, frames=self.frames, rows=self.rows
         )
-        encoded = encode("MAE", encoder, series, valid, visible=visible)
         slots = visible.shape[1]
+        encoded = encode("MAE", encoder, series, valid, tokens=self.rows * slots, visible=visible)
         if self.rows > 1:  # row r of the encoded tokens begins at slot r * slots
             first = slots * torch.arange(self.rows, device=restore.device)[:, None]
             hidden = restore == slots
