@@ -70,7 +70,7 @@ class Prior(nn.Module):
         >>> tokenizer = build_tokenizer(config, channels=1, length=32)
         >>> prior = build_prior(PriorConfig(dim=8, depth=1), tokenizer, classes=2)
         >>> prior.mask_index, prior.sizes
-        (3, (45,))
+        (3, (40,))
 
     References:
         Chang et al., *MaskGIT*, 2022, <https://arxiv.org/abs/2202.04200>.

@@ -1,4 +1,4 @@
-"""A tokenizer as the encoder of an objective: what is compared between views, and what is hidden."""
+"""A tokenizer as the encoder of an objective: what is compared between views, or hidden."""
 
 from collections.abc import Callable, Sequence
 
@@ -40,11 +40,12 @@ class TokenFeatures(nn.Module):
         >>> from ssltok.pipelines import TokenFeatures, TokenizerConfig, build_tokenizer
         >>> config = TokenizerConfig(dim=4, blocks=0, codebook_size=3)
         >>> tokenizer = build_tokenizer(config, channels=1, length=32)
-        >>> pooled, tokens = TokenFeatures(tokenizer, pool=average_max_pool), TokenFeatures(tokenizer)
+        >>> pooled = TokenFeatures(tokenizer, pool=average_max_pool)
+        >>> tokens = TokenFeatures(tokenizer)
         >>> pooled(torch.zeros(5, 1, 32)).shape, tokens(torch.zeros(5, 1, 32)).shape
-        (torch.Size([5, 8]), torch.Size([5, 45, 4]))
+        (torch.Size([5, 8]), torch.Size([5, 40, 4]))
         >>> pooled.dim, tokens.dim, tokens.rows, tokens.frames
-        (8, 4, 5, 9)
+        (8, 4, 5, 8)
     """
 
     def __init__(

@@ -158,9 +158,9 @@ class Tokenizer(nn.Module):
         >>> config = TokenizerConfig(dim=4, blocks=0, codebook_size=3)
         >>> tokenizer = build_tokenizer(config, channels=2, length=32)
         >>> tokenizer.grids, tokenizer.codes_per_token
-        (((5, 9),), 1)
+        (((5, 8),), 1)
         >>> tokenizer.encode(torch.zeros(2, 2, 32), torch.tensor([32, 16])).shape
-        torch.Size([2, 45])
+        torch.Size([2, 40])
     """
 
     def __init__(
@@ -274,7 +274,7 @@ class Tokenizer(nn.Module):
         return torch.cat(codes, dim=1)
 
     def flat(self, codes: Tensor) -> Tensor:
-        """Codes of one branch, in its own axes, as `(batch, tokens)` or `(batch, tokens, codes)`."""
+        """Codes of one branch in its own axes as `(batch, tokens)` or `(batch, tokens, codes)`."""
         batch = len(codes) // (self.channels if self.channelwise else 1)
         if self.codes_per_token > 1:
             return codes.reshape(batch, -1, self.codes_per_token)

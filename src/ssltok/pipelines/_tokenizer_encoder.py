@@ -28,9 +28,9 @@ class TokenizerEncoder(nn.Module):
 
     Example:
         >>> import torch
-        >>> from ssltok.pipelines import Tokenizer, TokenizerConfig, TokenizerEncoder
+        >>> from ssltok.pipelines import TokenizerConfig, TokenizerEncoder, build_tokenizer
         >>> config = TokenizerConfig(dim=4, blocks=0, codebook_size=3)
-        >>> encoder = TokenizerEncoder(Tokenizer(config, channels=1, length=32))
+        >>> encoder = TokenizerEncoder(build_tokenizer(config, channels=1, length=32))
         >>> encoder(torch.zeros(5, 1, 32)).shape, len(encoder.digest())
         (torch.Size([5, 4]), 64)
 
@@ -64,13 +64,17 @@ class TokenizerEncoder(nn.Module):
         scaled = nn.functional.pad(scaled, (0, tokenizer.length - length), mode="replicate")
         lengths = torch.full((len(series),), length, device=series.device)
         features = []
-        bands, masks = tokenizer.bands(scaled), tokenizer.token_valid(lengths)
-        for branch, band, valid in zip(tokenizer.parts, bands, masks, strict=True):
-            vectors = branch.encoder(band)
+        padded = lengths if length < tokenizer.length else None
+        latents, masks = (
+            tokenizer.latents(tokenizer.bands(scaled), padded),
+            tokenizer.token_valid(lengths),
+        )
+        for branch, vectors, valid in zip(tokenizer.parts, latents, masks, strict=True):
             if self.quantized:
-                vectors = branch.quantizer.decode(branch.quantizer.encode(vectors, valid))
-            real = valid[:, None]
-            features.append((vectors * real).sum((2, 3)) / real.sum((2, 3)))
+                vectors = branch.vectors(branch.codes(vectors, valid))
+            axes, real = tuple(range(2, vectors.ndim)), valid[:, None]
+            pooled = (vectors * real).sum(axes) / real.sum(axes)
+            features.append(pooled.reshape(len(series), -1))
         return torch.cat(features, dim=1)
 
     def train(self, mode: bool = True) -> "TokenizerEncoder":  # noqa: FBT001, FBT002  as nn.Module

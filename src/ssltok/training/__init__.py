@@ -4,9 +4,23 @@ from ssltok.training._checkpoints import History
 from ssltok.training._config import TrainingConfig
 from ssltok.training._engine import Stage, build_accelerator, train_stage
 from ssltok.training._objectives._barlow_twins import BarlowTwins
+from ssltok.training._objectives._beit import BEiT
+from ssltok.training._objectives._byol import BYOL
+from ssltok.training._objectives._data2vec import Data2Vec
+from ssltok.training._objectives._dino import DINO
+from ssltok.training._objectives._ibot import IBOT
+from ssltok.training._objectives._mae import MAE
+from ssltok.training._objectives._moco import MoCo
+from ssltok.training._objectives._nt_xent import NTXent
 from ssltok.training._objectives._protocol import Objective, ObjectiveBatch, ObjectiveOutput
+from ssltok.training._objectives._sigreg import SIGReg
+from ssltok.training._objectives._simsiam import SimSiam
+from ssltok.training._objectives._supcon import SupCon
+from ssltok.training._objectives._swav import SwAV
+from ssltok.training._objectives._ts2vec import TS2Vec
 from ssltok.training._objectives._vibcreg import VIbCReg
 from ssltok.training._objectives._vicreg import VICReg
+<<<<<<< HEAD
 from ssltok.training._randomness import keyed_generator, keyed_seed, ordered_batch, seeded
 
 __all__ = [
@@ -25,4 +39,29 @@ __all__ = [
     "ordered_batch",
     "seeded",
     "train_stage",
+=======
+from ssltok.training._objectives._w_mse import WMSE
+
+__all__ = [
+    "BYOL",
+    "DINO",
+    "IBOT",
+    "MAE",
+    "WMSE",
+    "BEiT",
+    "BarlowTwins",
+    "Data2Vec",
+    "MoCo",
+    "NTXent",
+    "Objective",
+    "ObjectiveBatch",
+    "ObjectiveOutput",
+    "SIGReg",
+    "SimSiam",
+    "SupCon",
+    "SwAV",
+    "TS2Vec",
+    "VICReg",
+    "VIbCReg",
+>>>>>>> h-objectives
 ]

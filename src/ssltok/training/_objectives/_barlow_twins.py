@@ -6,8 +6,9 @@ from torch import Tensor, nn
 from ssltok._shared.checks import check_at_least
 from ssltok.distributed import gather
 from ssltok.losses import barlow_twins_terms
+from ssltok.training._objectives._parts import projector_of
 from ssltok.training._objectives._protocol import ObjectiveBatch, ObjectiveOutput
-from ssltok.training._objectives._rows import Pool, check_views, logged, projected, projector_of
+from ssltok.training._objectives._rows import Pool, check_views, logged, projected
 
 __all__ = ["BarlowTwins"]
 

@@ -1,30 +1,27 @@
 """From views to the rows of a loss: encode in one pass, drop padding or pool, project."""
 
-import copy
 from collections.abc import Callable, Sequence
 from itertools import groupby
 
 import torch
 from torch import Tensor, nn
 
-from ssltok._shared.checks import check_at_least, check_axes, check_bool_mask, check_floating
+from ssltok._shared.checks import check_axes, check_bool_mask, check_floating
 from ssltok._shared.ranks import in_a_group
 from ssltok.distributed import reduce_sum
-from ssltok.nn import Projector
 from ssltok.training._objectives._protocol import ObjectiveBatch
 
 __all__ = [
     "Pool",
     "Tower",
     "check_views",
-    "encoder_size",
-    "feature_dim",
+    "features_of",
     "logged",
     "projected",
-    "projector_of",
+    "rows_of",
+    "same_rows",
     "token_valid",
     "whole_batch_mean",
-    "width_of",
 ]
 
 Pool = Callable[[Tensor, Tensor | None], Tensor]
@@ -51,34 +48,33 @@ def projected(
 
     A row is a series, or without `pool` each real token of it, in the order of the series.
     """
-    features = batch.features
-    if features is None:
-        features = encoded(who, encoder, batch.views, batch.valid)
-    rows = [_rows(who, encoder, part, batch.valid, pool) for part in features]
+    features = features_of(who, encoder, batch)
+    rows = [rows_of(who, encoder, part, batch.valid, pool) for part in features]
     together: Tensor = head(torch.cat(rows))
     return list(together.split([len(part) for part in rows]))
 
 
-def encoded(
-    who: str, encoder: nn.Module, views: Sequence[Tensor], valid: Tensor | None
-) -> tuple[Tensor, ...]:
-    """Encode the views, those of one length in one pass."""
+def features_of(who: str, encoder: nn.Module, batch: ObjectiveBatch) -> tuple[Tensor, ...]:
+    """Return the features of each view: the caller's, or encoded, views of one length together."""
+    if batch.features is not None:
+        return batch.features
     features: list[Tensor] = []
-    for _, group in groupby(views, key=lambda view: view.shape[-1]):
-        some = list(group)
-        series = torch.cat(some)
-        if valid is None:
+    for _, group in groupby(batch.views, key=lambda view: view.shape[-1]):
+        alike = list(group)
+        series = torch.cat(alike)
+        if batch.valid is None:
             result = encoder(series)
         else:
-            result = encoder(series, valid=valid.repeat(len(some), 1))
+            result = encoder(series, valid=batch.valid.repeat(len(alike), 1))
         check_floating(who, "the encoder's features", result)
-        features += result.chunk(len(some))
+        features += result.chunk(len(alike))
     return tuple(features)
 
 
-def _rows(
+def rows_of(
     who: str, encoder: nn.Module, features: Tensor, valid: Tensor | None, pool: Pool | None
 ) -> Tensor:
+    """Flatten or pool the features of a view to `(rows, dim)`."""
     if pool is None and features.ndim == 2:
         return features
     check_axes(who, "features to pool" if pool else "features", features, "batch tokens dim")
@@ -131,74 +127,22 @@ def check_views(who: str, batch: ObjectiveBatch, views: int, *, read: bool = Fal
     check_same_batch(who, "views", batch.views)
 
 
+def same_rows(who: str, views: list[Tensor]) -> list[Tensor]:
+    """Ask that row b of each view can be the same series, or the same token of it."""
+    rows = [len(view) for view in views]
+    if len(set(rows)) > 1:
+        raise ValueError(
+            f"{who}: all views must have equally many rows (pool tokens of views of several "
+            f"lengths); got {rows}"
+        )
+    return views
+
+
 def check_same_batch(who: str, name: str, parts: Sequence[Tensor]) -> None:
     """Ask that row b of each tensor can be the same series."""
     sizes = [part.shape[0] for part in parts]
     if len(set(sizes)) > 1:
         raise ValueError(f"{who}: {name} must share one batch; got {sizes} rows")
-
-
-def encoder_size(who: str, encoder: nn.Module, name: str = "dim") -> int:
-    """Read a size from the encoder."""
-    if not isinstance(encoder, nn.Module):
-        raise TypeError(f"{who}: encoder must be a module; got {type(encoder).__name__}")
-    value = getattr(encoder, name, None)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(
-            f"{who}: the encoder must have an integer {name}; "
-            f"got {type(encoder).__name__} with {name} = {value!r}"
-        )
-    check_at_least(who, f"{name} of the encoder", value, 1)
-    return value
-
-
-def feature_dim(who: str, encoder: nn.Module, pool: Pool | None) -> int:
-    """Count the features of a row: the encoder's, or what the pool makes of them."""
-    dim = encoder_size(who, encoder)
-    if pool is None:
-        return dim
-    if not callable(pool):
-        raise TypeError(f"{who}: pool must be callable; got {type(pool).__name__}")
-    return width_of(pool, (2, 1, dim), None)
-
-
-def projector_of(
-    who: str,
-    encoder: nn.Module,
-    *,
-    projector: nn.Module | None,
-    pool: Pool | None,
-    hidden_dim: int,
-    out_dim: int,
-    layers: int,
-    whiten: Callable[[], nn.Module | None] = lambda: None,
-) -> tuple[nn.Module, int]:
-    """Return the caller's projector, or one for the encoder, and how many features it returns."""
-    dim = feature_dim(who, encoder, pool)
-    if projector is None:
-        made = Projector(
-            dim, hidden_dim=hidden_dim, out_dim=out_dim, layers=layers, whiten=whiten()
-        )
-        return made, out_dim
-    if not isinstance(projector, nn.Module):
-        raise TypeError(f"{who}: projector must be a module; got {type(projector).__name__}")
-    return projector, width_of(projector, (2, dim))
-
-
-def width_of(part: Callable[..., Tensor], shape: tuple[int, ...], *options: object) -> int:
-    """Count the features that a part makes of zeros of a shape.
-
-    A module is copied and run in evaluation mode: nothing of it moves, nothing is drawn.
-    """
-    zeros = torch.zeros(shape)
-    if isinstance(part, nn.Module):
-        part = copy.deepcopy(part).eval()
-        for tensor in part.state_dict().values():
-            if tensor.is_floating_point():
-                zeros = tensor.new_zeros(shape)
-                break
-    with torch.no_grad():
-        return part(zeros, *options).shape[-1]
 
 
 def whole_batch_mean(mean: Tensor, count: Tensor | int) -> Tensor:

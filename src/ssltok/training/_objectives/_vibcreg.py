@@ -7,8 +7,9 @@ from ssltok._shared.checks import check_at_least
 from ssltok.distributed import gather
 from ssltok.losses import vibcreg_terms
 from ssltok.nn import IterNorm
+from ssltok.training._objectives._parts import projector_of
 from ssltok.training._objectives._protocol import ObjectiveBatch, ObjectiveOutput
-from ssltok.training._objectives._rows import Pool, check_views, logged, projected, projector_of
+from ssltok.training._objectives._rows import Pool, check_views, logged, projected
 
 __all__ = ["VIbCReg"]
 

@@ -1,0 +1,112 @@
+"""SupCon as an objective: series of one class attract each other, and views of one series."""
+
+import torch
+from torch import Tensor, nn
+
+from ssltok._shared.checks import check_at_least, check_axes, check_codes, check_positive
+from ssltok.distributed import gather
+from ssltok.losses import supcon_loss
+from ssltok.training._objectives._parts import projector_of
+from ssltok.training._objectives._protocol import ObjectiveBatch, ObjectiveOutput
+from ssltok.training._objectives._rows import (
+    Pool,
+    check_views,
+    features_of,
+    logged,
+    projected,
+    rows_of,
+    same_rows,
+)
+
+__all__ = ["SupCon"]
+
+
+class SupCon(nn.Module):
+    """Pull series of one class together, against all others; the labels may be few.
+
+    `supcon_loss` of the projections of all views and processes; see there for the formula. A
+    series of label -1 has its own other views as positives and nothing else: without any label it
+    is `NTXent`. Where each token is a row, it has the label of its series; a token without a label
+    has the same token of the other views as positives.
+
+    Args:
+        encoder: Gives the number of features; see `Objective` for what it must be.
+        projector_dim: Features of a projection; the paper's 128.
+        hidden_dim: Width of the projector's hidden layer.
+        projector: A module of your own instead, from `(rows, dim)` to `(rows, projector_dim)`;
+            its width takes the place of `projector_dim`.
+        pool: From features `(batch, tokens, dim)` and which tokens are real, or None, to one
+            vector a series. By default each real token is a row of its own.
+        temperature: Above 0; 0.1 in the paper.
+        views: How many views it wants; 2 in the paper.
+
+    Raises:
+        TypeError: If the encoder lacks a member, or a part is not what it must be.
+        ValueError: If an option is out of its range, or a batch does not fit.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.training import ObjectiveBatch, SupCon
+        >>> encoder = torch.nn.Flatten()
+        >>> encoder.dim = 20
+        >>> objective = SupCon(encoder, projector=torch.nn.Identity())
+        >>> alike, labels = torch.ones(4, 2, 10), torch.tensor([0, 0, 1, -1])
+        >>> objective(encoder, ObjectiveBatch((alike, alike), labels=labels)).loss  # log(8 - 1)
+        tensor(1.9459)
+
+    References:
+        Khosla et al., *Supervised Contrastive Learning*, 2020,
+        <https://arxiv.org/abs/2004.11362>, section 3.2.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        *,
+        projector_dim: int = 128,
+        hidden_dim: int = 512,
+        projector: nn.Module | None = None,
+        pool: Pool | None = None,
+        temperature: float = 0.1,
+        views: int = 2,
+    ) -> None:
+        super().__init__()
+        check_positive("SupCon", "temperature", temperature)
+        check_at_least("SupCon", "views", views, 2)
+        self.projector, self.projector_dim = projector_of(
+            "SupCon", encoder, projector=projector, pool=pool, hidden_dim=hidden_dim,
+            out_dim=projector_dim, layers=2,
+        )  # fmt: skip
+        self.hidden_dim, self.pool, self.views = hidden_dim, pool, views
+        self.temperature = temperature
+
+    def draw(self, cases: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """Draw nothing."""
+        return ()
+
+    def forward(self, encoder: nn.Module, batch: ObjectiveBatch) -> ObjectiveOutput:
+        """Return the loss of the views and their labels."""
+        check_views("SupCon", batch, self.views)
+        if batch.labels is None:
+            raise ValueError("SupCon: labels must be given, -1 where there is none; got None")
+        check_codes("SupCon", "labels", batch.labels)
+        check_axes("SupCon", "labels", batch.labels, "batch")
+        features = features_of("SupCon", encoder, batch)
+        cases, labels = len(features[0]), batch.labels
+        if len(labels) != cases:
+            raise ValueError(f"SupCon: labels must be {cases}, one a series; got {len(labels)}")
+        batch = batch._replace(features=features)
+        views = projected("SupCon", encoder, batch, head=self.projector, pool=self.pool)
+        if self.pool is None and features[0].ndim == 3:
+            tokens = labels.view(-1, 1, 1).expand(*features[0].shape[:2], 1)
+            labels = rows_of("SupCon", encoder, tokens, batch.valid, None).squeeze(1)
+        labels = gather(labels)
+        # What has no label gets one of its own, which only its other views share.
+        unique = labels.amax().clamp(min=-1) + 1 + torch.arange(len(labels), device=labels.device)
+        labels = torch.where(labels >= 0, labels, unique)
+        z = torch.cat(same_rows("SupCon", list(map(gather, views))))
+        loss = supcon_loss(z, labels.repeat(self.views), temperature=self.temperature)
+        return ObjectiveOutput(loss, logged(contrast=loss))
+
+    def update(self, encoder: nn.Module, memory: tuple[Tensor, ...]) -> None:
+        """Do nothing: nothing lives between steps."""
