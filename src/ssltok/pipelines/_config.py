@@ -93,14 +93,12 @@ class TokenizerConfig:
         if len(self.widths) not in (1, 2) or not all(1 <= w <= LIMIT for w in self.widths):
             raise ValueError(f"{who}: widths must be one or two numbers >= 1; got {self.widths}")
         if len(self.widths) > 1 and self.coder not in ("spectrogram", "snake"):
-            raise ValueError(
-                f"{who}: two widths need a coder of spectrograms; got {self.coder} and {self.widths}"
-            )
+            raise ValueError(f"{who}: two widths need a coder of spectrograms; got {self.coder}")
         several = self.quantizer in ("grouped", "residual")
         if not 1 <= self.codes_per_token <= 64 or (self.codes_per_token > 1 and not several):
             raise ValueError(
-                f"{who}: codes_per_token must lie in [1, 64], and be 1 but for grouped and residual "
-                f"quantizers; got {self.codes_per_token} for {self.quantizer}"
+                f"{who}: codes_per_token must lie in [1, 64], and be 1 but for grouped and "
+                f"residual quantizers; got {self.codes_per_token} for {self.quantizer}"
             )
         if not 1 <= self.edge <= self.n_fft // 2:
             raise ValueError(f"{who}: edge must lie in [1, n_fft / 2]; got {self.edge}")

@@ -30,7 +30,9 @@ def loss_by_share(
     $$\frac{1}{\sum_b \lvert M_b \rvert} \sum_b \sum_{i \in M_b}
       -\log p(s_{bi} \mid s_{b, \bar M}, y_b)$$
 
-    over the tokens of all branches; with several codes a token, summed over its codes. One number for a mean over random shares hides whether a prior
+    over the tokens of all branches; with several codes a token, summed over its codes.
+
+    One number for a mean over random shares hides whether a prior
     fails to complete (small shares) or to begin (all masked: it knows the label alone). The masks
     come from the seed and do not depend on the batches.
 

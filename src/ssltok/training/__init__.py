@@ -20,27 +20,8 @@ from ssltok.training._objectives._swav import SwAV
 from ssltok.training._objectives._ts2vec import TS2Vec
 from ssltok.training._objectives._vibcreg import VIbCReg
 from ssltok.training._objectives._vicreg import VICReg
-<<<<<<< HEAD
-from ssltok.training._randomness import keyed_generator, keyed_seed, ordered_batch, seeded
-
-__all__ = [
-    "BarlowTwins",
-    "History",
-    "Objective",
-    "ObjectiveBatch",
-    "ObjectiveOutput",
-    "Stage",
-    "TrainingConfig",
-    "VICReg",
-    "VIbCReg",
-    "build_accelerator",
-    "keyed_generator",
-    "keyed_seed",
-    "ordered_batch",
-    "seeded",
-    "train_stage",
-=======
 from ssltok.training._objectives._w_mse import WMSE
+from ssltok.training._randomness import keyed_generator, keyed_seed, ordered_batch, seeded
 
 __all__ = [
     "BYOL",
@@ -51,6 +32,7 @@ __all__ = [
     "BEiT",
     "BarlowTwins",
     "Data2Vec",
+    "History",
     "MoCo",
     "NTXent",
     "Objective",
@@ -58,10 +40,17 @@ __all__ = [
     "ObjectiveOutput",
     "SIGReg",
     "SimSiam",
+    "Stage",
     "SupCon",
     "SwAV",
     "TS2Vec",
+    "TrainingConfig",
     "VICReg",
     "VIbCReg",
->>>>>>> h-objectives
+    "build_accelerator",
+    "keyed_generator",
+    "keyed_seed",
+    "ordered_batch",
+    "seeded",
+    "train_stage",
 ]
