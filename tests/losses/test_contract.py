@@ -350,6 +350,19 @@ def test_what_is_no_tensor_is_refused(name: str) -> None:
             call(name, *wrong)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("name", sorted(n for n in losses.__all__ if n.endswith("_terms")))
+def test_terms_complain_in_their_own_name(name: str) -> None:
+    """As the loss does in its own: each names the function that was called."""
+    for who in (name, name.replace("_terms", "_loss")):
+        inputs = draw(name.replace("_terms", "_loss"))
+        with pytest.raises(ValueError, match=f"^{who}: .* must be floating point; got torch.int64"):
+            getattr(losses, who)(*(x.long() for x in inputs))
+        options = {"eps", "temperature"} & set(inspect.signature(getattr(losses, who)).parameters)
+        for option in options:
+            with pytest.raises(ValueError, match=f"^{who}: {option} must be >=? 0; got -1.0$"):
+                getattr(losses, who)(*inputs, **{option: -1.0})
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_an_empty_batch_is_refused_or_costs_nothing(name: str) -> None:
     """Where the mean over no row has a meaning, it is 0; anywhere else the batch is refused."""
