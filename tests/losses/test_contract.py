@@ -16,6 +16,8 @@ from torch import Tensor
 
 from ssltok import losses
 from tests._shared.options import check_options, rebuilt
+from tests.losses.test_laws import CASES as LAWS
+from tests.losses.test_laws import UNBOUNDED
 
 Inputs = tuple[Tensor, ...]
 
@@ -123,6 +125,9 @@ OPERATORS = {
     "pseudo_labels", "sinkhorn", "topk_layer_target",
 }  # fmt: skip
 NAMES = sorted(CASES)
+# `test_laws.py` asks more of these: second derivatives, gradients of the compiled and of the mapped
+# loss, digits at every scale. What it asks is not asked again here.
+REST = [name for name in NAMES if name not in LAWS]
 
 
 def call(name: str, *inputs: Tensor, **options: Any) -> Tensor:
@@ -257,7 +262,7 @@ def test_half_precision_inputs_are_read_exactly(name: str) -> None:
     torch.testing.assert_close(value, call(name, *wide), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", REST)
 def test_gradients_are_right(name: str) -> None:
     case = CASES[name]
     inputs = [x.double() if x.is_floating_point() else x for x in draw(name, max(4, 2))]
@@ -304,7 +309,7 @@ def test_a_constant_feature_has_a_finite_gradient(name: str) -> None:
     check_finite(name, inputs)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sorted({*REST, *UNBOUNDED}))
 @pytest.mark.parametrize("scale", [1e-4, 1e4])
 def test_small_and_large_inputs(name: str, scale: float) -> None:
     inputs = tuple(
@@ -350,6 +355,19 @@ def test_what_is_no_tensor_is_refused(name: str) -> None:
             call(name, *wrong)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("name", sorted(n for n in losses.__all__ if n.endswith("_terms")))
+def test_terms_complain_in_their_own_name(name: str) -> None:
+    """As the loss does in its own: each names the function that was called."""
+    for who in (name, name.replace("_terms", "_loss")):
+        inputs = draw(name.replace("_terms", "_loss"))
+        with pytest.raises(ValueError, match=f"^{who}: .* must be floating point; got torch.int64"):
+            getattr(losses, who)(*(x.long() for x in inputs))
+        options = {"eps", "temperature"} & set(inspect.signature(getattr(losses, who)).parameters)
+        for option in options:
+            with pytest.raises(ValueError, match=f"^{who}: {option} must be >=? 0; got -1.0$"):
+                getattr(losses, who)(*inputs, **{option: -1.0})
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_an_empty_batch_is_refused_or_costs_nothing(name: str) -> None:
     """Where the mean over no row has a meaning, it is 0; anywhere else the batch is refused."""
@@ -368,7 +386,7 @@ def test_an_empty_batch_is_refused_or_costs_nothing(name: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # dynamo's
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", REST)
 def test_it_compiles_in_one_graph(name: str) -> None:
     options = {"generator": None} if re.search("sigreg|w_mse", name) else {}  # no graph input
     torch._dynamo.reset()
@@ -380,7 +398,7 @@ def test_it_compiles_in_one_graph(name: str) -> None:
     torch.testing.assert_close(compiled(*inputs, **options), expected)  # type: ignore[no-untyped-call]
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if CASES[name].vmaps])
+@pytest.mark.parametrize("name", [name for name in REST if CASES[name].vmaps])
 def test_it_vmaps(name: str) -> None:
     pairs = [CASES[name].draw(6, torch.Generator().manual_seed(seed)) for seed in (1, 2)]
     stacked = [torch.stack(xs) for xs in zip(*pairs, strict=True)]

@@ -113,8 +113,9 @@ def test_options_can_be_read_back_and_build_an_equal(name: str) -> None:
         assert isinstance(second, EMATeacher)
         assert second.student is not first.student
         student = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
-        student[1].running_mean += 1
-        update = partial(EMATeacher.update, student=student, momentum=0.3)  # type: ignore[arg-type]
+        for buffer in student.buffers():
+            buffer.add_(1)
+        update = partial(EMATeacher.update, student=student, momentum=0.3)
     for state in (first, second):
         torch.manual_seed(0)
         update(state)

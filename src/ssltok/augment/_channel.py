@@ -183,5 +183,5 @@ def channel_dropout(
     check_series("channel_dropout", series, valid, generator)
     check_ratio("channel_dropout", "probability", probability)
     draws = uniform((*series.shape[:2], 1), series, generator)
-    kept = (draws >= probability) | (draws == draws.amax(1, keepdim=True))
-    return keep_real(series, torch.where(kept, series, 0.0), valid)
+    stays = (draws >= probability) | (draws == draws.amax(1, keepdim=True))
+    return keep_real(series, torch.where(stays, series, 0.0), valid)

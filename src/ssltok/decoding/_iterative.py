@@ -149,7 +149,7 @@ def iterative_decode(
         Chang et al., *MaskGIT*, 2022, <https://arxiv.org/abs/2202.04200>, section 3.2.
         Lee et al., *TimeVQVAE*, 2023, <https://arxiv.org/abs/2303.04743>.
     """
-    check_tokens(tokens, mask_index, given, valid)
+    check_run(tokens, mask_index, given, valid)
     check_at_least("iterative_decode", "steps", steps, 1)
     shares = shares_of(schedule, steps)
     valid = tokens >= 0 if valid is None else valid & (tokens >= 0)
@@ -215,9 +215,7 @@ def shares_of(schedule: Callable[[Tensor], Tensor], steps: int) -> list[float]:
     return [*listed[:-1], 0.0]
 
 
-def check_tokens(
-    tokens: Tensor, mask_index: int, given: Tensor | None, valid: Tensor | None
-) -> None:
+def check_run(tokens: Tensor, mask_index: int, given: Tensor | None, valid: Tensor | None) -> None:
     """Ask for codes, padding and `[MASK]` only; waits for the device once, before any work."""
     who = "iterative_decode"
     check_axes(who, "tokens", tokens, "batch tokens")

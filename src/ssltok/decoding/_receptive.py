@@ -46,7 +46,7 @@ def receptive_field(
     check_at_least("receptive_field", "channels", channels, 1)
     check_at_least("receptive_field", "length", length, 1)
     check_at_least("receptive_field", "chunk", chunk, 1)
-    found = []
+    depends = []
     with torch.no_grad():
         for first in range(0, length, chunk):
             steps = torch.arange(first, min(first + chunk, length))
@@ -58,8 +58,8 @@ def receptive_field(
                     "receptive_field: encode must return (batch, dim, *grid); "
                     f"got {tuple(latents.shape)} for a batch of {len(steps)}"
                 )
-            found.append(latents.isnan().any(dim=1).flatten(1))
-    return torch.cat(found).T.contiguous()
+            depends.append(latents.isnan().any(dim=1).flatten(1))
+    return torch.cat(depends).T.contiguous()
 
 
 def token_mask(hidden: Tensor, field: Tensor) -> Tensor:

@@ -92,9 +92,9 @@ def score(
                 "score: logits must be (hidden places, mask_index) = "
                 f"({len(truth)}, {mask_index}); got {tuple(logits.shape)}"
             )
-        found = torch.zeros(hidden.shape, device=tokens.device)
-        found = found.masked_scatter(hidden, -log_probability(logits, truth))
-        surprise = surprise + found.view(len(turn), *tokens.shape).sum(dim=0)
+        part = torch.zeros(hidden.shape, device=tokens.device)
+        part = part.masked_scatter(hidden, -log_probability(logits, truth))
+        surprise = surprise + part.view(len(turn), *tokens.shape).sum(dim=0)
     return TokenScores(surprise, -surprise.sum(dim=-1))
 
 

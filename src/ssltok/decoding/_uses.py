@@ -41,7 +41,7 @@ def inpaint(decode: Decode, tokens: Tensor, where: Tensor, *, mask_index: int) -
     References:
         Chang et al., *MaskGIT*, 2022, <https://arxiv.org/abs/2202.04200>, section 4.3.
     """
-    check_tokens("inpaint", tokens, where)
+    check_region("inpaint", tokens, where)
     return decode(tokens.masked_fill(where & (tokens >= 0), mask_index))
 
 
@@ -76,7 +76,7 @@ def impute(
         >>> impute(all_ones, torch.tensor([[0, 0, 0]]), where, mask_index=2, samples=3).shape
         torch.Size([3, 1, 3])
     """
-    check_tokens("impute", tokens, where)
+    check_region("impute", tokens, where)
     check_at_least("impute", "samples", samples, 1)
     hidden = tokens.masked_fill(where & (tokens >= 0), mask_index)
     return decode(hidden.repeat(samples, 1)).view(samples, *tokens.shape)
@@ -129,7 +129,7 @@ def forecast(
     return impute(decode, tokens, late.expand_as(tokens), mask_index=mask_index, samples=samples)
 
 
-def check_tokens(who: str, tokens: Tensor, where: Tensor) -> None:
+def check_region(who: str, tokens: Tensor, where: Tensor) -> None:
     """Ask for int64 tokens and a boolean mask of their shape."""
     check_axes(who, "tokens", tokens, "batch tokens")
     check_codes(who, "tokens", tokens)

@@ -71,10 +71,10 @@ def gather(
 
 
 def _count_rows(tensor: Tensor, world: int, group: dist.ProcessGroup | None) -> list[int]:
-    own = torch.tensor([tensor.shape[0]], device=tensor.device)
-    counts = [torch.empty_like(own) for _ in range(world)]
-    dist.all_gather(counts, own, group=group)
-    return [int(count) for count in torch.cat(counts).tolist()]
+    count = torch.tensor([tensor.shape[0]], device=tensor.device)
+    counts = [torch.empty_like(count) for _ in range(world)]
+    dist.all_gather(counts, count, group=group)
+    return [int(rows) for rows in torch.cat(counts).tolist()]
 
 
 class _Gather(torch.autograd.Function):
@@ -104,5 +104,5 @@ class _Gather(torch.autograd.Function):
         total = grad.to(torch.promote_types(grad.dtype, torch.float32), copy=True).contiguous()
         dist.all_reduce(total, group=ctx.group)
         start = sum(ctx.counts[: ctx.rank])
-        own = total[start : start + ctx.counts[ctx.rank]].to(grad.dtype)
-        return own, None, None, None
+        local = total[start : start + ctx.counts[ctx.rank]].to(grad.dtype)
+        return local, None, None, None

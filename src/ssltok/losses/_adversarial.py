@@ -1,4 +1,4 @@
-"""Adversarial pair: a discriminator tells real from made, a generator makes it err."""
+"""Adversarial pair: a discriminator tells real from generated, a generator makes it err."""
 
 from typing import NamedTuple
 
@@ -24,25 +24,25 @@ __all__ = [
 
 
 class DiscriminatorTerms(NamedTuple):
-    """What the discriminator pays on real and on made samples; each is a scalar."""
+    """What the discriminator pays on real and on generated samples; each is a scalar."""
 
     real: Tensor
     fake: Tensor
 
 
 def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
-    r"""Ask a discriminator to say 1 of real samples and 0 of made ones.
+    r"""Ask a discriminator to say 1 of real samples and 0 of generated ones.
 
     $$-\mathbb{E} \log \sigma(D(x)) - \mathbb{E} \log (1 - \sigma(D(\hat x)))$$
 
-    In the adversarial autoencoder the real samples are drawn from the prior and the made ones are
-    codes; in the context encoder they are patches. Detach the samples before the discriminator
-    (`D(made.detach())`), not its scores, or the discriminator learns nothing. Both means are over
-    all scores, so the two batches may differ in size. $2 \ln 2$ means that it cannot tell.
+    In the adversarial autoencoder the real samples are drawn from the prior and the generated ones
+    are codes; in the context encoder they are patches. Detach the samples before the discriminator
+    (`D(generated.detach())`), not its scores, or the discriminator learns nothing. Both means are
+    over all scores, so the two batches may differ in size. $2 \ln 2$ means that it cannot tell.
 
     Args:
         real: Scores of real samples before the sigmoid, `(batch, ...)`.
-        fake: Scores of made samples before the sigmoid, `(batch, ...)`.
+        fake: Scores of generated samples before the sigmoid, `(batch, ...)`.
 
     Returns:
         The loss, a scalar.
@@ -62,13 +62,17 @@ def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
         Makhzani et al., *Adversarial autoencoders*, 2015, <https://arxiv.org/abs/1511.05644>.
         Pathak et al., *Context encoders*, 2016, <https://arxiv.org/abs/1604.07379>, equation 2.
     """
-    terms = discriminator_terms(real, fake)
+    terms = _terms("discriminator_loss", real, fake)
     return terms.real + terms.fake
 
 
 def discriminator_terms(real: Tensor, fake: Tensor) -> DiscriminatorTerms:
     """Compute the terms of `discriminator_loss` separately: one of them at 0 shows who wins."""
-    real, fake = _checked("discriminator_loss", real=real, fake=fake)
+    return _terms("discriminator_terms", real, fake)
+
+
+def _terms(who: str, real: Tensor, fake: Tensor) -> DiscriminatorTerms:
+    real, fake = _checked(who, real=real, fake=fake)
     with full_precision(real):
         return DiscriminatorTerms(real=-logsigmoid(real).mean(), fake=-logsigmoid(-fake).mean())
 
@@ -82,7 +86,7 @@ def generator_loss(fake: Tensor) -> Tensor:
     hardly a slope where the discriminator is sure; the paper trains with this one.
 
     Args:
-        fake: Scores of made samples before the sigmoid, `(batch, ...)`.
+        fake: Scores of generated samples before the sigmoid, `(batch, ...)`.
 
     Returns:
         The loss, a scalar.
@@ -112,7 +116,7 @@ def least_squares_discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
 
     Args:
         real: Scores of real samples, `(batch, ...)`.
-        fake: Scores of made samples, `(batch, ...)`.
+        fake: Scores of generated samples, `(batch, ...)`.
 
     Returns:
         The loss, a scalar.
@@ -130,13 +134,17 @@ def least_squares_discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
         Mao et al., *Least squares generative adversarial networks*, 2017,
         <https://arxiv.org/abs/1611.04076>, equations 2 and 9.
     """
-    terms = least_squares_discriminator_terms(real, fake)
+    terms = _least_squares_terms("least_squares_discriminator_loss", real, fake)
     return terms.real + terms.fake
 
 
 def least_squares_discriminator_terms(real: Tensor, fake: Tensor) -> DiscriminatorTerms:
     """Compute the terms of `least_squares_discriminator_loss` separately, halves included."""
-    real, fake = _checked("least_squares_discriminator_loss", real=real, fake=fake)
+    return _least_squares_terms("least_squares_discriminator_terms", real, fake)
+
+
+def _least_squares_terms(who: str, real: Tensor, fake: Tensor) -> DiscriminatorTerms:
+    real, fake = _checked(who, real=real, fake=fake)
     return DiscriminatorTerms(real=(real - 1).square().mean() / 2, fake=fake.square().mean() / 2)
 
 
@@ -146,7 +154,7 @@ def least_squares_generator_loss(fake: Tensor) -> Tensor:
     $$\tfrac{1}{2} \mathbb{E} (D(\hat x) - 1)^2$$
 
     Args:
-        fake: Scores of made samples, `(batch, ...)`.
+        fake: Scores of generated samples, `(batch, ...)`.
 
     Returns:
         The loss, a scalar.
@@ -179,7 +187,7 @@ class DiscriminatorLoss(nn.Module):
     """`discriminator_loss` as a module."""
 
     def forward(self, real: Tensor, fake: Tensor) -> Tensor:
-        """Return the loss of scores of real and of made samples."""
+        """Return the loss of scores of real and of generated samples."""
         return discriminator_loss(real, fake)
 
 
@@ -187,7 +195,7 @@ class GeneratorLoss(nn.Module):
     """`generator_loss` as a module."""
 
     def forward(self, fake: Tensor) -> Tensor:
-        """Return the loss of scores of made samples."""
+        """Return the loss of scores of generated samples."""
         return generator_loss(fake)
 
 
@@ -195,7 +203,7 @@ class LeastSquaresDiscriminatorLoss(nn.Module):
     """`least_squares_discriminator_loss` as a module."""
 
     def forward(self, real: Tensor, fake: Tensor) -> Tensor:
-        """Return the loss of scores of real and of made samples."""
+        """Return the loss of scores of real and of generated samples."""
         return least_squares_discriminator_loss(real, fake)
 
 
@@ -203,5 +211,5 @@ class LeastSquaresGeneratorLoss(nn.Module):
     """`least_squares_generator_loss` as a module."""
 
     def forward(self, fake: Tensor) -> Tensor:
-        """Return the loss of scores of made samples."""
+        """Return the loss of scores of generated samples."""
         return least_squares_generator_loss(fake)

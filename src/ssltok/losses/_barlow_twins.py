@@ -63,7 +63,7 @@ def barlow_twins_loss(z_a: Tensor, z_b: Tensor, *, redundancy_weight: float = 5e
         Zbontar et al., *Barlow Twins*, 2021, <https://arxiv.org/abs/2103.03230>, equations 1 and
         2, algorithm 1.
     """
-    terms = barlow_twins_terms(z_a, z_b)
+    terms = _terms("barlow_twins_loss", z_a, z_b)
     return terms.invariance + redundancy_weight * terms.redundancy
 
 
@@ -90,7 +90,11 @@ def barlow_twins_terms(z_a: Tensor, z_b: Tensor) -> BarlowTwinsTerms:
     References:
         Zbontar et al., *Barlow Twins*, 2021, <https://arxiv.org/abs/2103.03230>, equation 1.
     """
-    check_view_pair("barlow_twins_loss", z_a, z_b)
+    return _terms("barlow_twins_terms", z_a, z_b)
+
+
+def _terms(who: str, z_a: Tensor, z_b: Tensor) -> BarlowTwinsTerms:
+    check_view_pair(who, z_a, z_b)
     batch = z_a.shape[0]
     with full_precision(z_a):
         a, b = standardize(upcast(z_a)), standardize(upcast(z_b))

@@ -63,9 +63,9 @@ def distillation_loss(student: Tensor, teacher: Tensor, *, temperature: float = 
     _check("distillation_loss", student, teacher)
     check_positive("distillation_loss", "temperature", temperature)
     with full_precision(student):
-        wanted = torch.log_softmax(upcast(teacher.detach()) / temperature, -1)
-        said = torch.log_softmax(upcast(student) / temperature, -1)
-        return (wanted.exp() * (wanted - said)).sum() * (temperature**2 / student.shape[0])
+        log_t = torch.log_softmax(upcast(teacher.detach()) / temperature, -1)
+        log_s = torch.log_softmax(upcast(student) / temperature, -1)
+        return (log_t.exp() * (log_t - log_s)).sum() * (temperature**2 / student.shape[0])
 
 
 def hard_distillation_loss(student: Tensor, teacher: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from torch import Tensor
 
+from ssltok.losses._products import inverse_norms
+
 __all__ = ["directions", "log_sum_over_keys"]
 
 
@@ -16,5 +18,4 @@ def log_sum_over_keys(query: Tensor, keys: Tensor, *, temperature: float) -> Ten
 def directions(keys: Tensor, like: Tensor, temperature: float) -> Tensor:
     r"""Return $\bar k / \tau$ in the precision of `like`, without a gradient; 0 for a key of 0."""
     keys = keys.detach().to(like.dtype)
-    square = keys.square().sum(dim=-1, keepdim=True).clamp_min_(1e-24)
-    return keys * square.rsqrt_().div_(temperature)
+    return keys * inverse_norms(keys).div_(temperature)

@@ -13,6 +13,7 @@ from ssltok._shared.checks import (
     check_floating,
     check_ratio,
 )
+from ssltok._shared.numerics import full_precision, upcast
 
 __all__ = ["MaskedTokenLoss", "masked_token_loss"]
 
@@ -98,9 +99,8 @@ def masked_token_loss(
                 "masked_token_loss: logits must have a row for each masked token; "
                 f"got {len(logits)} rows for {len(targets)} masked tokens"
             )
-    with torch.autocast(device_type=logits.device.type, enabled=False):
-        rows = logits.reshape(-1, logits.shape[-1])
-        rows = rows.float() if rows.dtype in (torch.float16, torch.bfloat16) else rows
+    with full_precision(logits):
+        rows = upcast(logits.reshape(-1, logits.shape[-1]))
         each = F.cross_entropy(
             rows,
             targets.reshape(-1),

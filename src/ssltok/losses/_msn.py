@@ -59,23 +59,27 @@ def msn_loss(
     References:
         Assran et al., *MSN*, 2022, <https://arxiv.org/abs/2204.07141>, equation 1.
     """
-    terms = msn_terms(anchors, targets, temperature=temperature)
+    terms = _terms("msn_loss", anchors, targets, temperature)
     return terms.cross_entropy + me_max_weight * terms.concentration
 
 
 def msn_terms(anchors: Tensor, targets: Tensor, *, temperature: float = 0.1) -> MSNTerms:
     """Compute the terms of `msn_loss` separately, for logging or other weights."""
-    check_axes("msn_loss", "anchors", anchors, "views batch codebook_size")
-    check_axes("msn_loss", "targets", targets, "batch codebook_size")
-    check_floating("msn_loss", "anchors", anchors)
-    check_floating("msn_loss", "targets", targets)
+    return _terms("msn_terms", anchors, targets, temperature)
+
+
+def _terms(who: str, anchors: Tensor, targets: Tensor, temperature: float) -> MSNTerms:
+    check_axes(who, "anchors", anchors, "views batch codebook_size")
+    check_axes(who, "targets", targets, "batch codebook_size")
+    check_floating(who, "anchors", anchors)
+    check_floating(who, "targets", targets)
     if anchors.shape[1:] != targets.shape:
         raise ValueError(
-            "msn_loss: anchors must be (views, batch, codebook_size) with targets (batch, "
+            f"{who}: anchors must be (views, batch, codebook_size) with targets (batch, "
             f"codebook_size); got {tuple(anchors.shape)} and {tuple(targets.shape)}"
         )
-    check_at_least("msn_loss", "anchors.numel()", anchors.numel(), 1)
-    check_positive("msn_loss", "temperature", temperature)
+    check_at_least(who, "anchors.numel()", anchors.numel(), 1)
+    check_positive(who, "temperature", temperature)
     with full_precision(anchors):
         logs = torch.log_softmax(upcast(anchors) / temperature, -1)
         views, batch, codebook_size = logs.shape

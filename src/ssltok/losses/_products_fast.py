@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ssltok._shared import sizes
 from ssltok.losses import _products as plain
-from ssltok.losses._products import DiagonalAndRest
+from ssltok.losses._products import DiagonalAndRest, inverse_norms
 
 __all__ = ["contrast", "gram", "product_sums", "self_product_sums", "unit_rows"]
 
@@ -68,9 +68,8 @@ def gram(z: Tensor) -> Tensor:
 
 def unit_rows(z: Tensor, *, eps: float = 1e-12) -> Tensor:
     """As `_products.unit_rows`, with the norms of the way forward kept for the way back."""
-    if z.numel() <= sizes.FEW_NUMBERS:  # a third fewer calls than `normalize` takes
-        least = max(eps * eps, torch.finfo(z.dtype).tiny)
-        return z * z.square().sum(dim=-1, keepdim=True).clamp_min(least).rsqrt()
+    if z.numel() <= sizes.FEW_NUMBERS:
+        return z * inverse_norms(z, eps=eps)
     apply: Any = _UnitRows.apply
     return cast("Tensor", apply(z, eps)[0])
 

@@ -76,12 +76,12 @@ def supcon_loss(
     with full_precision(z):
         rows = nn.functional.normalize(upcast(z), dim=-1)
         similarity = (rows / temperature) @ rows.T
-        own = torch.eye(z.shape[0], dtype=torch.bool, device=z.device)
-        positive = (labels[:, None] == labels) & (labels >= 0) & ~own
+        itself = torch.eye(z.shape[0], dtype=torch.bool, device=z.device)
+        positive = (labels[:, None] == labels) & (labels >= 0) & ~itself
         count = positive.sum(dim=-1)
         mean = torch.where(positive, similarity, 0).sum(dim=-1) / count.clamp(min=1)
         lonely = count == 0
-        others = similarity.masked_fill(own, -torch.inf).logsumexp(dim=-1)
+        others = similarity.masked_fill(itself, -torch.inf).logsumexp(dim=-1)
         return scale * torch.where(lonely, 0, others - mean).mean()
 
 

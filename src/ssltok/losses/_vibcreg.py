@@ -78,7 +78,7 @@ def vibcreg_loss(
     References:
         Lee and Aune, *VIbCReg*, 2021, <https://arxiv.org/abs/2109.00783>, equations 1 to 5.
     """
-    terms = vibcreg_terms(z_a, z_b, eps=eps)
+    terms = _terms("vibcreg_loss", z_a, z_b, eps)
     return (
         invariance_weight * terms.invariance
         + variance_weight * terms.variance
@@ -110,8 +110,12 @@ def vibcreg_terms(z_a: Tensor, z_b: Tensor, *, eps: float = 1e-4) -> VIbCRegTerm
     References:
         Lee and Aune, *VIbCReg*, 2021, <https://arxiv.org/abs/2109.00783>, equations 1 to 5.
     """
-    check_view_pair("vibcreg_loss", z_a, z_b)
-    check_at_least("vibcreg_loss", "eps", eps, 0)
+    return _terms("vibcreg_terms", z_a, z_b, eps)
+
+
+def _terms(who: str, z_a: Tensor, z_b: Tensor, eps: float) -> VIbCRegTerms:
+    check_view_pair(who, z_a, z_b)
+    check_at_least(who, "eps", eps, 0)
     with full_precision(z_a):
         a, b = upcast(z_a), upcast(z_b)
         variance_a, covariance_a = _variance_and_correlation(a, eps)

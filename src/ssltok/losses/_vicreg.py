@@ -77,7 +77,7 @@ def vicreg_loss(
     References:
         Bardes et al., *VICReg*, 2022, <https://arxiv.org/abs/2105.04906>, equations 1 to 6.
     """
-    terms = vicreg_terms(z_a, z_b, eps=eps)
+    terms = _terms("vicreg_loss", z_a, z_b, eps)
     return (
         invariance_weight * terms.invariance
         + variance_weight * terms.variance
@@ -109,8 +109,12 @@ def vicreg_terms(z_a: Tensor, z_b: Tensor, *, eps: float = 1e-4) -> VICRegTerms:
     References:
         Bardes et al., *VICReg*, 2022, <https://arxiv.org/abs/2105.04906>, equations 1 to 5.
     """
-    check_view_pair("vicreg_loss", z_a, z_b)
-    check_at_least("vicreg_loss", "eps", eps, 0)
+    return _terms("vicreg_terms", z_a, z_b, eps)
+
+
+def _terms(who: str, z_a: Tensor, z_b: Tensor, eps: float) -> VICRegTerms:
+    check_view_pair(who, z_a, z_b)
+    check_at_least(who, "eps", eps, 0)
     with full_precision(z_a):
         a, b = upcast(z_a), upcast(z_b)
         variance_a, covariance_a = _variance_and_covariance(a, eps)

@@ -11,9 +11,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ssltok._shared.checks import check_ratio
+from ssltok._shared.checks import check_at_least, check_ratio
 from ssltok._shared.described import described
-from ssltok.masking._schedules import as_progress, check_tokens
+from ssltok.masking._schedules import as_progress, documented
 
 __all__ = [
     "inverse_cubic_schedule",
@@ -25,17 +25,9 @@ __all__ = [
 ]
 
 
+@documented
 def inverse_square_schedule(share: Tensor | float) -> Tensor:
     r"""Return the progress $\sqrt{1 - s}$ at which `square_schedule` masks a share $s$.
-
-    Args:
-        share: $s$ in [0, 1], a number or a floating-point tensor of any shape.
-
-    Returns:
-        The progress, of the shape and dtype of `share` (float64 for a number).
-
-    Raises:
-        ValueError: If `share` is a tensor that is not floating point.
 
     Example:
         >>> from ssltok.masking import inverse_square_schedule
@@ -45,17 +37,9 @@ def inverse_square_schedule(share: Tensor | float) -> Tensor:
     return (1 - as_progress("inverse_square_schedule", share)).sqrt()
 
 
+@documented
 def inverse_cubic_schedule(share: Tensor | float) -> Tensor:
     r"""Return the progress $(1 - s)^{1/3}$ at which `cubic_schedule` masks a share $s$.
-
-    Args:
-        share: $s$ in [0, 1], a number or a floating-point tensor of any shape.
-
-    Returns:
-        The progress, of the shape and dtype of `share` (float64 for a number).
-
-    Raises:
-        ValueError: If `share` is a tensor that is not floating point.
 
     Example:
         >>> from ssltok.masking import inverse_cubic_schedule
@@ -65,17 +49,9 @@ def inverse_cubic_schedule(share: Tensor | float) -> Tensor:
     return (1 - as_progress("inverse_cubic_schedule", share)).pow(1 / 3)
 
 
+@documented
 def inverse_square_root_schedule(share: Tensor | float) -> Tensor:
     r"""Return the progress $(1 - s)^2$ at which `square_root_schedule` masks a share $s$.
-
-    Args:
-        share: $s$ in [0, 1], a number or a floating-point tensor of any shape.
-
-    Returns:
-        The progress, of the shape and dtype of `share` (float64 for a number).
-
-    Raises:
-        ValueError: If `share` is a tensor that is not floating point.
 
     Example:
         >>> from ssltok.masking import inverse_square_root_schedule
@@ -85,50 +61,32 @@ def inverse_square_root_schedule(share: Tensor | float) -> Tensor:
     return (1 - as_progress("inverse_square_root_schedule", share)).square()
 
 
+@documented
 def inverse_exponential_schedule(share: Tensor | float, *, tokens: int) -> Tensor:
     r"""Return the progress $1 + \log_N(1 - s (1 - 1/N))$ of `exponential_schedule`.
-
-    Args:
-        share: $s$ in [0, 1], a number or a floating-point tensor of any shape.
-        tokens: $N$, the length of the sequence, at least 2.
-
-    Returns:
-        The progress, of the shape and dtype of `share` (float64 for a number).
-
-    Raises:
-        ValueError: If `share` is a tensor that is not floating point, or `tokens < 2`.
 
     Example:
         >>> from ssltok.masking import inverse_exponential_schedule
         >>> round(float(inverse_exponential_schedule(2 / 3, tokens=4)), 6)
         0.5
     """
-    check_tokens("inverse_exponential_schedule", tokens)
+    check_at_least("inverse_exponential_schedule", "tokens", tokens, 2)
     share = as_progress("inverse_exponential_schedule", share)
     return 1 + torch.log1p(-share * (1 - 1 / tokens)) / math.log(tokens)
 
 
+@documented
 def inverse_logarithmic_schedule(share: Tensor | float, *, tokens: int) -> Tensor:
     r"""Return the progress $N^{-s}$ at which `logarithmic_schedule` masks a share $s$.
 
     At $s = 1$, which the schedule holds from 0 on, it is the last such progress, $1/N$.
-
-    Args:
-        share: $s$ in [0, 1], a number or a floating-point tensor of any shape.
-        tokens: $N$, the length of the sequence, at least 2.
-
-    Returns:
-        The progress, of the shape and dtype of `share` (float64 for a number).
-
-    Raises:
-        ValueError: If `share` is a tensor that is not floating point, or `tokens < 2`.
 
     Example:
         >>> from ssltok.masking import inverse_logarithmic_schedule
         >>> round(float(inverse_logarithmic_schedule(0.5, tokens=16)), 6)
         0.25
     """
-    check_tokens("inverse_logarithmic_schedule", tokens)
+    check_at_least("inverse_logarithmic_schedule", "tokens", tokens, 2)
     share = as_progress("inverse_logarithmic_schedule", share)
     return torch.exp(-share * math.log(tokens))
 

@@ -3,14 +3,21 @@
 Every schedule falls from exactly 1 at progress 0 to exactly 0 at progress 1, in any precision.
 Other codes state the share *unmasked* instead, which is how the inverted masks of several public
 priors came about; here the share is always the masked one.
+
+Each takes its progress as a number or as a floating-point tensor of any shape, and returns the
+share in that shape and dtype (float64 for a number). What all have in common is written once, in
+`documented`, which puts it into the docstring of each.
 """
 
+import inspect
 import math
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from ssltok._shared.checks import check_floating
+from ssltok._shared.checks import check_at_least, check_floating
 
 __all__ = [
     "arccos_schedule",
@@ -23,6 +30,8 @@ __all__ = [
     "square_schedule",
 ]
 
+Schedule = TypeVar("Schedule", bound=Callable[..., Tensor])
+
 
 def as_progress(who: str, progress: Tensor | float) -> Tensor:
     """Take a number as a float64 scalar and a floating-point tensor as it is."""
@@ -32,25 +41,33 @@ def as_progress(who: str, progress: Tensor | float) -> Tensor:
     return progress
 
 
-def check_tokens(who: str, tokens: int) -> None:
-    """Ask for a sequence of two tokens or more: the logarithm of one is zero."""
-    if not tokens >= 2:
-        raise ValueError(f"{who}: tokens must be >= 2; got {tokens}")
+def documented(schedule: Schedule) -> Schedule:
+    """Complete the docstring of a schedule, or of an inverse of one, by what all have in common."""
+    first, *others = inspect.signature(schedule).parameters
+    symbol, result = ("$r$", "share masked") if first == "progress" else ("$s$", "progress")
+    lines = [
+        "    Args:",
+        f"        {first}: {symbol} in [0, 1], a number or a floating-point tensor of any shape.",
+        *("        tokens: $N$, the length of the sequence, at least 2." for _ in others),
+        "",
+        "    Returns:",
+        f"        The {result}, of the shape and dtype of `{first}` (float64 for a number).",
+        "",
+        "    Raises:",
+        f"        ValueError: If `{first}` is a tensor that is not floating point"
+        + (", or `tokens < 2`." if others else "."),
+        "",
+        "    Example:",
+    ]
+    schedule.__doc__ = (schedule.__doc__ or "").replace("    Example:", "\n".join(lines), 1)
+    return schedule
 
 
+@documented
 def cosine_schedule(progress: Tensor | float) -> Tensor:
     r"""Mask a share $\cos(\pi r / 2)$ at progress $r$; its mean over $r$ is $2/\pi$.
 
     It is computed as $\sin(\pi (1 - r) / 2)$, which is exactly 0 at progress 1.
-
-    Args:
-        progress: $r$ in [0, 1], a number or a floating-point tensor of any shape.
-
-    Returns:
-        The share masked, of the shape and dtype of `progress` (float64 for a number).
-
-    Raises:
-        ValueError: If `progress` is a tensor that is not floating point.
 
     Example:
         >>> import torch
@@ -64,17 +81,9 @@ def cosine_schedule(progress: Tensor | float) -> Tensor:
     return torch.sin((1 - as_progress("cosine_schedule", progress)) * (math.pi / 2))
 
 
+@documented
 def arccos_schedule(progress: Tensor | float) -> Tensor:
     r"""Mask a share $\tfrac{2}{\pi} \arccos(r)$; the inverse of the cosine schedule.
-
-    Args:
-        progress: $r$ in [0, 1], a number or a floating-point tensor of any shape.
-
-    Returns:
-        The share masked, of the shape and dtype of `progress` (float64 for a number).
-
-    Raises:
-        ValueError: If `progress` is a tensor that is not floating point.
 
     Example:
         >>> import torch
@@ -89,20 +98,12 @@ def arccos_schedule(progress: Tensor | float) -> Tensor:
     return torch.acos(as_progress("arccos_schedule", progress)) / math.acos(0.0)
 
 
+@documented
 def linear_schedule(progress: Tensor | float) -> Tensor:
     r"""Mask a share $1 - r$, the schedule that MaskGIT's code calls uniform.
 
     With counts rounded up, a uniform $r$ makes every number of masked tokens from 1 to the number
     of tokens equally likely, which is what the ELBO reduction of `masked_token_loss` assumes.
-
-    Args:
-        progress: $r$ in [0, 1], a number or a floating-point tensor of any shape.
-
-    Returns:
-        The share masked, of the shape and dtype of `progress` (float64 for a number).
-
-    Raises:
-        ValueError: If `progress` is a tensor that is not floating point.
 
     Example:
         >>> import torch
@@ -116,17 +117,9 @@ def linear_schedule(progress: Tensor | float) -> Tensor:
     return 1 - as_progress("linear_schedule", progress)
 
 
+@documented
 def square_schedule(progress: Tensor | float) -> Tensor:
     r"""Mask a share $1 - r^2$.
-
-    Args:
-        progress: $r$ in [0, 1], a number or a floating-point tensor of any shape.
-
-    Returns:
-        The share masked, of the shape and dtype of `progress` (float64 for a number).
-
-    Raises:
-        ValueError: If `progress` is a tensor that is not floating point.
 
     Example:
         >>> import torch
@@ -140,17 +133,9 @@ def square_schedule(progress: Tensor | float) -> Tensor:
     return 1 - as_progress("square_schedule", progress).square()
 
 
+@documented
 def cubic_schedule(progress: Tensor | float) -> Tensor:
     r"""Mask a share $1 - r^3$.
-
-    Args:
-        progress: $r$ in [0, 1], a number or a floating-point tensor of any shape.
-
-    Returns:
-        The share masked, of the shape and dtype of `progress` (float64 for a number).
-
-    Raises:
-        ValueError: If `progress` is a tensor that is not floating point.
 
     Example:
         >>> import torch
@@ -164,17 +149,9 @@ def cubic_schedule(progress: Tensor | float) -> Tensor:
     return 1 - as_progress("cubic_schedule", progress).pow(3)
 
 
+@documented
 def square_root_schedule(progress: Tensor | float) -> Tensor:
     r"""Mask a share $1 - \sqrt{r}$.
-
-    Args:
-        progress: $r$ in [0, 1], a number or a floating-point tensor of any shape.
-
-    Returns:
-        The share masked, of the shape and dtype of `progress` (float64 for a number).
-
-    Raises:
-        ValueError: If `progress` is a tensor that is not floating point.
 
     Example:
         >>> import torch
@@ -188,21 +165,12 @@ def square_root_schedule(progress: Tensor | float) -> Tensor:
     return 1 - as_progress("square_root_schedule", progress).sqrt()
 
 
+@documented
 def exponential_schedule(progress: Tensor | float, *, tokens: int) -> Tensor:
     r"""Mask a share $(1 - N^{-(1 - r)}) / (1 - N^{-1})$ for $N$ tokens.
 
     MaskGIT's code has the numerator alone, which starts at $1 - 1/N$; divided so, the schedule
     starts at 1 like every other. Bind `tokens` with `functools.partial`.
-
-    Args:
-        progress: $r$ in [0, 1], a number or a floating-point tensor of any shape.
-        tokens: $N$, the length of the sequence, at least 2.
-
-    Returns:
-        The share masked, of the shape and dtype of `progress` (float64 for a number).
-
-    Raises:
-        ValueError: If `progress` is a tensor that is not floating point, or `tokens < 2`.
 
     Example:
         >>> import torch
@@ -213,25 +181,16 @@ def exponential_schedule(progress: Tensor | float, *, tokens: int) -> Tensor:
     References:
         Chang et al., *MaskGIT*, 2022, <https://arxiv.org/abs/2202.04200>, section 3.3.
     """
-    check_tokens("exponential_schedule", tokens)
+    check_at_least("exponential_schedule", "tokens", tokens, 2)
     left = 1 - as_progress("exponential_schedule", progress)
     return torch.expm1(-math.log(tokens) * left) / torch.expm1(left.new_tensor(-math.log(tokens)))
 
 
+@documented
 def logarithmic_schedule(progress: Tensor | float, *, tokens: int) -> Tensor:
     r"""Mask a share $\min(1, -\log r / \log N)$ for $N$ tokens.
 
     Bind `tokens` with `functools.partial`.
-
-    Args:
-        progress: $r$ in [0, 1], a number or a floating-point tensor of any shape.
-        tokens: $N$, the length of the sequence, at least 2.
-
-    Returns:
-        The share masked, of the shape and dtype of `progress` (float64 for a number).
-
-    Raises:
-        ValueError: If `progress` is a tensor that is not floating point, or `tokens < 2`.
 
     Example:
         >>> import torch
@@ -242,6 +201,6 @@ def logarithmic_schedule(progress: Tensor | float, *, tokens: int) -> Tensor:
     References:
         Chang et al., *MaskGIT*, 2022, <https://arxiv.org/abs/2202.04200>, section 3.3.
     """
-    check_tokens("logarithmic_schedule", tokens)
+    check_at_least("logarithmic_schedule", "tokens", tokens, 2)
     progress = as_progress("logarithmic_schedule", progress)
     return (-progress.log() / math.log(tokens)).clamp(0, 1).abs()

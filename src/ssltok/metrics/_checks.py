@@ -10,7 +10,7 @@ __all__ = [
     "check_finite",
     "check_known_labels",
     "check_labels",
-    "check_series",
+    "check_two_sets",
     "missing_extra",
     "one_if_finite",
 ]
@@ -36,7 +36,7 @@ def check_features(
         )
 
 
-def check_series(
+def check_two_sets(
     who: str,
     first: Tensor,
     second: Tensor,

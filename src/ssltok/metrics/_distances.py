@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ssltok._shared import sizes
 from ssltok._shared.checks import check_at_least
-from ssltok.metrics._checks import check_series
+from ssltok.metrics._checks import check_two_sets
 from ssltok.metrics._squared_distances_fast import squared_distances
 from ssltok.metrics._warping_cost_fast import warping_cost
 
@@ -48,7 +48,7 @@ def euclidean_distance(first: Tensor, second: Tensor) -> Tensor:
         >>> euclidean_distance(torch.zeros(1, 1, 4), torch.ones(3, 1, 4))
         tensor([[2., 2., 2.]], dtype=torch.float64)
     """
-    check_series("euclidean_distance", first, second, names=("first", "second"))
+    check_two_sets("euclidean_distance", first, second, names=("first", "second"))
     rows = [part.detach().double().flatten(1) for part in (first, second)]
     return squared_distances(rows[0], rows[1]).sqrt()
 
@@ -87,7 +87,7 @@ def dtw_distance(first: Tensor, second: Tensor, *, band: int | None = None) -> T
         1978, equation 5 (symmetric steps of weight 1).
     """
     who = "dtw_distance"
-    check_series(who, first, second, names=("first", "second"), same_length=False)
+    check_two_sets(who, first, second, names=("first", "second"), same_length=False)
     rows, columns = first.shape[2], second.shape[2]
     band = max(rows, columns) if band is None else band
     check_at_least(who, "band", band, abs(rows - columns))
@@ -130,7 +130,7 @@ def nearest_neighbor_distance(
         >>> near.distance.item(), near.neighbor.item()
         (3.0, 1)
     """
-    check_series("nearest_neighbor_distance", real, generated, same_length=False)
+    check_two_sets("nearest_neighbor_distance", real, generated, same_length=False)
     step = max(1, sizes.DISTANCES // len(real))
     nearest = [distance(part, real).min(dim=1) for part in torch.split(generated, step)]
     return NearestNeighbors(

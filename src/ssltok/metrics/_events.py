@@ -72,12 +72,12 @@ def event_probe_precision(
     scores = []
     for k in torch.unique(test_labels[test_labels >= 0]).tolist():
         if k != background:
-            found = [
+            events = [
                 _runs(row == k, likely)
                 for row, likely in zip(pred, probability[..., k], strict=True)
             ]
             truth = [_runs(row == k, row.double())[:, :2] for row in test_labels]
-            scores.append(event_average_precision(found, truth, least_iou=least_iou))
+            scores.append(event_average_precision(events, truth, least_iou=least_iou))
     if not scores:
         return torch.tensor(torch.nan, dtype=torch.float64)
     return torch.stack(scores).mean()

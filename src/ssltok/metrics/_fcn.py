@@ -5,8 +5,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ssltok._shared.checks import check_at_least, check_axes, check_floating, check_positive
+from ssltok._shared.numerics import full_precision
 from ssltok.metrics._checks import check_known_labels
-from ssltok.metrics._networks import batches, draw_parameters, full_precision, module_digest, train
+from ssltok.metrics._networks import batches, draw_parameters, module_digest, outside_modes, train
 
 __all__ = ["FCNEncoder"]
 
@@ -117,7 +118,7 @@ class FCNEncoder(nn.Module):
         check_at_least(who, "batch_size", batch_size, 2)
         check_positive(who, "learning_rate", learning_rate)
         check_at_least(who, "weight_decay", weight_decay, 0)
-        with full_precision(series.device):
+        with outside_modes(series.device):
             series = series.detach().float()
             encoder = cls(series.shape[1], int(labels.max()) + 1, width=width, generator=generator)
             encoder.to(series.device)
@@ -143,14 +144,14 @@ class FCNEncoder(nn.Module):
             raise ValueError(
                 f"FCNEncoder: series must have {self.channels} channels; got {series.shape[1]}"
             )
-        with torch.autocast(series.device.type, enabled=False):
+        with full_precision(series):
             features: Tensor = self.network(self._standardize(series))
         return features
 
     def logits(self, series: Tensor) -> Tensor:
         """Return the classifier's logits, `(cases, classes)`, of series."""
         features = self.forward(series)
-        with torch.autocast(series.device.type, enabled=False):
+        with full_precision(series):
             logits: Tensor = self.network.head(features)
         return logits
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ssltok._shared.checks import check_at_least, check_positive
-from ssltok.metrics._checks import check_known_labels, check_series
+from ssltok.metrics._checks import check_known_labels, check_two_sets
 from ssltok.metrics._networks import accuracy, batches, draw_parameters, encode, train
 
 __all__ = ["fine_tune_accuracy"]
@@ -67,7 +67,7 @@ def fine_tune_accuracy(
     who = "fine_tune_accuracy"
     if not isinstance(encoder, nn.Module):
         raise TypeError(f"{who}: encoder must be a module; got {type(encoder).__name__}")
-    check_series(who, series, test, names=("series", "test"), same_length=False)
+    check_two_sets(who, series, test, names=("series", "test"), same_length=False)
     check_known_labels(who, "labels", labels, len(series))
     check_known_labels(who, "test_labels", test_labels, len(test))
     check_at_least(who, "steps", steps, 1)

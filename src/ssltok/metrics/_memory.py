@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ssltok._shared.checks import check_at_least, check_axes, check_codes
-from ssltok.metrics._checks import check_series
+from ssltok.metrics._checks import check_two_sets
 from ssltok.metrics._distances import euclidean_distance, nearest_neighbor_distance
 from ssltok.metrics._pairs_fast import nearest_other
 
@@ -62,8 +62,8 @@ def memorization_ratio(
         (0.3333, 0.5)
     """
     who = "memorization_ratio"
-    check_series(who, train, test, names=("train", "test"))
-    check_series(who, test, generated, names=("test", "generated"))
+    check_two_sets(who, train, test, names=("train", "test"))
+    check_two_sets(who, test, generated, names=("test", "generated"))
     check_at_least(who, "cases of test", len(test), 2)
     near = nearest_neighbor_distance(train, generated, distance=distance).distance.sum()
     far = nearest_neighbor_distance(test, generated, distance=distance).distance.sum()
@@ -93,7 +93,7 @@ def exact_repeats(train: Tensor, generated: Tensor) -> Tensor:
         >>> exact_repeats(train, torch.stack([train[2], train[2] + 1e-6])).item()
         0.5
     """
-    check_series("exact_repeats", train, generated, names=("train", "generated"))
+    check_two_sets("exact_repeats", train, generated, names=("train", "generated"))
     narrower = max(train.dtype, generated.dtype, key=lambda dtype: torch.finfo(dtype).eps)
     rows = [part.detach().to(narrower).double() + 0.0 for part in (train, generated)]
     return _share_found(rows[0], rows[1])

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ssltok.metrics._checks import check_series
+from ssltok.metrics._checks import check_two_sets
 
 __all__ = ["centred", "kurtosis_distance", "marginal_distance", "skewness_distance"]
 
@@ -34,7 +34,7 @@ def marginal_distance(real: Tensor, generated: Tensor) -> Tensor:
         >>> round(marginal_distance(real, real.flip(0) + 5).item(), 6)  # everything moves by 5
         5.0
     """
-    check_series("marginal_distance", real, generated)
+    check_two_sets("marginal_distance", real, generated)
     sums = [
         _wasserstein(a, b).sum()
         for a, b in zip(torch.split(real, 64, 2), torch.split(generated, 64, 2), strict=True)
@@ -81,7 +81,7 @@ def skewness_distance(real: Tensor, generated: Tensor) -> Tensor:
         Ang et al., *TSGBench*, 2023, <https://arxiv.org/abs/2309.03755>, section 4 (SD), which
         divides by the unbiased standard deviation.
     """
-    check_series("skewness_distance", real, generated, same_length=False)
+    check_two_sets("skewness_distance", real, generated, same_length=False)
     return (_moment(real, 3) - _moment(generated, 3)).abs().mean()
 
 
@@ -111,7 +111,7 @@ def kurtosis_distance(real: Tensor, generated: Tensor) -> Tensor:
     References:
         Ang et al., *TSGBench*, 2023, <https://arxiv.org/abs/2309.03755>, section 4 (KD).
     """
-    check_series("kurtosis_distance", real, generated, same_length=False)
+    check_two_sets("kurtosis_distance", real, generated, same_length=False)
     return (_moment(real, 4) - _moment(generated, 4)).abs().mean()
 
 

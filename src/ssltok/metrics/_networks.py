@@ -15,8 +15,8 @@ __all__ = [
     "batches",
     "draw_parameters",
     "encode",
-    "full_precision",
     "module_digest",
+    "outside_modes",
     "train",
 ]
 
@@ -24,7 +24,7 @@ Batch = TypeVar("Batch")
 
 
 @contextmanager
-def full_precision(device: torch.device) -> Iterator[None]:
+def outside_modes(device: torch.device) -> Iterator[None]:
     """Leave the caller's autocast and inference mode: a score must not depend on them."""
     with torch.inference_mode(mode=False), torch.autocast(device.type, enabled=False):
         yield

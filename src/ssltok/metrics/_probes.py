@@ -228,11 +228,11 @@ def few_label_accuracy(
     members = [(train_labels == k).nonzero()[:, 0] for k in torch.unique(train_labels).tolist()]
     scores = []
     for _ in range(repeats):
-        kept = []
+        chosen = []
         for cases in members:
             order = torch.randperm(len(cases), generator=generator, device=device)
-            kept.append(cases[order[: max(1, round(share * len(cases)))].to(cases.device)])
-        index = torch.cat(kept)
+            chosen.append(cases[order[: max(1, round(share * len(cases)))].to(cases.device)])
+        index = torch.cat(chosen)
         scores.append(probe(train[index], train_labels[index], test, test_labels))
     return torch.stack(scores)
 

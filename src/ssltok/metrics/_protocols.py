@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ssltok._shared.checks import check_at_least
-from ssltok.metrics._checks import check_finite, check_labels, check_series, missing_extra
+from ssltok.metrics._checks import check_finite, check_labels, check_two_sets, missing_extra
 from ssltok.metrics._fcn import FCNEncoder
 from ssltok.metrics._frechet import frechet_distance
 from ssltok.metrics._networks import encode
@@ -97,8 +97,8 @@ def timevqvae2023(
         2023, <https://arxiv.org/abs/2303.04743>, section 4.
     """
     who = "timevqvae2023"
-    check_series(who, train, test, names=("train", "test"))
-    check_series(who, test, generated, names=("test", "generated"), least_cases=2)
+    check_two_sets(who, train, test, names=("train", "test"))
+    check_two_sets(who, test, generated, names=("test", "generated"), least_cases=2)
     check_labels(who, "train_labels", train_labels, len(train))
     check_at_least(who, "splits", splits, 2)
     check_at_least(who, "cases of generated", len(generated), splits)
@@ -112,9 +112,9 @@ def timevqvae2023(
     part = len(p) // splits
     scores = []
     for k in range(splits):
-        mine = p[k * part : (k + 1) * part]
-        marginal = mine.mean(0, keepdim=True)
-        gain = mine * ((mine + 1e-16).log() - (marginal + 1e-16).log())
+        split = p[k * part : (k + 1) * part]
+        marginal = split.mean(0, keepdim=True)
+        gain = split * ((split + 1e-16).log() - (marginal + 1e-16).log())
         scores.append(gain.sum(1).mean().exp())
     inception = torch.stack(scores)
     return FCNScores(frechet, inception.mean(), inception.std(correction=0))
@@ -169,15 +169,15 @@ def ncvqvae(
         non-contrastive learning*, 2024, <https://arxiv.org/abs/2408.16613>.
     """
     who = "ncvqvae"
-    check_series(who, train, test, names=("train", "test"))
-    check_series(who, test, generated, names=("test", "generated"), least_cases=2)
+    check_two_sets(who, train, test, names=("train", "test"))
+    check_two_sets(who, test, generated, names=("test", "generated"), least_cases=2)
     check_at_least(who, "length", test.shape[2], 2)
-    kept = test.shape[2] // 2 * 2
+    even = test.shape[2] // 2 * 2
     return timevqvae2023(
-        train[..., :kept],
+        train[..., :even],
         train_labels,
-        test[..., :kept],
-        generated[: len(test), :, :kept],
+        test[..., :even],
+        generated[: len(test), :, :even],
         steps=steps,
         generator=generator,
     )
@@ -224,7 +224,7 @@ def timevqvae2024(
         The authors' repository, `evaluation/`, before its removal in March 2026.
     """
     who = "timevqvae2024"
-    check_series(who, test, generated, names=("test", "generated"), least_cases=10)
+    check_two_sets(who, test, generated, names=("test", "generated"), least_cases=10)
     check_finite(who, "test", test)
     check_finite(who, "generated", generated)
     try:
@@ -234,13 +234,13 @@ def timevqvae2024(
     device = "cpu" if generator is None else generator.device
     seed = int(torch.randint(2**62, (), generator=generator, device=device))
     rocket = RocketEncoder(test.shape[1], test.shape[2], seed=seed).to(test.device)
-    kept = []
+    inliers = []
     for series in (test, generated):
         z = functional.normalize(encode(rocket, series)).double()
         forest = ensemble.IsolationForest(max_samples=0.9, contamination=0.1, random_state=0)
-        inlier = torch.from_numpy(forest.fit_predict(z.cpu().numpy()) == 1)
-        kept.append(z[inlier.to(z.device)])
-    return frechet_distance(kept[0], kept[1])
+        inside = torch.from_numpy(forest.fit_predict(z.cpu().numpy()) == 1)
+        inliers.append(z[inside.to(z.device)])
+    return frechet_distance(inliers[0], inliers[1])
 
 
 def diffusion_ts(
@@ -293,7 +293,7 @@ def diffusion_ts(
         Yuan & Qiao, *Diffusion-TS*, 2024, <https://arxiv.org/abs/2403.01742>, section 4.1.
     """
     who = "diffusion_ts"
-    check_series(who, real, generated, least_cases=5)
+    check_two_sets(who, real, generated, least_cases=5)
     features = [encode(encoder, x) for x in (real, generated)]
     channels = real.shape[1]
     rows, columns = torch.tril_indices(channels, channels, device=real.device)

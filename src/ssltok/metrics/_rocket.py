@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ssltok._shared.checks import check_at_least, check_axes, check_floating
+from ssltok._shared.numerics import full_precision
 from ssltok.metrics._networks import module_digest
 
 __all__ = ["RocketEncoder"]
@@ -95,7 +96,7 @@ class RocketEncoder(nn.Module):
                 f"{who}: series must have {self.channels} channels of length {self.length}; "
                 f"got shape {tuple(series.shape)}"
             )
-        with torch.autocast(series.device.type, enabled=False):
+        with full_precision(series):
             return self._features(series.to(self.weight.dtype))
 
     def _features(self, x: Tensor) -> Tensor:
@@ -115,9 +116,9 @@ class RocketEncoder(nn.Module):
             response = self.weight[order].flatten(1) @ windows + self.bias[order][:, None]
             first = 0
             for end, members in by_end.items():
-                kept = response[:, first : first + len(members), end : self.length - end]
-                features[:, members, 0] = (kept > 0).sum(2) / kept.shape[2]
-                features[:, members, 1] = kept.amax(2)
+                part = response[:, first : first + len(members), end : self.length - end]
+                features[:, members, 0] = (part > 0).sum(2) / part.shape[2]
+                features[:, members, 1] = part.amax(2)
                 first += len(members)
         return features.flatten(1)
 

@@ -6,8 +6,8 @@ from torch.nn import functional
 
 from ssltok._shared import sizes
 from ssltok._shared.checks import check_at_least
-from ssltok.metrics._checks import check_series, one_if_finite
-from ssltok.metrics._networks import batches, draw_parameters, full_precision, train
+from ssltok.metrics._checks import check_two_sets, one_if_finite
+from ssltok.metrics._networks import batches, draw_parameters, outside_modes, train
 
 __all__ = ["discriminative_score", "predictive_score"]
 
@@ -65,7 +65,7 @@ def discriminative_score(
     who = "discriminative_score"
     hidden = _check(who, real, generated, 5, steps, batch_size, hidden, repeats)
     scores = []
-    with full_precision(real.device):
+    with outside_modes(real.device):
         for _ in range(repeats):
             seen, unseen = zip(
                 *(_split(part.detach().float(), generator) for part in (real, generated)),
@@ -144,7 +144,7 @@ def predictive_score(
     who = "predictive_score"
     hidden = _check(who, real, generated, 1, steps, batch_size, hidden, repeats)
     check_at_least(who, "length", real.shape[2], 2)
-    with full_precision(real.device):
+    with outside_modes(real.device):
         source, target = generated.detach().float(), real.detach().float()
         mean, std = _scale(target)
         source, target = (source - mean) / std, (target - mean) / std
@@ -194,8 +194,8 @@ def _scale(series: Tensor) -> tuple[Tensor, Tensor]:
 def _split(series: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
     device = "cpu" if generator is None else generator.device
     order = torch.randperm(len(series), generator=generator, device=device).to(series.device)
-    kept = len(series) // 5
-    return series[order[kept:]], series[order[:kept]]
+    count = len(series) // 5
+    return series[order[count:]], series[order[:count]]
 
 
 def _check(
@@ -208,7 +208,7 @@ def _check(
     hidden: int | None,
     repeats: int,
 ) -> int:
-    check_series(who, real, generated, least_cases=least_cases)
+    check_two_sets(who, real, generated, least_cases=least_cases)
     check_at_least(who, "steps", steps, 1)
     check_at_least(who, "batch_size", batch_size, 1)
     check_at_least(who, "repeats", repeats, 1)

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ssltok._shared import sizes
 from ssltok._shared.checks import check_at_least
-from ssltok.metrics._checks import check_series
+from ssltok.metrics._checks import check_two_sets
 from ssltok.metrics._moments import centred
 
 __all__ = [
@@ -42,13 +42,13 @@ def autocorrelation(series: Tensor, *, lags: int = 64) -> Tensor:
         >>> autocorrelation(torch.tensor([[[1.0, -1.0, 1.0, -1.0]]]), lags=3)
         tensor([[ 1., -1.,  1.]], dtype=torch.float64)
     """
-    check_series("autocorrelation", series, series, names=("series", "series"))
+    check_two_sets("autocorrelation", series, series, names=("series", "series"))
     check_at_least("autocorrelation", "lags", lags, 1)
     x, variance = centred(series)
     known = ~x.isnan()
     x = torch.where(known, x, 0.0)
-    kept = min(lags, x.shape[2])
-    products, pairs = _lagged(x, kept), _lagged(known.double(), kept)
+    count = min(lags, x.shape[2])
+    products, pairs = _lagged(x, count), _lagged(known.double(), count)
     covariance = products / torch.where(pairs > 0.5, pairs, torch.nan)
     return covariance / torch.where(variance[:, None] > 0, covariance[:, :1], torch.nan)
 
@@ -91,7 +91,7 @@ def autocorrelation_distance(real: Tensor, generated: Tensor, *, lags: int = 64)
         Ang et al., *TSGBench*, 2023, <https://arxiv.org/abs/2309.03755>, section 4 (ACD). Ni et
         al., *Conditional Sig-Wasserstein GANs*, 2020, <https://arxiv.org/abs/2006.05421>.
     """
-    check_series("autocorrelation_distance", real, generated)
+    check_two_sets("autocorrelation_distance", real, generated)
     difference = autocorrelation(real, lags=lags) - autocorrelation(generated, lags=lags)
     return difference.square().sum(1).sqrt().mean()
 
@@ -126,7 +126,7 @@ def cross_correlation_distance(real: Tensor, generated: Tensor) -> Tensor:
         (correlational score).
     """
     who = "cross_correlation_distance"
-    check_series(who, real, generated, same_length=False)
+    check_two_sets(who, real, generated, same_length=False)
     check_at_least(who, "channels", real.shape[1], 2)
     channels = real.shape[1]
     difference = _correlation(real) - _correlation(generated)
@@ -163,7 +163,7 @@ def power_spectrum(series: Tensor) -> Tensor:
         >>> power_spectrum(wave.expand(3, 1, 32)).argmax().item()
         5
     """
-    check_series("power_spectrum", series, series, names=("series", "series"))
+    check_two_sets("power_spectrum", series, series, names=("series", "series"))
     length = series.shape[2]
     window = torch.hann_window(length, dtype=torch.float64, device=series.device)
     total = 0.0
@@ -203,7 +203,7 @@ def spectral_distance(real: Tensor, generated: Tensor, *, floor: float = 1e-8) -
         20.0
     """
     who = "spectral_distance"
-    check_series(who, real, generated)
+    check_two_sets(who, real, generated)
     check_at_least(who, "length", real.shape[2], 4)
     check_at_least(who, "floor", floor, 0)
     spectra = power_spectrum(real), power_spectrum(generated)

@@ -246,8 +246,8 @@ def token_mutual_information(
     ):
         if value >= size:
             raise ValueError(f"{who}: {name} must be < {name}_size = {size}; got {value}")
-    kept = (first >= 0) & (second >= 0)
-    rows, columns = first[kept] * second_size, second[kept]
+    known = (first >= 0) & (second >= 0)
+    rows, columns = first[known] * second_size, second[known]
     device = "cpu" if generator is None else generator.device
     shuffled = []
     for _ in range(permutations):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ssltok._shared.checks import check_at_least
-from ssltok.metrics._checks import check_labels, check_series
+from ssltok.metrics._checks import check_labels, check_two_sets
 from ssltok.metrics._fcn import FCNEncoder
 from ssltok.metrics._networks import accuracy, encode
 
@@ -112,7 +112,7 @@ def train_on_synthetic_score(
         <https://arxiv.org/abs/1905.10887>.
     """
     who = "train_on_synthetic_score"
-    check_series(who, synthetic, test, names=("synthetic", "test"), same_length=False)
+    check_two_sets(who, synthetic, test, names=("synthetic", "test"), same_length=False)
     check_labels(who, "synthetic_labels", synthetic_labels, len(synthetic))
     check_labels(who, "test_labels", test_labels, len(test))
     check_at_least(who, "repeats", repeats, 1)
@@ -169,8 +169,8 @@ def augmentation_gain(
         tensor([1.], dtype=torch.float64)
     """
     who = "augmentation_gain"
-    check_series(who, real, generated)
-    check_series(who, real, test, names=("real", "test"), same_length=False)
+    check_two_sets(who, real, generated)
+    check_two_sets(who, real, test, names=("real", "test"), same_length=False)
     check_labels(who, "real_labels", real_labels, len(real))
     check_labels(who, "generated_labels", generated_labels, len(generated))
     check_labels(who, "test_labels", test_labels, len(test))
