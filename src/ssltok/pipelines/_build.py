@@ -246,21 +246,64 @@ def build_objective(
         return objective
     if config.ssl == "none":
         return None
-    built: nn.Module = build_part(OBJECTIVES[config.ssl](config, batch), sizes)
+    built: nn.Module = build_part(OBJECTIVES[config.ssl](config, batch, encoder), sizes)
     return built
 
 
-OBJECTIVES: dict[str, Callable[[TokenizerConfig, int], Any]] = {
-    "barlow_twins": lambda c, batch: partial(
+def _patch_values(encoder: TokenFeatures) -> int:
+    """Values of the patches that cut a series into as many as the tokens' frames."""
+    tokenizer = encoder.tokenizer
+    return tokenizer.channels * -(-tokenizer.length // max(encoder.frames, 1))
+
+
+def _small_trunk() -> Transformer:
+    """What fills in hidden places: small, so that the tokens have to know."""
+    return Transformer(32, depth=1, heads=2)
+
+
+Maker = Callable[[TokenizerConfig, int, TokenFeatures], Any]
+OBJECTIVES: dict[str, Maker] = {
+    "barlow_twins": lambda c, batch, e: partial(
         training.BarlowTwins, projector_dim=c.projector_dim, divide_by_dim=True
     ),
-    "vicreg": lambda c, batch: partial(training.VICReg, projector_dim=c.projector_dim),
-    "vibcreg": lambda c, batch: partial(
+    "vicreg": lambda c, batch, e: partial(training.VICReg, projector_dim=c.projector_dim),
+    "vibcreg": lambda c, batch, e: partial(
         training.VIbCReg, projector_dim=c.projector_dim, covariance_weight=100.0,
         group_size=math.gcd(c.projector_dim, 1 << min(6, batch.bit_length() - 1)),
     ),
+    "sigreg": lambda c, batch, e: partial(training.SIGReg, hidden_dim=c.projector_dim),
+    "w_mse": lambda c, batch, e: partial(
+        training.WMSE, hidden_dim=c.projector_dim, projector_dim=max(1, min(64, batch // 2))
+    ),
+    "nt_xent": lambda c, batch, e: partial(training.NTXent, hidden_dim=c.projector_dim),
+    "byol": lambda c, batch, e: partial(
+        training.BYOL, hidden_dim=c.projector_dim, predictor_dim=c.projector_dim
+    ),
+    "simsiam": lambda c, batch, e: partial(training.SimSiam, projector_dim=c.projector_dim),
+    "moco": lambda c, batch, e: partial(training.MoCo, hidden_dim=c.projector_dim),
+    "swav": lambda c, batch, e: partial(training.SwAV, hidden_dim=c.projector_dim),
+    "dino": lambda c, batch, e: partial(training.DINO, hidden_dim=c.projector_dim),
+    "ts2vec": lambda c, batch, e: training.TS2Vec,
+    "supcon": lambda c, batch, e: partial(training.SupCon, hidden_dim=c.projector_dim),
+    "mae": lambda c, batch, e: partial(
+        training.MAE, decoder=networks.MAEDecoder(e.dim, _patch_values(e), _small_trunk())
+    ),
+    "beit": lambda c, batch, e: partial(
+        training.BEiT,
+        quantizer=quantizers.RandomProjectionQuantizer(_patch_values(e), c.codebook_size),
+    ),
+    "data2vec": lambda c, batch, e: training.Data2Vec,
+    "ibot": lambda c, batch, e: partial(training.IBOT, hidden_dim=c.projector_dim),
 }  # fmt: skip
-"""Objectives by the config's word, with NC-VQVAE's constants."""
+"""Objectives by the config's word; Barlow Twins, VICReg and VIbCReg with NC-VQVAE's constants."""
+
+
+def reads_tokens(config: TokenizerConfig, parts: Parts) -> bool:
+    """Say whether the objective needs a feature for each token."""
+    kind = parts.objective
+    if kind is None:
+        return config.ssl in ("ts2vec", "mae", "beit", "data2vec", "ibot")
+    return bool(getattr(kind, "func", kind).by_token)
 
 
 def build_prior(

@@ -1,5 +1,6 @@
 """Both acts from start to end: data and a config in, a trained tokenizer and prior out."""
 
+import dataclasses
 import hashlib
 import json
 import pathlib
@@ -144,8 +145,8 @@ def build_stage_one(
     """
     with seeded(keyed_generator(seed, "weights").initial_seed()):
         tokenizer = build_tokenizer(config.tokenizer, channels=channels, length=length, parts=parts)
-        first = compare(config.tokenizer, Parts(pool=parts.pool), 2)
-        features = TokenFeatures(tokenizer, pool=first.pool)
+        plain = dataclasses.replace(parts, compared=None, quantized=None)
+        features = TokenFeatures(tokenizer, pool=compare(config.tokenizer, plain, 1).pool)
         objective = build_objective(config.tokenizer, features, batch=batch, parts=parts)
     views = 1 if objective is None else int(objective.views)
     return TokenizerModel(tokenizer, objective, compare(config.tokenizer, parts, views))

@@ -12,7 +12,7 @@ from ssltok.distributed import gather, rank_and_world
 from ssltok.losses import masked_token_loss
 from ssltok.masking import cosine_schedule, schedule_mask
 from ssltok.nn import average_max_pool
-from ssltok.pipelines._build import AUGMENTATIONS
+from ssltok.pipelines._build import AUGMENTATIONS, reads_tokens
 from ssltok.pipelines._config import Config, TokenizerConfig
 from ssltok.pipelines._parts import Parts
 from ssltok.pipelines._prior import Prior, PriorBatch, PriorOutput, TokenLoss, prior_step
@@ -64,7 +64,9 @@ def compare(config: TokenizerConfig, parts: Parts, views: int) -> Comparison:
             f"Parts: compared and quantized must be {views} each, as many views as the objective "
             f"wants; got {compared} and {quantized}"
         )
-    pool: Any = average_max_pool if parts.pool is None else parts.pool
+    pool: Any = parts.pool
+    if pool is None:
+        pool = "tokens" if reads_tokens(config, parts) else average_max_pool
     if isinstance(pool, str):
         if pool != "tokens":
             raise ValueError(f"Parts: pool must be a function or 'tokens'; got {pool!r}")

@@ -52,6 +52,8 @@ class BarlowTwins(nn.Module):
 
     views = 2
 
+    by_token = False
+
     def __init__(
         self,
         encoder: nn.Module,

@@ -80,6 +80,8 @@ class BEiT(nn.Module):
 
     views = 1
 
+    by_token = True
+
     def __init__(
         self,
         encoder: nn.Module,

@@ -61,6 +61,8 @@ class BYOL(nn.Module):
 
     views = 2
 
+    by_token = False
+
     def __init__(
         self,
         encoder: nn.Module,

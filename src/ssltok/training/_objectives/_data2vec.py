@@ -84,6 +84,8 @@ class Data2Vec(nn.Module):
 
     views = 1
 
+    by_token = True
+
     def __init__(
         self,
         encoder: nn.Module,

@@ -63,6 +63,8 @@ class DINO(nn.Module):
         Caron et al., *DINO*, 2021, <https://arxiv.org/abs/2104.14294>, algorithm 1.
     """
 
+    by_token = False
+
     def __init__(
         self,
         encoder: nn.Module,

@@ -81,6 +81,8 @@ class IBOT(nn.Module):
 
     views = 2
 
+    by_token = True
+
     def __init__(
         self,
         encoder: nn.Module,

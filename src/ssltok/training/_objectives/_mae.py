@@ -69,6 +69,8 @@ class MAE(nn.Module):
 
     views = 1
 
+    by_token = True
+
     def __init__(
         self,
         encoder: nn.Module,

@@ -63,6 +63,8 @@ class MoCo(nn.Module):
 
     views = 2
 
+    by_token = False
+
     def __init__(
         self,
         encoder: nn.Module,

@@ -47,6 +47,8 @@ class NTXent(nn.Module):
         Chen et al., *SimCLR*, 2020, <https://arxiv.org/abs/2002.05709>, algorithm 1.
     """
 
+    by_token = False
+
     def __init__(
         self,
         encoder: nn.Module,

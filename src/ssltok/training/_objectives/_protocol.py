@@ -89,7 +89,11 @@ class Objective(Protocol):
 
     Attributes:
         views: How many augmented views it wants; 1 for most that hide parts of a series.
+        by_token: Whether it needs a feature for each token: those that hide parts of a series, or
+            compare moments. The others take pooled features too.
     """
+
+    by_token: bool
 
     @property
     def views(self) -> int: ...

@@ -54,6 +54,8 @@ class SIGReg(nn.Module):
         Balestriero and LeCun, *LeJEPA*, 2025, <https://arxiv.org/abs/2511.08544>, section 5.
     """
 
+    by_token = False
+
     def __init__(
         self,
         encoder: nn.Module,

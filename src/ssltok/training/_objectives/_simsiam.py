@@ -49,6 +49,8 @@ class SimSiam(nn.Module):
 
     views = 2
 
+    by_token = False
+
     def __init__(
         self,
         encoder: nn.Module,

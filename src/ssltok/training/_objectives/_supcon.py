@@ -59,6 +59,8 @@ class SupCon(nn.Module):
         <https://arxiv.org/abs/2004.11362>, section 3.2.
     """
 
+    by_token = False
+
     def __init__(
         self,
         encoder: nn.Module,

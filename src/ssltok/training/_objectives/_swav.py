@@ -62,6 +62,8 @@ class SwAV(nn.Module):
         Caron et al., *SwAV*, 2020, <https://arxiv.org/abs/2006.09882>, section 3, algorithm 1.
     """
 
+    by_token = False
+
     def __init__(
         self,
         encoder: nn.Module,

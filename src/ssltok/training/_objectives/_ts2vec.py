@@ -61,6 +61,8 @@ class TS2Vec(nn.Module):
 
     views = 1
 
+    by_token = True
+
     def __init__(
         self,
         encoder: nn.Module,

@@ -54,6 +54,8 @@ class VIbCReg(nn.Module):
 
     views = 2
 
+    by_token = False
+
     def __init__(
         self,
         encoder: nn.Module,

@@ -51,6 +51,8 @@ class VICReg(nn.Module):
 
     views = 2
 
+    by_token = False
+
     def __init__(
         self,
         encoder: nn.Module,

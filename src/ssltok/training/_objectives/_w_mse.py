@@ -53,6 +53,8 @@ class WMSE(nn.Module):
         <https://arxiv.org/abs/2007.06346>, section 3.
     """
 
+    by_token = False
+
     def __init__(
         self,
         encoder: nn.Module,
