@@ -7,7 +7,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ssltok.nn import SnakeDecoder, SnakeEncoder, SpectrogramDecoder, SpectrogramEncoder
+from ssltok.nn import (
+    PatchDecoder1d,
+    PatchEncoder1d,
+    SnakeDecoder,
+    SnakeEncoder,
+    SpectrogramDecoder,
+    SpectrogramEncoder,
+)
 
 
 class Pair(NamedTuple):
@@ -34,10 +41,20 @@ def snake(**options: Any) -> Callable[[int], tuple[Any, Any]]:
     return build
 
 
+def patches(**options: int) -> Callable[[int], tuple[Any, Any]]:
+    def build(length: int) -> tuple[Any, Any]:
+        sizes = {"length": length, "patch": 4, "hidden_dim": 5, **options}
+        return PatchEncoder1d(2, 6, **sizes), PatchDecoder1d(2, 6, **sizes)
+
+    return build
+
+
 PAIRS = {
     "spectrogram": Pair(spectrogram(), (2, 3), (4, 19, 38)),
     "spectrogram without blocks": Pair(spectrogram(blocks=0), (2, 3), (23,)),
     "snake": Pair(snake(), (2, 3), (4, 19, 38)),
+    "patches": Pair(patches(blocks=2), (2,), (3, 19, 36)),
+    "patches of odd size, without blocks": Pair(patches(patch=3, blocks=0), (2,), (23,)),
     "snake without blocks": Pair(snake(blocks=0, mix_freq=False), (2, 3), (23,)),
 }
 CASES = [(name, size) for name, pair in PAIRS.items() for size in pair.sizes]
@@ -46,11 +63,14 @@ LENGTHS = (1.0, 0.55, 0.3, 0.75)  # of the time axis
 
 
 def ready(name: str, size: int) -> tuple[nn.Module, nn.Module]:
-    """Build a pair in float64 whose norms are not those of the start."""
+    """Build a pair in float64 whose norms and zeros are not those of the start."""
     torch.manual_seed(0)
     pair = PAIRS[name].build(size)
     for part in pair:
         part.double()
+        for parameter in part.parameters():
+            if not parameter.any():
+                nn.init.normal_(parameter, std=0.3)
         for norm in part.modules():
             if isinstance(norm, nn.modules.batchnorm._BatchNorm):
                 assert norm.running_mean is not None

@@ -10,6 +10,7 @@ from ssltok.nn._jepa_predictor import JEPAPredictor
 from ssltok.nn._latent_regressor import LatentRegressor
 from ssltok.nn._level_embedding import LevelEmbedding
 from ssltok.nn._mae_decoder import MAEDecoder
+from ssltok.nn._patch_coder import PatchDecoder1d, PatchEncoder1d
 from ssltok.nn._patch_embed import PatchEmbed1d, patchify, unpatchify
 from ssltok.nn._places import token_places
 from ssltok.nn._pooling import AttentionPool, AverageMaxPool, average_max_pool, max_pool, mean_pool
@@ -44,7 +45,9 @@ __all__ = [
     "LatentRegressor",
     "LevelEmbedding",
     "MAEDecoder",
+    "PatchDecoder1d",
     "PatchEmbed1d",
+    "PatchEncoder1d",
     "Predictor",
     "PriorDiscriminator",
     "Projector",
