@@ -2,6 +2,7 @@
 
 from ssltok.nn._attention import Attention
 from ssltok.nn._context_embedding import ContextEmbedding
+from ssltok.nn._conv_coder import ConvDecoder1d, ConvEncoder1d
 from ssltok.nn._dilated import DilatedConvEncoder
 from ssltok.nn._dino_head import DINOHead
 from ssltok.nn._geometry import downsampling_stages
@@ -27,6 +28,7 @@ from ssltok.nn._swin import SwinTransformer1d
 from ssltok.nn._token_embedding import TokenEmbedding
 from ssltok.nn._token_transformer import TokenTransformer
 from ssltok.nn._transformer import HiddenStates, Transformer
+from ssltok.nn._transformer_coder import TransformerDecoder1d, TransformerEncoder1d
 from ssltok.nn._valid_batch_norm import ValidBatchNorm1d, ValidBatchNorm2d
 from ssltok.nn._variational import GaussianLatents, VariationalBottleneck
 from ssltok.nn._vit import ViT1d
@@ -36,6 +38,8 @@ __all__ = [
     "AttentionPool",
     "AverageMaxPool",
     "ContextEmbedding",
+    "ConvDecoder1d",
+    "ConvEncoder1d",
     "DINOHead",
     "DilatedConvEncoder",
     "GaussianLatents",
@@ -63,6 +67,8 @@ __all__ = [
     "TokenEmbedding",
     "TokenTransformer",
     "Transformer",
+    "TransformerDecoder1d",
+    "TransformerEncoder1d",
     "ValidBatchNorm1d",
     "ValidBatchNorm2d",
     "VariationalBottleneck",
