@@ -7,7 +7,39 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ssltok.nn import SnakeDecoder, SnakeEncoder, SpectrogramDecoder, SpectrogramEncoder
+from ssltok.nn import (
+    ConvDecoder1d,
+    ConvEncoder1d,
+    PatchDecoder1d,
+    PatchEncoder1d,
+    SnakeDecoder,
+    SnakeEncoder,
+    SpectrogramDecoder,
+    SpectrogramEncoder,
+    TransformerDecoder1d,
+    TransformerEncoder1d,
+)
+
+
+def places(lengths: list[int], size: int, count: int) -> Tensor:
+    """Place j of n is real if and only if j * size / n < length: the rule, by itself."""
+    return torch.tensor([[j * size < length * count for j in range(count)] for length in lengths])
+
+
+def by_halving(lengths: list[int], size: int, count: int) -> Tensor:
+    """The real samples, halved or doubled until there are `count`, the last of them alone."""
+    factor = 1
+    large, small = max(size, count), min(size, count)
+    while -(-large // factor) != small:
+        factor *= 2
+    step = (lambda j: j * factor) if count <= size else (lambda j: j // factor)
+    return torch.tensor([[step(j) < length for j in range(count)] for length in lengths])
+
+
+def by_patch(lengths: list[int], size: int, count: int) -> Tensor:
+    """Patches of 4 samples are real if they hold a real one."""
+    del size
+    return torch.tensor([[4 * j < length for j in range(count)] for length in lengths])
 
 
 class Pair(NamedTuple):
@@ -16,6 +48,7 @@ class Pair(NamedTuple):
     build: Callable[[int], tuple[Any, Any]]
     front: tuple[int, ...]
     sizes: tuple[int, ...]
+    rule: Callable[[list[int], int, int], Tensor] = places
 
 
 def spectrogram(**options: int) -> Callable[[int], tuple[Any, Any]]:
@@ -34,10 +67,40 @@ def snake(**options: Any) -> Callable[[int], tuple[Any, Any]]:
     return build
 
 
+def patches(**options: int) -> Callable[[int], tuple[Any, Any]]:
+    def build(length: int) -> tuple[Any, Any]:
+        sizes = {"length": length, "patch": 4, "hidden_dim": 5, **options}
+        return PatchEncoder1d(2, 6, **sizes), PatchDecoder1d(2, 6, **sizes)
+
+    return build
+
+
+def conv(**options: int) -> Callable[[int], tuple[Any, Any]]:
+    def build(length: int) -> tuple[Any, Any]:
+        sizes = {"length": length, "width": 5, "hidden_dim": 4, "blocks": 1, **options}
+        return ConvEncoder1d(2, 6, **sizes), ConvDecoder1d(2, 6, **sizes)
+
+    return build
+
+
+def transformer(**options: int) -> Callable[[int], tuple[Any, Any]]:
+    def build(length: int) -> tuple[Any, Any]:
+        sizes: dict[str, Any] = {"length": length, "patch": 4, "hidden_dim": 8, "depth": 2}
+        sizes |= {"heads": 2, **options}
+        return TransformerEncoder1d(2, 6, **sizes), TransformerDecoder1d(2, 6, **sizes)
+
+    return build
+
+
 PAIRS = {
     "spectrogram": Pair(spectrogram(), (2, 3), (4, 19, 38)),
     "spectrogram without blocks": Pair(spectrogram(blocks=0), (2, 3), (23,)),
     "snake": Pair(snake(), (2, 3), (4, 19, 38)),
+    "patches": Pair(patches(blocks=2), (2,), (3, 19, 36)),
+    "patches of odd size, without blocks": Pair(patches(patch=3, blocks=0), (2,), (23,)),
+    "convolutions": Pair(conv(), (2,), (4, 19, 42), by_halving),
+    "convolutions, wider kernels": Pair(conv(kernel_size=5, blocks=2), (2,), (23,), by_halving),
+    "transformer": Pair(transformer(), (2,), (4, 19, 36), by_patch),
     "snake without blocks": Pair(snake(blocks=0, mix_freq=False), (2, 3), (23,)),
 }
 CASES = [(name, size) for name, pair in PAIRS.items() for size in pair.sizes]
@@ -46,11 +109,14 @@ LENGTHS = (1.0, 0.55, 0.3, 0.75)  # of the time axis
 
 
 def ready(name: str, size: int) -> tuple[nn.Module, nn.Module]:
-    """Build a pair in float64 whose norms are not those of the start."""
+    """Build a pair in float64 whose norms and zeros are not those of the start."""
     torch.manual_seed(0)
     pair = PAIRS[name].build(size)
     for part in pair:
         part.double()
+        for parameter in part.parameters():
+            if not parameter.any():
+                nn.init.normal_(parameter, std=0.3)
         for norm in part.modules():
             if isinstance(norm, nn.modules.batchnorm._BatchNorm):
                 assert norm.running_mean is not None
@@ -65,11 +131,6 @@ def ready(name: str, size: int) -> tuple[nn.Module, nn.Module]:
 def ragged(shape: tuple[int, ...], lengths: list[int]) -> tuple[Tensor, Tensor]:
     x = torch.randn(len(lengths), *shape, dtype=torch.float64)
     return x, torch.arange(shape[-1]) < torch.tensor(lengths).unsqueeze(1)
-
-
-def places(lengths: list[int], size: int, count: int) -> Tensor:
-    """Place j of n is real if and only if j * size / n < length: the rule, by itself."""
-    return torch.tensor([[j * size < length * count for j in range(count)] for length in lengths])
 
 
 def over(valid: Tensor, x: Tensor) -> Tensor:
@@ -112,7 +173,7 @@ def test_norms_count_the_real_places_alone(case: Any, name: str, size: int) -> N
     part(x, valid)
     assert bool(seen) == bool(norms(part))
     for key, entered in seen.items():
-        real = places(lengths, valid.shape[1], entered.shape[-1])
+        real = PAIRS[name].rule(lengths, valid.shape[1], entered.shape[-1])
         values = torch.stack(
             [
                 entered[b, ..., j]
@@ -147,7 +208,7 @@ def test_sizes(name: str, size: int) -> None:
 def test_padding_cannot_leak_into_latents(name: str, size: int, training: bool) -> None:
     first, x, valid, lengths = encoder_case(name, size)
     second = encoder_case(name, size)[0]
-    real = places(lengths, size, first.grid[-1])  # type: ignore[index]
+    real = PAIRS[name].rule(lengths, size, first.grid[-1])  # type: ignore[index]
     outs = []
     for part, filler in ((first, 0.0), (second, torch.nan)):
         part.train(training)

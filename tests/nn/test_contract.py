@@ -15,6 +15,8 @@ from ssltok.nn import (
     AttentionPool,
     AverageMaxPool,
     ContextEmbedding,
+    ConvDecoder1d,
+    ConvEncoder1d,
     DilatedConvEncoder,
     DINOHead,
     IterNorm,
@@ -22,7 +24,9 @@ from ssltok.nn import (
     LatentRegressor,
     LevelEmbedding,
     MAEDecoder,
+    PatchDecoder1d,
     PatchEmbed1d,
+    PatchEncoder1d,
     Predictor,
     PriorDiscriminator,
     Projector,
@@ -38,6 +42,8 @@ from ssltok.nn import (
     TokenEmbedding,
     TokenTransformer,
     Transformer,
+    TransformerDecoder1d,
+    TransformerEncoder1d,
     ValidBatchNorm1d,
     ValidBatchNorm2d,
     VariationalBottleneck,
@@ -45,6 +51,7 @@ from ssltok.nn import (
 )
 
 SIZES: dict[str, Any] = {"bins": 3, "frames": 19, "width": 5}
+TRANSFORMER: dict[str, Any] = {"length": 19, "patch": 4, "hidden_dim": 8, "depth": 2, "heads": 2}
 CODES = torch.tensor([[0, 4, 2, 1], [3, 3, 4, 0], [1, 0, 2, 2]])
 SLOTS = torch.tensor([[0, 2, 1, 2], [2, 2, 0, 1], [1, 0, 2, 2]])
 PLACES = (torch.tensor([[0, 3], [1, -1], [2, 4]]), torch.tensor([[1, 2], [0, 5], [3, -1]]))
@@ -118,6 +125,8 @@ CASES: dict[str, tuple[Callable[[], nn.Module], Call, tuple[int, ...]]] = {
     "AttentionPool": (lambda: AttentionPool(4, hidden_dim=3), apply, (3, 4, 5)),
     "AverageMaxPool": (AverageMaxPool, apply, (3, 4, 2, 5)),
     "ContextEmbedding": (context, over_codes, (3, 15, 8)),
+    "ConvDecoder1d": (lambda: ConvDecoder1d(2, 8, length=19, width=5), apply, (3, 8, 5)),
+    "ConvEncoder1d": (lambda: ConvEncoder1d(2, 8, length=19, width=5), apply, (3, 2, 19)),
     "DINOHead": (lambda: DINOHead(4, out_dim=6, hidden_dim=8, bottleneck_dim=3), apply, (5, 4)),
     "DilatedConvEncoder": (
         lambda: DilatedConvEncoder(2, 6, hidden_dim=4, depth=2),
@@ -133,6 +142,8 @@ CASES: dict[str, tuple[Callable[[], nn.Module], Call, tuple[int, ...]]] = {
     "LatentRegressor": (lambda: LatentRegressor(6, depth=2, heads=2), at_places, (3, 2, 6)),
     "LevelEmbedding": (lambda: LevelEmbedding((3, 3, 2, 4), 8), over_codes, (3, 8)),
     "MAEDecoder": (lambda: MAEDecoder(6, 5, Transformer(8, depth=1, heads=2)), restored, (3, 2, 6)),
+    "PatchDecoder1d": (lambda: PatchDecoder1d(2, 8, length=19, patch=4), apply, (3, 8, 5)),
+    "PatchEncoder1d": (lambda: PatchEncoder1d(2, 8, length=19, patch=4), apply, (3, 2, 19)),
     "PatchEmbed1d": (lambda: PatchEmbed1d(2, 8, patch=5, stride=3), apply, (3, 2, 19)),
     "Predictor": (lambda: Predictor(4, hidden_dim=3), apply, (5, 4)),
     "PriorDiscriminator": (lambda: PriorDiscriminator(4, hidden_dim=8), apply, (5, 4)),
@@ -149,6 +160,8 @@ CASES: dict[str, tuple[Callable[[], nn.Module], Call, tuple[int, ...]]] = {
     "TokenEmbedding": (lambda: TokenEmbedding(4, 8), over_codes, (3, 4, 8)),
     "TokenTransformer": (prior, prior_call, (3, 4, 8)),
     "Transformer": (lambda: Transformer(8, depth=2, heads=2), apply, (3, 5, 8)),
+    "TransformerDecoder1d": (lambda: TransformerDecoder1d(2, 6, **TRANSFORMER), apply, (3, 6, 5)),
+    "TransformerEncoder1d": (lambda: TransformerEncoder1d(2, 6, **TRANSFORMER), apply, (3, 2, 19)),
     "ValidBatchNorm1d": (lambda: ValidBatchNorm1d(2), apply, (3, 2, 19)),
     "ValidBatchNorm2d": (lambda: ValidBatchNorm2d(2), apply, (3, 2, 5, 7)),
     "VariationalBottleneck": (lambda: VariationalBottleneck(4, 3), draw, (5, 4)),

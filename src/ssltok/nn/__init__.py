@@ -2,6 +2,7 @@
 
 from ssltok.nn._attention import Attention
 from ssltok.nn._context_embedding import ContextEmbedding
+from ssltok.nn._conv_coder import ConvDecoder1d, ConvEncoder1d
 from ssltok.nn._dilated import DilatedConvEncoder
 from ssltok.nn._dino_head import DINOHead
 from ssltok.nn._geometry import downsampling_stages
@@ -10,6 +11,7 @@ from ssltok.nn._jepa_predictor import JEPAPredictor
 from ssltok.nn._latent_regressor import LatentRegressor
 from ssltok.nn._level_embedding import LevelEmbedding
 from ssltok.nn._mae_decoder import MAEDecoder
+from ssltok.nn._patch_coder import PatchDecoder1d, PatchEncoder1d
 from ssltok.nn._patch_embed import PatchEmbed1d, patchify, unpatchify
 from ssltok.nn._places import token_places
 from ssltok.nn._pooling import AttentionPool, AverageMaxPool, average_max_pool, max_pool, mean_pool
@@ -26,6 +28,7 @@ from ssltok.nn._swin import SwinTransformer1d
 from ssltok.nn._token_embedding import TokenEmbedding
 from ssltok.nn._token_transformer import TokenTransformer
 from ssltok.nn._transformer import HiddenStates, Transformer
+from ssltok.nn._transformer_coder import TransformerDecoder1d, TransformerEncoder1d
 from ssltok.nn._valid_batch_norm import ValidBatchNorm1d, ValidBatchNorm2d
 from ssltok.nn._variational import GaussianLatents, VariationalBottleneck
 from ssltok.nn._vit import ViT1d
@@ -35,6 +38,8 @@ __all__ = [
     "AttentionPool",
     "AverageMaxPool",
     "ContextEmbedding",
+    "ConvDecoder1d",
+    "ConvEncoder1d",
     "DINOHead",
     "DilatedConvEncoder",
     "GaussianLatents",
@@ -44,7 +49,9 @@ __all__ = [
     "LatentRegressor",
     "LevelEmbedding",
     "MAEDecoder",
+    "PatchDecoder1d",
     "PatchEmbed1d",
+    "PatchEncoder1d",
     "Predictor",
     "PriorDiscriminator",
     "Projector",
@@ -60,6 +67,8 @@ __all__ = [
     "TokenEmbedding",
     "TokenTransformer",
     "Transformer",
+    "TransformerDecoder1d",
+    "TransformerEncoder1d",
     "ValidBatchNorm1d",
     "ValidBatchNorm2d",
     "VariationalBottleneck",

@@ -16,7 +16,8 @@ from ssltok._shared.checks import (
 
 __all__ = [
     "apply_layer",
-    "check_map_valid",
+    "check_rows",
+    "check_valid",
     "checked_map",
     "downsampling_stages",
     "halvings",
@@ -69,9 +70,9 @@ def halvings(frames: int, *, width: int) -> list[int]:
     return [frames >> stage for stage in range(downsampling_stages(frames, width=width) + 1)]
 
 
-def least_batch(grid: tuple[int, int], *, training: bool) -> int:
+def least_batch(grid: tuple[int, ...], *, training: bool) -> int:
     """Say how many batch entries BatchNorm asks for: two values in a channel, in training."""
-    return 2 if training and grid == (1, 1) else 1
+    return 2 if training and math.prod(grid) == 1 else 1
 
 
 def checked_map(
@@ -90,10 +91,21 @@ def checked_map(
     return maps.contiguous(memory_format=torch.channels_last)
 
 
-def check_map_valid(who: str, maps: Tensor, valid: Tensor | None) -> None:
-    """Ask for a mask `(batch, frames)` of maps, or None."""
+def check_rows(
+    who: str, name: str, rows: Tensor, sizes: tuple[int, int], *, axes: str, least: int = 1
+) -> None:
+    """Ask for floats `(batch, channels, places)`: at least `least`, then `sizes`."""
+    check_axes(who, name, rows, axes)
+    check_floating(who, name, rows)
+    check_at_least(who, "batch", rows.shape[0], least)
+    for dim, size in enumerate(sizes, start=1):
+        check_size(who, name, rows, dim, size)
+
+
+def check_valid(who: str, maps: Tensor, valid: Tensor | None) -> None:
+    """Ask for a mask `(batch, last axis)` of rows or maps, or None."""
     if valid is not None:
-        check_bool_mask(who, "valid", valid, (maps.shape[0], maps.shape[3]))
+        check_bool_mask(who, "valid", valid, (maps.shape[0], maps.shape[-1]))
 
 
 def places_valid(valid: Tensor, places: int) -> Tensor:
@@ -120,5 +132,5 @@ def zero_padding(maps: Tensor, valid: Tensor | None) -> Tensor:
     """Put zeros where `valid`, `(batch, frames)` of any number of frames, is False."""
     if valid is None:
         return maps
-    real = places_valid(valid, maps.shape[-1])[:, None, None, :]
+    real = places_valid(valid, maps.shape[-1]).view(len(maps), *[1] * (maps.ndim - 2), -1)
     return torch.where(real, maps, 0)  # `masked_fill` would forget channels_last

@@ -7,7 +7,7 @@ from ssltok._shared.checks import check_at_least, check_ratio
 from ssltok._shared.numerics import upcast
 from ssltok.nn._geometry import (
     apply_layer,
-    check_map_valid,
+    check_valid,
     checked_map,
     halvings,
     least_batch,
@@ -128,7 +128,7 @@ class SnakeEncoder(nn.Module):
         spectrogram = checked_map(
             "SnakeEncoder", "spectrogram", spectrogram, self._input, least=least
         )
-        check_map_valid("SnakeEncoder", spectrogram, valid)
+        check_valid("SnakeEncoder", spectrogram, valid)
         latents = _run(self.layers, spectrogram, valid, generator)
         return functional.normalize(upcast(latents), dim=1)
 
@@ -235,7 +235,7 @@ class SnakeDecoder(nn.Module):
         """
         least = least_batch(self.grid, training=self.training)
         latents = checked_map("SnakeDecoder", "latents", latents, self._input, least=least)
-        check_map_valid("SnakeDecoder", latents, valid)
+        check_valid("SnakeDecoder", latents, valid)
         return _run(self.layers, latents, valid, generator).contiguous()
 
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from ssltok._shared.checks import check_at_least
 from ssltok.nn._geometry import (
     apply_layer,
-    check_map_valid,
+    check_valid,
     checked_map,
     halvings,
     least_batch,
@@ -90,7 +90,7 @@ class SpectrogramEncoder(nn.Module):
         spectrogram = checked_map(
             "SpectrogramEncoder", "spectrogram", spectrogram, self._input, least=least
         )
-        check_map_valid("SpectrogramEncoder", spectrogram, valid)
+        check_valid("SpectrogramEncoder", spectrogram, valid)
         return _run(self.layers, spectrogram, valid)
 
 
@@ -165,7 +165,7 @@ class SpectrogramDecoder(nn.Module):
         """
         least = least_batch(self.grid, training=self.training)
         latents = checked_map("SpectrogramDecoder", "latents", latents, self._input, least=least)
-        check_map_valid("SpectrogramDecoder", latents, valid)
+        check_valid("SpectrogramDecoder", latents, valid)
         return _run(self.layers, latents, valid).contiguous()
 
 
