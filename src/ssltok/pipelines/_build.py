@@ -35,6 +35,16 @@ PROJECTED_DIM = 8  # channels in which factorised codes are looked up, as in ViT
 FEWEST, MOST_LEVELS = 3, 8  # of an FSQ channel
 
 Pair = tuple[Any, Any]
+HEAD_DIM = 16  # channels of an attention head, where they divide the coder's
+
+
+def _trunk_sizes(config: TokenizerConfig) -> dict[str, int]:
+    """Sizes of a transformer coder: as many layers as blocks, at least one."""
+    heads = max(1, config.dim // HEAD_DIM)
+    heads = next(h for h in range(heads, 0, -1) if config.dim % h == 0)
+    return {"hidden_dim": config.dim, "depth": max(1, config.blocks), "heads": heads}
+
+
 CODERS: dict[str, Callable[[TokenizerConfig], Pair]] = {
     "spectrogram": lambda c: (
         partial(networks.SpectrogramEncoder, blocks=c.blocks),
@@ -43,6 +53,18 @@ CODERS: dict[str, Callable[[TokenizerConfig], Pair]] = {
     "snake": lambda c: (
         partial(networks.SnakeEncoder, blocks=c.blocks),
         partial(networks.SnakeDecoder, blocks=c.blocks),
+    ),
+    "conv": lambda c: (
+        partial(networks.ConvEncoder1d, hidden_dim=c.dim, blocks=c.blocks),
+        partial(networks.ConvDecoder1d, hidden_dim=c.dim, blocks=c.blocks),
+    ),
+    "patch": lambda c: (
+        partial(networks.PatchEncoder1d, hidden_dim=c.dim, blocks=c.blocks),
+        partial(networks.PatchDecoder1d, hidden_dim=c.dim, blocks=c.blocks),
+    ),
+    "transformer": lambda c: (
+        partial(networks.TransformerEncoder1d, **_trunk_sizes(c)),
+        partial(networks.TransformerDecoder1d, **_trunk_sizes(c)),
     ),
 }
 """Encoder and decoder by the config's word."""
@@ -292,10 +314,15 @@ OBJECTIVES: dict[str, Maker] = {
         training.BEiT,
         quantizer=quantizers.RandomProjectionQuantizer(_patch_values(e), c.codebook_size),
     ),
-    "data2vec": lambda c, batch, e: training.Data2Vec,
+    "data2vec": lambda c, batch, e: partial(training.Data2Vec, layers=last_layer),
     "ibot": lambda c, batch, e: partial(training.IBOT, hidden_dim=c.projector_dim),
 }  # fmt: skip
 """Objectives by the config's word; Barlow Twins, VICReg and VIbCReg with NC-VQVAE's constants."""
+
+
+def last_layer(encoder: nn.Module, series: Tensor, valid: Tensor | None) -> list[Tensor]:
+    """What data2vec predicts of a tokenizer: its latents; it has no layers of one shape."""
+    return [encoder(series, valid)]
 
 
 def reads_tokens(config: TokenizerConfig, parts: Parts) -> bool:

@@ -10,7 +10,7 @@ from ssltok.losses import hierarchical_contrastive_loss
 from ssltok.training._objectives._hidden import check_draws
 from ssltok.training._objectives._parts import encoder_size
 from ssltok.training._objectives._protocol import ObjectiveBatch, ObjectiveOutput
-from ssltok.training._objectives._rows import check_views, logged
+from ssltok.training._objectives._rows import check_views, logged, token_valid
 
 __all__ = ["TS2Vec"]
 
@@ -24,6 +24,10 @@ class TS2Vec(nn.Module):
     `masked=`, such as `DilatedConvEncoder` behind an adapter. Nothing else is trained. Padding
     counts as steps whose vector is 0: the loss compares series step by step and cannot leave some
     out.
+
+    An encoder of fewer places than samples (or of several tokens for a place) cannot be given a
+    crop: it sees the whole series with all places outside the crop hidden too, and each of its
+    rows of tokens counts as a series.
 
     Args:
         encoder: Gives the length of a series; see `Objective` for what it must be.
@@ -75,6 +79,7 @@ class TS2Vec(nn.Module):
         super().__init__()
         encoder_size("TS2Vec", encoder)
         self.frames = encoder_size("TS2Vec", encoder, "frames")
+        self.rows = encoder_size("TS2Vec", encoder, "rows")
         check_ratio("TS2Vec", "mask_ratio", mask_ratio)
         check_at_least("TS2Vec", "least_overlap", least_overlap, 1)
         check_at_least("TS2Vec", "frames of the encoder", self.frames, least_overlap)
@@ -111,11 +116,15 @@ class TS2Vec(nn.Module):
         batch = batch._replace(features=None)
         check_views("TS2Vec", batch, self.views)
         (series,) = batch.views
-        if series.shape[2] != self.frames:
-            raise ValueError(f"TS2Vec: length must be {self.frames}; got {series.shape[2]}")
+        if series.shape[2] < self.frames:
+            raise ValueError(
+                f"TS2Vec: length must be at least {self.frames}, the encoder's frames; "
+                f"got {series.shape[2]}"
+            )
         check_draws("TS2Vec", batch, 5)
         first, second, hidden_first, hidden_second, shared = batch.draws
         steps = shared.shape[1]
+        whole = series.shape[2] > self.frames or self.rows > 1
 
         def of(crop: Tensor, hidden: Tensor) -> Tensor:
             part = series.gather(2, crop[:, None].expand(-1, series.shape[1], -1))
@@ -132,8 +141,22 @@ class TS2Vec(nn.Module):
                 )
             return gather(vectors)
 
+        def of_places(crop: Tensor, hidden: Tensor) -> Tensor:
+            masked = torch.ones(len(series), self.frames, dtype=torch.bool, device=series.device)
+            masked = masked.scatter(1, crop, hidden)
+            if batch.valid is None:
+                vectors = encoder(series, masked=masked)
+            else:
+                vectors = encoder(series, valid=batch.valid, masked=masked)
+                real = token_valid("TS2Vec", encoder, batch.valid)
+                vectors = vectors.masked_fill(~real.unsqueeze(2), 0)
+            rows = vectors.unflatten(1, (self.rows, self.frames)).flatten(0, 1)
+            index = crop.repeat_interleave(self.rows, dim=0).unsqueeze(2)
+            return gather(rows.gather(1, index.expand(-1, -1, rows.shape[2])))
+
+        see = of_places if whole else of
         loss = hierarchical_contrastive_loss(
-            of(first, hidden_first)[:, -steps:], of(second, hidden_second)[:, :steps],
+            see(first, hidden_first)[:, -steps:], see(second, hidden_second)[:, :steps],
             instance_weight=self.instance_weight, temporal_unit=self.temporal_unit,
         )  # fmt: skip
         return ObjectiveOutput(loss, logged(contrast=loss))
