@@ -32,7 +32,7 @@ from ssltok.pipelines._stages import (
 )
 from ssltok.pipelines._token_features import TokenFeatures
 from ssltok.pipelines._tokenizer import Tokenizer
-from ssltok.training import History, build_accelerator, keyed_generator, seeded, train_stage
+from ssltok.training import History, accelerated, keyed_generator, seeded, train_stage
 
 __all__ = ["Fitted", "build_stage_one", "encode_series", "fit", "start_tokenizer"]
 
@@ -81,8 +81,26 @@ def fit(
     Raises:
         ValueError: If the data cannot serve the config, before any training.
     """
+    with accelerated(config.precision, cpu=cpu) as accelerator:
+        return _fit(
+            data, labels, config, parts, accelerator, classes=classes, seed=seed, folder=folder,
+            progress=progress,
+        )  # fmt: skip
+
+
+def _fit(
+    data: SeriesSet,
+    labels: Tensor,
+    config: Config,
+    parts: Parts,
+    accelerator: Any,
+    *,
+    classes: int,
+    seed: int,
+    folder: pathlib.Path | None,
+    progress: bool,
+) -> Fitted:
     cases = len(data.values)
-    accelerator = build_accelerator(config.precision, cpu=cpu)
     stage_one = config.tokenizer_training
     turns = stage_one.accumulation * accelerator.num_processes
     rows = max(min(stage_one.batch, cases) // turns, 1)

@@ -2,7 +2,7 @@
 
 from ssltok.training._checkpoints import History
 from ssltok.training._config import TrainingConfig
-from ssltok.training._engine import Stage, build_accelerator, train_stage
+from ssltok.training._engine import Stage, accelerated, build_accelerator, train_stage
 from ssltok.training._objectives._barlow_twins import BarlowTwins
 from ssltok.training._objectives._beit import BEiT
 from ssltok.training._objectives._byol import BYOL
@@ -47,6 +47,7 @@ __all__ = [
     "TrainingConfig",
     "VICReg",
     "VIbCReg",
+    "accelerated",
     "build_accelerator",
     "keyed_generator",
     "keyed_seed",

@@ -53,7 +53,9 @@ class Memory:
         self.step += 1
         self.names = tuple(results[0].logged)
         values = [torch.stack([r.logged[n].detach().float() for n in self.names]) for r in results]
-        self.rows.append(torch.stack(values).mean(dim=0).cpu())
+        self.rows.append(
+            torch.stack(values).mean(dim=0).cpu() if len(values) > 1 else values[0].cpu()
+        )
 
     def shown(self) -> dict[str, str]:
         return {n: f"{v:.3g}" for n, v in zip(self.names, self.rows[-1].tolist(), strict=True)}

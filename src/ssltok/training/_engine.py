@@ -21,7 +21,7 @@ from ssltok.training._config import TrainingConfig
 from ssltok.training._randomness import keyed_seed, seeded
 from ssltok.training._sync_norm import synchronize_norms
 
-__all__ = ["Stage", "build_accelerator", "train_stage"]
+__all__ = ["Stage", "accelerated", "build_accelerator", "train_stage"]
 
 
 class Result(Protocol):
@@ -56,6 +56,16 @@ class Stage(NamedTuple):
 def build_accelerator(precision: str, *, cpu: bool = False) -> Any:
     """Set up the engine, and make sure it runs on the processes that were launched.
 
+    Without an accelerator on the machine it runs on the CPU, over gloo where there are several
+    processes. It takes the place of an engine that the program has had: see `accelerated`.
+
+    Args:
+        precision: `no`, `bf16` or `fp16`.
+        cpu: Stay on the CPU even where there is an accelerator.
+
+    Returns:
+        An `accelerate.Accelerator`.
+
     Raises:
         RuntimeError: If the launcher started more processes than the engine found.
     """
@@ -66,7 +76,7 @@ def build_accelerator(precision: str, *, cpu: bool = False) -> Any:
 
     AcceleratorState._reset_state()
     accelerator = Accelerator(
-        cpu=cpu,
+        cpu=cpu or not torch.accelerator.is_available(),
         mixed_precision=precision,
         dataloader_config=DataLoaderConfiguration(),
         kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(seconds=120))],
@@ -78,6 +88,31 @@ def build_accelerator(precision: str, *, cpu: bool = False) -> Any:
             f"got {accelerator.num_processes}"
         )
     return accelerator
+
+
+@contextlib.contextmanager
+def accelerated(precision: str, *, cpu: bool = False) -> Iterator[Any]:
+    """Set up the engine for a while: what the program's own engine shares is as it was after.
+
+    Args:
+        precision: As for `build_accelerator`.
+        cpu: As for `build_accelerator`.
+
+    Yields:
+        An `accelerate.Accelerator`, good within the block alone.
+    """
+    from accelerate.state import AcceleratorState, GradientState, PartialState
+
+    shared = [state._shared_state for state in (AcceleratorState, GradientState, PartialState)]
+    before = [dict(state) for state in shared]
+    try:
+        for state in shared:
+            state.clear()
+        yield build_accelerator(precision, cpu=cpu)
+    finally:
+        for state, values in zip(shared, before, strict=True):
+            state.clear()
+            state.update(values)
 
 
 def train_stage(
@@ -128,12 +163,17 @@ def train_stage(
         fused=fused,
     )
     model, prepared = accelerator.prepare(stage.model, optimizer)
+    # Without loss scaling accelerate's own steps do what torch's do, more slowly.
+    plain = accelerator.scaler is None
+    stepper = optimizer if plain else prepared
+    weights = list(model.parameters())
     memory = Memory(stage.name, stage.model, optimizer, folder, fingerprint)
     memory.resume(accelerator)
     start = memory.step
     loader = _batches(stage, config, start, steps, rank, world, workers)
     tracker = _tracker(folder, stage.name, start) if accelerator.is_main_process else None
     bar = _bar(stage.name, start, steps, shown=progress and accelerator.is_main_process)
+    moves = accelerator.device.type != "cpu"
     for step in range(start, steps):
         if memory.stopped:
             break
@@ -141,20 +181,30 @@ def train_stage(
         with seeded(keyed_seed(seed, f"{stage.name}-noise", step, rank)):
             for turn in range(config.accumulation):
                 last = turn == config.accumulation - 1
-                batch = _to_device(next(loader), accelerator.device)
+                batch = next(loader)
+                if moves:
+                    batch = _to_device(batch, accelerator.device)
                 with contextlib.nullcontext() if last else accelerator.no_sync(model):
                     result = model(batch)
-                    accelerator.backward(result.loss / config.accumulation)
+                    loss = result.loss
+                    if config.accumulation > 1:
+                        loss = loss / config.accumulation
+                    if plain:
+                        loss.backward()
+                    else:
+                        accelerator.backward(loss)
                 results.append(result)
         if config.clip:
-            accelerator.clip_grad_norm_(model.parameters(), config.clip)
+            if not plain:
+                accelerator.unscale_gradients(prepared)
+            torch.nn.utils.clip_grad_norm_(weights, config.clip)
         for group in optimizer.param_groups:
             group["lr"] = _learning_rate(config, step, steps)
-        prepared.step()
-        prepared.zero_grad()
+        stepper.step()
+        stepper.zero_grad()
         stage.after_step(step, results)
         memory.record(results)
-        bar.update(memory.shown())
+        bar.update(memory.shown)
         if tracker is not None:
             for term, value in zip(memory.names, memory.rows[-1].tolist(), strict=True):
                 tracker.add_scalar(term, value, step)
@@ -198,9 +248,12 @@ def _batches(
     workers: int,
 ) -> Iterator[Any]:
     places = range(start * config.accumulation, steps * config.accumulation)
+    items = _Steps(stage, config, rank, world)
+    if workers == 0:
+        return map(items.__getitem__, places)
     return iter(
         DataLoader(
-            _Steps(stage, config, rank, world),
+            items,
             sampler=places,
             batch_size=None,
             num_workers=workers,
@@ -269,9 +322,10 @@ class _bar:  # noqa: N801
             mininterval=0.2,
         )
 
-    def update(self, values: dict[str, str]) -> None:
-        self.bar.set_postfix(values, refresh=False)
-        self.bar.update()
+    def update(self, values: Callable[[], dict[str, str]]) -> None:
+        if not self.bar.disable:
+            self.bar.set_postfix(values(), refresh=False)
+            self.bar.update()
 
     def close(self) -> None:
         self.bar.close()
