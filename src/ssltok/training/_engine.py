@@ -8,6 +8,7 @@ with the bits of one that was not.
 import contextlib
 import os
 import pathlib
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
@@ -90,6 +91,10 @@ def build_accelerator(precision: str, *, cpu: bool = False) -> Any:
     return accelerator
 
 
+ENGINE = threading.RLock()
+"""Held while there is an engine: accelerate has one for a whole program, so threads take turns."""
+
+
 @contextlib.contextmanager
 def accelerated(precision: str, *, cpu: bool = False) -> Iterator[Any]:
     """Set up the engine for a while: what the program's own engine shares is as it was after.
@@ -103,16 +108,17 @@ def accelerated(precision: str, *, cpu: bool = False) -> Iterator[Any]:
     """
     from accelerate.state import AcceleratorState, GradientState, PartialState
 
-    shared = [state._shared_state for state in (AcceleratorState, GradientState, PartialState)]
-    before = [dict(state) for state in shared]
-    try:
-        for state in shared:
-            state.clear()
-        yield build_accelerator(precision, cpu=cpu)
-    finally:
-        for state, values in zip(shared, before, strict=True):
-            state.clear()
-            state.update(values)
+    with ENGINE:
+        shared = [state._shared_state for state in (AcceleratorState, GradientState, PartialState)]
+        before = [dict(state) for state in shared]
+        try:
+            for state in shared:
+                state.clear()
+            yield build_accelerator(precision, cpu=cpu)
+        finally:
+            for state, values in zip(shared, before, strict=True):
+                state.clear()
+                state.update(values)
 
 
 def train_stage(
