@@ -3,6 +3,7 @@
 import copy
 import itertools
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -88,10 +89,12 @@ def test_each_real_token_is_a_row(padded: bool) -> None:
         ]
         rows.append(torch.cat(tokens))
     output = objective(encoder, ObjectiveBatch(views, valid))
-    assert torch.allclose(output.loss, twins(*rows, 0.3) / DIM, rtol=1e-10)
+    assert torch.allclose(output.loss, twins(rows[0], rows[1], 0.3) / DIM, rtol=1e-10)
     invariance = output.logged["invariance"]
-    assert torch.allclose(invariance, twins(*rows, 0.0), rtol=1e-10)
-    assert torch.allclose(output.logged["redundancy"], twins(*rows, 1.0) - invariance, rtol=1e-9)
+    assert torch.allclose(invariance, twins(rows[0], rows[1], 0.0), rtol=1e-10)
+    assert torch.allclose(
+        output.logged["redundancy"], twins(rows[0], rows[1], 1.0) - invariance, rtol=1e-9
+    )
 
 
 def test_a_pool_sees_the_real_tokens() -> None:
@@ -145,7 +148,7 @@ class Given(nn.Module):
     dim = 8
 
 
-NC_VQVAE = {
+NC_VQVAE: dict[str, tuple[Callable[..., Tensor], Callable[[], nn.Module]]] = {
     "barlow_twins": (
         lambda a, b: barlow_twins_loss(a, b) / 24,
         lambda: training.BarlowTwins(Given(), projector_dim=24, divide_by_dim=True),
@@ -173,7 +176,7 @@ def test_nc_vqvae_is_reached_to_the_bit(name: str) -> None:
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
     pooled = [average_max_pool(drawn(16, 4, 3, 5, seed=seed).float()) for seed in (1, 2)]
-    wanted = loss(*projector(torch.cat(pooled)).chunk(2))  # type: ignore[no-untyped-call]
+    wanted = loss(*projector(torch.cat(pooled)).chunk(2))
     output = objective(Given(), ObjectiveBatch((), features=tuple(pooled)))
     assert torch.equal(output.loss, wanted)
 
@@ -430,7 +433,7 @@ def test_ts2vec_compares_the_shared_steps(padded: bool) -> None:
     second[1:] += 2
     hidden = [drawn(CASES, n, seed=n) > 0 for n in (7, 12)]
     draws = (first, second, *hidden, first[:, -4:])
-    z = []
+    z: list[Tensor] = []
     for crop, mask, overlap in ((first, hidden[0], slice(3, 7)), (second, hidden[1], slice(0, 4))):
         vectors = []
         for b in range(CASES):
@@ -440,13 +443,13 @@ def test_ts2vec_compares_the_shared_steps(padded: bool) -> None:
         z.append(torch.stack(vectors))
     total = torch.zeros((), dtype=torch.float64)
     for scale in range(3):
-        a, b = z
+        first_view, second_view = z
         if scale:
-            a, b = (x.unflatten(1, (-1, 2**scale)).amax(2) for x in z)
-        steps = a.shape[1]
+            first_view, second_view = (x.unflatten(1, (-1, 2**scale)).amax(2) for x in z)
+        steps = first_view.shape[1]
         terms = {"instance": [], "temporal": []}  # type: dict[str, list[Tensor]]
         for case, step in itertools.product(range(CASES), range(steps)):
-            for one, other in ((a, b), (b, a)):
+            for one, other in ((first_view, second_view), (second_view, first_view)):
                 anchor, positive = one[case, step], one[case, step] @ other[case, step]
                 rows = torch.cat([one[:, step], other[:, step]]) @ anchor
                 keep = torch.arange(2 * CASES) != case
@@ -521,7 +524,7 @@ def test_mae_puts_every_row_back_to_its_places() -> None:
         if real is None:
             assert decoder.valid is None
         else:
-            assert torch.equal(decoder.valid, encoder.token_valid(real))
+            assert torch.equal(named(decoder).valid, encoder.token_valid(real))
 
 
 def patches(series: Tensor, valid: Tensor | None) -> Tensor:
@@ -612,7 +615,7 @@ def test_data2vec_predicts_the_teachers_layers(padded: bool) -> None:
     one = training.Data2Vec(encoder, beta=None, top=1, predictor=objective.predictor).double()
     last = training.Data2Vec(
         encoder, beta=None, predictor=objective.predictor,
-        layers=lambda e, x, v: e.hidden_states(x, v).mlp[1:],
+        layers=lambda e, x, v: named(e).hidden_states(x, v).mlp[1:],
     ).double()  # fmt: skip
     losses = [o(encoder, ObjectiveBatch((series,), valid, draws=(mask,))).loss for o in (one, last)]
     assert torch.equal(*losses)
@@ -684,13 +687,13 @@ def test_ibot_follows_hidden_places_and_the_other_view(padded: bool) -> None:
     ):
         assert torch.allclose(center(), 0.9 * old + 0.1 * torch.stack(scores).mean(0))
     old, new = list(before), [encoder, objective.head, objective.patch_head]
-    for teacher, a, b in zip(
+    for teacher, first, second in zip(
         objective.teacher.model.parameters(),
         [p for part in old for p in part.parameters()],
         [p for part in new for p in part.parameters()],
         strict=True,
     ):
-        assert torch.allclose(teacher, 0.75 * a + 0.25 * b)
+        assert torch.allclose(teacher, 0.75 * first + 0.25 * second)
 
 
 @pytest.mark.parametrize("name", ["BEiT", "Data2Vec"])
