@@ -423,9 +423,16 @@ def test_ts2vec_draws_crops_that_overlap() -> None:
     assert abs(float(torch.stack(share).mean()) - 0.3) < 0.01
 
 
+class Shifted(Steps):
+    """An encoder that says something of padding as well."""
+
+    def forward(self, series: Tensor, valid: Any = None, *, masked: Any = None) -> Tensor:
+        return super().forward(series, valid, masked=masked) + 1
+
+
 @pytest.mark.parametrize("padded", [False, True])
 def test_ts2vec_compares_the_shared_steps(padded: bool) -> None:
-    encoder = Steps().double()
+    encoder = Shifted().double()
     objective = training.TS2Vec(encoder, instance_weight=0.3, temporal_unit=1)
     series, valid = drawn(CASES, CHANNELS, LENGTH), padding()
     first, second = torch.arange(3, 10).repeat(CASES, 1), torch.arange(6, 18).repeat(CASES, 1)
@@ -439,26 +446,29 @@ def test_ts2vec_compares_the_shared_steps(padded: bool) -> None:
         for b in range(CASES):
             part = series[b : b + 1][:, :, crop[b]]
             real = valid[b : b + 1][:, crop[b]] if padded else None
-            vectors.append(encoder(part, real, masked=mask[b : b + 1])[0, overlap])
+            steps = encoder(part, real, masked=mask[b : b + 1])[0]
+            if real is not None:
+                steps[~real[0]] = 0
+            vectors.append(steps[overlap])
         z.append(torch.stack(vectors))
     total = torch.zeros((), dtype=torch.float64)
     for scale in range(3):
         first_view, second_view = z
         if scale:
             first_view, second_view = (x.unflatten(1, (-1, 2**scale)).amax(2) for x in z)
-        steps = first_view.shape[1]
+        count = first_view.shape[1]
         terms = {"instance": [], "temporal": []}  # type: dict[str, list[Tensor]]
-        for case, step in itertools.product(range(CASES), range(steps)):
+        for case, step in itertools.product(range(CASES), range(count)):
             for one, other in ((first_view, second_view), (second_view, first_view)):
                 anchor, positive = one[case, step], one[case, step] @ other[case, step]
                 rows = torch.cat([one[:, step], other[:, step]]) @ anchor
                 keep = torch.arange(2 * CASES) != case
                 terms["instance"].append(rows[keep].logsumexp(0) - positive)
                 rows = torch.cat([one[case], other[case]]) @ anchor
-                keep = torch.arange(2 * steps) != step
+                keep = torch.arange(2 * count) != step
                 terms["temporal"].append(rows[keep].logsumexp(0) - positive)
         total = total + 0.3 * torch.stack(terms["instance"]).mean() / 3
-        if scale >= 1 and steps > 1:
+        if scale >= 1 and count > 1:
             total = total + 0.7 * torch.stack(terms["temporal"]).mean() / 3
     batch = ObjectiveBatch((series,), valid if padded else None, draws=draws)
     assert torch.allclose(objective(encoder, batch).loss, total, rtol=1e-8)
