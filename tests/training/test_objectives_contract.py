@@ -89,6 +89,9 @@ def test_update_moves_state_where_there_is_some(name: str) -> None:
 class NoValues(TorchDispatchMode):
     """Refuse what must wait for a device: a value, or a shape that values decide."""
 
+    def __init__(self) -> None:
+        super().__init__()
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = str(func)
         waits = name.startswith(("aten._local_scalar", "aten.nonzero", "aten.masked_select"))
