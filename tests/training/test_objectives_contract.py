@@ -90,7 +90,7 @@ class NoValues(TorchDispatchMode):
     """Refuse what must wait for a device: a value, or a shape that values decide."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = str(func)
