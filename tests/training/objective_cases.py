@@ -49,7 +49,8 @@ class Series(Tokens):
 
     def forward(self, series: Tensor, valid: Tensor | None = None) -> Tensor:
         real = None if valid is None else self.token_valid(valid)
-        return mean_pool(super().forward(series, valid), real, channel_dim=-1)
+        out: Tensor = mean_pool(super().forward(series, valid), real, channel_dim=-1)
+        return out
 
 
 class Patches(nn.Module):
@@ -75,7 +76,8 @@ class Patches(nn.Module):
         return series, repeated
 
     def _unfold(self, tokens: Tensor) -> Tensor:
-        return tokens.unflatten(0, (-1, self.rows)).flatten(1, 2)
+        out: Tensor = tokens.unflatten(0, (-1, self.rows)).flatten(1, 2)
+        return out
 
     def forward(
         self,
@@ -86,7 +88,8 @@ class Patches(nn.Module):
         visible: Tensor | None = None,
     ) -> Tensor:
         folded, options = self._fold(series, valid=valid, masked=masked, visible=visible)
-        return self._unfold(self.vit(folded, **options))
+        out: Tensor = self._unfold(self.vit(folded, **options))
+        return out
 
     def hidden_states(self, series: Tensor, valid: Tensor | None = None) -> HiddenStates:
         folded, options = self._fold(series, valid=valid)
@@ -109,7 +112,8 @@ class Steps(nn.Module):
     def forward(
         self, series: Tensor, valid: Tensor | None = None, *, masked: Tensor | None = None
     ) -> Tensor:
-        return self.steps(series, valid, mask=masked).transpose(1, 2)
+        out: Tensor = self.steps(series, valid, mask=masked).transpose(1, 2)
+        return out
 
     def token_valid(self, valid: Tensor) -> Tensor:
         return valid
@@ -142,10 +146,11 @@ def last_layer(encoder: nn.Module, series: Tensor, valid: Tensor | None) -> list
 
 
 def values(series: Tensor, valid: Tensor | None) -> Tensor:
-    """The mean of each patch, channel by channel, as a target of one's own."""
+    """The first values of each patch, as a target of one's own."""
     if valid is not None:
         series = series.masked_fill(~valid[:, None], 0)
-    return series.unflatten(2, (FRAMES, PATCH)).transpose(1, 2).flatten(2)[..., : PATCH + 1]
+    every: Tensor = series.unflatten(2, (FRAMES, PATCH)).transpose(1, 2).flatten(2)
+    return every[..., : PATCH + 1]
 
 
 def decoder(out_dim: int) -> nn.Module:

@@ -146,7 +146,7 @@ def _step(objective: nn.Module, encoder: nn.Module, batch: ObjectiveBatch) -> Te
     with torch.no_grad():
         for parameter in [*encoder.parameters(), *objective.parameters()]:
             if parameter.grad is not None:
-                parameter -= 0.01 * parameter.grad
+                parameter.sub_(0.01 * parameter.grad)
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
     objective.update(encoder, output.memory)  # type: ignore[operator]
     for name, value in encoder.state_dict().items():

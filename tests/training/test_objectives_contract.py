@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ssltok import training
 from ssltok.masking import random_mask
@@ -83,6 +84,36 @@ def test_update_moves_state_where_there_is_some(name: str) -> None:
     states = {key for key in children if key in {"teacher", "queue", "center", "patch_center"}}
     assert moved == states | ({"assign"} & children.keys())
     assert bool(moved) == CASES[name].moves
+
+
+class NoValues(TorchDispatchMode):
+    """Refuse what must wait for a device: a value, or a shape that values decide."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = str(func)
+        waits = name.startswith(("aten._local_scalar", "aten.nonzero", "aten.masked_select"))
+        if name.startswith("aten.index.") or name.startswith("aten._unsafe_index."):
+            waits = any(part is not None and part.dtype == torch.bool for part in args[1])
+        assert not waits, f"{name} waits for the device"
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_waits_for_no_value(name: str) -> None:
+    """Without padding, whose rows are as many as they are."""
+    encoder, objective = built(name)
+    batch = batch_of(objective)
+    with NoValues():
+        output = objective(encoder, batch)
+        output.loss.backward()
+        objective.update(encoder, output.memory)  # type: ignore[operator]
+    with pytest.raises(AssertionError, match="waits"), NoValues():
+        output.loss.item()
+    with pytest.raises(AssertionError, match="waits"), NoValues():
+        batch.views[0][batch.views[0] > 0]
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -360,6 +391,24 @@ def test_parts_that_do_not_fit_are_refused() -> None:
     batch = ObjectiveBatch(series, draws=mae.draw(8, torch.Generator()))
     with pytest.raises(ValueError, match=r"^MAE: target must have 6 places; got 2 for series of"):
         mae(Patches(), batch)
+
+
+@pytest.mark.parametrize("name", ["BarlowTwins", "BYOL", "DINO", "BEiT"])
+def test_a_part_of_the_caller_is_measured_and_stays_as_it_was(name: str) -> None:
+    part = nn.Sequential(nn.Linear(DIM, 4), nn.BatchNorm1d(4), nn.Dropout(0.5))
+    option = "projector" if name in ("BarlowTwins", "BYOL") else "head"
+    encoder, before = encoder_for(name), copy.deepcopy(part.state_dict())
+    random = torch.get_rng_state()
+    objective = getattr(training, name)(
+        encoder, **PARTS.get(name, {}), **{option: part},
+        **({"predictor": nn.Identity()} if name == "BYOL" else {}),
+    )  # fmt: skip
+    assert getattr(objective, option) is part
+    assert all(module.training for module in part.modules())
+    assert all(torch.equal(value, before[key]) for key, value in part.state_dict().items())
+    assert torch.equal(random, torch.get_rng_state()), "a part of the caller's draws nothing"
+    width = {"BarlowTwins": "projector_dim", "BYOL": "projector_dim", "DINO": "prototypes"}
+    assert getattr(objective, width.get(name, "frames")) == {"BEiT": FRAMES}.get(name, 4)
 
 
 def test_the_default_options_train_something() -> None:

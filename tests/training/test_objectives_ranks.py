@@ -60,7 +60,7 @@ def step(name: str, padded: bool, rows: slice, world: int) -> dict[str, Tensor]:
                 if parameter.grad is not None:
                     if world > 1:
                         dist.all_reduce(parameter.grad)
-                    parameter -= 0.05 * parameter.grad / world
+                    parameter.sub_(0.05 * parameter.grad / world)
         objective.update(encoder, output.memory)  # type: ignore[operator]
     result |= {f"encoder.{k}": v for k, v in encoder.state_dict().items()}
     return result | {f"objective.{k}": v for k, v in objective.state_dict().items()}

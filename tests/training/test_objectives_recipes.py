@@ -29,9 +29,9 @@ class Conv(nn.Module):
 
     dim = 64
 
-    def __init__(self, encoder: nn.Module) -> None:
+    def __init__(self, encoder: Any) -> None:
         super().__init__()
-        self.encoder = encoder
+        self.encoder: Any = encoder
 
     def forward(self, series: Tensor) -> Tensor:
         out: Tensor = self.encoder(series)
@@ -65,7 +65,7 @@ class StepsOf(Conv):
         self.frames = 64
 
     def forward(self, series: Tensor, *, masked: Tensor | None = None) -> Tensor:
-        out: Tensor = self.encoder.steps(series, mask=masked).transpose(1, 2)  # type: ignore[operator]
+        out: Tensor = self.encoder.steps(series, mask=masked).transpose(1, 2)
         return out
 
 
@@ -246,20 +246,20 @@ def test_a_recipe_and_its_objective_are_one(name: str, data: Any, seeded: torch.
     recipe = module_of(twin.family).METHODS[name](data)
     batch = module_of("recipe").Batch(data.train[:CASES], torch.arange(CASES) % 3)
     states = {type(s): s for s in states_of(recipe.loss_of) | states_of(recipe.after_step)}
-    every = [recipe.encoder, recipe.parts, *states_of(recipe.after_step)]
+    every: list[Any] = [recipe.encoder, recipe.parts, *states_of(recipe.after_step)]
     every += [part for part in nonlocals(recipe.loss_of).values() if isinstance(part, nn.Module)]
     for part in every:
         part.double()
     with torch.no_grad():
         recipe.loss_of(batch, 0)  # norms get the statistics of a batch, centres their scores
     encoder = twin.encoder(recipe.encoder)
-    objective = twin.build(encoder, recipe.parts, nonlocals(recipe.loss_of)).double()
+    objective: Any = twin.build(encoder, recipe.parts, nonlocals(recipe.loss_of)).double()
     if EMATeacher in states:  # of the start: the student went on with statistics of its own
-        recipe_teacher = states[EMATeacher]
+        recipe_teacher: Any = states[EMATeacher]
         recipe_teacher.update(student_of(recipe_teacher, recipe, nonlocals(recipe.after_step)),
                               momentum=0.0)  # fmt: skip
     if FeatureQueue in states:
-        objective.queue.load_state_dict(states[FeatureQueue].state_dict())  # type: ignore[operator]
+        objective.queue.load_state_dict(states[FeatureQueue].state_dict())
     in_evaluation(*every, encoder, objective)
     trained = [recipe.encoder, recipe.parts]
     with torch.no_grad():  # a student that is not its teacher
@@ -267,7 +267,7 @@ def test_a_recipe_and_its_objective_are_one(name: str, data: Any, seeded: torch.
             for parameter in module.parameters():
                 parameter += 0.1 * torch.randn_like(parameter) * parameter.std(correction=0)
         if Prototypes in states:
-            objective.assign.load_state_dict(states[Prototypes].state_dict())  # type: ignore[operator]
+            objective.assign.load_state_dict(states[Prototypes].state_dict())
 
     seeded.manual_seed(SEED)
     torch.manual_seed(SEED)
@@ -277,10 +277,10 @@ def test_a_recipe_and_its_objective_are_one(name: str, data: Any, seeded: torch.
     views = twin.views(batch.series)
     generator = torch.Generator()
     generator.set_state(torch.get_rng_state())
-    draws = objective.draw(CASES, generator)  # type: ignore[operator]
+    draws = objective.draw(CASES, generator)
     given = ObjectiveBatch(views, labels=batch.labels, draws=draws, seed=SEED)
     if name == "swav":
-        trained = [recipe.encoder, recipe.parts[0], objective.assign]  # type: ignore[list-item]
+        trained = [recipe.encoder, recipe.parts[0], objective.assign]
     output = objective(encoder, given)
     grads = gradients(output.loss, trained)
     assert torch.allclose(output.loss, wanted, rtol=1e-10, atol=0)
@@ -289,7 +289,7 @@ def test_a_recipe_and_its_objective_are_one(name: str, data: Any, seeded: torch.
         assert torch.allclose(ours, theirs, rtol=1e-7, atol=1e-11 * float(theirs.abs().max() + 1))
 
     recipe.after_step(1)
-    objective.update(encoder, output.memory)  # type: ignore[operator]
+    objective.update(encoder, output.memory)
     compare_states(objective, states_of(recipe.after_step))
 
 
@@ -307,8 +307,8 @@ def compare_states(objective: nn.Module, states: set[nn.Module]) -> None:
     centers = sorted((s for s in states if isinstance(s, RunningCenter)), key=lambda s: s().norm())
     ours = [getattr(objective, n) for n in ("center", "patch_center") if hasattr(objective, n)]
     ours.sort(key=lambda s: s().norm())
-    pairs = list(zip(ours, centers, strict=True))
-    pairs += [(getattr(objective, names[type(s)]), s) for s in states - set(centers)]  # type: ignore[index]
+    pairs: list[tuple[Any, nn.Module]] = list(zip(ours, centers, strict=True))
+    pairs += [(getattr(objective, names[type(s)]), s) for s in states - set(centers)]
     assert len(pairs) == len(states)
     for mine, other in pairs:
         tensors = list(mine.state_dict().values()), list(other.state_dict().values())

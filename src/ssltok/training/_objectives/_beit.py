@@ -116,9 +116,7 @@ class BEiT(nn.Module):
         check_views("BEiT", batch, self.views)
         check_draws("BEiT", batch, 1)
         (series,), valid, (mask,) = batch.views, batch.valid, batch.draws
-        counted, real = masked_tokens(
-            "BEiT", encoder, mask, valid, frames=self.frames, rows=self.rows
-        )
+        counted, _ = masked_tokens("BEiT", encoder, mask, valid, frames=self.frames, rows=self.rows)
         with torch.no_grad():
             values = target_of(
                 "BEiT", series, valid, target=self.target, frames=self.frames, rows=self.rows
@@ -130,8 +128,6 @@ class BEiT(nn.Module):
                     f"got codes {tuple(codes.shape)} for {len(values.flatten(0, 1))} vectors"
                 )
             codes = codes.view(values.shape[:2])
-            if real is not None:
-                codes = codes.masked_fill(~real, -1)
         tokens = encode("BEiT", encoder, series, valid, tokens=counted.shape[1], masked=mask)
         # All tokens, not those of the mask: how many these are, only the device knows.
         logits = self.head(tokens.flatten(0, 1)).unflatten(0, tokens.shape[:2])

@@ -59,10 +59,10 @@ def projector_of(
     """Return the caller's projector, or one for the encoder, and how many features it returns."""
     dim = feature_dim(who, encoder, pool)
     if projector is None:
-        made = Projector(
+        built = Projector(
             dim, hidden_dim=hidden_dim, out_dim=out_dim, layers=layers, whiten=whiten()
         )
-        return made, out_dim
+        return built, out_dim
     if not isinstance(projector, nn.Module):
         raise TypeError(f"{who}: projector must be a module; got {type(projector).__name__}")
     return projector, width_of(projector, (2, dim))
@@ -91,10 +91,10 @@ def head_of(
 ) -> tuple[nn.Module, int]:
     """Return the caller's head, or DINO's, and how many scores it returns."""
     if head is None:
-        made = DINOHead(
+        built = DINOHead(
             dim, out_dim=prototypes, hidden_dim=hidden_dim, bottleneck_dim=bottleneck_dim
         )
-        return made, prototypes
+        return built, prototypes
     if not isinstance(head, nn.Module):
         raise TypeError(f"{who}: head must be a module; got {type(head).__name__}")
     return head, width_of(head, (2, dim))
