@@ -49,6 +49,8 @@ from ssltok.nn import (
     VariationalBottleneck,
     ViT1d,
 )
+from tests.nn.option_cases import OPTION_CASES
+from tests.nn.option_law import assert_options_are_read_back, options_with_default
 
 SIZES: dict[str, Any] = {"bins": 3, "frames": 19, "width": 5}
 TRANSFORMER: dict[str, Any] = {"length": 19, "patch": 4, "hidden_dim": 8, "depth": 2, "heads": 2}
@@ -274,3 +276,14 @@ def test_one_graph_and_export(name: str) -> None:
         torch.testing.assert_close(compiled(*sample), expected)
     exported = torch.export.export(module, sample).module()
     torch.testing.assert_close(exported(*sample), module(*sample))
+
+
+@every
+def test_options_are_read_back(name: str) -> None:
+    """Each option at a value that is not its default, or None for a tensor that only starts."""
+    changed: set[str] = set()
+    for build, call in OPTION_CASES[name]:
+        assert type(build()).__name__ == name
+        changed |= assert_options_are_read_back(build, call)
+    starts = {"codebook", "codebooks"}
+    assert changed >= options_with_default(OPTION_CASES[name][0][0]()) - starts

@@ -44,7 +44,7 @@ def test_parameters_of_the_paper() -> None:
 def test_the_start() -> None:
     torch.manual_seed(0)
     head = DINOHead(200, out_dim=5, hidden_dim=200, bottleneck_dim=200)
-    for layer in head.layers:
+    for layer in head.mlp:
         if isinstance(layer, nn.Linear):
             assert layer.weight.abs().max() <= 0.04
             # a normal cut at two sigma keeps 0.774 of its variance
@@ -55,7 +55,7 @@ def test_the_start() -> None:
 
 @torch.no_grad()
 def bottleneck_rms(head: DINOHead) -> float:
-    return float(head.layers(torch.randn(256, head.in_dim)).square().mean().sqrt())
+    return float(head.mlp(torch.randn(256, head.in_dim)).square().mean().sqrt())
 
 
 def test_how_narrow_heads_start_and_how_to_start_them_wider() -> None:
@@ -65,7 +65,7 @@ def test_how_narrow_heads_start_and_how_to_start_them_wider() -> None:
     assert bottleneck_rms(wide) == pytest.approx(0.06, rel=0.1)
     narrow = DINOHead(64, out_dim=2, hidden_dim=128, bottleneck_dim=32)
     assert bottleneck_rms(narrow) == pytest.approx(0.0014, rel=0.1)
-    for layer in narrow.layers:
+    for layer in narrow.mlp:
         if isinstance(layer, nn.Linear):
             layer.reset_parameters()
     assert bottleneck_rms(narrow) == pytest.approx(0.08, rel=0.2)
@@ -90,7 +90,7 @@ def test_half_precision_is_normalised_in_float32() -> None:
 def test_frozen_norms_stay_one_whatever_is_learned(layers: int) -> None:
     torch.manual_seed(1)
     head = DINOHead(5, out_dim=6, hidden_dim=8, bottleneck_dim=3, layers=layers)
-    assert sum(isinstance(m, nn.Linear) for m in head.layers) == layers
+    assert sum(isinstance(m, nn.Linear) for m in head.mlp) == layers
     optimizer = torch.optim.SGD([p for p in head.parameters() if p.requires_grad], 1.0)
     before = head.last.weight.detach().clone()
     head(torch.randn(9, 5)).square().sum().backward()

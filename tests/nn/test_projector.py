@@ -76,7 +76,7 @@ def test_the_predictor_may_end_in_a_norm() -> None:
     out = predictor(torch.randn(50, 5))
     assert sum(isinstance(m, nn.Linear) for m in predictor.modules()) == 3
     torch.testing.assert_close(out.mean(0), torch.zeros(5), atol=1e-5, rtol=0)
-    assert predictor.layers[-1].bias is None
+    assert predictor.mlp[-1].bias is None
 
 
 @pytest.mark.parametrize("layers", [1, 2, 4])

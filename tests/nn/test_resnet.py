@@ -61,14 +61,14 @@ def test_it_is_the_published_network(length: int) -> None:
     encoder = small(kernel_size=5, stem_kernel_size=3, stem_stride=2).eval()
     x = torch.randn(2, 2, length, dtype=torch.float64)
     y = conv_norm(encoder.stem, x).clamp(min=0)
-    for block in encoder.blocks:
+    for block in encoder.body:
         assert isinstance(block, ResidualBlock)
         kept = y if block.shortcut is None else conv_norm(block.shortcut, y)
         inner = conv_norm(block.second, conv_norm(block.first, y).clamp(min=0))
         y = (kept + inner).clamp(min=0)
     torch.testing.assert_close(encoder(x), y)
-    assert [block.shortcut is None for block in encoder.blocks] == [True, False, True, False]
-    assert [block.first.stride for block in encoder.blocks] == [1, 3, 1, 2]
+    assert [block.shortcut is None for block in encoder.body] == [True, False, True, False]
+    assert [block.first.stride for block in encoder.body] == [1, 3, 1, 2]
 
 
 # Known values ---------------------------------------------------------------------------------

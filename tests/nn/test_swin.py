@@ -94,7 +94,7 @@ def naive_swin(swin: SwinTransformer1d, series: Tensor, valid: Tensor) -> Tensor
             hidden = part(layer, "mlp.0")(layer.get_submodule("mlp_norm")(x))
             hidden = hidden * 0.5 * (1 + torch.erf(hidden / math.sqrt(2)))
             x = x + part(layer, "mlp.2")(hidden)
-    out: Tensor = swin.norm(x)
+    out: Tensor = swin.last_norm(x)
     return out
 
 
@@ -155,7 +155,7 @@ def test_sizes_and_places() -> None:
         assert [s.shape[1] for s in stages] == [v.shape[1] for v in valid]
         assert [s.shape[2] for s in stages] == [8, 16, 32]
     series = torch.randn(1, 2, 21)
-    torch.testing.assert_close(swin.norm(swin.stage_tokens(series)[-1]), swin(series))
+    torch.testing.assert_close(swin.last_norm(swin.stage_tokens(series)[-1]), swin(series))
 
 
 # Laws -----------------------------------------------------------------------------------------
@@ -191,7 +191,7 @@ def test_padding_cannot_leak(stride: int | None) -> None:
         short = swin(series[row : row + 1, :, :length])
         torch.testing.assert_close(out[row, real[row]], short[0], atol=1e-5, rtol=1e-5)
     stages = swin.stage_tokens(garbage, valid=valid)
-    assert torch.equal(swin.norm(stages[-1]), out)
+    assert torch.equal(swin.last_norm(stages[-1]), out)
     zeros = series.masked_fill(~valid.unsqueeze(1), 0)
     assert torch.equal(swin(zeros, valid=valid)[real], out[real])
 
@@ -221,7 +221,7 @@ def test_stochastic_depth_drops_whole_series_and_repeats() -> None:
         PatchEmbed1d(1, 4, patch=2), depths=(1,), heads=(1,), window=2, stochastic_depth=1.0
     )
     series = torch.randn(3, 1, 10)
-    untouched = swin.norm(swin.embedding_norm(swin.embedding(series)))
+    untouched = swin.last_norm(swin.embedding_norm(swin.embedding(series)))
     torch.testing.assert_close(swin(series), untouched)
     assert not torch.allclose(swin.eval()(series), untouched)
     half = SwinTransformer1d(

@@ -86,7 +86,7 @@ def test_is_the_transcription_of_the_paper() -> None:
     assert vit.front is not None
     tokens = torch.cat([vit.front.expand(2, 4, 8), torch.stack(rows, dim=1)], dim=1)
     states = transcribed(vit, tokens)
-    torch.testing.assert_close(vit(series), vit.trunk.norm(states[-1]))
+    torch.testing.assert_close(vit(series), vit.trunk.last_norm(states[-1]))
     made = vit.hidden_states(series)
     assert len(made.tokens) == len(made.mlp) == 2
     for state, expected in zip(made.tokens, states, strict=True):
@@ -132,7 +132,7 @@ def test_masked_patches_become_the_mask_token_at_their_place() -> None:
     tokens = patches + sinusoidal_positions(torch.arange(6, dtype=torch.float64), 8)
     assert vit.front is not None
     tokens = torch.cat([vit.front.expand(2, 4, 8), tokens], dim=1)
-    expected = vit.trunk.norm(transcribed(vit, tokens)[-1])
+    expected = vit.trunk.last_norm(transcribed(vit, tokens)[-1])
     torch.testing.assert_close(vit(series, masked=masked), expected)
 
 
@@ -244,7 +244,7 @@ def test_hidden_states_end_in_what_forward_returns() -> None:
     visible = torch.tensor([[0, 2, 5], [1, 3, -1]])
     states = vit.hidden_states(series, valid=valid, masked=masked, visible=visible)
     out = vit(series, valid=valid, masked=masked, visible=visible)
-    assert torch.equal(vit.trunk.norm(states.tokens[-1]), out)
+    assert torch.equal(vit.trunk.last_norm(states.tokens[-1]), out)
 
 
 def test_a_series_does_not_depend_on_its_batch() -> None:
@@ -298,7 +298,7 @@ def test_noise_comes_from_the_generator() -> None:
     first = vit(x, generator=torch.Generator().manual_seed(1))
     assert torch.equal(first, vit(x, generator=torch.Generator().manual_seed(1)))
     states = vit.hidden_states(x, generator=torch.Generator().manual_seed(1))
-    torch.testing.assert_close(vit.trunk.norm(states.tokens[-1]), first)
+    torch.testing.assert_close(vit.trunk.last_norm(states.tokens[-1]), first)
     assert not torch.equal(first, vit(x, generator=torch.Generator().manual_seed(2)))
     assert torch.equal(state, torch.get_rng_state())
 

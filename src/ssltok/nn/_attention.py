@@ -47,7 +47,7 @@ class Attention(nn.Module):
         check_at_least("Attention", "heads", heads, 1)
         if dim % heads:
             raise ValueError(f"Attention: heads must divide dim; got {heads} and {dim}")
-        self.heads = heads
+        self.dim, self.heads = dim, heads
         self.inward = nn.Linear(dim, 3 * dim, bias=False)
         self.outward = nn.Linear(dim, dim, bias=False)
 

@@ -64,7 +64,7 @@ class ContextEmbedding(nn.Module):
             check_at_least("ContextEmbedding", name, size, 1)
         if kernel % 2 == 0:
             raise ValueError(f"ContextEmbedding: kernel must be odd; got {kernel}")
-        self.embedding, self.grid, self.onto = embedding, grid, onto
+        self.embedding, self.grid, self.onto, self.kernel = embedding, grid, onto, kernel
         dim, reach = embedding.dim, kernel // 2
         self.mix = nn.Sequential(
             nn.Conv1d(grid[0] * dim, dim, kernel, padding=reach),

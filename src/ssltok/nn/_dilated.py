@@ -74,7 +74,8 @@ class DilatedConvEncoder(nn.Module):
         check_ratio("DilatedConvEncoder", "dropout", dropout)
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise ValueError(f"DilatedConvEncoder: kernel_size must be odd; got {kernel_size}")
-        self.in_channels, self.dim, self.dropout = in_channels, dim, dropout
+        self.in_channels, self.dim, self.hidden_dim = in_channels, dim, hidden_dim
+        self.depth, self.kernel_size, self.dropout = depth, kernel_size, dropout
         self.projection = nn.Conv1d(in_channels, hidden_dim, 1)
         self.blocks = nn.ModuleList(
             DilatedBlock(hidden_dim, dim if index == depth else hidden_dim, kernel_size, index)

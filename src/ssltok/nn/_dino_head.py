@@ -7,6 +7,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from ssltok._shared.checks import check_at_least, check_floating, check_size
 from ssltok._shared.numerics import full_precision, upcast
+from ssltok.nn._state_names import store_as
 
 __all__ = ["DINOHead"]
 
@@ -27,7 +28,7 @@ class DINOHead(nn.Module):
     layer and start nearly constant: with features of variance 1, the vector before the sphere has
     an rms of 0.06 in a head 384-2048-2048-256, and of 0.0014 in 64-128-128-32, where one step of
     AdamW at 1e-3 moves every bias by nearly as much. Give a narrow head torch's own start instead
-    (there an rms of 0.08): `for layer in head.layers[::2]: layer.reset_parameters()`.
+    (there an rms of 0.08): `for layer in head.mlp[::2]: layer.reset_parameters()`.
 
     DINO also holds the prototypes still for the first epoch: set
     `head.last.parametrizations.weight.original1.grad = None` before the optimizer's step.
@@ -87,8 +88,10 @@ class DINOHead(nn.Module):
             nn.init.trunc_normal_(linear.weight, std=0.02, a=-0.04, b=0.04)
             nn.init.zeros_(linear.bias)
             parts += [linear, nn.GELU()]
-        self.in_dim = in_dim
-        self.layers = nn.Sequential(*parts[:-1])
+        self.in_dim, self.out_dim, self.hidden_dim = in_dim, out_dim, hidden_dim
+        self.bottleneck_dim, self.layers, self.freeze_norm = bottleneck_dim, layers, freeze_norm
+        self.mlp = nn.Sequential(*parts[:-1])
+        store_as(self, mlp="layers")
         self.last = weight_norm(nn.Linear(bottleneck_dim, out_dim, bias=False))
         norm = self.last.parametrizations.weight.original0
         nn.init.ones_(norm)
@@ -100,7 +103,7 @@ class DINOHead(nn.Module):
         check_at_least("DINOHead", "axes of features", features.ndim, 2)
         check_at_least("DINOHead", "elements", features.numel(), 1)
         check_size("DINOHead", "features", features, features.ndim - 1, self.in_dim)
-        narrow = self.layers(features)
+        narrow = self.mlp(features)
         with full_precision(narrow):
             narrow = nn.functional.normalize(upcast(narrow), dim=-1).to(narrow.dtype)
         scores: Tensor = self.last(narrow)

@@ -86,7 +86,7 @@ class IterNorm(nn.Module):
                 f"IterNorm: group_size must divide features; got {group_size} and {features}"
             )
         self.features, self.group_size, self.steps = features, group_size, steps
-        self.eps, self.momentum = eps, momentum
+        self.eps, self.momentum, self.affine = eps, momentum, affine
         self.weight = nn.Parameter(torch.ones(features)) if affine else None
         self.bias = nn.Parameter(torch.zeros(features)) if affine else None
         groups = features // group_size

@@ -77,7 +77,8 @@ class LatentRegressor(nn.Module):
         check_ratio("LatentRegressor", "stochastic_depth", stochastic_depth)
         if dim < 2 or dim % 2:
             raise ValueError(f"LatentRegressor: dim must be even and >= 2; got {dim}")
-        self.dim = dim
+        self.dim, self.depth, self.heads = dim, depth, heads
+        self.mlp_ratio, self.stochastic_depth = mlp_ratio, stochastic_depth
         self.rates = stochastic_depth_rates(depth, last_ratio=stochastic_depth)
         self.query = nn.Parameter(torch.empty(dim).normal_(std=0.02))
         self.layers = nn.ModuleList(

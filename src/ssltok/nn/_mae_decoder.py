@@ -55,7 +55,8 @@ class MAEDecoder(nn.Module):
         check_at_least("MAEDecoder", "in_dim", in_dim, 1)
         check_at_least("MAEDecoder", "out_dim", out_dim, 1)
         check_trunk("MAEDecoder", trunk, positions=positions)
-        self.in_dim, self.trunk, self.positions = in_dim, trunk, positions
+        self.in_dim, self.out_dim = in_dim, out_dim
+        self.trunk, self.positions = trunk, positions
         self.inward = nn.Linear(in_dim, trunk.dim)
         self.mask_token = nn.Parameter(torch.empty(trunk.dim).normal_(std=0.02))
         self.outward = nn.Linear(trunk.dim, out_dim)

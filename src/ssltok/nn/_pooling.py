@@ -134,7 +134,7 @@ class AttentionPool(nn.Module):
         super().__init__()
         check_at_least("AttentionPool", "dim", dim, 1)
         check_at_least("AttentionPool", "hidden_dim", hidden_dim, 1)
-        self.channel_dim = channel_dim
+        self.dim, self.hidden_dim, self.channel_dim = dim, hidden_dim, channel_dim
         self.inward = nn.Linear(dim, hidden_dim, bias=False)
         self.score = nn.Linear(hidden_dim, 1, bias=False)
         nn.init.zeros_(self.score.weight)

@@ -5,6 +5,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from ssltok._shared.checks import check_at_least, check_axes, check_floating, check_size
+from ssltok.nn._state_names import store_as
 
 __all__ = ["PriorDiscriminator"]
 
@@ -41,12 +42,13 @@ class PriorDiscriminator(nn.Module):
         super().__init__()
         for name, size in (("in_dim", in_dim), ("hidden_dim", hidden_dim), ("layers", layers)):
             check_at_least("PriorDiscriminator", name, size, 1)
-        self.in_dim = in_dim
+        self.in_dim, self.hidden_dim, self.layers = in_dim, hidden_dim, layers
         widths = [in_dim, *[hidden_dim] * (layers - 1), 1]
         parts: list[nn.Module] = []
         for fan_in, fan_out in pairwise(widths):
             parts += [nn.Linear(fan_in, fan_out), nn.ReLU()]
-        self.layers = nn.Sequential(*parts[:-1])
+        self.mlp = nn.Sequential(*parts[:-1])
+        store_as(self, mlp="layers")
 
     def forward(self, codes: Tensor) -> Tensor:
         """Score vectors `(batch, in_dim)`: `(batch,)`, high for what seems drawn."""
@@ -54,5 +56,5 @@ class PriorDiscriminator(nn.Module):
         check_floating("PriorDiscriminator", "codes", codes)
         check_at_least("PriorDiscriminator", "batch", codes.shape[0], 1)
         check_size("PriorDiscriminator", "codes", codes, 1, self.in_dim)
-        scores: Tensor = self.layers(codes).squeeze(1)
+        scores: Tensor = self.mlp(codes).squeeze(1)
         return scores

@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from ssltok._shared.checks import check_at_least, check_axes, check_floating, check_size
+from ssltok.nn._state_names import store_as
 
 __all__ = ["Predictor", "Projector"]
 
@@ -14,8 +15,8 @@ class Projector(nn.Module):
     With `layers=3` this is the projector of Barlow Twins and VICReg; with `IterNorm` behind it,
     that of VIbCReg. Linear layers before a BatchNorm have no bias, as in Barlow Twins; the last
     one has one unless `whiten` removes the mean again. SimSiam's projector is `layers=3` with
-    `whiten=nn.BatchNorm1d(out_dim, affine=False)`. `projector.layers` is a plain sequence:
-    `projector.layers[:3]` is its first hidden layer, which SimCLR v2 keeps for fine-tuning.
+    `whiten=nn.BatchNorm1d(out_dim, affine=False)`. `projector.mlp` is a plain sequence:
+    `projector.mlp[:3]` is its first hidden layer, which SimCLR v2 keeps for fine-tuning.
 
     Args:
         in_dim: Features of the input.
@@ -54,7 +55,8 @@ class Projector(nn.Module):
         sizes = {"in_dim": in_dim, "hidden_dim": hidden_dim, "out_dim": out_dim, "layers": layers}
         for name, size in sizes.items():
             check_at_least(type(self).__name__, name, size, 1)
-        self.in_dim = in_dim
+        self.in_dim, self.hidden_dim, self.out_dim = in_dim, hidden_dim, out_dim
+        self.layers = layers
         hidden: list[nn.Module] = []
         for fan_in in [in_dim, *[hidden_dim] * (layers - 1)][: layers - 1]:
             hidden += [
@@ -63,7 +65,8 @@ class Projector(nn.Module):
                 nn.ReLU(inplace=True),
             ]
         last = nn.Linear(in_dim if layers == 1 else hidden_dim, out_dim, bias=whiten is None)
-        self.layers = nn.Sequential(*hidden, last)
+        self.mlp = nn.Sequential(*hidden, last)
+        store_as(self, mlp="layers")
         self.whiten = whiten
 
     def forward(self, features: Tensor) -> Tensor:
@@ -73,7 +76,7 @@ class Projector(nn.Module):
         check_floating(who, "features", features)
         check_size(who, "features", features, 1, self.in_dim)
         check_at_least(who, "batch", features.shape[0], 2 if self.training else 1)
-        projected: Tensor = self.layers(features)
+        projected: Tensor = self.mlp(features)
         return projected if self.whiten is None else self.whiten(projected)
 
 
@@ -112,3 +115,4 @@ class Predictor(Projector):
         self, dim: int, *, hidden_dim: int, layers: int = 2, whiten: nn.Module | None = None
     ) -> None:
         super().__init__(dim, hidden_dim=hidden_dim, out_dim=dim, layers=layers, whiten=whiten)
+        self.dim = dim

@@ -14,6 +14,7 @@ from ssltok._shared.checks import (
     check_floating,
     check_size,
 )
+from ssltok.nn._state_names import store_as
 from ssltok.nn._valid_batch_norm import ValidBatchNorm1d
 
 __all__ = ["ResNet1d"]
@@ -107,14 +108,18 @@ class ResNet1d(nn.Module):
             if size < 1 or size % 2 == 0:
                 raise ValueError(f"ResNet1d: {name} must be odd; got {size}")
         self.in_channels, self.dim = in_channels, widths[-1]
+        self.widths, self.blocks, self.strides = tuple(widths), tuple(blocks), tuple(strides)
+        self.kernel_size, self.stem_kernel_size = kernel_size, stem_kernel_size
+        self.stem_stride = stem_stride
         self.stride = stem_stride * math.prod(strides)
         self.stem = ConvNorm(in_channels, widths[0], stem_kernel_size, stride=stem_stride)
-        self.blocks = nn.ModuleList()
+        self.body = nn.ModuleList()
+        store_as(self, body="blocks")
         before = widths[0]
         for width, count, stride in zip(widths, blocks, strides, strict=True):
             for index in range(count):
                 step = stride if index == 0 else 1
-                self.blocks.append(ResidualBlock(before, width, kernel_size, stride=step))
+                self.body.append(ResidualBlock(before, width, kernel_size, stride=step))
                 before = width
 
     def tokens(self, length: int) -> int:
@@ -144,7 +149,7 @@ class ResNet1d(nn.Module):
             series = series.masked_fill(~valid.unsqueeze(1), 0)
         x, valid = self.stem(series, valid)
         x = x.relu()
-        for block in self.blocks:
+        for block in self.body:
             x, valid = block(x, valid)
         out: Tensor = x
         return out

@@ -56,7 +56,7 @@ class RotaryPositions(nn.Module):
             raise ValueError(
                 f"RotaryPositions: head_dim must be a multiple of {2 * len(grid)}; got {head_dim}"
             )
-        self.head_dim = head_dim
+        self.head_dim, self.grid, self.base = head_dim, tuple(grid), base
         pairs = head_dim // (2 * len(grid))
         speeds = base ** (-torch.arange(pairs, dtype=torch.float64) / pairs)
         places = torch.cartesian_prod(*[torch.arange(size) for size in grid])

@@ -53,7 +53,7 @@ class Snake(nn.Module):
         check_at_least("Snake", "channels", channels, 1)
         check_positive("Snake", "low", low)
         check_at_least("Snake", "high", high, low)
-        self.channels = channels
+        self.channels, self.low, self.high = channels, low, high
         drawn = torch.rand(channels, generator=generator)
         self.log_frequency = nn.Parameter((low + (high - low) * drawn).log())
 

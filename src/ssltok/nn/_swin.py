@@ -10,6 +10,7 @@ from ssltok._shared.checks import check_at_least, check_positive, check_ratio
 from ssltok.nn._attention import Attention
 from ssltok.nn._noise import drop_rows
 from ssltok.nn._patch_embed import PatchEmbed1d
+from ssltok.nn._state_names import store_as
 from ssltok.nn._stochastic_depth import stochastic_depth_rates
 from ssltok.nn._transformer import Layer, readable
 
@@ -90,7 +91,9 @@ class SwinTransformer1d(nn.Module):
         check_at_least(who, "window", window, 2)
         check_positive(who, "mlp_ratio", mlp_ratio)
         check_ratio(who, "stochastic_depth", stochastic_depth)
-        self.embedding = embedding
+        self.embedding, self.depths, self.heads = embedding, tuple(depths), tuple(heads)
+        self.window, self.mlp_ratio, self.norm = window, mlp_ratio, norm
+        self.stochastic_depth = stochastic_depth
         self.rates = stochastic_depth_rates(sum(depths), last_ratio=stochastic_depth)
         widths = [embedding.dim * 2**stage for stage in range(len(depths))]
         self.dim = widths[-1]
@@ -113,7 +116,8 @@ class SwinTransformer1d(nn.Module):
             nn.Sequential(norm(2 * width), nn.Linear(2 * width, 2 * width, bias=False))
             for width in widths[:-1]
         )
-        self.norm = norm(self.dim)
+        self.last_norm = norm(self.dim)
+        store_as(self, last_norm="norm")
 
     def tokens(self, length: int) -> int:
         """Count the tokens of the result for a series of `length` samples."""
@@ -147,7 +151,7 @@ class SwinTransformer1d(nn.Module):
         last = series
         for tokens in self._run(series, valid, generator):
             last = tokens
-        out: Tensor = self.norm(last)
+        out: Tensor = self.last_norm(last)
         return out
 
     def stage_tokens(

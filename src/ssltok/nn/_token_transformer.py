@@ -129,7 +129,8 @@ class TokenTransformer(nn.Module):
                 f"TokenTransformer: grid must hold all tokens, {tokens}, at learned positions; "
                 f"got {tuple(grid)} and learned_positions {learned_positions}"
             )
-        self.tokens, self.classes, self.registers, self.grid = tokens, classes, registers, grid
+        self.tokens, self.classes, self.registers = tokens, classes, registers
+        self.grid = None if grid is None else tuple(grid)
         self.label_dropout, self.dropout, self.tied = label_dropout, dropout, tied
         self.learned_positions = learned_positions
         self.codebook_size, self.codebook_sizes = embedding.codebook_size, embedding.codebook_sizes

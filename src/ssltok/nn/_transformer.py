@@ -18,6 +18,7 @@ from ssltok._shared.checks import (
 from ssltok.nn._attention import Attention
 from ssltok.nn._noise import drop_elements, drop_rows
 from ssltok.nn._rotary import RotaryPositions
+from ssltok.nn._state_names import store_as
 from ssltok.nn._stochastic_depth import stochastic_depth_rates
 
 __all__ = ["HiddenStates", "Transformer"]
@@ -107,7 +108,9 @@ class Transformer(nn.Module):
                 f"Transformer: distinct_layers must divide depth; got {distinct} and {depth}"
             )
         self.dim, self.depth, self.causal, self.condition_dim = dim, depth, causal, condition_dim
+        self.heads, self.mlp_ratio, self.norm = heads, mlp_ratio, norm
         self.dropout, self.stochastic_depth = dropout, stochastic_depth
+        self.distinct_layers = distinct_layers
         self.layers = nn.ModuleList(
             Layer(
                 dim,
@@ -123,7 +126,8 @@ class Transformer(nn.Module):
                 f"Transformer: rotary must have head_dim {dim // heads}; got {rotary.head_dim}"
             )
         self.rotary = rotary
-        self.norm = norm(dim)
+        self.last_norm = norm(dim)
+        store_as(self, last_norm="norm")
 
     def forward(
         self,
@@ -150,7 +154,7 @@ class Transformer(nn.Module):
         last = x
         for tokens, _ in self._run(x, valid, condition, prefix, places, generator):
             last = tokens  # only the newest layer's tokens stay in memory
-        out: Tensor = self.norm(last)
+        out: Tensor = self.last_norm(last)
         return out
 
     def hidden_states(

@@ -58,7 +58,7 @@ class VariationalBottleneck(nn.Module):
         super().__init__()
         check_at_least("VariationalBottleneck", "in_dim", in_dim, 1)
         check_at_least("VariationalBottleneck", "dim", dim, 1)
-        self.channel_dim = channel_dim
+        self.in_dim, self.dim, self.channel_dim = in_dim, dim, channel_dim
         self.linear = nn.Linear(in_dim, 2 * dim)
 
     def forward(

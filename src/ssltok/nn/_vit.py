@@ -8,6 +8,7 @@ from ssltok._shared.checks import check_at_least, check_bool_mask
 from ssltok.nn._patch_embed import PatchEmbed1d
 from ssltok.nn._places import check_places, gather_tokens, gather_valid
 from ssltok.nn._sinusoidal import positions_like
+from ssltok.nn._state_names import store_as
 from ssltok.nn._transformer import HiddenStates, Transformer, check_trunk
 
 __all__ = ["ViT1d"]
@@ -82,13 +83,16 @@ class ViT1d(nn.Module):
             )
         check_trunk("ViT1d", trunk, positions=positions)
         self.embedding, self.trunk, self.positions = embedding, trunk, positions
+        self.class_token, self.distillation_token = class_token, distillation_token
+        self.registers, self.mask_token = registers, mask_token
         self.prefix = int(class_token) + int(distillation_token) + registers
 
         def learned(rows: int) -> nn.Parameter:
             return nn.Parameter(torch.empty(rows, trunk.dim).normal_(std=0.02))
 
         self.front = learned(self.prefix) if self.prefix else None
-        self.mask_token = learned(1) if mask_token else None
+        self.mask_vector = learned(1) if mask_token else None
+        store_as(self, mask_vector="mask_token")
 
     def forward(
         self,
@@ -139,9 +143,9 @@ class ViT1d(nn.Module):
         batch, tokens, _ = x.shape
         if masked is not None:
             check_bool_mask("ViT1d", "masked", masked, (batch, tokens))
-            if self.mask_token is None:
+            if self.mask_vector is None:
                 raise ValueError("ViT1d: masked must be None without mask_token; got a tensor")
-            x = torch.where(masked.unsqueeze(-1), self.mask_token, x)
+            x = torch.where(masked.unsqueeze(-1), self.mask_vector, x)
         if self.positions:
             count = torch.arange(tokens, device=x.device)
             x = x + positions_like(count, self.embedding.projection.weight)

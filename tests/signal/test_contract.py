@@ -1,0 +1,51 @@
+"""What every public module of `ssltok.signal` promises: its options can be read back."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import ssltok.signal
+from ssltok.signal import ISTFT, STFT, ChannelScaler, GlobalScaler, SeriesScaler
+from tests.nn.option_law import assert_options_are_read_back, options_with_default
+
+Case = tuple[Callable[[], nn.Module], Callable[[Any], Tensor]]
+
+
+def series() -> Tensor:
+    return 3 + torch.randn(4, 2, 21)
+
+
+CASES: dict[str, Case] = {
+    "ChannelScaler": (lambda: ChannelScaler().fit(series()), lambda part: part(series())),
+    "GlobalScaler": (lambda: GlobalScaler().fit(series()), lambda part: part(series())),
+    "ISTFT": (
+        lambda: ISTFT(n_fft=8, hop=4, band=(1, 3)),
+        lambda part: part(torch.randn(4, 2, 2, 6), 21),
+    ),
+    "STFT": (lambda: STFT(n_fft=8, hop=4), lambda part: part(series())),
+    "SeriesScaler": (SeriesScaler, lambda part: part(series()).values),
+}
+
+
+def test_every_module_is_here() -> None:
+    things = {name: getattr(ssltok.signal, name) for name in ssltok.signal.__all__}
+    modules = {n for n, t in things.items() if inspect.isclass(t) and issubclass(t, nn.Module)}
+    assert modules == set(CASES)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_options_are_read_back(name: str) -> None:
+    build, call = CASES[name]
+    torch.manual_seed(0)
+    part = build()
+    torch.manual_seed(0)
+    if isinstance(part, ChannelScaler | GlobalScaler):  # sizes of the statistics come with them
+        twin = type(part)()
+        twin.load_state_dict(part.state_dict())
+        assert torch.equal(call(twin), (torch.manual_seed(0), call(part))[1])
+        return
+    assert assert_options_are_read_back(build, call) >= options_with_default(part)
