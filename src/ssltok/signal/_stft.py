@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ssltok._shared.checks import check_at_least, check_axes, check_floating
+from ssltok._shared.numerics import full_precision
 
 __all__ = ["ISTFT", "STFT"]
 
@@ -145,7 +146,7 @@ class STFT(_Transform):
         check_at_least("STFT", "batch", batch, 1)
         check_at_least("STFT", "channels", channels, 1)
         frames = self.frames(length)
-        with torch.autocast(device_type=series.device.type, enabled=False):
+        with full_precision(series):
             series = series.to(_at_least_single(series.dtype))
             _, basis = self._constants(series)
             left = self.n_fft // 2
@@ -237,7 +238,7 @@ class ISTFT(_Transform):
                 f"ISTFT: freq and frames must be {expected} for length {length}; "
                 f"got {tuple(spectrogram.shape[2:])}"
             )
-        with torch.autocast(device_type=spectrogram.device.type, enabled=False):
+        with full_precision(spectrogram):
             spectrogram = spectrogram.to(_at_least_single(spectrogram.dtype))
             window, basis = self._constants(spectrogram)
             rows = spectrogram.reshape(batch * parts // 2, -1, expected[1])
