@@ -204,7 +204,7 @@ class Info:
             "classes": [str(label) for label in model.classes_],
             "tokens": model.tokens_,
             "token grids (frequency, time)": tokenizer.grids,
-            "codes": tokenizer.config.codebook_size,
+            "codes": tokenizer.codebook_size,
             "parameters": {
                 "tokenizer": sum(p.numel() for p in tokenizer.parameters()),
                 "prior": sum(p.numel() for p in model.artifact_.prior.parameters()),

@@ -72,7 +72,7 @@ def _tokens(folder: pathlib.Path, train: Any, test: Any, generated: Any) -> Toke
     """Codes by a saved model; those of a further branch are numbered after those before it."""
     model = SSLTokenizer.load(folder)
     tokenizer = model.artifact_.tokenizer
-    size = tokenizer.config.codebook_size
+    size = tokenizer.codebook_size
     branches = torch.arange(len(tokenizer.sizes)).repeat_interleave(torch.tensor(tokenizer.sizes))
 
     def encode(series: Any) -> Tensor:

@@ -26,6 +26,7 @@ from ssltok.pipelines._prior import Prior
 from ssltok.pipelines._token_features import TokenFeatures
 from ssltok.pipelines._tokenizer import Branch, Tokenizer
 from ssltok.signal import STFTBands, Waveform
+from ssltok.training import Objective
 
 __all__ = ["AUGMENTATIONS", "build_decoding", "build_objective", "build_prior", "build_tokenizer"]
 
@@ -249,7 +250,7 @@ QUANTIZERS: dict[str, Callable[[TokenizerConfig, int], nn.Module]] = {
 
 def build_objective(
     config: TokenizerConfig, encoder: TokenFeatures, *, batch: int, parts: Parts = NOTHING
-) -> nn.Module | None:
+) -> Objective | None:
     """Build what is learned from views.
 
     Args:
@@ -264,11 +265,11 @@ def build_objective(
     """
     sizes = {"encoder": encoder, "batch": batch}
     if parts.objective is not None:
-        objective: nn.Module = build_part(parts.objective, sizes)
+        objective: Objective = build_part(parts.objective, sizes)
         return objective
     if config.ssl == "none":
         return None
-    built: nn.Module = build_part(OBJECTIVES[config.ssl](config, batch, encoder), sizes)
+    built: Objective = build_part(OBJECTIVES[config.ssl](config, batch, encoder), sizes)
     return built
 
 

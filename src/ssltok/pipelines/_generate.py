@@ -1,5 +1,6 @@
 """Act 3. From nothing but masks, guess by guess, to tokens and to series."""
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -143,13 +144,15 @@ def _decode_branch(
     for level, part in enumerate(levels):
         size = prior.codebook_sizes[number][level]
         coarser = torch.stack(filled, dim=-1) if filled else None
-        options = {"level": level, "coarser": coarser}
+        ask = functools.partial(
+            prior.logits_of, number, context=context, level=level, coarser=coarser
+        )
         guidance = None
         if guided and decoding.guidance is not None:
-            guidance = decoding.guidance(prior.logits_of(number, nothing, context, **options))
+            guidance = decoding.guidance(ask(nothing))
         filled.append(
             iterative_decode(
-                prior.logits_of(number, labels, context, **options),
+                ask(labels),
                 part.clamp(max=size) if size < prior.mask_index else part,
                 mask_index=size,
                 steps=decoding.steps,

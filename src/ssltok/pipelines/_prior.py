@@ -94,7 +94,9 @@ class Prior(nn.Module):
                     f"got {type(transformer).__name__} without"
                 )
         self.transformers = nn.ModuleList(transformers)
-        self.codebook_sizes = tuple(tuple(part.codebook_sizes) for part in transformers)
+        self.codebook_sizes = tuple(
+            tuple(self.transformer(i).codebook_sizes) for i in range(len(transformers))
+        )
         counts = [len(part) for part in self.codebook_sizes]
         if len(set(counts)) > 1:
             raise ValueError(f"Prior: branches must have as many codes a token; got {counts}")

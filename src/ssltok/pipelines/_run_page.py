@@ -60,7 +60,7 @@ def run_figures(
             draw_codebook(
                 codes["real"][:, : tokenizer.sizes[0]],
                 codes["generated"][:, : tokenizer.sizes[0]],
-                tokenizer.config.codebook_size,
+                tokenizer.codebook_size,
             ),
         ),
         "curves": (
@@ -71,7 +71,7 @@ def run_figures(
         "trace": (
             "A decoding trace",
             "The tokens of one new series: all hidden at first, each step keeps the surest.",
-            draw_trace(trace, tokenizer.config.codebook_size),
+            draw_trace(trace, tokenizer.codebook_size),
         ),
     }
     return {

@@ -1,6 +1,5 @@
 """The two stages as `train_stage` wants them: models, batches, and what follows a step."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -19,7 +18,16 @@ from ssltok.pipelines._prior import Prior, PriorBatch, PriorOutput, TokenLoss, p
 from ssltok.pipelines._token_features import Pool, TokenFeatures
 from ssltok.pipelines._tokenizer import Tokenizer
 from ssltok.pipelines._tokenizer_step import TokenizerBatch, TokenizerOutput, tokenizer_step
-from ssltok.training import Stage, TrainingConfig, keyed_generator, keyed_seed, ordered_batch
+from ssltok.training import (
+    Objective,
+    Stage,
+    TrainingConfig,
+    hold_out,
+    keyed_generator,
+    keyed_seed,
+    ordered_batch,
+    view_generators,
+)
 
 __all__ = [
     "Comparison",
@@ -77,8 +85,10 @@ def compare(config: TokenizerConfig, parts: Parts, views: int) -> Comparison:
 class TokenizerModel(nn.Module):
     """Stage 1 as one module, so that an engine can wrap it: `forward(batch)` is the step."""
 
+    objective: Objective | None
+
     def __init__(
-        self, tokenizer: Tokenizer, objective: nn.Module | None, comparison: Comparison
+        self, tokenizer: Tokenizer, objective: Objective | None, comparison: Comparison
     ) -> None:
         super().__init__()
         self.tokenizer, self.objective, self.comparison = tokenizer, objective, comparison
@@ -125,7 +135,9 @@ def tokenizer_stage(
     Returns:
         The stage, its training with a batch that fits the data, and the steps.
     """
-    training, steps, kept, held = _split(len(scaled.values), config.tokenizer_training, seed, world)
+    training, steps, kept, held = hold_out(
+        len(scaled.values), config.tokenizer_training, seed=seed, world=world
+    )
     tokenizer, objective = model.tokenizer, model.objective
     train, train_labels, rest = scaled.take(kept), labels[kept], scaled.take(held)
     view = AUGMENTATIONS[config.tokenizer.augmentation] if augment is None else augment
@@ -140,8 +152,8 @@ def tokenizer_stage(
         # Drawn for the whole batch, then cut, so that it does not depend on the processes.
         within = torch.arange(batch.values.shape[-1]) < batch.lengths[:, None]
         drawn = [
-            view(batch.values, valid=within, generator=keyed_generator(seed, purpose, step))
-            for purpose in view_purposes(views)
+            view(batch.values, valid=within, generator=generator)
+            for generator in view_generators(seed, step, views)
         ]
         draws: tuple[Tensor, ...] = ()
         if objective is not None:
@@ -188,11 +200,6 @@ def tokenizer_stage(
     return Stage("tokenizer", model, draw, after_step, check), training, steps
 
 
-def view_purposes(views: int) -> list[str]:
-    """What the noise of each view of a step is for: its name among the run's random streams."""
-    return ["view", "second view", *(f"view {number}" for number in range(3, views + 1))][:views]
-
-
 def random_masks(shape: tuple[int, int], *, valid: Tensor, generator: torch.Generator) -> Tensor:
     """The masks of MaskGIT's training: in each row a random share by the cosine schedule."""
     return schedule_mask(shape, schedule=cosine_schedule, valid=valid, generator=generator)
@@ -222,7 +229,9 @@ def prior_stage(
     Returns:
         The stage, its training with a batch that fits the data, and the steps.
     """
-    training, steps, kept, held = _split(len(codes), config.prior_training, seed, world)
+    training, steps, kept, held = hold_out(
+        len(codes), config.prior_training, seed=seed, world=world
+    )
     everything = PriorBatch(codes, torch.zeros(codes.shape[:2], dtype=torch.bool), labels)
     train, rest = everything.take(kept), everything.take(held)
     token_loss = parts.token_loss
@@ -263,27 +272,14 @@ def prior_stage(
         losses = []
         for turn in range(TURNS):
             batch = masked(rest, keyed_generator(seed, "held-mask", turn))
-            parts = [p.to(device) for p in batch[:3]]
-            losses.append(prior_step(prior, PriorBatch(*parts, turn % prior.codes_per_token)).loss)
+            moved = PriorBatch(
+                batch.codes.to(device),
+                batch.masks.to(device),
+                batch.labels.to(device),
+                turn % prior.codes_per_token,
+            )
+            losses.append(prior_step(prior, moved).loss)
         return float(torch.stack(losses).mean())
 
     check = validate if len(rest.codes) else None
     return Stage("prior", model, draw, lambda step, results: None, check), training, steps
-
-
-def _split(
-    cases: int, training: TrainingConfig, seed: int, world: int
-) -> tuple[TrainingConfig, int, Tensor, Tensor]:
-    """Hold some cases out, and fit batch and steps to what is left."""
-    held = int(training.holdout_ratio * cases)
-    if training.holdout_ratio and not held:
-        raise ValueError(
-            f"fit: holdout_ratio must leave at least one of the series out; "
-            f"got {training.holdout_ratio} of {cases}"
-        )
-    order = torch.randperm(cases, generator=keyed_generator(seed, "holdout"))
-    turns = training.accumulation * world
-    batch = min(training.batch, max((cases - held) // turns, 1) * turns)
-    steps = training.steps or training.epochs * -(-(cases - held) // batch)
-    training = dataclasses.replace(training, batch=batch)
-    return training, steps, order[held:].sort().values, order[:held].sort().values

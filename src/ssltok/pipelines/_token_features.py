@@ -116,7 +116,8 @@ class TokenFeatures(nn.Module):
         places = visible.clamp(min=0)[:, None, :, None]
         grid = features.unflatten(1, (self.rows, self.frames))
         shape = (-1, self.rows, -1, features.shape[2])
-        return grid.gather(2, places.expand(shape)).flatten(1, 2)
+        chosen: Tensor = grid.gather(2, places.expand(shape)).flatten(1, 2)
+        return chosen
 
     def of(self, vectors: Sequence[Tensor], masks: Sequence[Tensor]) -> Tensor:
         """Return the features of vectors `(rows, dim, *grid)` by branch, as `forward` does."""

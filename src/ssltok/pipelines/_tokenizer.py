@@ -6,6 +6,7 @@ one the series itself. A branch is an encoder, a quantizer and a decoder; the re
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +45,10 @@ class Branch(nn.Module):
         >>> branch.grid, branch.codes(branch.latents(torch.randn(5, 2, 3, 16))).shape
         ((3, 8), torch.Size([5, 3, 8]))
     """
+
+    encoder: Any
+    decoder: Any
+    quantizer: Any
 
     def __init__(self, encoder: nn.Module, quantizer: nn.Module, decoder: nn.Module) -> None:
         super().__init__()
@@ -163,6 +168,9 @@ class Tokenizer(nn.Module):
         torch.Size([2, 40])
     """
 
+    transform: Any
+    scaler: Any
+
     def __init__(
         self,
         transform: nn.Module,
@@ -187,8 +195,8 @@ class Tokenizer(nn.Module):
                 f"{who}: branches must have as many codes a token as each other; got {counts}"
             )
         self.channels, self.channelwise = channels, channelwise
-        self.length = int(transform.length)
         self.transform = transform
+        self.length = int(self.transform.length)
         self.scaler = ChannelScaler().fit(torch.zeros(1, channels, 1)) if scaler is None else scaler
         self.branches = nn.ModuleList(branches)
         front = (channels,) if channelwise else ()
@@ -205,7 +213,8 @@ class Tokenizer(nn.Module):
     @property
     def codebook_size(self) -> int:
         """The largest of all codebooks; also the index of `[MASK]` in the codes of all branches."""
-        return max(max(sizes) for sizes in self.codebook_sizes)
+        largest: int = max(max(sizes) for sizes in self.codebook_sizes)
+        return largest
 
     def scale(self, values: Tensor, valid: Tensor) -> Tensor:
         """Bring series `(batch, channels, length)` to the scale of the model; NaN becomes 0."""

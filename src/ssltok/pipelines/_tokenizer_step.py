@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ssltok.distributed import reduce_sum
 from ssltok.nn import average_max_pool
 from ssltok.pipelines._token_features import Pool, TokenFeatures
 from ssltok.pipelines._tokenizer import Tokenizer
 from ssltok.quantizers import Quantized
-from ssltok.training import ObjectiveBatch, ObjectiveOutput
+from ssltok.training import Objective, ObjectiveBatch, ObjectiveOutput
 
 __all__ = [
     "EncodedViews",
@@ -95,7 +95,7 @@ def tokenizer_step(
     tokenizer: Tokenizer,
     batch: TokenizerBatch,
     *,
-    objective: nn.Module | None = None,
+    objective: Objective | None = None,
     objective_weight: float = 1.0,
     view_weight: float = 0.0,
     compared: tuple[int, ...] = (0, 1),
@@ -265,7 +265,7 @@ def _rebuilt_view(
 
 
 def _learn(
-    objective: nn.Module,
+    objective: Objective,
     encoder: TokenFeatures,
     batch: TokenizerBatch,
     compared: tuple[int, ...],
@@ -274,7 +274,7 @@ def _learn(
 ) -> ObjectiveOutput:
     inputs = (batch.series, *batch.views)
     times = torch.arange(batch.series.shape[2], device=batch.lengths.device)
-    output: ObjectiveOutput = objective(
+    return objective(
         encoder,
         ObjectiveBatch(
             views=tuple(inputs[number] for number in compared),
@@ -285,7 +285,6 @@ def _learn(
             seed=batch.seed,
         ),
     )
-    return output
 
 
 def _columns(tokenizer: Tokenizer, batch: TokenizerBatch, rows: int) -> list[Tensor] | None:

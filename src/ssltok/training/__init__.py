@@ -1,5 +1,6 @@
 """One engine for every stage, and objectives: what is learned from views."""
 
+from ssltok.training._batches import HoldOut, hold_out, view_generators
 from ssltok.training._checkpoints import History
 from ssltok.training._config import TrainingConfig
 from ssltok.training._engine import Stage, accelerated, build_accelerator, train_stage
@@ -21,6 +22,7 @@ from ssltok.training._objectives._ts2vec import TS2Vec
 from ssltok.training._objectives._vibcreg import VIbCReg
 from ssltok.training._objectives._vicreg import VICReg
 from ssltok.training._objectives._w_mse import WMSE
+from ssltok.training._pretrain import PretrainConfig, Pretrained, pretrain
 from ssltok.training._randomness import keyed_generator, keyed_seed, ordered_batch, seeded
 
 __all__ = [
@@ -33,11 +35,14 @@ __all__ = [
     "BarlowTwins",
     "Data2Vec",
     "History",
+    "HoldOut",
     "MoCo",
     "NTXent",
     "Objective",
     "ObjectiveBatch",
     "ObjectiveOutput",
+    "PretrainConfig",
+    "Pretrained",
     "SIGReg",
     "SimSiam",
     "Stage",
@@ -49,9 +54,12 @@ __all__ = [
     "VIbCReg",
     "accelerated",
     "build_accelerator",
+    "hold_out",
     "keyed_generator",
     "keyed_seed",
     "ordered_batch",
+    "pretrain",
     "seeded",
     "train_stage",
+    "view_generators",
 ]
