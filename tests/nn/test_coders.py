@@ -32,8 +32,8 @@ def by_halving(lengths: list[int], size: int, count: int) -> Tensor:
     large, small = max(size, count), min(size, count)
     while -(-large // factor) != small:
         factor *= 2
-    step = (lambda j: j * factor) if count <= size else (lambda j: j // factor)
-    return torch.tensor([[step(j) < length for j in range(count)] for length in lengths])
+    firsts = [j * factor if count <= size else j // factor for j in range(count)]
+    return torch.tensor([[first < length for first in firsts] for length in lengths])
 
 
 def by_patch(lengths: list[int], size: int, count: int) -> Tensor:
@@ -69,7 +69,7 @@ def snake(**options: Any) -> Callable[[int], tuple[Any, Any]]:
 
 def patches(**options: int) -> Callable[[int], tuple[Any, Any]]:
     def build(length: int) -> tuple[Any, Any]:
-        sizes = {"length": length, "patch": 4, "hidden_dim": 5, **options}
+        sizes: dict[str, Any] = {"length": length, "patch": 4, "hidden_dim": 5, **options}
         return PatchEncoder1d(2, 6, **sizes), PatchDecoder1d(2, 6, **sizes)
 
     return build
@@ -108,7 +108,7 @@ every = pytest.mark.parametrize(("name", "size"), CASES)
 LENGTHS = (1.0, 0.55, 0.3, 0.75)  # of the time axis
 
 
-def ready(name: str, size: int) -> tuple[nn.Module, nn.Module]:
+def ready(name: str, size: int) -> tuple[Any, Any]:
     """Build a pair in float64 whose norms and zeros are not those of the start."""
     torch.manual_seed(0)
     pair = PAIRS[name].build(size)
@@ -138,7 +138,7 @@ def over(valid: Tensor, x: Tensor) -> Tensor:
     return valid.view(len(valid), *[1] * (x.ndim - 2), -1).expand_as(x)
 
 
-def encoder_case(name: str, size: int) -> tuple[nn.Module, Tensor, Tensor, list[int]]:
+def encoder_case(name: str, size: int) -> tuple[Any, Tensor, Tensor, list[int]]:
     encoder, _ = ready(name, size)
     lengths = [max(1, round(share * size)) for share in LENGTHS]
     return encoder, *ragged((*PAIRS[name].front, size), lengths), lengths
@@ -208,7 +208,7 @@ def test_sizes(name: str, size: int) -> None:
 def test_padding_cannot_leak_into_latents(name: str, size: int, training: bool) -> None:
     first, x, valid, lengths = encoder_case(name, size)
     second = encoder_case(name, size)[0]
-    real = PAIRS[name].rule(lengths, size, first.grid[-1])  # type: ignore[index]
+    real = PAIRS[name].rule(lengths, size, first.grid[-1])
     outs = []
     for part, filler in ((first, 0.0), (second, torch.nan)):
         part.train(training)
@@ -287,7 +287,7 @@ def test_one_graph_and_export_with_padding(case: Any, name: str) -> None:
     part, x, valid, _ = case(name, max(PAIRS[name].sizes))
     twin = case(name, max(PAIRS[name].sizes))[0]
     compiled = torch.compile(part, fullgraph=True, backend="eager")
-    torch.testing.assert_close(compiled(x, valid), twin(x, valid))
+    torch.testing.assert_close(compiled(x, valid), twin(x, valid))  # type: ignore[no-untyped-call]
     exported = torch.export.export(part.eval(), (x, valid)).module()
     torch.testing.assert_close(exported(x, valid), part(x, valid))
 

@@ -21,7 +21,9 @@ def shaken(part: nn.Module) -> Any:
 
 
 def norm(x: Tensor, state: Any) -> Tensor:
-    return x / (1 + 1e-5) ** 0.5 * next(state)[:, None] + next(state)[:, None]
+    scale, shift = next(state)[:, None], next(state)[:, None]
+    normed: Tensor = x / (1 + 1e-5) ** 0.5 * scale + shift
+    return normed
 
 
 # Oracle ---------------------------------------------------------------------------------------

@@ -75,7 +75,7 @@ def test_half_precision_is_normalised_in_float32() -> None:
     """Identities around the sphere: all that is left is the vector's norm."""
     head = DINOHead(4, out_dim=4, bottleneck_dim=4, layers=1).bfloat16()
     for weight in (
-        head.get_parameter("layers.0.weight"),
+        head.get_parameter("mlp.0.weight"),
         head.last.parametrizations.weight.original1,
     ):
         nn.init.eye_(weight)

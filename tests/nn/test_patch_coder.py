@@ -82,7 +82,9 @@ def test_the_network_is_the_described_layer_list() -> None:
 
     def network(state: Any, z: Tensor, last: Any) -> Tensor:
         def norm(x: Tensor) -> Tensor:
-            return x / (1 + 1e-5) ** 0.5 * next(state)[:, None] + next(state)[:, None]
+            scale, shift = next(state)[:, None], next(state)[:, None]
+            normed: Tensor = x / (1 + 1e-5) ** 0.5 * scale + shift
+            return normed
 
         x = functional.conv1d(z, next(state), next(state), padding=1)
         for dilation in (1, 3):
@@ -222,7 +224,9 @@ def test_the_basis_comes_from_the_generator() -> None:
 
 def test_training_bends_it() -> None:
     """Two components cannot hold what the neighbours say; the networks can."""
-    encoder, decoder = (part.train() for part in pair(2, 1, hidden_dim=16))
+    encoder, decoder = pair(2, 1, hidden_dim=16)
+    encoder.train()
+    decoder.train()
     x = torch.sin(torch.arange(22.0) + 6 * torch.rand(64, 1, 1)).double()
     decoder.initialize(encoder.initialize(x))
     optimizer = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=1e-2)

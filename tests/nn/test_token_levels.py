@@ -178,8 +178,8 @@ def test_levels_have_heads_of_their_own_and_are_told_apart() -> None:
     prior = make((4, 4)).eval()
     codes = torch.full((1, 6, 2), 4)
     where = torch.ones(1, 6, dtype=torch.bool)
-    features = [prior.features(codes, level=level) for level in (0, 1)]
-    assert not torch.allclose(*features)
+    coarse, fine = (prior.features(codes, level=level) for level in (0, 1))
+    assert not torch.allclose(coarse, fine)
     x = torch.randn(3, 8)
     assert not torch.allclose(prior.head(x, level=0), prior.head(x, level=1))
     prior(codes, where, level=1).square().sum().backward()

@@ -247,9 +247,9 @@ def test_stochastic_depth_of_one_leaves_out_the_last_layer() -> None:
     trunk = scrambled(Transformer(4, depth=2, heads=1, stochastic_depth=1.0)).train()
     x = torch.randn(200, 3, 4)
     out = trunk(x, generator=torch.Generator().manual_seed(0))
-    untouched = (out - trunk.get_submodule("norm")(x)).abs().amax(dim=(1, 2)) < 1e-6
+    untouched = (out - trunk.get_submodule("last_norm")(x)).abs().amax(dim=(1, 2)) < 1e-6
     assert 20 < int(untouched.sum()) < 80  # both residuals of layer 1 dropped: 1/4 of 200
-    assert not torch.allclose(trunk.eval()(x), trunk.get_submodule("norm")(x))
+    assert not torch.allclose(trunk.eval()(x), trunk.get_submodule("last_norm")(x))
 
 
 # Laws -----------------------------------------------------------------------------------------

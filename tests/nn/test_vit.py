@@ -125,10 +125,10 @@ def test_masked_patches_become_the_mask_token_at_their_place() -> None:
     vit = small().double()
     series = torch.randn(2, 3, 24, dtype=torch.float64)
     masked = torch.rand(2, 6) < 0.5
-    assert vit.mask_token is not None
+    assert vit.mask_vector is not None
     patches = functional.linear(patchify(series, patch=4), vit.embedding.projection.weight)
     patches = patches + vit.embedding.projection.bias
-    patches[masked] = vit.mask_token.expand(int(masked.sum()), 8)
+    patches[masked] = vit.mask_vector.expand(int(masked.sum()), 8)
     tokens = patches + sinusoidal_positions(torch.arange(6, dtype=torch.float64), 8)
     assert vit.front is not None
     tokens = torch.cat([vit.front.expand(2, 4, 8), tokens], dim=1)

@@ -150,13 +150,15 @@ class ConvDecoder1d(nn.Module):
         self.in_channels, self.dim, self.length, self.width = in_channels, dim, length, width
         self.hidden_dim, self.blocks, self.kernel_size = hidden_dim, blocks, kernel_size
         self.grid = (lengths[-1],)
-        layers = [nn.Conv1d(dim, hidden_dim, 1, bias=False), *_norm_act(hidden_dim)]
-        for target in lengths[-2::-1] or [None]:
-            layers += [
-                ResidualBlock(hidden_dim, hidden_dim, kernel_size, stride=1) for _ in range(blocks)
-            ]
-            if target is not None:
-                layers += [Doubling(hidden_dim, target), *_norm_act(hidden_dim)]
+        layers: list[nn.Module] = [
+            nn.Conv1d(dim, hidden_dim, 1, bias=False),
+            *_norm_act(hidden_dim),
+        ]
+        for target in lengths[-2::-1]:
+            layers += _blocks(hidden_dim, kernel_size, blocks)
+            layers += [Doubling(hidden_dim, target), *_norm_act(hidden_dim)]
+        if len(lengths) == 1:
+            layers += _blocks(hidden_dim, kernel_size, blocks)
         layers += [nn.Conv1d(hidden_dim, in_channels, 7, padding=3)]
         self.layers = nn.Sequential(*layers)
 
@@ -193,6 +195,10 @@ class Doubling(nn.ConvTranspose1d):
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         """Turn `(batch, dim, places)` into `(batch, dim, target)`."""
         return super().forward(x, output_size)[..., : self.target].contiguous()
+
+
+def _blocks(dim: int, kernel_size: int, blocks: int) -> list[nn.Module]:
+    return [ResidualBlock(dim, dim, kernel_size, stride=1) for _ in range(blocks)]
 
 
 def _norm_act(dim: int) -> list[nn.Module]:

@@ -82,6 +82,11 @@ class LevelEmbedding(nn.Module):
         """Return the embedding of one level; 0 is the coarsest."""
         return cast(TokenEmbedding, self.levels[level])
 
+    @property
+    def table(self) -> nn.Embedding:
+        """The table of the coarsest level."""
+        return self.level(0).table
+
     def forward(self, codes: Tensor) -> Tensor:
         """Embed codes `(*shape, levels)` as `(*shape, dim)`."""
         check_codes("LevelEmbedding", "codes", codes)
@@ -93,4 +98,5 @@ class LevelEmbedding(nn.Module):
                 self.levels, codes.unbind(-1), self.codebook_sizes, strict=True
             )
         ]
-        return reduce(torch.add, parts)
+        embedded: Tensor = reduce(torch.add, parts)
+        return embedded

@@ -202,8 +202,13 @@ class PatchDecoder1d(nn.Module):
         nn.init.orthogonal_(self.basis.weight, generator=generator)
         nn.init.zeros_(self.basis.bias)
         self.network = _network(dim, hidden_dim, blocks)
-        wide = {"stride": patch, "padding": patch // 2}
-        self.network.append(_zeroed(nn.ConvTranspose1d(hidden_dim, in_channels, 2 * patch, **wide)))
+        self.network.append(
+            _zeroed(
+                nn.ConvTranspose1d(
+                    hidden_dim, in_channels, 2 * patch, stride=patch, padding=patch // 2
+                )
+            )
+        )
 
     @torch.no_grad()
     def initialize(self, encoder: PatchEncoder1d) -> "PatchDecoder1d":

@@ -262,7 +262,8 @@ class TokenTransformer(nn.Module):
         summed, *others = self.axis_positions
         for vectors in others:
             summed = summed.unsqueeze(-2) + vectors
-        return summed.flatten(0, -2)
+        positions: Tensor = summed.flatten(0, -2)
+        return positions
 
     def _label_vectors(
         self, table: Tensor, labels: Tensor | None, tokens: Tensor, generator: Generator | None
