@@ -70,7 +70,7 @@ RANDOM: dict[str, Callable[[torch.Generator], object]] = {
     "augmentation_gain": lambda g: metrics.augmentation_gain(
         X, LABELS, Y, LABELS, X, LABELS, fit=FIT, repeats=2, generator=g
     ),
-    "diffusion_ts": lambda g: metrics.diffusion_ts(
+    "diffusion_ts_protocol": lambda g: metrics.diffusion_ts_protocol(
         X, Y, encoder=ENCODER, steps=(2, 2), repeats=1, generator=g
     ),
     "discriminative_score": lambda g: metrics.discriminative_score(
@@ -85,10 +85,14 @@ RANDOM: dict[str, Callable[[torch.Generator], object]] = {
     "fit_fcn_classifier": lambda g: (
         metrics.fit_fcn_classifier(X, LABELS, steps=2, width=4, generator=g)(Y).detach().double()
     ),
-    "ncvqvae": lambda g: metrics.ncvqvae(X, LABELS, Y, X + 1, steps=2, generator=g),
+    "nc_vqvae_protocol": lambda g: metrics.nc_vqvae_protocol(
+        X, LABELS, Y, X + 1, steps=2, generator=g
+    ),
     "predictive_score": lambda g: metrics.predictive_score(X, Y, steps=2, repeats=2, generator=g),
-    "timevqvae2023": lambda g: metrics.timevqvae2023(X, LABELS, Y, X + 1, steps=2, generator=g),
-    "timevqvae2024": lambda g: metrics.timevqvae2024(X, Y, generator=g),
+    "timevqvae_2023_protocol": lambda g: metrics.timevqvae_2023_protocol(
+        X, LABELS, Y, X + 1, steps=2, generator=g
+    ),
+    "timevqvae_2024_protocol": lambda g: metrics.timevqvae_2024_protocol(X, Y, generator=g),
     "token_mutual_information": lambda g: metrics.token_mutual_information(
         CODES, MORE, first_size=5, second_size=5, generator=g
     ),

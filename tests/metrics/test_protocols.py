@@ -8,14 +8,14 @@ from torch import Tensor
 from ssltok.metrics import (
     FCNEncoder,
     RocketEncoder,
-    diffusion_ts,
+    diffusion_ts_protocol,
     discriminative_score,
     encode,
     frechet_distance,
-    ncvqvae,
+    nc_vqvae_protocol,
     predictive_score,
-    timevqvae2023,
-    timevqvae2024,
+    timevqvae_2023_protocol,
+    timevqvae_2024_protocol,
 )
 
 
@@ -35,7 +35,9 @@ TRAIN, TEST, MADE = draw(0, 24, 1, 13) + 3, draw(1, 22, 1, 13) + 3, 1.3 * draw(2
 
 
 def test_timevqvae2023_is_its_pieces() -> None:
-    scores = timevqvae2023(TRAIN, LABELS, TEST, MADE, steps=2, splits=3, generator=seeded(5))
+    scores = timevqvae_2023_protocol(
+        TRAIN, LABELS, TEST, MADE, steps=2, splits=3, generator=seeded(5)
+    )
     mean, std = TRAIN.mean(), TRAIN.std()
     x, test, made = ((s - mean) / std for s in (TRAIN, TEST, MADE))
     generator = seeded(5)
@@ -63,12 +65,12 @@ def test_the_published_transform_and_back_is_a_cut_to_an_even_length() -> None:
 
 def test_ncvqvae_cuts_the_test_set_and_ignores_the_surplus() -> None:
     """12 of 13 points are left, and three series are surplus."""
-    scores = ncvqvae(TRAIN, LABELS, TEST, MADE, steps=2, generator=seeded(5))
-    expected = timevqvae2023(
+    scores = nc_vqvae_protocol(TRAIN, LABELS, TEST, MADE, steps=2, generator=seeded(5))
+    expected = timevqvae_2023_protocol(
         TRAIN[..., :12], LABELS, TEST[..., :12], MADE[:22, :, :12], steps=2, generator=seeded(5)
     )
     assert scores == expected
-    even = ncvqvae(
+    even = nc_vqvae_protocol(
         TRAIN[..., :12], LABELS, TEST[..., :12], MADE[:22, :, :12], steps=2, generator=seeded(5)
     )
     assert even == expected
@@ -84,7 +86,7 @@ def test_timevqvae2024_drops_a_tenth_of_both_sets() -> None:
         forest = IsolationForest(max_samples=0.9, contamination=0.1, random_state=0)
         kept.append(z[torch.from_numpy(forest.fit_predict(z.numpy())) == 1])
     assert [len(z) for z in kept] == [19, 22]
-    result = timevqvae2024(TEST, MADE, generator=seeded(3))
+    result = timevqvae_2024_protocol(TEST, MADE, generator=seeded(3))
     torch.testing.assert_close(result, frechet_distance(kept[0], kept[1]), rtol=1e-5, atol=1e-8)
 
 
@@ -92,7 +94,7 @@ def test_timevqvae2024_cannot_see_one_wild_series() -> None:
     """Its known defect, on record: outliers are gone before the distance is taken."""
     wild = TEST.clone()
     wild[0] = 40 * draw(9, 1, 13)
-    gone = timevqvae2024(TEST, wild, generator=seeded(3))
+    gone = timevqvae_2024_protocol(TEST, wild, generator=seeded(3))
     rocket = RocketEncoder(1, 13, seed=int(torch.randint(2**62, (), generator=seeded(3))))
     a, b = (torch.nn.functional.normalize(encode(rocket, x)) for x in (TEST, wild))
     assert gone < frechet_distance(a, b)
@@ -101,7 +103,7 @@ def test_timevqvae2024_cannot_see_one_wild_series() -> None:
 def test_diffusion_ts_is_its_pieces() -> None:
     real, made = draw(0, 20, 3, 8), draw(1, 15, 3, 8)
     made[:, 1] += made[:, 0]
-    scores = diffusion_ts(
+    scores = diffusion_ts_protocol(
         real, made, encoder=lambda x: x.amax(2), steps=(2, 3), repeats=2, generator=seeded(1)
     )
     expected = frechet_distance(real.amax(2), made.amax(2))
@@ -124,7 +126,7 @@ def test_diffusion_ts_is_its_pieces() -> None:
 
 def test_the_correlational_score_is_nothing_for_one_channel() -> None:
     real, made = draw(0, 20, 1, 8), 5 * draw(1, 20, 1, 8).cumsum(2)
-    scores = diffusion_ts(
+    scores = diffusion_ts_protocol(
         real, made, encoder=lambda x: x.amax(2), steps=(1, 1), repeats=1, generator=seeded(1)
     )
     assert scores.correlational < 1e-3
@@ -134,23 +136,35 @@ def test_the_correlational_score_is_nothing_for_one_channel() -> None:
 
 
 def test_refuses() -> None:
-    with pytest.raises(ValueError, match=r"^timevqvae2023: cases of generated must be >= 10"):
-        timevqvae2023(TRAIN, LABELS, TEST, MADE[:9])
-    with pytest.raises(ValueError, match=r"^timevqvae2023: splits must be >= 2; got 1$"):
-        timevqvae2023(TRAIN, LABELS, TEST, MADE, splits=1)
-    with pytest.raises(ValueError, match=r"^timevqvae2023: train_labels must have shape \(24,\)"):
-        timevqvae2023(TRAIN, LABELS[:3], TEST, MADE)
-    with pytest.raises(ValueError, match=r"^ncvqvae: test and generated must have the same leng"):
-        ncvqvae(TRAIN, LABELS, TEST, MADE[..., :9])
-    with pytest.raises(ValueError, match=r"^ncvqvae: length must be >= 2; got 1$"):
-        ncvqvae(TRAIN[..., :1], LABELS, TEST[..., :1], MADE[..., :1])
-    with pytest.raises(ValueError, match=r"^timevqvae2023: train and test must have the same len"):
-        timevqvae2023(TRAIN[..., :9], LABELS, TEST, MADE)
-    with pytest.raises(ValueError, match=r"^timevqvae2024: cases of generated must be >= 10"):
-        timevqvae2024(TEST, MADE[:9])
+    with pytest.raises(
+        ValueError, match=r"^timevqvae_2023_protocol: cases of generated must be >= 10"
+    ):
+        timevqvae_2023_protocol(TRAIN, LABELS, TEST, MADE[:9])
+    with pytest.raises(ValueError, match=r"^timevqvae_2023_protocol: splits must be >= 2; got 1$"):
+        timevqvae_2023_protocol(TRAIN, LABELS, TEST, MADE, splits=1)
+    with pytest.raises(
+        ValueError, match=r"^timevqvae_2023_protocol: train_labels must have shape \(24,\)"
+    ):
+        timevqvae_2023_protocol(TRAIN, LABELS[:3], TEST, MADE)
+    with pytest.raises(
+        ValueError, match=r"^nc_vqvae_protocol: test and generated must have the same leng"
+    ):
+        nc_vqvae_protocol(TRAIN, LABELS, TEST, MADE[..., :9])
+    with pytest.raises(ValueError, match=r"^nc_vqvae_protocol: length must be >= 2; got 1$"):
+        nc_vqvae_protocol(TRAIN[..., :1], LABELS, TEST[..., :1], MADE[..., :1])
+    with pytest.raises(
+        ValueError, match=r"^timevqvae_2023_protocol: train and test must have the same len"
+    ):
+        timevqvae_2023_protocol(TRAIN[..., :9], LABELS, TEST, MADE)
+    with pytest.raises(
+        ValueError, match=r"^timevqvae_2024_protocol: cases of generated must be >= 10"
+    ):
+        timevqvae_2024_protocol(TEST, MADE[:9])
     broken = MADE.clone()
     broken[3, 0, 2] = torch.nan
     with pytest.raises(ValueError, match=r"generated must be finite; got 1 of 25 rows without$"):
-        timevqvae2024(TEST, broken)
-    with pytest.raises(ValueError, match=r"^diffusion_ts: cases of real must be >= 5; got 4$"):
-        diffusion_ts(TEST[:4], MADE, encoder=lambda x: x)
+        timevqvae_2024_protocol(TEST, broken)
+    with pytest.raises(
+        ValueError, match=r"^diffusion_ts_protocol: cases of real must be >= 5; got 4$"
+    ):
+        diffusion_ts_protocol(TEST[:4], MADE, encoder=lambda x: x)

@@ -1,5 +1,8 @@
 """Fidelity, diversity, memorisation, tokens, representation: numbers that can be trusted."""
 
+import warnings
+from typing import Any
+
 from ssltok.metrics._dense import dense_probe_iou, mean_iou
 from ssltok.metrics._distances import (
     NearestNeighbors,
@@ -26,10 +29,10 @@ from ssltok.metrics._probes import (
 from ssltok.metrics._protocols import (
     DiffusionTSScores,
     FCNScores,
-    diffusion_ts,
-    ncvqvae,
-    timevqvae2023,
-    timevqvae2024,
+    diffusion_ts_protocol,
+    nc_vqvae_protocol,
+    timevqvae_2023_protocol,
+    timevqvae_2024_protocol,
 )
 from ssltok.metrics._reconstruction import ReconstructionError, reconstruction_error
 from ssltok.metrics._representation import alignment, normalized_std, rank_me, uniformity
@@ -79,7 +82,7 @@ __all__ = [
     "codebook_usage",
     "cross_correlation_distance",
     "dense_probe_iou",
-    "diffusion_ts",
+    "diffusion_ts_protocol",
     "discriminative_score",
     "dtw_distance",
     "encode",
@@ -101,7 +104,7 @@ __all__ = [
     "mean_iou",
     "memorization_ratio",
     "module_digest",
-    "ncvqvae",
+    "nc_vqvae_protocol",
     "nearest_neighbor_distance",
     "normalized_std",
     "polynomial_kernel",
@@ -113,8 +116,8 @@ __all__ = [
     "skewness_distance",
     "spectral_distance",
     "svm_probe_accuracy",
-    "timevqvae2023",
-    "timevqvae2024",
+    "timevqvae_2023_protocol",
+    "timevqvae_2024_protocol",
     "token_divergence",
     "token_entropy",
     "token_histogram",
@@ -123,3 +126,22 @@ __all__ = [
     "train_on_synthetic_score",
     "uniformity",
 ]
+
+RENAMED = {
+    "diffusion_ts": "diffusion_ts_protocol",
+    "ncvqvae": "nc_vqvae_protocol",
+    "timevqvae2023": "timevqvae_2023_protocol",
+    "timevqvae2024": "timevqvae_2024_protocol",
+}
+"""Names of 0.1, which work until 0.3, with a warning."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in RENAMED:
+        warnings.warn(
+            f"ssltok.metrics.{name}: is {RENAMED[name]} now; this name goes in 0.3",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return globals()[RENAMED[name]]
+    raise AttributeError(f"module 'ssltok.metrics' has no attribute {name!r}")

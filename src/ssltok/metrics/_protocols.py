@@ -19,10 +19,10 @@ from ssltok.metrics._scores import discriminative_score, predictive_score
 __all__ = [
     "DiffusionTSScores",
     "FCNScores",
-    "diffusion_ts",
-    "ncvqvae",
-    "timevqvae2023",
-    "timevqvae2024",
+    "diffusion_ts_protocol",
+    "nc_vqvae_protocol",
+    "timevqvae_2023_protocol",
+    "timevqvae_2024_protocol",
 ]
 
 
@@ -43,7 +43,7 @@ class DiffusionTSScores(NamedTuple):
     predictive: Tensor
 
 
-def timevqvae2023(
+def timevqvae_2023_protocol(
     train: Tensor,
     train_labels: Tensor,
     test: Tensor,
@@ -86,17 +86,17 @@ def timevqvae2023(
 
     Example:
         >>> import torch
-        >>> from ssltok.metrics import timevqvae2023
+        >>> from ssltok.metrics import timevqvae_2023_protocol
         >>> series = torch.randn(20, 1, 8, generator=torch.Generator().manual_seed(0))
         >>> labels = torch.arange(20) % 2
-        >>> timevqvae2023(series, labels, series, series, steps=1).frechet.item() < 1e-6
+        >>> timevqvae_2023_protocol(series, labels, series, series, steps=1).frechet.item() < 1e-6
         True
 
     References:
         Lee et al., *Vector quantized time series generation with a bidirectional prior model*,
         2023, <https://arxiv.org/abs/2303.04743>, section 4.
     """
-    who = "timevqvae2023"
+    who = "timevqvae_2023_protocol"
     check_two_sets(who, train, test, names=("train", "test"))
     check_two_sets(who, test, generated, names=("test", "generated"), least_cases=2)
     check_labels(who, "train_labels", train_labels, len(train))
@@ -120,7 +120,7 @@ def timevqvae2023(
     return FCNScores(frechet, inception.mean(), inception.std(correction=0))
 
 
-def ncvqvae(
+def nc_vqvae_protocol(
     train: Tensor,
     train_labels: Tensor,
     test: Tensor,
@@ -129,12 +129,12 @@ def ncvqvae(
     steps: int = 1000,
     generator: torch.Generator | None = None,
 ) -> FCNScores:
-    """Score as the NC-VQVAE study does: as `timevqvae2023`, against a test set of even length.
+    """Score as the NC-VQVAE study does: as `timevqvae_2023_protocol`, against a test set of even length.
 
     Known defects that are kept: the reference is the test set after a Fourier transform (hop 2)
     and back, of which only the cut to an even length remains in exact arithmetic, and is what is
     done here; generated series beyond the number of test series are ignored; and those of
-    `timevqvae2023`.
+    `timevqvae_2023_protocol`.
 
     Not part of it are that study's other figures. Its classification accuracy score is the moving
     average of an accuracy over test batches while the classifier trains; `train_on_synthetic_score`
@@ -155,25 +155,25 @@ def ncvqvae(
         `FCNScores(frechet, inception, inception_spread)`, float64 scalars.
 
     Raises:
-        ValueError: As `timevqvae2023`.
+        ValueError: As `timevqvae_2023_protocol`.
 
     Example:
         >>> import torch
-        >>> from ssltok.metrics import ncvqvae
+        >>> from ssltok.metrics import nc_vqvae_protocol
         >>> series = torch.randn(20, 1, 9, generator=torch.Generator().manual_seed(0))
-        >>> ncvqvae(series, torch.arange(20) % 2, series, series, steps=1).frechet.item() < 1e-6
+        >>> nc_vqvae_protocol(series, torch.arange(20) % 2, series, series, steps=1).frechet.item() < 1e-6
         True
 
     References:
         The study's code, `model_eval.py`; Holmen Rod, *Enhanced time series generation with
         non-contrastive learning*, 2024, <https://arxiv.org/abs/2408.16613>.
     """
-    who = "ncvqvae"
+    who = "nc_vqvae_protocol"
     check_two_sets(who, train, test, names=("train", "test"))
     check_two_sets(who, test, generated, names=("test", "generated"), least_cases=2)
     check_at_least(who, "length", test.shape[2], 2)
     even = test.shape[2] // 2 * 2
-    return timevqvae2023(
+    return timevqvae_2023_protocol(
         train[..., :even],
         train_labels,
         test[..., :even],
@@ -183,7 +183,7 @@ def ncvqvae(
     )
 
 
-def timevqvae2024(
+def timevqvae_2024_protocol(
     test: Tensor, generated: Tensor, *, generator: torch.Generator | None = None
 ) -> Tensor:
     """Score as TimeVQVAE's code of 2024 does: Frechet distance of ROCKET, less its outliers.
@@ -215,15 +215,15 @@ def timevqvae2024(
 
     Example:
         >>> import torch
-        >>> from ssltok.metrics import timevqvae2024
+        >>> from ssltok.metrics import timevqvae_2024_protocol
         >>> series = torch.randn(20, 1, 12, generator=torch.Generator().manual_seed(0))
-        >>> timevqvae2024(series, series).item() < 1e-6
+        >>> timevqvae_2024_protocol(series, series).item() < 1e-6
         True
 
     References:
         The authors' repository, `evaluation/`, before its removal in March 2026.
     """
-    who = "timevqvae2024"
+    who = "timevqvae_2024_protocol"
     check_two_sets(who, test, generated, names=("test", "generated"), least_cases=10)
     check_finite(who, "test", test)
     check_finite(who, "generated", generated)
@@ -243,7 +243,7 @@ def timevqvae2024(
     return frechet_distance(inliers[0], inliers[1])
 
 
-def diffusion_ts(
+def diffusion_ts_protocol(
     real: Tensor,
     generated: Tensor,
     *,
@@ -281,9 +281,9 @@ def diffusion_ts(
 
     Example:
         >>> import torch
-        >>> from ssltok.metrics import diffusion_ts
+        >>> from ssltok.metrics import diffusion_ts_protocol
         >>> series = torch.randn(20, 2, 8, generator=torch.Generator().manual_seed(0))
-        >>> scores = diffusion_ts(
+        >>> scores = diffusion_ts_protocol(
         ...     series, series, encoder=lambda x: x.mean(2), steps=(1, 1), repeats=1
         ... )
         >>> scores.context_frechet.item() < 1e-9, scores.correlational.item() < 1e-9
@@ -292,7 +292,7 @@ def diffusion_ts(
     References:
         Yuan & Qiao, *Diffusion-TS*, 2024, <https://arxiv.org/abs/2403.01742>, section 4.1.
     """
-    who = "diffusion_ts"
+    who = "diffusion_ts_protocol"
     check_two_sets(who, real, generated, least_cases=5)
     features = [encode(encoder, x) for x in (real, generated)]
     channels = real.shape[1]

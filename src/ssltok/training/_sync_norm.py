@@ -15,22 +15,33 @@ class SyncedBatchNorm(nn.modules.batchnorm._BatchNorm):
     and, after DDP's averaging, in gradient. Without a process group it is `nn.BatchNorm`.
     """
 
-    def forward(self, input: Tensor) -> Tensor:
-        """Normalise `(batch, channels, ...)`."""
+    def forward(self, input: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Normalise `(batch, channels, ...)`; `valid`, `(batch, last axis)`, is True where real."""
+        real = None
+        if valid is not None:
+            real = valid.view(len(valid), *[1] * (input.ndim - 2), -1)
+            input = torch.where(real, input, 0)
         if not self.training:
-            return super().forward(input)
+            normed = super().forward(input)
+            return normed if real is None else torch.where(real, normed, 0)
         dims = [dim for dim in range(input.ndim) if dim != 1]
         shape = [1, -1, *[1] * (input.ndim - 2)]
         values = input.float() if input.dtype in (torch.float16, torch.bfloat16) else input
         count = values.new_tensor([values.numel() // values.shape[1]])
+        if valid is not None:
+            count = (valid.sum() * input.shape[2:-1].numel()).to(values.dtype)[None]
         sums = reduce_sum(torch.cat([values.sum(dims), count]))
         mean, total = sums[:-1] / sums[-1], sums[-1].detach()
         centered = values - mean.view(shape)
+        if real is not None:
+            centered = torch.where(real, centered, 0)
         variance = reduce_sum(centered.square().sum(dims)) / total
         self._track(mean.detach(), variance.detach(), total)
         normed = centered * (variance + self.eps).rsqrt().view(shape)
         if self.affine:
             normed = normed * self.weight.view(shape) + self.bias.view(shape)
+        if real is not None:
+            normed = torch.where(real, normed, 0)
         return normed.to(input.dtype)
 
     def _track(self, mean: Tensor, variance: Tensor, total: Tensor) -> None:
