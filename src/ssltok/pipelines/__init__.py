@@ -17,26 +17,10 @@ for _package in ("accelerate", "safetensors", "sklearn", "tqdm"):
 
 from ssltok._shared.storage import ArtifactError
 from ssltok.pipelines._artifact import Artifact, load_artifact, save_artifact
-from ssltok.pipelines._build import (
-    build_decoding,
-    build_objective,
-    build_prior,
-    build_tokenizer,
-)
-from ssltok.pipelines._config import (
-    Config,
-    DecodingConfig,
-    PriorConfig,
-    TokenizerConfig,
-)
-from ssltok.pipelines._config_json import config_from_dict, config_to_dict
-from ssltok.pipelines._decoding import Decoding
 from ssltok.pipelines._describe import PartError, build_described, describe
 from ssltok.pipelines._estimator import SSLTokenizer
 from ssltok.pipelines._fit import Fitted, build_stage_one, encode_series, fit, start_tokenizer
-from ssltok.pipelines._generate import Generated, decode_tokens, generate
-from ssltok.pipelines._parts import Parts, build_part
-from ssltok.pipelines._presets import compact, demo, nc_vqvae, resolve_preset, shorten, timevqvae
+from ssltok.pipelines._generate import Decoding, Generated, decode_tokens, generate
 from ssltok.pipelines._prior import Prior, PriorBatch, PriorOutput, prior_step
 from ssltok.pipelines._prior_loss import loss_by_share
 from ssltok.pipelines._run import run
@@ -61,6 +45,28 @@ from ssltok.pipelines._tokenizer_step import (
     reconstruction_errors,
     tokenizer_step,
 )
+from ssltok.pipelines._words._build import (
+    build_decoding,
+    build_objective,
+    build_prior,
+    build_tokenizer,
+)
+from ssltok.pipelines._words._config import (
+    Config,
+    DecodingConfig,
+    PriorConfig,
+    TokenizerConfig,
+)
+from ssltok.pipelines._words._parts import Parts, build_part
+from ssltok.pipelines._words._presets import (
+    compact,
+    demo,
+    nc_vqvae,
+    resolve_preset,
+    shorten,
+    timevqvae,
+)
+from ssltok.pipelines._words._values import config_from_dict, config_to_dict
 
 __all__ = [
     "Artifact",

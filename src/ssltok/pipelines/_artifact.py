@@ -3,7 +3,7 @@
 import os
 import pathlib
 import platform
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -18,13 +18,14 @@ from ssltok._shared.storage import (
     to_json,
     write_folder,
 )
-from ssltok.pipelines._build import build_decoding, build_prior, build_tokenizer
-from ssltok.pipelines._config import Config
-from ssltok.pipelines._config_json import config_from_dict, config_to_dict
-from ssltok.pipelines._decoding import Decoding
+from ssltok.data import label_index
 from ssltok.pipelines._describe import PartError, build_described, describe
+from ssltok.pipelines._generate import Decoding
 from ssltok.pipelines._prior import Prior
 from ssltok.pipelines._tokenizer import Tokenizer
+from ssltok.pipelines._words._build import build_decoding, build_prior, build_tokenizer
+from ssltok.pipelines._words._config import Config
+from ssltok.pipelines._words._values import config_from_dict, config_to_dict
 
 __all__ = ["Artifact", "load_artifact", "save_artifact"]
 
@@ -49,6 +50,27 @@ class Artifact(NamedTuple):
     lengths: Tensor
     labels: Tensor
     provenance: dict[str, Any]
+
+    def numbers(self, labels: Sequence[Hashable], who: str) -> Tensor:
+        """Numbers of labels; None is -1, unless it was a label of the training."""
+        return torch.tensor(
+            [
+                -1
+                if label is None and None not in self.classes
+                else int(label_index([label], 1, classes=self.classes, who=who)[0])
+                for label in labels
+            ]
+        )
+
+    def draw_lengths(self, labels: Tensor, generator: torch.Generator) -> Tensor:
+        """A length for each new series, drawn from those of the training series of its label."""
+        sizes = torch.empty(len(labels), dtype=torch.int64)
+        for label in sorted(set(labels.tolist())):
+            rows = labels == label
+            pool = self.lengths[self.labels == label] if label >= 0 else self.lengths
+            chosen = torch.randint(len(pool), (int(rows.sum()),), generator=generator)
+            sizes[rows] = pool[chosen]
+        return sizes
 
 
 def save_artifact(artifact: Artifact, folder: str | os.PathLike[str]) -> pathlib.Path:

@@ -15,14 +15,14 @@ from torch import Tensor
 from ssltok.data import SeriesSet, label_index, read_series
 from ssltok.nn import mean_pool
 from ssltok.pipelines._artifact import Artifact, load_artifact, provenance, save_artifact
-from ssltok.pipelines._build import build_decoding
-from ssltok.pipelines._config import Config
 from ssltok.pipelines._fit import encode_series, fit
 from ssltok.pipelines._generate import Generated, generate
 from ssltok.pipelines._impute import impute_series
-from ssltok.pipelines._parameters import nested_parameters, replace_nested
-from ssltok.pipelines._parts import Parts
-from ssltok.pipelines._presets import demo, resolve_preset
+from ssltok.pipelines._words._build import build_decoding
+from ssltok.pipelines._words._config import Config
+from ssltok.pipelines._words._parts import Parts
+from ssltok.pipelines._words._presets import demo, resolve_preset
+from ssltok.pipelines._words._values import nested_parameters, replace_nested
 from ssltok.training import History, keyed_generator
 
 __all__ = ["SSLTokenizer"]
@@ -333,9 +333,11 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         artifact = self._model()
         if not labels:
             raise ValueError("SSLTokenizer.sample: n must be >= 1; got 0")
-        numbers = self._numbers(labels, "SSLTokenizer.sample")
+        numbers = artifact.numbers(labels, "SSLTokenizer.sample")
         generator = keyed_generator(seed, "sample")
-        sizes = self._draw_lengths(numbers, generator) if lengths is None else torch.tensor(lengths)
+        sizes = (
+            artifact.draw_lengths(numbers, generator) if lengths is None else torch.tensor(lengths)
+        )
         return generate(
             artifact.tokenizer,
             artifact.prior,
@@ -489,18 +491,6 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         result: Floats = series.numpy()
         return result
 
-    def _numbers(self, labels: Sequence[Hashable], who: str) -> Tensor:
-        """Numbers of labels; None is -1, unless it was a label of the training."""
-        known = self._model().classes
-        return torch.tensor(
-            [
-                -1
-                if label is None and None not in known
-                else int(label_index([label], 1, classes=known, who=who)[0])
-                for label in labels
-            ]
-        )
-
     def _fill(
         self,
         data: SeriesSet,
@@ -520,18 +510,8 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             artifact.tokenizer,
             artifact.prior,
             data,
-            labels=self._numbers(known, f"SSLTokenizer.{method}"),
+            labels=artifact.numbers(known, f"SSLTokenizer.{method}"),
             samples=samples,
             decoding=artifact.decoding,
             generator=keyed_generator(seed, method),
         )
-
-    def _draw_lengths(self, labels: Tensor, generator: torch.Generator) -> Tensor:
-        artifact = self._model()
-        sizes = torch.empty(len(labels), dtype=torch.int64)
-        for label in sorted(set(labels.tolist())):
-            rows = labels == label
-            pool = artifact.lengths[artifact.labels == label] if label >= 0 else artifact.lengths
-            chosen = torch.randint(len(pool), (int(rows.sum()),), generator=generator)
-            sizes[rows] = pool[chosen]
-        return sizes

@@ -13,16 +13,7 @@ from torch import Tensor, nn
 from ssltok._shared.modes import evaluation_mode
 from ssltok.data import SeriesSet
 from ssltok.distributed import rank_and_world
-from ssltok.pipelines._build import (
-    build_objective,
-    build_prior,
-    build_tokenizer,
-    starting_codebooks,
-)
-from ssltok.pipelines._config import Config
-from ssltok.pipelines._config_json import config_to_dict
 from ssltok.pipelines._describe import describe
-from ssltok.pipelines._parts import Parts
 from ssltok.pipelines._prior import Prior
 from ssltok.pipelines._stages import (
     TokenizerModel,
@@ -32,6 +23,15 @@ from ssltok.pipelines._stages import (
 )
 from ssltok.pipelines._token_features import TokenFeatures
 from ssltok.pipelines._tokenizer import Tokenizer
+from ssltok.pipelines._words._build import (
+    build_objective,
+    build_prior,
+    build_tokenizer,
+    starting_codebooks,
+)
+from ssltok.pipelines._words._config import Config
+from ssltok.pipelines._words._parts import Parts
+from ssltok.pipelines._words._values import config_to_dict
 from ssltok.training import History, accelerated, keyed_generator, seeded, train_stage
 
 __all__ = ["Fitted", "build_stage_one", "encode_series", "fit", "start_tokenizer"]

@@ -7,9 +7,8 @@ from torch import Generator, Tensor
 
 from ssltok._shared.modes import evaluation_mode
 from ssltok.data import SeriesSet
-from ssltok.pipelines._decoding import Decoding
 from ssltok.pipelines._fit import encode_series
-from ssltok.pipelines._generate import decode_tokens
+from ssltok.pipelines._generate import Decoding, decode_tokens
 from ssltok.pipelines._prior import Prior
 from ssltok.pipelines._tokenizer import Tokenizer
 

@@ -30,10 +30,10 @@ from ssltok.metrics import (
     svm_probe_accuracy,
     train_on_synthetic_score,
 )
-from ssltok.pipelines._config import Config
 from ssltok.pipelines._estimator import SSLTokenizer
 from ssltok.pipelines._prior_loss import loss_by_share
 from ssltok.pipelines._run_page import Numbers, run_figures, run_rows
+from ssltok.pipelines._words._config import Config
 from ssltok.training import keyed_generator
 
 __all__ = ["run"]

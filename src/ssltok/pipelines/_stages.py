@@ -11,13 +11,13 @@ from ssltok.distributed import gather, rank_and_world
 from ssltok.losses import masked_token_loss
 from ssltok.masking import cosine_schedule, schedule_mask
 from ssltok.nn import average_max_pool
-from ssltok.pipelines._build import AUGMENTATIONS, reads_tokens
-from ssltok.pipelines._config import Config, TokenizerConfig
-from ssltok.pipelines._parts import Parts
 from ssltok.pipelines._prior import Prior, PriorBatch, PriorOutput, TokenLoss, prior_step
 from ssltok.pipelines._token_features import Pool, TokenFeatures
 from ssltok.pipelines._tokenizer import Tokenizer
 from ssltok.pipelines._tokenizer_step import TokenizerBatch, TokenizerOutput, tokenizer_step
+from ssltok.pipelines._words._config import Config, TokenizerConfig
+from ssltok.pipelines._words._parts import Parts
+from ssltok.pipelines._words._tables import AUGMENTATIONS, reads_tokens
 from ssltok.training import (
     Objective,
     Stage,

@@ -225,8 +225,7 @@ class Tokenizer(nn.Module):
         """The bands of scaled series; channel by channel, each channel is a row of the batch."""
         if self.channelwise:
             series = series.flatten(0, 1).unsqueeze(1)
-        bands: list[Tensor] = self.transform(series)
-        return bands
+        return list(self.transform(series))
 
     def waves(self, bands: Sequence[Tensor]) -> list[Tensor]:
         """Each branch's share of the scaled series; their sum is the series."""

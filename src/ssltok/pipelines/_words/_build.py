@@ -1,15 +1,13 @@
 """The only place where words become parts: one table a field, for Python, JSON and the command."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
-from ssltok import nn as networks
-from ssltok import quantizers, training
-from ssltok.augment import NC_VQVAE_GAUSS, NC_VQVAE_SLICE, NC_VQVAE_WARP
+from ssltok import quantizers
 from ssltok.decoding import classifier_free_guidance, confidence_order, temperature_sample
 from ssltok.masking import cosine_schedule
 from ssltok.nn import (
@@ -19,56 +17,19 @@ from ssltok.nn import (
     TokenTransformer,
     Transformer,
 )
-from ssltok.pipelines._config import DecodingConfig, PriorConfig, TokenizerConfig
-from ssltok.pipelines._decoding import Decoding
-from ssltok.pipelines._parts import Parts, build_part
+from ssltok.pipelines._generate import Decoding
 from ssltok.pipelines._prior import Prior
 from ssltok.pipelines._token_features import TokenFeatures
 from ssltok.pipelines._tokenizer import Branch, Tokenizer
+from ssltok.pipelines._words._config import DecodingConfig, PriorConfig, TokenizerConfig
+from ssltok.pipelines._words._parts import Parts, build_part
+from ssltok.pipelines._words._tables import CODERS, OBJECTIVES, QUANTIZERS
 from ssltok.signal import STFTBands, Waveform
 from ssltok.training import Objective
 
-__all__ = ["AUGMENTATIONS", "build_decoding", "build_objective", "build_prior", "build_tokenizer"]
+__all__ = ["build_decoding", "build_objective", "build_prior", "build_tokenizer"]
 
 NOTHING = Parts()
-AUGMENTATIONS = {"warp": NC_VQVAE_WARP, "slice": NC_VQVAE_SLICE, "gauss": NC_VQVAE_GAUSS}
-PROJECTED_DIM = 8  # channels in which factorised codes are looked up, as in ViT-VQGAN and DAC
-FEWEST, MOST_LEVELS = 3, 8  # of an FSQ channel
-
-Pair = tuple[Any, Any]
-HEAD_DIM = 16  # channels of an attention head, where they divide the coder's
-
-
-def _trunk_sizes(config: TokenizerConfig) -> dict[str, int]:
-    """Sizes of a transformer coder: as many layers as blocks, at least one."""
-    heads = max(1, config.dim // HEAD_DIM)
-    heads = next(h for h in range(heads, 0, -1) if config.dim % h == 0)
-    return {"hidden_dim": config.dim, "depth": max(1, config.blocks), "heads": heads}
-
-
-CODERS: dict[str, Callable[[TokenizerConfig], Pair]] = {
-    "spectrogram": lambda c: (
-        partial(networks.SpectrogramEncoder, blocks=c.blocks),
-        partial(networks.SpectrogramDecoder, blocks=c.blocks),
-    ),
-    "snake": lambda c: (
-        partial(networks.SnakeEncoder, blocks=c.blocks),
-        partial(networks.SnakeDecoder, blocks=c.blocks),
-    ),
-    "conv": lambda c: (
-        partial(networks.ConvEncoder1d, hidden_dim=c.dim, blocks=c.blocks),
-        partial(networks.ConvDecoder1d, hidden_dim=c.dim, blocks=c.blocks),
-    ),
-    "patch": lambda c: (
-        partial(networks.PatchEncoder1d, hidden_dim=c.dim, blocks=c.blocks),
-        partial(networks.PatchDecoder1d, hidden_dim=c.dim, blocks=c.blocks),
-    ),
-    "transformer": lambda c: (
-        partial(networks.TransformerEncoder1d, **_trunk_sizes(c)),
-        partial(networks.TransformerDecoder1d, **_trunk_sizes(c)),
-    ),
-}
-"""Encoder and decoder by the config's word."""
 
 
 def build_tokenizer(
@@ -152,102 +113,6 @@ def _branch(
     return Branch(encoder, quantizer, decoder)
 
 
-def _codebook(config: TokenizerConfig, dim: int, *, channel_dim: int = 1) -> nn.Module:
-    """A codebook of moving averages, as the papers have it."""
-    return quantizers.EMAVectorQuantizer(
-        dim, config.codebook_size, decay=config.decay, commitment_weight=config.commitment_weight,
-        channel_dim=channel_dim,
-    )  # fmt: skip
-
-
-def _vector(config: TokenizerConfig, dim: int, *, cosine: bool = False) -> nn.Module:
-    return quantizers.VectorQuantizer(
-        dim, config.codebook_size, commitment_weight=config.commitment_weight, cosine=cosine,
-        channel_dim=1,
-    )  # fmt: skip
-
-
-def _fsq(config: TokenizerConfig, dim: int) -> nn.Module:
-    return quantizers.FSQ(fsq_levels(config.codebook_size))
-
-
-def fsq_levels(codebook_size: int) -> list[int]:
-    """Levels of an FSQ of so many codes, large ones first; fewest channels, then most even.
-
-    Raises:
-        ValueError: If the size is no product of numbers from 3 to 8; near sizes are named.
-    """
-
-    def split(size: int, most: int) -> list[list[int]]:
-        if size == 1:
-            return [[]]
-        found = []
-        for level in range(min(most, size), FEWEST - 1, -1):
-            if size % level == 0:
-                found += [[level, *rest] for rest in split(size // level, level)]
-        return found
-
-    options = split(codebook_size, MOST_LEVELS)
-    if not options:
-        near = [
-            size for distance in range(1, codebook_size)
-            for size in (codebook_size - distance, codebook_size + distance)
-            if size >= FEWEST and split(size, MOST_LEVELS)
-        ][:2]  # fmt: skip
-        raise ValueError(
-            f"fsq: codebook_size must be a product of numbers from {FEWEST} to {MOST_LEVELS}; "
-            f"got {codebook_size} (near: {sorted(near)})"
-        )
-    return min(options, key=lambda levels: (len(levels), max(levels) - min(levels)))
-
-
-def _bits(config: TokenizerConfig, name: str) -> int:
-    bits = config.codebook_size.bit_length() - 1
-    if 2**bits != config.codebook_size or not bits:
-        raise ValueError(
-            f"{name}: codebook_size must be a power of two from 2; got {config.codebook_size}"
-        )
-    return bits
-
-
-def _several(config: TokenizerConfig, dim: int) -> list[nn.Module]:
-    return [_codebook(config, dim, channel_dim=-1) for _ in range(config.codes_per_token)]
-
-
-def _grouped(config: TokenizerConfig, dim: int) -> nn.Module:
-    groups = config.codes_per_token
-    if dim % groups:
-        raise ValueError(f"grouped: dim must be a multiple of codes_per_token; got {dim}, {groups}")
-    return quantizers.GroupedQuantizer(_several(config, dim // groups), channel_dim=1)
-
-
-QUANTIZERS: dict[str, Callable[[TokenizerConfig, int], nn.Module]] = {
-    "ema": _codebook,
-    "gradient": _vector,
-    "cosine": lambda c, dim: _vector(c, dim, cosine=True),
-    "projected": lambda c, dim: quantizers.ProjectedQuantizer(
-        quantizers.VectorQuantizer(
-            min(dim, PROJECTED_DIM), c.codebook_size, commitment_weight=c.commitment_weight
-        ),
-        dim,
-        channel_dim=1,
-    ),
-    "fsq": _fsq,
-    "lfq": lambda c, dim: quantizers.LFQ(_bits(c, "lfq")),
-    "bsq": lambda c, dim: quantizers.BSQ(_bits(c, "bsq")),
-    "simvq": lambda c, dim: quantizers.SimVQ(
-        dim, c.codebook_size, commitment_weight=c.commitment_weight, channel_dim=1
-    ),
-    "gumbel": lambda c, dim: quantizers.GumbelQuantizer(dim, c.codebook_size, channel_dim=1),
-    "random_projection": lambda c, dim: quantizers.RandomProjectionQuantizer(
-        dim, c.codebook_size, channel_dim=1
-    ),
-    "grouped": _grouped,
-    "residual": lambda c, dim: quantizers.ResidualQuantizer(_several(c, dim), channel_dim=1),
-}
-"""Quantizers by the config's word."""
-
-
 def build_objective(
     config: TokenizerConfig, encoder: TokenFeatures, *, batch: int, parts: Parts = NOTHING
 ) -> Objective | None:
@@ -271,67 +136,6 @@ def build_objective(
         return None
     built: Objective = build_part(OBJECTIVES[config.ssl](config, batch, encoder), sizes)
     return built
-
-
-def _patch_values(encoder: TokenFeatures) -> int:
-    """Values of the patches that cut a series into as many as the tokens' frames."""
-    tokenizer = encoder.tokenizer
-    return tokenizer.channels * -(-tokenizer.length // max(encoder.frames, 1))
-
-
-def _small_trunk() -> Transformer:
-    """What fills in hidden places: small, so that the tokens have to know."""
-    return Transformer(32, depth=1, heads=2)
-
-
-Maker = Callable[[TokenizerConfig, int, TokenFeatures], Any]
-OBJECTIVES: dict[str, Maker] = {
-    "barlow_twins": lambda c, batch, e: partial(
-        training.BarlowTwins, projector_dim=c.projector_dim, divide_by_dim=True
-    ),
-    "vicreg": lambda c, batch, e: partial(training.VICReg, projector_dim=c.projector_dim),
-    "vibcreg": lambda c, batch, e: partial(
-        training.VIbCReg, projector_dim=c.projector_dim, covariance_weight=100.0,
-        group_size=math.gcd(c.projector_dim, 1 << min(6, batch.bit_length() - 1)),
-    ),
-    "sigreg": lambda c, batch, e: partial(training.SIGReg, hidden_dim=c.projector_dim),
-    "w_mse": lambda c, batch, e: partial(
-        training.WMSE, hidden_dim=c.projector_dim, projector_dim=max(1, min(64, batch // 2))
-    ),
-    "nt_xent": lambda c, batch, e: partial(training.NTXent, hidden_dim=c.projector_dim),
-    "byol": lambda c, batch, e: partial(
-        training.BYOL, hidden_dim=c.projector_dim, predictor_dim=c.projector_dim
-    ),
-    "simsiam": lambda c, batch, e: partial(training.SimSiam, projector_dim=c.projector_dim),
-    "moco": lambda c, batch, e: partial(training.MoCo, hidden_dim=c.projector_dim),
-    "swav": lambda c, batch, e: partial(training.SwAV, hidden_dim=c.projector_dim),
-    "dino": lambda c, batch, e: partial(training.DINO, hidden_dim=c.projector_dim),
-    "ts2vec": lambda c, batch, e: training.TS2Vec,
-    "supcon": lambda c, batch, e: partial(training.SupCon, hidden_dim=c.projector_dim),
-    "mae": lambda c, batch, e: partial(
-        training.MAE, decoder=networks.MAEDecoder(e.dim, _patch_values(e), _small_trunk())
-    ),
-    "beit": lambda c, batch, e: partial(
-        training.BEiT,
-        quantizer=quantizers.RandomProjectionQuantizer(_patch_values(e), c.codebook_size),
-    ),
-    "data2vec": lambda c, batch, e: partial(training.Data2Vec, layers=last_layer),
-    "ibot": lambda c, batch, e: partial(training.IBOT, hidden_dim=c.projector_dim),
-}  # fmt: skip
-"""Objectives by the config's word; Barlow Twins, VICReg and VIbCReg with NC-VQVAE's constants."""
-
-
-def last_layer(encoder: nn.Module, series: Tensor, valid: Tensor | None) -> list[Tensor]:
-    """What data2vec predicts of a tokenizer: its latents; it has no layers of one shape."""
-    return [encoder(series, valid)]
-
-
-def reads_tokens(config: TokenizerConfig, parts: Parts) -> bool:
-    """Say whether the objective needs a feature for each token."""
-    kind = parts.objective
-    if kind is None:
-        return config.ssl in ("ts2vec", "mae", "beit", "data2vec", "ibot")
-    return bool(getattr(kind, "func", kind).by_token)
 
 
 def build_prior(

@@ -5,7 +5,7 @@ import difflib
 import warnings
 
 from ssltok._shared.checks import check_at_least
-from ssltok.pipelines._config import (
+from ssltok.pipelines._words._config import (
     SSL,
     Augmentation,
     Config,

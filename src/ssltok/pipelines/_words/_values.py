@@ -1,4 +1,4 @@
-"""Configs to plain dictionaries and back, refusing what they do not know."""
+"""Configs as plain dictionaries and as nested parameters, refusing what they do not know."""
 
 import dataclasses
 import difflib
@@ -7,7 +7,9 @@ import typing
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
-__all__ = ["config_from_dict", "config_to_dict"]
+from ssltok.pipelines._words._config import Config
+
+__all__ = ["config_from_dict", "config_to_dict", "nested_parameters", "replace_nested"]
 
 Section = TypeVar("Section")
 
@@ -66,3 +68,38 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
     if type(value) not in allowed:
         raise ValueError(f"{path}: must be {hint.__name__}; got {value!r}")
     return hint(value)
+
+
+def nested_parameters(config: Config, *, prefix: str = "preset__") -> dict[str, Any]:
+    """Every section and every number of a config, by its path."""
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        found[prefix + field.name] = value
+        if dataclasses.is_dataclass(value):
+            for inner in dataclasses.fields(value):
+                found[f"{prefix}{field.name}__{inner.name}"] = getattr(value, inner.name)
+    return found
+
+
+def replace_nested(
+    config: Config, values: Mapping[str, Any], *, prefix: str = "preset__"
+) -> Config:
+    """A config with other values at these paths; whole sections are replaced first.
+
+    Raises:
+        ValueError: If a path is unknown; near ones are named.
+    """
+    known = nested_parameters(config, prefix=prefix)
+    for path in values:
+        if path not in known:
+            near = difflib.get_close_matches(path, known, n=1)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            raise ValueError(f"set_params: names must be known; got {path!r}{hint}")
+    for path in sorted(values, key=lambda p: p.count("__")):
+        section, _, field = path.removeprefix(prefix).partition("__")
+        value = values[path]
+        if field:
+            value = dataclasses.replace(getattr(config, section), **{field: value})
+        config = dataclasses.replace(config, **{section: value})
+    return config
