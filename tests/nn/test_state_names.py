@@ -50,14 +50,16 @@ every = pytest.mark.parametrize("name", STORED)
 @every
 def test_the_state_keeps_its_names(name: str) -> None:
     build, key = STORED[name]
-    module = nn.ModuleDict({"layers": build(), "norm": build()})  # the same names outside
+    plain = {name: nn.Linear(1, 1) for name in ("mlp", "body", "last_norm", "mask_vector")}
+    module = nn.ModuleDict({**plain, "layers": build(), "norm": build()})  # the same names outside
     state = module.state_dict()
+    assert all(f"{outer}.weight" in state for outer in plain)
     for outer in ("layers", "norm"):
         assert f"{outer}.{key}" in state
         inside = [k for k in state if k.startswith(outer + ".")]
         assert len(inside) == len(build().state_dict())
         assert not any(f".{new}." in f".{k}." for k in inside for new in ("body", "last_norm"))
-    twin = nn.ModuleDict({"layers": build(), "norm": build()})
+    twin = nn.ModuleDict({**copy.deepcopy(plain), "layers": build(), "norm": build()})
     changed = {k: v + 1 for k, v in state.items()}
     assert str(twin.load_state_dict(changed)) == "<All keys matched successfully>"
     for entry, value in twin.state_dict().items():

@@ -114,6 +114,7 @@ def test_one_level_is_the_prior_of_one_code(options: dict[str, Any]) -> None:
 
 
 def test_every_index_from_the_size_on_is_mask() -> None:
+    assert LevelEmbedding([2, 3], 4).codebook_size == 3
     embedding = LevelEmbedding([3, 2], 4)
     assert embedding.codebook_size == 3
     assert embedding.codebook_sizes == (3, 2)
