@@ -69,7 +69,7 @@ def simclr_v2(data: Data) -> Recipe:
     recipe = student_of(data, lambda scores, series: distillation_loss(scores, teacher(series)))
     contrast = simclr(data)
     train(contrast, data, TEACHER_STEPS)
-    kept = contrast.parts.layers[:3]  # SimCLR v2 fine-tunes from here, not from the encoder
+    kept = contrast.parts.mlp[:3]  # SimCLR v2 fine-tunes from here, not from the encoder
     model = nn.Sequential(contrast.encoder, kept, nn.Linear(128, data.classes))
     teacher = taught(model, few(data))
     return recipe
