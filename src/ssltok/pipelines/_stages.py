@@ -200,7 +200,12 @@ def tokenizer_stage(
     return Stage("tokenizer", model, draw, after_step, check), training, steps
 
 
-def random_masks(shape: tuple[int, int], *, valid: Tensor, generator: torch.Generator) -> Tensor:
+def random_masks(
+    shape: tuple[int, int],
+    *,
+    valid: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
     """The masks of MaskGIT's training: in each row a random share by the cosine schedule."""
     return schedule_mask(shape, schedule=cosine_schedule, valid=valid, generator=generator)
 
