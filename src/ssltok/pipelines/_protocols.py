@@ -10,7 +10,10 @@ from typing import Any
 from torch import Tensor, nn
 from typing_extensions import Protocol
 
-__all__ = ["Decoder", "Encoder", "Transform", "check_branch", "check_members", "check_transform"]
+__all__ = [
+    "Decoder", "Encoder", "Transform", "check_branch", "check_members", "check_prior",
+    "check_transform",
+]  # fmt: skip
 
 
 class Transform(Protocol):
@@ -76,6 +79,9 @@ class Decoder(Protocol):
         ...
 
 
+PRIOR = (
+    "sizes", "classes", "codebook_sizes", "codes_per_token", "mask_index", "context", "logits_of",
+)  # fmt: skip
 QUANTIZER = (
     "dim", "channel_dim", "code_shape", "codebook_size", "codebook_sizes", "encode", "decode",
     "update", "initialize", "revive",
@@ -109,3 +115,19 @@ def check_branch(who: str, encoder: Any, quantizer: Any, decoder: Any) -> None:
         raise ValueError(
             f"{who}: encoder and quantizer must share dim; got {encoder.dim} and {quantizer.dim}"
         )
+
+
+def check_prior(who: str, prior: Any, tokenizer: Any, classes: int) -> None:
+    """Ask for the members of a prior, and that it is one of these tokens and labels."""
+    check_members(who, "prior", prior, PRIOR)
+    for name, wanted in (
+        ("sizes", tuple(tokenizer.sizes)),
+        ("codebook_sizes", tuple(map(tuple, tokenizer.codebook_sizes))),
+        ("classes", classes),
+    ):
+        value = getattr(prior, name)
+        plain = tuple(map(tuple, value)) if name == "codebook_sizes" else value
+        if (tuple(plain) if name == "sizes" else plain) != wanted:
+            raise ValueError(
+                f"{who}: prior and tokenizer must agree in {name}, {wanted}; got {value}"
+            )
