@@ -7,10 +7,21 @@ part that lacks a member is refused when the model is built.
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from typing_extensions import Protocol
 
-__all__ = ["Decoder", "Encoder", "Transform", "check_branch", "check_members", "check_transform"]
+from ssltok._shared.modes import evaluation_mode
+
+__all__ = [
+    "Decoder",
+    "Encoder",
+    "Transform",
+    "check_branch",
+    "check_members",
+    "check_shapes",
+    "check_transform",
+]
 
 
 class Transform(Protocol):
@@ -109,3 +120,46 @@ def check_branch(who: str, encoder: Any, quantizer: Any, decoder: Any) -> None:
         raise ValueError(
             f"{who}: encoder and quantizer must share dim; got {encoder.dim} and {quantizer.dim}"
         )
+
+
+@torch.no_grad()
+def check_shapes(who: str, transform: Any, branches: Sequence[Any], *, channels: int) -> None:
+    """Take one series of zeros through every branch: parts that do not fit are found here.
+
+    In evaluation mode, so nothing is drawn and no statistic moves.
+    """
+    like = next((p for p in nn.ModuleList(branches).parameters()), torch.zeros(()))
+    series = torch.zeros(1, channels, transform.length, dtype=like.dtype, device=like.device)
+    for number, (branch, band) in enumerate(zip(branches, transform(series), strict=True)):
+        name = f"{who}: branch {number}"
+        with evaluation_mode(branch):
+            try:
+                latents = branch.latents(band)
+            except (RuntimeError, TypeError, ValueError) as error:
+                shape = tuple(band.shape)
+                raise ValueError(
+                    f"{name}: encoder must take a band {shape}; got {error}"
+                ) from error
+            wanted = (1, branch.dim, *branch.grid)
+            if tuple(latents.shape) != wanted:
+                raise ValueError(
+                    f"{name}: encoder must return latents (batch, dim, *grid) {wanted}; "
+                    f"got {tuple(latents.shape)}"
+                )
+            result = branch.quantize(latents)
+            if result.vectors.shape != latents.shape:
+                raise ValueError(
+                    f"{name}: quantizer must return vectors of the latents' shape {wanted}; "
+                    f"got {tuple(result.vectors.shape)}"
+                )
+            try:
+                rebuilt = branch.decode(result.vectors)
+            except (RuntimeError, TypeError, ValueError) as error:
+                raise ValueError(
+                    f"{name}: decoder must take vectors {wanted}; got {error}"
+                ) from error
+            if rebuilt.shape != band.shape:
+                raise ValueError(
+                    f"{name}: decoder must return the band {tuple(band.shape)}; "
+                    f"got {tuple(rebuilt.shape)}"
+                )
