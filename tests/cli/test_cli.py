@@ -125,7 +125,7 @@ def test_evaluate(
 def test_each_branch_has_codes_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     books = [torch.eye(5), 2 * torch.eye(5)]
     parts = [SimpleNamespace(quantizer=SimpleNamespace(codebook=book)) for book in books]
-    tokenizer = SimpleNamespace(config=SimpleNamespace(codebook_size=5), sizes=(2, 1), parts=parts)
+    tokenizer = SimpleNamespace(codebook_size=5, sizes=(2, 1), parts=parts)
     stub = SimpleNamespace(
         artifact_=SimpleNamespace(tokenizer=tokenizer),
         encode=lambda x: np.array([[0, -1, 4]]) + x,

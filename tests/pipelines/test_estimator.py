@@ -194,25 +194,35 @@ def _changed(saved: pathlib.Path, folder: pathlib.Path, **changes: Any) -> pathl
         *parents, last = path.split("__")
         place = config
         for parent in parents:
-            place = place[parent]
+            place = place[int(parent) if parent.isdecimal() else parent]
         place[last] = value
     shutil.rmtree(folder, ignore_errors=True)
     return write_folder(folder, {**files, "config.json": to_json(config)})
 
 
+ENCODER = "tokenizer__options__branches__0__options__encoder"
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"format": 2}, r"format 2, where this version reads 1"),
+        ({"format": 3}, r"format 3, where this version reads 1 and 2"),
+        ({"format": 1}, r"a config.json of another form"),
         ({"length": -1}, r"length -1 in config.json"),
         ({"channels": 10**12}, r"channels 1000000000000 in config.json"),
         ({"classes": 5}, r"a labels.json of another form"),
-        ({"config__tokenizer__n_fft": 16}, r"of shape .* where the config asks for"),
-        (
-            {"config__tokenizer__dim": 60000},
-            r"(of shape .* where the config asks for|missing or added)",
-        ),
-        ({"config__tokenizer__blocks": 2}, r"tensors missing or added"),
+        ({f"{ENCODER}__options__bins": 9}, r"(refuses its options|of shape)"),
+        ({f"{ENCODER}__options__dim": 60000}, r"(refuses its options|of shape|missing or added)"),
+        ({f"{ENCODER}__options__blocks": 2}, r"tensors missing or added"),
+        ({f"{ENCODER}__options__blocks": 10**9}, r"numbers must be at most"),
+        ({f"{ENCODER}__options__blocks": 1e999}, r"numbers must be at most"),
+        ({f"{ENCODER}__options__depth": 1}, r"must have its own options; got \['depth'\]"),
+        ({f"{ENCODER}__module": "os.system"}, r"must be public in ssltok; got 'os.system'"),
+        ({f"{ENCODER}__module": "ssltok.data.load_dataset"}, r"must be public in ssltok"),
+        ({f"{ENCODER}__module": "ssltok.losses.vicreg_loss"}, r"must be a module's class"),
+        ({"decoding__sample__call": "ssltok.nn.mean_pool"}, r"a function that makes rules"),
+        ({"decoding__steps": -1}, r"-1 decoding steps"),
+        ({"decoding__orders": {"tuple": []}}, r"orders that are not as many as branches"),
         ({"config__tokenizer__quantizer": "os.system"}, r"config.tokenizer.quantizer: must be one"),
         ({"config__prior__depht": 3}, r"got 'depht' \(did you mean depth\?\)"),
         ({"extra": 1}, r"a config.json of another form"),

@@ -6,7 +6,7 @@ import torch
 
 from ssltok._shared.modes import evaluation_mode
 from ssltok.data._series_set import read_series
-from ssltok.pipelines import SSLTokenizer, Tokenizer, encode_series, timevqvae
+from ssltok.pipelines import SSLTokenizer, build_tokenizer, encode_series, timevqvae
 from ssltok.pipelines._impute import hidden_tokens
 from tests.pipelines.small import series, small
 
@@ -71,7 +71,7 @@ def test_hidden_tokens_by_hand() -> None:
     """33 samples in 4 frames of 8.25; half an STFT frame (4 samples) around each is read."""
     config = timevqvae().tokenizer
 
-    tokenizer = Tokenizer(config, channels=1, length=33)
+    tokenizer = build_tokenizer(config, channels=1, length=33)
     missing = torch.zeros(1, 1, 33, dtype=torch.bool)
     missing[0, 0, 14] = True
     for (freq, frames), part in zip(

@@ -1,7 +1,5 @@
 """Acts 2 and 3: the loss on masked tokens alone, and decoding that keeps what is known."""
 
-import dataclasses
-
 import pytest
 import torch
 from torch.nn import functional
@@ -11,6 +9,9 @@ from ssltok.pipelines import (
     Prior,
     PriorBatch,
     Tokenizer,
+    build_decoding,
+    build_prior,
+    build_tokenizer,
     decode_tokens,
     generate,
     prior_step,
@@ -22,8 +23,8 @@ from tests.pipelines.small import small
 def build(widths: tuple[int, ...] = (4,), classes: int = 3) -> tuple[Tokenizer, Prior]:
     torch.manual_seed(0)
     config = small(widths=widths)
-    tokenizer = Tokenizer(config.tokenizer, channels=1, length=33)
-    prior = Prior(config.prior, tokenizer, classes=classes)
+    tokenizer = build_tokenizer(config.tokenizer, channels=1, length=33)
+    prior = build_prior(config.prior, tokenizer, classes=classes)
     return tokenizer, prior
 
 
@@ -71,7 +72,7 @@ def test_visible_truth_is_not_in_the_loss_and_hidden_truth_is_not_in_the_input()
 def test_starts_from_the_codebook() -> None:
     tokenizer, _ = build((2, 4))
     books = [branch.quantizer.codebook for branch in tokenizer.parts]
-    prior = Prior(small().prior, tokenizer, classes=0, codebooks=books)
+    prior = build_prior(small().prior, tokenizer, classes=0, codebooks=books)
     for number, book in enumerate(books):
         assert torch.equal(prior.transformer(number).embedding.table.weight[:-1], book)
 
@@ -79,7 +80,7 @@ def test_starts_from_the_codebook() -> None:
 @pytest.mark.parametrize("widths", [(4,), (2, 4)])
 @pytest.mark.parametrize("guidance", [1.0, 2.5])
 def test_known_tokens_and_padding_never_change(widths: tuple[int, ...], guidance: float) -> None:
-    _, prior = build(widths)
+    tokenizer, prior = build(widths)
     prior.eval()
     given = batch(prior)
     tokens = given.codes.masked_fill(given.masks, prior.mask_index)
@@ -88,7 +89,7 @@ def test_known_tokens_and_padding_never_change(widths: tuple[int, ...], guidance
         prior,
         tokens,
         labels=given.labels,
-        decoding=DecodingConfig(steps=3, guidance=guidance),
+        decoding=build_decoding(DecodingConfig(steps=3, guidance=guidance), tokenizer),
         generator=keyed_generator(0, "x"),
     )
     known = tokens != prior.mask_index
@@ -110,7 +111,7 @@ def test_generate_repeats_pads_and_restores_modes() -> None:
             prior,
             labels=torch.tensor([0, -1, 2]),
             lengths=lengths,
-            decoding=DecodingConfig(steps=3),
+            decoding=build_decoding(DecodingConfig(steps=3), tokenizer),
             generator=keyed_generator(seed, "sample"),
         )
         for seed in (0, 0, 1)
@@ -142,6 +143,6 @@ def test_refuses(labels: list[int], lengths: list[int], said: str) -> None:
             prior,
             labels=torch.tensor(labels, dtype=torch.int64),
             lengths=torch.tensor(lengths, dtype=torch.int64),
-            decoding=dataclasses.replace(DecodingConfig(), steps=2),
+            decoding=build_decoding(DecodingConfig(steps=2), tokenizer),
             generator=keyed_generator(0, "x"),
         )

@@ -1,14 +1,24 @@
 """Act 1: the step against the formula written out, its gradients, and padding."""
 
-import dataclasses
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ssltok.losses import barlow_twins_loss, vicreg_loss
-from ssltok.pipelines import Tokenizer, TokenizerBatch, build_projector, tokenizer_step
+from ssltok.losses import vicreg_loss
+from ssltok.nn import average_max_pool
+from ssltok.pipelines import (
+    TokenFeatures,
+    Tokenizer,
+    TokenizerBatch,
+    TokenizerOutput,
+    build_objective,
+    build_tokenizer,
+    tokenizer_step,
+)
+from ssltok.training import BarlowTwins, VIbCReg, VICReg
 from tests.pipelines.small import series, small
 
 
@@ -16,23 +26,33 @@ def build(
     cases: int = 5, *, length: int = 33, channels: int = 2, **options: object
 ) -> tuple[Tokenizer, TokenizerBatch]:
     torch.manual_seed(0)
-    tokenizer = Tokenizer(small(**options).tokenizer, channels=channels, length=length)  # type: ignore[arg-type]
+    tokenizer = build_tokenizer(small(**options).tokenizer, channels=channels, length=length)  # type: ignore[arg-type]
     values = torch.from_numpy(series(cases, channels=channels, length=length))
     valid = torch.ones_like(values, dtype=torch.bool)
     tokenizer.scaler.fit(values, valid)
     scaled = tokenizer.scale(values, valid)
     view = 1.3 * scaled.flip(0) + 0.1
-    return tokenizer, TokenizerBatch(scaled, view, valid, torch.full((cases,), length))
+    return tokenizer, TokenizerBatch(scaled, (view,), valid, torch.full((cases,), length))
+
+
+def features(tokenizer: Tokenizer) -> TokenFeatures:
+    return TokenFeatures(tokenizer, pool=average_max_pool)
+
+
+def learn(tokenizer: Tokenizer, batch: TokenizerBatch, **options: Any) -> TokenizerOutput:
+    """A step that compares the pooled latents themselves by VICReg."""
+    objective = VICReg(features(tokenizer), projector=nn.Identity())
+    return tokenizer_step(tokenizer, batch, objective=objective, **{"view_weight": 0.1, **options})
 
 
 @pytest.mark.parametrize("widths", [(4,), (2, 4)])
 @pytest.mark.parametrize("quantize_view", [False, True])
 def test_the_step_is_the_formula(widths: tuple[int, ...], quantize_view: bool) -> None:
-    tokenizer, batch = build(widths=widths, quantize_view=quantize_view)
-    out = tokenizer_step(tokenizer, batch, ssl_loss=vicreg_loss)
+    tokenizer, batch = build(widths=widths)
+    out = learn(tokenizer, batch, quantized=(True, quantize_view))
 
     # The same, a view at a time, with torch's own errors. BatchNorm sees both views together.
-    u = tokenizer.bands(torch.cat([batch.series, batch.view]))
+    u = tokenizer.bands(torch.cat([batch.series, *batch.views]))
     time, spectrogram, view, quantization = 0.0, 0.0, 0.0, 0.0
     pooled: list[list[Tensor]] = [[], []]
     rebuilt = []
@@ -63,54 +83,51 @@ def test_the_step_is_the_formula(widths: tuple[int, ...], quantize_view: bool) -
 
 def test_the_weights_count() -> None:
     tokenizer, batch = build()
-    tokenizer.config = dataclasses.replace(tokenizer.config, ssl_weight=3.0, view_weight=0.7)
-    out = tokenizer_step(tokenizer, batch, ssl_loss=vicreg_loss)
+    out = learn(tokenizer, batch, objective_weight=3.0, view_weight=0.7)
     weights = torch.tensor([1.0, 1.0, 1.0, 0.7, 3.0])
     torch.testing.assert_close(out.loss, torch.stack(list(out.terms)) @ weights)
 
 
 def test_the_ssl_gradient_reaches_both_views_and_the_projector_and_nothing_else() -> None:
     tokenizer, batch = build()
-    projector = build_projector(tokenizer.config, batch=5)
-    leaves = {name: getattr(batch, name).clone().requires_grad_() for name in ("series", "view")}
+    objective = BarlowTwins(features(tokenizer), projector_dim=12)
+    series_leaf, view_leaf = (x.clone().requires_grad_() for x in (batch.series, *batch.views))
     out = tokenizer_step(
-        tokenizer, batch._replace(**leaves), projector=projector, ssl_loss=barlow_twins_loss
+        tokenizer, batch._replace(series=series_leaf, views=(view_leaf,)), objective=objective
     )
     out.terms.agreement.backward()
-    assert all(
-        leaf.grad is not None and bool(leaf.grad.abs().sum() > 0) for leaf in leaves.values()
-    )
+    for leaf in (series_leaf, view_leaf):
+        assert leaf.grad is not None
+        assert bool(leaf.grad.abs().sum() > 0)
     for name, parameter in tokenizer.named_parameters():
         touched = parameter.grad is not None and bool(parameter.grad.abs().sum() > 0)
         if "decoder" in name:
             assert parameter.grad is None, name
         elif name.endswith("weight") and parameter.ndim == 4:
             assert touched, name
-    for name, parameter in projector.named_parameters():
+    for name, parameter in objective.named_parameters():
         assert parameter.grad is not None, name
 
 
 def test_the_naive_arm_has_no_view() -> None:
     tokenizer, batch = build()
-    out = tokenizer_step(tokenizer, batch._replace(view=torch.full_like(batch.view, torch.nan)))
+    out = tokenizer_step(tokenizer, batch._replace(views=()), view_weight=0.1)
     assert out.terms.view.item() == out.terms.agreement.item() == 0.0
     assert bool(out.loss.isfinite())
 
 
 def test_a_view_of_no_weight_is_not_rebuilt() -> None:
     tokenizer, batch = build(widths=(2, 4))
-    tokenizer.config = dataclasses.replace(tokenizer.config, view_weight=0.0)
     seen = []
     for branch in tokenizer.parts:
         branch.decoder.register_forward_hook(lambda _, given, __: seen.append(len(given[0])))
-    out = tokenizer_step(tokenizer, batch, ssl_loss=vicreg_loss)
+    out = learn(tokenizer, batch, view_weight=0.0)
     assert seen == [5, 5]
     assert out.terms.view.item() == 0.0 < out.terms.agreement.item()
     # A step in evaluation mode is the same as with the view: no statistics run over both.
     tokenizer.eval()
-    alone = tokenizer_step(tokenizer, batch, ssl_loss=vicreg_loss).terms
-    tokenizer.config = dataclasses.replace(tokenizer.config, view_weight=0.7)
-    both = tokenizer_step(tokenizer, batch, ssl_loss=vicreg_loss).terms
+    alone = learn(tokenizer, batch, view_weight=0.0).terms
+    both = learn(tokenizer, batch, view_weight=0.7).terms
     assert both.view.item() > 0
     torch.testing.assert_close(alone, both._replace(view=alone.view))
 
@@ -119,9 +136,9 @@ def test_the_step_reads_and_update_writes() -> None:
     tokenizer, batch = build()
     branch = tokenizer.parts[0]
     before = branch.quantizer.codebook.clone()
-    out = tokenizer_step(tokenizer, batch, ssl_loss=vicreg_loss)
+    out = learn(tokenizer, batch)
     assert torch.equal(before, branch.quantizer.codebook)
-    branch.quantizer.update(out.latents[0], out.codes[0])
+    branch.update(out.latents[0], out.codes[0])
     assert not torch.equal(before, branch.quantizer.codebook)
 
 
@@ -132,11 +149,12 @@ def test_what_is_not_real_changes_no_loss() -> None:
     valid[1, :, 25:] = False
     valid[2, 0, 7] = False
     lengths = torch.tensor([40, 25, 40, 40])
-    batch = batch._replace(valid=valid, lengths=lengths)
+    batch = batch._replace(valid=valid, lengths=lengths, views=(), padded=True)
     errors = tokenizer_step(tokenizer, batch).terms
     u = tokenizer.bands(batch.series)
+    frames = torch.arange(u[0].shape[-1]) * 40 / u[0].shape[-1] < lengths[:, None]
     rebuilt = [
-        b.decoder(b.quantizer(b.encoder(t), real).vectors)
+        b.decoder(b.quantizer(b.encoder(t, frames), real).vectors, real[:, 0])
         for b, t, real in zip(tokenizer.parts, u, tokenizer.token_valid(lengths), strict=True)
     ]
     error = (tokenizer.waves(rebuilt)[0] - batch.series).square()
@@ -169,7 +187,25 @@ def test_encode_decode_shapes_and_bands_add_up(widths: tuple[int, ...]) -> None:
 
 def test_the_vibcreg_projector_whitens_in_groups_that_fit_the_batch() -> None:
     config = small(ssl="vibcreg", projector_dim=96).tokenizer
-    whiten = build_projector(config, batch=20).whiten
-    assert isinstance(whiten, nn.Module)
-    assert whiten.group_size == 16
-    assert build_projector(small().tokenizer, batch=20).whiten is None
+    tokenizer, _ = build()
+    objective = build_objective(config, features(tokenizer), batch=20)
+    assert isinstance(objective, VIbCReg)
+    assert objective.group_size == 16
+    assert objective.covariance_weight == 100
+
+
+def test_padding_reaches_no_code_and_no_loss() -> None:
+    """What stands beyond a series' end, whatever it is, changes nothing before it."""
+    for word in ("spectrogram", "snake", "conv", "patch", "transformer"):
+        tokenizer, batch = build(cases=4, length=40, coder=word)
+        tokenizer.eval()
+        lengths = torch.tensor([40, 20, 33, 9])
+        within = torch.arange(40) < lengths[:, None]
+        wild = torch.where(within[:, None], batch.series, 1e3)
+        outs = []
+        for values in (batch.series, wild):
+            given = TokenizerBatch(values, (), within[:, None].expand(-1, 2, -1), lengths, True)
+            outs.append((tokenizer.encode(values, lengths), tokenizer_step(tokenizer, given).loss))
+        if word in ("conv", "patch", "transformer"):  # a spectrogram's frames overlap the end
+            assert torch.equal(outs[0][0], outs[1][0]), word
+            torch.testing.assert_close(outs[0][1], outs[1][1])

@@ -130,7 +130,7 @@ def test_one_batch_norm_sees_all_views() -> None:
     torch.manual_seed(0)
     objective = training.NTXent(encoder, projector_dim=4, hidden_dim=5, temperature=0.4).double()
     views = drawn(CASES, CHANNELS, LENGTH), 3 + 2 * drawn(CASES, CHANNELS, LENGTH, seed=1)
-    first, norm, _, last = named(objective.projector).layers
+    first, norm, _, last = named(objective.projector).mlp
     hidden = torch.cat([encoder(view) for view in views]) @ first.weight.T
     hidden = (standardized(hidden) * norm.weight + norm.bias).clamp(min=0)
     z = unit(hidden @ last.weight.T + last.bias)
@@ -367,7 +367,7 @@ def test_a_teacher_in_training_uses_the_statistics_of_the_batch_and_keeps_none()
         objective = getattr(training, name)(encoder, projector_dim=4, hidden_dim=5).double()
         views = (3 + drawn(CASES, CHANNELS, LENGTH), 3 + drawn(CASES, CHANNELS, LENGTH, seed=1))
         objective.eval()
-        norm = objective.teacher.model.head.layers[1]
+        norm = objective.teacher.model.head.mlp[1]
         seen: list[Tensor] = []
         norm.register_forward_hook(lambda module, args, out, seen=seen: seen.append(out.clone()))
         objective(encoder, ObjectiveBatch(views))

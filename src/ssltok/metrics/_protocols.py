@@ -129,7 +129,7 @@ def nc_vqvae_protocol(
     steps: int = 1000,
     generator: torch.Generator | None = None,
 ) -> FCNScores:
-    """Score as the NC-VQVAE study does: as `timevqvae_2023_protocol`, against a test set of even length.
+    """Score as the NC-VQVAE study does: `timevqvae_2023_protocol` on a test set of even length.
 
     Known defects that are kept: the reference is the test set after a Fourier transform (hop 2)
     and back, of which only the cut to an even length remains in exact arithmetic, and is what is
@@ -161,7 +161,8 @@ def nc_vqvae_protocol(
         >>> import torch
         >>> from ssltok.metrics import nc_vqvae_protocol
         >>> series = torch.randn(20, 1, 9, generator=torch.Generator().manual_seed(0))
-        >>> nc_vqvae_protocol(series, torch.arange(20) % 2, series, series, steps=1).frechet.item() < 1e-6
+        >>> scores = nc_vqvae_protocol(series, torch.arange(20) % 2, series, series, steps=1)
+        >>> scores.frechet.item() < 1e-6
         True
 
     References:

@@ -7,13 +7,22 @@ part that lacks a member is refused when the model is built.
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from typing_extensions import Protocol
 
+from ssltok._shared.modes import evaluation_mode
+
 __all__ = [
-    "Decoder", "Encoder", "Transform", "check_branch", "check_members", "check_prior",
+    "Decoder",
+    "Encoder",
+    "Transform",
+    "check_branch",
+    "check_members",
+    "check_prior",
+    "check_shapes",
     "check_transform",
-]  # fmt: skip
+]
 
 
 class Transform(Protocol):
@@ -120,14 +129,55 @@ def check_branch(who: str, encoder: Any, quantizer: Any, decoder: Any) -> None:
 def check_prior(who: str, prior: Any, tokenizer: Any, classes: int) -> None:
     """Ask for the members of a prior, and that it is one of these tokens and labels."""
     check_members(who, "prior", prior, PRIOR)
-    for name, wanted in (
-        ("sizes", tuple(tokenizer.sizes)),
-        ("codebook_sizes", tuple(map(tuple, tokenizer.codebook_sizes))),
-        ("classes", classes),
+    for name, value, wanted in (
+        ("sizes", list(prior.sizes), list(tokenizer.sizes)),
+        ("codebook_sizes", *(list(map(list, x.codebook_sizes)) for x in (prior, tokenizer))),
+        ("classes", prior.classes, classes),
     ):
-        value = getattr(prior, name)
-        plain = tuple(map(tuple, value)) if name == "codebook_sizes" else value
-        if (tuple(plain) if name == "sizes" else plain) != wanted:
+        if value != wanted:
             raise ValueError(
                 f"{who}: prior and tokenizer must agree in {name}, {wanted}; got {value}"
             )
+
+
+@torch.no_grad()
+def check_shapes(who: str, transform: Any, branches: Sequence[Any], *, channels: int) -> None:
+    """Take one series of zeros through every branch: parts that do not fit are found here.
+
+    In evaluation mode, so nothing is drawn and no statistic moves.
+    """
+    like = next((p for p in nn.ModuleList(branches).parameters()), torch.zeros(()))
+    series = torch.zeros(1, channels, transform.length, dtype=like.dtype, device=like.device)
+    for number, (branch, band) in enumerate(zip(branches, transform(series), strict=True)):
+        name = f"{who}: branch {number}"
+        with evaluation_mode(branch):
+            try:
+                latents = branch.latents(band)
+            except (RuntimeError, TypeError, ValueError) as error:
+                shape = tuple(band.shape)
+                raise ValueError(
+                    f"{name}: encoder must take a band {shape}; got {error}"
+                ) from error
+            wanted = (1, branch.dim, *branch.grid)
+            if tuple(latents.shape) != wanted:
+                raise ValueError(
+                    f"{name}: encoder must return latents (batch, dim, *grid) {wanted}; "
+                    f"got {tuple(latents.shape)}"
+                )
+            result = branch.quantize(latents)
+            if result.vectors.shape != latents.shape:
+                raise ValueError(
+                    f"{name}: quantizer must return vectors of the latents' shape {wanted}; "
+                    f"got {tuple(result.vectors.shape)}"
+                )
+            try:
+                rebuilt = branch.decode(result.vectors)
+            except (RuntimeError, TypeError, ValueError) as error:
+                raise ValueError(
+                    f"{name}: decoder must take vectors {wanted}; got {error}"
+                ) from error
+            if rebuilt.shape != band.shape:
+                raise ValueError(
+                    f"{name}: decoder must return the band {tuple(band.shape)}; "
+                    f"got {tuple(rebuilt.shape)}"
+                )

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ssltok._shared.checks import check_at_least
-from ssltok.pipelines._protocols import check_branch, check_transform
+from ssltok.pipelines._protocols import check_branch, check_shapes, check_transform
 from ssltok.quantizers import Quantized
 from ssltok.signal import ChannelScaler
 
@@ -203,6 +203,7 @@ class Tokenizer(nn.Module):
         self.grids = tuple((*front, *branch.grid) for branch in branches)
         self.sizes = tuple(math.prod(grid) for grid in self.grids)
         self.codes_per_token = counts[0]
+        check_shapes(who, self.transform, branches, channels=1 if channelwise else channels)
         self.codebook_sizes = tuple(tuple(branch.quantizer.codebook_sizes) for branch in branches)
 
     @property

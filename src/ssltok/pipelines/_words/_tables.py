@@ -1,4 +1,4 @@
-"""What each word of a config stands for: one table a field, the same for Python, JSON and command."""
+"""What each word of a config stands for: one table a field, for Python, JSON and the command."""
 
 import math
 from collections.abc import Callable
