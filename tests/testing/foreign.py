@@ -174,7 +174,8 @@ class Likeness(nn.Module):
 
     def forward(self, encoder: nn.Module, batch: ObjectiveBatch) -> ObjectiveOutput:
         if len(batch.views) != self.views:
-            raise ValueError(f"Likeness: views must be {self.views}; got {len(batch.views)}")
+            name = type(self).__name__
+            raise ValueError(f"{name}: views must be {self.views}; got {len(batch.views)}")
         features = batch.features
         if features is None:
             features = tuple(

@@ -188,3 +188,36 @@ def test_they_train() -> None:
         still = [k for k, v in start.items() if torch.equal(v, trained[k]) and "scaler" not in k]
         assert not still
     assert all(torch.equal(v, before[k]) for k, v in encoder.state_dict().items())
+
+
+class Wordless(PlainPrior):
+    """A prior that cannot say what it reads of the branch before."""
+
+    context = property()  # type: ignore[assignment]
+
+
+class OfOtherTokens(PlainPrior):
+    def __init__(self, tokenizer: Any, classes: int) -> None:
+        super().__init__(tokenizer, classes)
+        self.sizes = (1, *self.sizes[1:])
+
+
+def no_order(grid: Any) -> Any:
+    raise ValueError("no_order: there must be an order; got none")
+
+
+@pytest.mark.parametrize(
+    ("parts", "error", "message"),
+    [
+        ({"prior": Wordless}, TypeError, "build_prior: prior must have .*; got Wordless without"),
+        ({"prior": OfOtherTokens}, ValueError, r"must agree in sizes, \[9, 9\]; got \[1, 9\]"),
+        ({"order": partial(no_order)}, ValueError, "no_order: there must be an order"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_the_first_step(
+    parts: dict[str, Any], error: type[Exception], message: str, tmp_path: Path
+) -> None:
+    model = estimator(checkpoints=tmp_path / "run").set_params(**parts)
+    with pytest.raises(error, match=message):
+        model.fit(ragged(), LABELS)
+    assert not (tmp_path / "run").exists()

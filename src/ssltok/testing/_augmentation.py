@@ -67,7 +67,12 @@ def _check_views(augmentation: Callable[..., Tensor], channels: int, length: int
         ask(torch.equal(view, again), augmentation, "equal seeds must give equal views", "others")
         ask(not torch.equal(view, series), augmentation, "a view must differ", "the series")
         view.add_(1)
-        ask(torch.equal(series, copy), augmentation, "a view must have its memory", "the series'")
+        ask(
+            torch.equal(series, copy),
+            augmentation,
+            "a view must have memory of its own",
+            "the series'",
+        )
 
 
 def _check_padding(augmentation: Callable[..., Tensor], channels: int, length: int) -> None:
@@ -82,12 +87,12 @@ def _check_padding(augmentation: Callable[..., Tensor], channels: int, length: i
         augmentation(series.masked_fill(hidden, fill), valid=valid, generator=_seeded())
         for fill in (torch.nan, 1e6)
     ]
+    ask(torch.equal(valid, copy), augmentation, "valid must stay as it is", "another")
     alone = bool(views[0][hidden].isnan().all()) and bool((views[1][hidden] == 1e6).all())
     ask(alone, augmentation, "padding must be left alone", "other values")
     finite = bool(views[0][~hidden].isfinite().all())
     same = finite and torch.equal(views[0][~hidden], views[1][~hidden])
     ask(same, augmentation, "padding must not be read", "other views of other padding")
-    ask(torch.equal(valid, copy), augmentation, "valid must stay as it is", "another")
     series = series.double()
     whole = augmentation(series, valid=torch.ones_like(valid), generator=_seeded())
     plain = augmentation(series, generator=_seeded())
