@@ -120,7 +120,7 @@ def loss_of_angle(z_a: Tensor, z_b: Tensor) -> Tensor:
 
 def loss_half(z_a: Tensor, z_b: Tensor) -> Tensor:
     """It multiplies in the precision that autocast chooses."""
-    return ((z_a @ z_b.T) / 3).to(z_a.dtype).square().mean()
+    return ((z_a + 30) @ z_b.T).to(z_a.dtype).square().mean()
 
 
 @pytest.mark.parametrize(
