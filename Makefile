@@ -5,13 +5,17 @@ PIP_ARGS ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q $(PIP_ARGS)
 
-.PHONY: demo test docs lint clean
+.PHONY: demo test test-all docs lint clean
 
 demo: $(VENV)/.demo
 	$(BIN)/ssltok run --out demo --overwrite
 
 test: $(VENV)/.dev lint docs
 	$(BIN)/python -m pytest -q
+
+# Everything: make test runs a tenth of the covering arrays.
+test-all: $(VENV)/.dev lint docs
+	SSLTOK_ALL=1 $(BIN)/python -m pytest -q
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

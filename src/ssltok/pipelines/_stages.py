@@ -287,4 +287,6 @@ def prior_stage(
         return float(torch.stack(losses).mean())
 
     check = validate if len(rest.codes) else None
-    return Stage("prior", model, draw, lambda step, results: None, check), training, steps
+    several = prior.codes_per_token > 1  # a step asks for one of them: its head alone learns
+    stage = Stage("prior", model, draw, lambda step, results: None, check, several)
+    return stage, training, steps
