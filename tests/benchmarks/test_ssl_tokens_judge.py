@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from benchmarks.ssl_tokens.arms import MAIN, build_arm
-from benchmarks.ssl_tokens.data import make_split, stratified_part
-from benchmarks.ssl_tokens.judge import Judge, JudgeSettings
-from benchmarks.ssl_tokens.probes import probe_accuracies
+from benchmarks.studies.ssl_tokens.arms import MAIN, build_arm
+from benchmarks.studies.ssl_tokens.data import make_split, stratified_part
+from benchmarks.studies.ssl_tokens.judge import Judge, JudgeSettings
+from benchmarks.studies.ssl_tokens.probes import probe_accuracies
 from sklearn.preprocessing import StandardScaler
 
 from ssltok.metrics import knn_accuracy, linear_probe_accuracy, svm_probe_accuracy
@@ -106,7 +106,7 @@ def test_names_of_arms() -> None:
         ("fit", "fit must be a preset|an arm begins with|missing"),
         ("one+barlow_twins", "an SSL arm names a loss and an augmentation"),
         ("one+magic+warp", "ssl must be one of"),
-        ("one+vicreg+flip", "the view is warp, slice or gauss; got 'flip'"),
+        ("one+vicreg+flip", "augmentation must be one of warp, slice, gauss; got 'flip'"),
         ("one:codebook=3", "a change is a field or one of"),
         ("one:mask=upside", "mask must be one of"),
     ],
