@@ -23,6 +23,14 @@ def mean_and_scale(
 
     Returns:
         float64 mean and scale.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.evaluation import mean_and_scale
+        >>> train = torch.tensor([[1.0, 0.1], [5.0, 0.1]])
+        >>> mean, scale = mean_and_scale(train, (0,))
+        >>> scale
+        tensor([[2., 1.]], dtype=torch.float64)
     """
     x = train.double()
     known = ~x.isnan()

@@ -3,6 +3,7 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from ssltok._shared.scaling import mean_and_scale
 from ssltok.evaluation._evaluate import evaluate, standard_measures
 from ssltok.evaluation._evaluate_encoder import evaluate_encoder
 from ssltok.evaluation._judges import FCNJudge, RidgeJudge
@@ -44,6 +45,7 @@ __all__ = [
     "evaluate_encoder",
     "fidelity_measures",
     "load_samples",
+    "mean_and_scale",
     "memory_measures",
     "png",
     "save_samples",

@@ -77,7 +77,7 @@ def run(
     if evaluator_steps < 0:
         raise ValueError(f"run: evaluator_steps must be >= 0; got {evaluator_steps}")
     X, y, X_test, y_test = train_and_test(data, keyed_generator(seed, "test-part"))
-    _check_labels(y)
+    _check(X, y, X_test, y_test)
     _make_room(out, overwrite=overwrite)
     estimator = SSLTokenizer(
         config, seed=seed, checkpoints=out / "checkpoints", progress=progress, cpu=cpu
@@ -178,8 +178,12 @@ def _make_room(out: pathlib.Path, *, overwrite: bool) -> None:
         )
 
 
-def _check_labels(labels: Sequence[Hashable] | None) -> None:
-    """The model and the samples are written with their labels: ask before training."""
+def _check(train: Any, labels: Sequence[Hashable] | None, test: Any, test_labels: Any) -> None:
+    """Ask before training what would fail after it: the evaluation, and writing the labels."""
+    series = read_series(train, who="run: training part")
+    _, channels, length = series.values.shape
+    read_series(test, channels=channels, length=length, who="run: test part")
+    evaluate(train, test, train, train_labels=labels, test_labels=test_labels, measures=())
     for label in labels if labels is not None else ():
         plain = label.item() if isinstance(label, np.generic | Tensor) else label
         if not isinstance(plain, WRITABLE):

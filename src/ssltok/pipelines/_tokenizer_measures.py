@@ -127,7 +127,7 @@ def _measures(model: SSLTokenizer, sets: Sets) -> list[Measure]:
         row = _in_a_row(tokenizer, codes("train"))
         present = torch.zeros(size, dtype=torch.bool)
         present[row[row >= 0]] = True
-        edges = [*sorted(set(offsets.tolist())), size]
+        edges = [*offsets.unique().tolist(), size]
         counts = [
             f"{int(present[low:high].sum())} of {high - low}"
             for low, high in zip(edges, edges[1:], strict=False)
