@@ -142,7 +142,9 @@ def test_what_is_missing_is_said() -> None:
 def test_refuses() -> None:
     def half(sets: Sets) -> list[Measure]:
         rows = (("CAS, ridge (function)", "higher", "."), ("another", "higher", "."))
-        return [Measure(group="x", rows=rows, obstacle="none", compute=lambda: Outcome(*[MADE] * 4, 1))]
+        return [
+            Measure(group="x", rows=rows, obstacle="none", compute=lambda: Outcome(*[MADE] * 4, 1))
+        ]
 
     with pytest.raises(ValueError, match=r"^evaluate: a measure must take the place of another as"):
         judged(half, RidgeJudge(), encoder=flat)

@@ -54,7 +54,7 @@ def test_samples_are_a_data_set_too(tmp_path: pathlib.Path) -> None:
 def test_refuses(tmp_path: pathlib.Path) -> None:
     with pytest.raises(ValueError, match=r"^save_samples: path must end in .npz; got s.npy$"):
         save_samples("s.npy", X)
-    with pytest.raises(ValueError, match=r"^save_samples: labels must be as many as series, 4; got"):
+    with pytest.raises(ValueError, match=r"^save_samples: labels must be as many as series"):
         save_samples(tmp_path / "s.npz", X, labels=[1])
     with pytest.raises(TypeError, match=r"^save_samples: labels must be texts, numbers, boole"):
         save_samples(tmp_path / "s.npz", X, labels=[(1, 2)] * 4)

@@ -54,9 +54,7 @@ def test_reconstruction_is_the_mean_over_what_is_known(model: SSLTokenizer) -> N
     assert row.reference == pytest.approx(np.square(apart).mean(), rel=1e-5)
 
 
-def test_codes_used_are_those_of_the_training_series(
-    model: SSLTokenizer, report: Report
-) -> None:
+def test_codes_used_are_those_of_the_training_series(model: SSLTokenizer, report: Report) -> None:
     tokenizer = model.artifact_.tokenizer
     parts = np.split(model.encode(TRAIN), np.cumsum(tokenizer.sizes)[:-1], axis=1)
     counts = [len(np.unique(part)) for part in parts]
@@ -131,5 +129,3 @@ def test_each_branch_and_each_level_has_codes_of_its_own() -> None:
     assert torch.as_tensor(tokens.test).tolist() == [[2, 4, 8, 9, -1, -1]]
     assert tokens.codebook_size == 14
     assert tokens.codebook is None  # the books above are of other sizes
-
-

@@ -72,4 +72,3 @@ class Evaluate:
         )
         report.save(self.out)
         say(report.to_text())
-

@@ -99,11 +99,11 @@ def load_samples(path: pathlib.Path | str) -> Samples:
             if "X" in arrays:
                 return Samples(arrays["X"], _labels(arrays), arrays.get("codes"))
         except Exception as error:  # whatever a damaged archive raises
-            raise ValueError(f"load_samples: {str(path)!r} must be readable; got {error}") from error
+            raise ValueError(
+                f"load_samples: {str(path)!r} must be readable; got {error}"
+            ) from error
     data = load_dataset(str(path))
-    return Samples(
-        data.train, None if data.train_labels is None else list(data.train_labels), None
-    )
+    return Samples(data.train, None if data.train_labels is None else list(data.train_labels), None)
 
 
 def plain_label(who: str, label: Hashable) -> Hashable:

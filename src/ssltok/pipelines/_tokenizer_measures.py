@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import cache, partial
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -129,8 +130,7 @@ def _measures(model: SSLTokenizer, sets: Sets) -> list[Measure]:
         present[row[row >= 0]] = True
         edges = [*offsets.unique().tolist(), size]
         counts = [
-            f"{int(present[low:high].sum())} of {high - low}"
-            for low, high in zip(edges, edges[1:], strict=False)
+            f"{int(present[low:high].sum())} of {high - low}" for low, high in pairwise(edges)
         ]
         share = present.double().mean()[None]
         return Outcome(share, NOTHING, NOTHING, NOTHING, len(sets.train), ", ".join(counts))
@@ -190,7 +190,6 @@ def _measures(model: SSLTokenizer, sets: Sets) -> list[Measure]:
             rows = ((f"{name} on {view}", "higher", meaning),)
             measures.append(_one(rows, partial(probed, probe, view), unlabelled))
     return measures
-
 
 
 def _one(
