@@ -141,7 +141,7 @@ def _measures(model: SSLTokenizer, sets: Sets) -> list[Measure]:
             labels = _numbers_of(model, sets, name)
             losses = loss_by_share(model.artifact_.prior, codes(name), labels, seed=sets.seed)
             found.append(torch.tensor([losses[share] for share in SHARES], dtype=torch.float64))
-        return pair(*found)
+        return pair(found[0], found[1])
 
     @cache
     def views(view: str) -> tuple[Tensor, Tensor]:
