@@ -6,68 +6,77 @@ from typing import Any
 
 import pytest
 import torch
-from benchmarks.ssl_tokens.arms import Parts, build_arm
-from benchmarks.ssl_tokens.cell import tokenizer_figures
-from benchmarks.ssl_tokens.data import Split, make_split
-from benchmarks.ssl_tokens.parts import (
-    build_prior,
-    replace_prior_step,
-    study_step,
-)
-from benchmarks.ssl_tokens.sampling import decode_tokens_in_order, draw_series, trace_decoding
-from benchmarks.ssl_tokens.tokens import SummedCodes, replace_quantizers
-from benchmarks.ssl_tokens.train import Trained, train_arm
-from torch import Tensor
+from benchmarks.studies.ssl_tokens.arms import Parts, build_arm
+from benchmarks.studies.ssl_tokens.cell import tokenizer_figures
+from benchmarks.studies.ssl_tokens.data import Split, make_split
+from benchmarks.studies.ssl_tokens.parts import invert_masks, library_parts, study_prior
+from benchmarks.studies.ssl_tokens.sampling import draw_series, trace_decoding
+from benchmarks.studies.ssl_tokens.tokens import SummedCodes, replace_quantizers
+from benchmarks.studies.ssl_tokens.train import Trained, train_arm
+from torch import Tensor, nn
 
-from ssltok.losses import barlow_twins_loss
 from ssltok.pipelines import (
     Prior,
     PriorBatch,
     Tokenizer,
     TokenizerBatch,
     TokenizerConfig,
+    build_tokenizer,
+    compare,
+    prior_stage,
     prior_step,
     tokenizer_step,
 )
-from ssltok.training._engine import Stage
+from ssltok.training import ObjectiveBatch, ObjectiveOutput, Stage
 from tests.benchmarks.small import BARLOW, toy
 from tests.pipelines.small import series, small
 
 
 def tokenizer_and_batch(**changes: Any) -> tuple[Tokenizer, TokenizerBatch]:
     torch.manual_seed(1)
-    tokenizer = Tokenizer(small(**changes).tokenizer, channels=1, length=33)
+    tokenizer = build_tokenizer(small(**changes).tokenizer, channels=1, length=33)
     x = torch.from_numpy(series(6)) - 5
     view = torch.from_numpy(series(6, seed=3)) - 5
-    batch = TokenizerBatch(x, view, torch.ones_like(x, dtype=torch.bool), torch.full((6,), 33))
+    valid = torch.ones_like(x, dtype=torch.bool)
+    batch = TokenizerBatch(x, (view,), valid, torch.full((6,), 33))
     return tokenizer, batch
 
 
-@pytest.mark.parametrize("quantize_view", [False, True])
-def test_the_step_is_the_librarys_by_default(quantize_view: bool) -> None:
-    tokenizer, batch = tokenizer_and_batch(widths=(4, 8), quantize_view=quantize_view)
-    options: dict[str, Any] = {"projector": None, "ssl_loss": barlow_twins_loss}
-    want = tokenizer_step(tokenizer, batch, **options)
-    got = study_step(tokenizer, batch, **options)
-    assert got.loss == want.loss
-    assert got.terms == want.terms
-    assert all(torch.equal(a, b) for a, b in zip(got.codes, want.codes, strict=True))
-    assert all(torch.equal(a, b) for a, b in zip(got.latents, want.latents, strict=True))
+class Keep(nn.Module):
+    """An objective that keeps what it is shown."""
+
+    views, by_token = 2, False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[Tensor, ...]] = []
+
+    def draw(self, cases: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+        return ()
+
+    def forward(self, encoder: nn.Module, batch: ObjectiveBatch) -> ObjectiveOutput:
+        assert batch.features is not None
+        self.seen.append(batch.features)
+        return ObjectiveOutput(batch.features[0].sum() * 0, {})
+
+    def update(self, encoder: nn.Module, memory: tuple[Tensor, ...]) -> None: ...
 
 
 def test_what_the_ssl_loss_compares() -> None:
     tokenizer, batch = tokenizer_and_batch()
     tokenizer.eval()  # so that running statistics make each view's latents its own
-    seen: list[tuple[Tensor, Tensor]] = []
-
-    def keep(a: Tensor, b: Tensor) -> Tensor:
-        seen.append((a, b))
-        return a.sum() * 0
-
+    keep = Keep()
     second = batch.series.flip(2)
-    for attach, more in (("config", None), ("quantized", None), ("continuous", None),
-                         ("config", second), ("continuous", second)):  # fmt: skip
-        study_step(tokenizer, batch, projector=None, ssl_loss=keep, attach=attach, second=more)
+    (view,) = batch.views
+    for change, views in (
+        ("", 1), (":attach=quantized", 1), (":attach=continuous", 1), (":views=2", 2),
+        (":views=2,attach=continuous", 2),
+    ):  # fmt: skip
+        arm = build_arm(f"{BARLOW}{change}", size="tiny")
+        options = compare(arm.config.tokenizer, library_parts(arm), 2)
+        assert options.views == views
+        shown = batch._replace(views=(view, second)[:views])
+        tokenizer_step(tokenizer, shown, objective=keep, **options._asdict())
     branch = tokenizer.parts[0]
 
     def pooled(x: Tensor, *, quantized: bool) -> Tensor:
@@ -76,7 +85,7 @@ def test_what_the_ssl_loss_compares() -> None:
             latents = branch.quantizer(latents).vectors
         return torch.cat([latents.mean((2, 3)), latents.amax((2, 3))], 1)
 
-    x, view = batch.series, batch.view
+    x = batch.series
     want = [
         (pooled(x, quantized=True), pooled(view, quantized=False)),
         (pooled(x, quantized=True), pooled(view, quantized=True)),
@@ -84,7 +93,7 @@ def test_what_the_ssl_loss_compares() -> None:
         (pooled(second, quantized=True), pooled(view, quantized=False)),
         (pooled(second, quantized=False), pooled(view, quantized=False)),
     ]
-    for got, pair in zip(seen, want, strict=True):
+    for got, pair in zip(keep.seen, want, strict=True):
         torch.testing.assert_close(got[0], pair[0])
         torch.testing.assert_close(got[1], pair[1])
     assert not torch.allclose(want[0][0], want[2][0], atol=1e-3)
@@ -93,7 +102,7 @@ def test_what_the_ssl_loss_compares() -> None:
 def prior_and_batch(parts: Parts = Parts()) -> tuple[Prior, PriorBatch]:  # noqa: B008
     tokenizer, _ = tokenizer_and_batch(widths=(4, 8))
     torch.manual_seed(2)
-    prior = build_prior(parts, small().prior, tokenizer, classes=2)
+    prior = study_prior(parts, small().prior, tokenizer, classes=2)
     generator = torch.Generator().manual_seed(0)
     codes = torch.randint(6, (7, sum(prior.sizes)), generator=generator)
     masks = torch.rand(codes.shape, generator=generator) < 0.5
@@ -102,8 +111,11 @@ def prior_and_batch(parts: Parts = Parts()) -> tuple[Prior, PriorBatch]:  # noqa
 
 def test_the_loss_on_all_tokens() -> None:
     prior, batch = prior_and_batch()
-    stage = Stage("prior", torch.nn.Identity(), lambda step, rows: batch, lambda s, r: None, None)
-    model = replace_prior_step(Parts(paid="all"), stage, prior, 0).model
+    parts = library_parts(build_arm(f"{BARLOW}:paid=all", size="tiny"))
+    stage, _, _ = prior_stage(
+        prior, batch.codes, batch.labels, small(), seed=0, world=1, parts=parts
+    )
+    model = stage.model
     got = model(batch).loss
     want = 0.0
     first = prior.sizes[0]
@@ -119,14 +131,14 @@ def test_the_loss_on_all_tokens() -> None:
     everything = batch._replace(masks=torch.ones_like(batch.masks))
     both = model(everything).loss, prior_step(prior, everything).loss
     torch.testing.assert_close(*both)
-    assert replace_prior_step(Parts(), stage, prior, 0) is stage
+    assert invert_masks(Parts(), stage, prior, 0) is stage
 
 
 def test_inverted_masks_hide_what_should_be_seen() -> None:
     prior, batch = prior_and_batch()
     many = batch.take(torch.zeros(4000, dtype=torch.int64))
     stage = Stage("prior", torch.nn.Identity(), lambda step, rows: many, lambda s, r: None, None)
-    masks = replace_prior_step(Parts(mask="inverted"), stage, prior, 5).draw(0, slice(None)).masks
+    masks = invert_masks(Parts(mask="inverted"), stage, prior, 5).draw(0, slice(None)).masks
     low, high = masks.double().split(list(prior.sizes), dim=1)
     # E[1 - cos(pi r / 2)] = 1 - 2 / pi, and half a token more from rounding up.
     for part in (low, high):
@@ -168,12 +180,13 @@ def test_a_sum_of_two_codes_is_one_code() -> None:
 
 
 def test_fsq_has_its_sizes() -> None:
-    tokenizer = Tokenizer(TokenizerConfig(dim=6, codebook_size=64, blocks=0), channels=1, length=33)
-    replace_quantizers(tokenizer, "fsq")
+    config = TokenizerConfig(dim=6, codebook_size=64, blocks=0)
+    tokenizer = build_tokenizer(config, channels=1, length=33)
+    tokenizer = replace_quantizers(tokenizer, config, "fsq")
     assert tokenizer.parts[0].quantizer.codebook.shape == (64, 6)
     config = TokenizerConfig(dim=6, codebook_size=48, blocks=0)
     with pytest.raises(ValueError, match=r"fsq needs one of .* codes; got 48"):
-        replace_quantizers(Tokenizer(config, channels=1, length=33), "fsq")
+        replace_quantizers(build_tokenizer(config, channels=1, length=33), config, "fsq")
 
 
 @functools.cache
@@ -228,12 +241,6 @@ def test_orders_of_decoding() -> None:
         return draw_series(recipe, model, labels=labels, lengths=lengths, generator=generator).codes
 
     plain = draw("two:guidance=2")
-    same = decode_tokens_in_order(
-        model.prior, torch.full(plain.shape, model.prior.mask_index), labels=labels,
-        decoding=build_arm("two:guidance=2").config.decoding, order="confidence",
-        grids=model.tokenizer.grids, generator=torch.Generator().manual_seed(3),
-    )  # fmt: skip
-    assert torch.equal(same, plain)
     others = [draw(f"two:guidance=2,order={order}") for order in ("random", "halton")]
     assert all(o.shape == plain.shape and not torch.equal(o, plain) for o in others)
     trace = trace_decoding(arm, model, labels=labels, lengths=lengths, seed=0)

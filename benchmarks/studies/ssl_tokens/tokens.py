@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ssltok.pipelines import Tokenizer, TokenizerConfig
+from ssltok.pipelines import Branch, Tokenizer, TokenizerConfig
 from ssltok.quantizers import (
     FSQ,
     EMAVectorQuantizer,
@@ -25,7 +25,8 @@ class SummedCodes(nn.Module):
     So a prior sees as many tokens, and as large a vocabulary, as with a plain codebook.
     """
 
-    channel_dim = 1
+    channel_dim, code_shape, codes_per_token = 1, (), 1
+    learns_by_vectors = idle = False
 
     def __init__(self, config: TokenizerConfig) -> None:
         super().__init__()
@@ -35,6 +36,7 @@ class SummedCodes(nn.Module):
                 f"SummedCodes: codebook_size must be a square; got {config.codebook_size}"
             )
         self.dim, self.codebook_size = config.dim, config.codebook_size
+        self.codebook_sizes = (self.codebook_size,)
         levels = [
             EMAVectorQuantizer(
                 config.dim, self.size, decay=config.decay,
@@ -69,10 +71,18 @@ class SummedCodes(nn.Module):
         self.levels.update(latents, self._split(codes))
 
     def initialize(
-        self, latents: Tensor, valid: Tensor | None = None, *, generator: torch.Generator
+        self,
+        latents: Tensor,
+        valid: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
     ) -> None:
         """Start both codebooks by k-means."""
         self.levels.initialize(latents, valid, generator=generator)
+
+    def revive(self, latents: Tensor, codes: Tensor, **options: object) -> tuple[Tensor, ...]:
+        """Do nothing: a pair of codes cannot be put elsewhere."""
+        return ()
 
     def _join(self, codes: Tensor) -> Tensor:
         first, second = codes.unbind(-1)
@@ -83,11 +93,11 @@ class SummedCodes(nn.Module):
         return pair.masked_fill(codes[..., None] < 0, -1)
 
 
-def replace_quantizers(tokenizer: Tokenizer, kind: str) -> None:
-    """Put quantizers of another kind into a new tokenizer's branches; `config` leaves them."""
-    config = tokenizer.config
+def replace_quantizers(tokenizer: Tokenizer, config: TokenizerConfig, kind: str) -> Tokenizer:
+    """The tokenizer with quantizers of another kind in its branches; `config` leaves it."""
     if kind in ("config", "ema", "gradient"):
-        return
+        return tokenizer
+    branches = []
     for branch in tokenizer.parts:
         quantizer: nn.Module
         if kind == "residual":
@@ -100,4 +110,5 @@ def replace_quantizers(tokenizer: Tokenizer, kind: str) -> None:
                 )
             levels = FSQ(LEVELS[config.codebook_size])
             quantizer = ProjectedQuantizer(levels, config.dim, channel_dim=1)
-        branch.quantizer = quantizer  # type: ignore[assignment]
+        branches.append(Branch(branch.encoder, quantizer, branch.decoder))
+    return Tokenizer(tokenizer.transform, branches, tokenizer.scaler, channels=tokenizer.channels)

@@ -4,24 +4,28 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import torch
-from benchmarks.ssl_tokens.arms import Arm
-from benchmarks.ssl_tokens.data import Split
-from benchmarks.ssl_tokens.parts import (
-    StudyTokenizerModel,
-    build_prior,
-    replace_prior_step,
-    replace_view,
-)
-from benchmarks.ssl_tokens.tokens import replace_quantizers
+from benchmarks.studies.ssl_tokens.arms import Arm
+from benchmarks.studies.ssl_tokens.data import Split
+from benchmarks.studies.ssl_tokens.parts import invert_masks, library_parts, study_prior
+from benchmarks.studies.ssl_tokens.tokens import replace_quantizers
 from torch import Tensor
 
 from ssltok.data import SeriesSet
-from ssltok.pipelines import Prior, Tokenizer, encode_series
-from ssltok.pipelines._fit import start_codebooks
-from ssltok.pipelines._stages import prior_stage, tokenizer_stage
-from ssltok.training import keyed_generator
-from ssltok.training._engine import build_accelerator, train_stage
+from ssltok.nn import average_max_pool
+from ssltok.pipelines import (
+    Prior,
+    TokenFeatures,
+    Tokenizer,
+    TokenizerModel,
+    build_objective,
+    build_tokenizer,
+    compare,
+    encode_series,
+    prior_stage,
+    start_tokenizer,
+    tokenizer_stage,
+)
+from ssltok.training import accelerated, keyed_seed, seeded, train_stage
 
 __all__ = ["Clock", "Trained", "train_arm"]
 
@@ -97,23 +101,38 @@ def train_arm(
     Returns:
         The trained parts.
     """
-    config, data, labels = arm.config, split.train, split.train_labels
-    accelerator = build_accelerator("no", cpu=True)
-    clock = clocks[0] if clocks else Clock()
-    clock.begin()
-    with torch.random.fork_rng():
-        torch.manual_seed(keyed_generator(seed, "weights").initial_seed())
-        tokenizer = Tokenizer(
-            config.tokenizer, channels=data.values.shape[1], length=data.values.shape[2]
+    with accelerated("no", cpu=True) as accelerator:
+        return _train(
+            arm, split, steps, seed, accelerator, probe, probe_every, clocks or (Clock(), Clock())
         )
+
+
+def _train(
+    arm: Arm,
+    split: Split,
+    steps: tuple[int, int],
+    seed: int,
+    accelerator: Any,
+    probe: Callable[[Tokenizer], dict[str, float]] | None,
+    probe_every: int,
+    clocks: tuple[Clock, Clock],
+) -> Trained:
+    config, data, labels = arm.config, split.train, split.train_labels
+    parts, clock = library_parts(arm), clocks[0]
+    clock.begin()
+    channels, length = data.values.shape[1:]
+    with seeded(keyed_seed(seed, "weights")):
+        tokenizer = build_tokenizer(config.tokenizer, channels=channels, length=length)
+        tokenizer = replace_quantizers(tokenizer, config.tokenizer, arm.parts.quantizer)
         rows = min(config.tokenizer_training.batch, len(data.values))
-        replace_quantizers(tokenizer, arm.parts.quantizer)
-        model = StudyTokenizerModel(tokenizer, arm.parts, batch=rows)
-        prior_seed = torch.random.initial_seed()
+        features = TokenFeatures(tokenizer, pool=average_max_pool)
+        objective = build_objective(config.tokenizer, features, batch=rows, parts=parts)
+    views = 1 if objective is None else objective.views
+    model = TokenizerModel(tokenizer, objective, compare(config.tokenizer, parts, views))
     tokenizer.scaler.fit(data.values, data.valid)
     scaled = data._replace(values=tokenizer.scale(data.values, data.valid))
-    start_codebooks(tokenizer, scaled, seed=seed)
-    stage, training, _ = tokenizer_stage(model, scaled, config, seed, 1)
+    start_tokenizer(tokenizer, scaled, seed=seed, codebooks=config.tokenizer.kmeans)
+    stage, training, _ = tokenizer_stage(model, scaled, labels, config, seed=seed, world=1)
     curve: list[dict[str, float]] = []
     update = stage.after_step
 
@@ -124,26 +143,25 @@ def train_arm(
             found = clock.stop_for(lambda: probe(tokenizer))
             curve.append({"step": step + 1, "seconds": clock.seconds()[0], **found})
 
-    stage = replace_view(arm.parts, stage._replace(after_step=after_step), tokenizer, seed)
     common: dict[str, Any] = {"seed": seed, "accelerator": accelerator}
+    stage = stage._replace(after_step=after_step)
     history = train_stage(stage, training, steps=steps[0], **common)
     losses = _summary(history)
     tokenizer.requires_grad_(False)
     seconds = dict(zip(("tokenizer", "tokenizer_cpu"), clock.seconds(), strict=True))
 
-    clock = clocks[1] if clocks else Clock()
-    clock.begin()
+    later = clocks[1]
+    later.begin()
     codes = encode_series(tokenizer, scaled)
-    with torch.random.fork_rng():
-        torch.manual_seed(prior_seed)
-        prior = build_prior(arm.parts, config.prior, tokenizer, classes=split.classes)
-    stage, training, _ = prior_stage(prior, codes, labels, config, seed, 1)
-    stage = stage._replace(after_step=lambda step, results: clock.mark())
-    stage = replace_prior_step(arm.parts, stage, prior, seed)
+    with seeded(keyed_seed(seed, "weights")):
+        prior = study_prior(arm.parts, config.prior, tokenizer, classes=split.classes)
+    stage, training, _ = prior_stage(prior, codes, labels, config, seed=seed, world=1, parts=parts)
+    stage = stage._replace(after_step=lambda step, results: later.mark())
+    stage = invert_masks(arm.parts, stage, prior, seed)
     history = train_stage(stage, training, steps=steps[1], **common)
     losses |= {f"prior {k}": v for k, v in _summary(history).items()}
     prior.requires_grad_(False)
-    seconds |= dict(zip(("prior", "prior_cpu"), clock.seconds(), strict=True))
+    seconds |= dict(zip(("prior", "prior_cpu"), later.seconds(), strict=True))
     return Trained(tokenizer, prior, codes, seconds, curve, losses)
 
 

@@ -1,8 +1,8 @@
 """The same small autoencoder with different quantizers: reconstruction error and codes in use.
 
     pip install vector-quantize-pytorch sktime
-    python benchmarks/codebook_learning.py
-    python benchmarks/codebook_learning.py --data folder --sets GunPoint ECG5000
+    python benchmarks/studies/codebook_learning.py
+    python benchmarks/studies/codebook_learning.py --data folder --sets GunPoint ECG5000
 
 `--data` is a folder of archives `<set>.npz` with arrays `X_train` and `X_test`, each
 `(cases, channels, length)`. Without it: GunPoint (50 series to train on, 150 to test on; shipped

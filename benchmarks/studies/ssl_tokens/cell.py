@@ -16,12 +16,12 @@ import numpy as np
 import scipy
 import torch
 from benchmarks.side_by_side import machine
-from benchmarks.ssl_tokens.arms import Arm, build_arm
-from benchmarks.ssl_tokens.data import Split, make_split
-from benchmarks.ssl_tokens.judge import Judge, JudgeSettings
-from benchmarks.ssl_tokens.probes import probe_accuracies
-from benchmarks.ssl_tokens.sampling import draw_series, trace_decoding
-from benchmarks.ssl_tokens.train import Trained, scale, train_arm
+from benchmarks.studies.ssl_tokens.arms import Arm, build_arm
+from benchmarks.studies.ssl_tokens.data import Split, make_split
+from benchmarks.studies.ssl_tokens.judge import Judge, JudgeSettings
+from benchmarks.studies.ssl_tokens.probes import probe_accuracies
+from benchmarks.studies.ssl_tokens.sampling import draw_series, trace_decoding
+from benchmarks.studies.ssl_tokens.train import Trained, scale, train_arm
 from torch import Tensor
 
 import ssltok
@@ -91,16 +91,16 @@ def run_cell(
     seconds["generate"] = time.perf_counter() - mark
     mark = time.perf_counter()
     found = tokenizer_figures(trained.tokenizer, split)
-    found |= judge.generative(judge.describe(made), wanted)
-    rebuilt = judge.generative(
-        judge.describe(_rebuilt(trained, judge)), split.train_labels[judge.own]
-    )
+    found |= judge.figures(made, wanted)
+    rebuilt = judge.figures(_rebuilt(trained, judge), split.train_labels[judge.own])
     found |= {f"{name}_rebuilt": rebuilt[name] for name in ("fid", "cas")}
     found |= _held_out_loss(trained, split, judge)
     seconds["evaluate"] = time.perf_counter() - mark
     trace = trace_decoding(arm, trained, labels=wanted, lengths=lengths, seed=cell.seed)
     seconds["all"] = time.perf_counter() - begun
-    counts = {"fid": min(len(judge.target), len(made)), "cas": len(judge.own), "made": len(made)}
+    counts = {
+        **judge.cases, "cas": len(judge.own), "made": len(made), "target": len(judge.target),
+    }  # fmt: skip
     record = {
         "schema": SCHEMA,
         **cell._asdict(),
@@ -110,7 +110,7 @@ def run_cell(
         "config": config_to_dict(arm.config),
         "parts": arm.parts._asdict(),
         "figures": found,
-        "floor": judge.floor | judge.halves,
+        "floor": judge.floor,
         "cases": {"train": len(split.train_labels), "test": len(split.test_labels), **counts},
         "seconds": {k: round(v, 3) for k, v in seconds.items()},
         "curve": trained.curve,
@@ -149,7 +149,7 @@ def tokenizer_figures(tokenizer: Tokenizer, split: Split) -> dict[str, float]:
         found = probe_accuracies(a, split.train_labels, b, split.test_labels)
         figures |= {f"{name}_{kind}": value for name, value in found.items()}
     figures["reconstruction"] = _reconstruction(tokenizer, test, codes[1])
-    size = tokenizer.config.codebook_size
+    size = tokenizer.codebook_size
     parts = torch.split(codes[1], list(tokenizer.sizes), dim=1)
     figures["perplexity"] = float(
         np.mean([float(codebook_perplexity(c, codebook_size=size)) for c in parts])
@@ -219,7 +219,8 @@ def _rebuilt(trained: Trained, judge: Judge) -> Tensor:
     """The judge's training series through the tokens and back: a prior that were perfect."""
     tokenizer, codes = trained.tokenizer, trained.codes[judge.own]
     series = torch.cat([tokenizer.decode(part) for part in codes.split(256)])
-    return tokenizer.scaler.inverse(series)
+    rebuilt: Tensor = tokenizer.scaler.inverse(series)
+    return rebuilt
 
 
 def _with_steps(arm: Arm, steps: tuple[int, int]) -> Arm:
@@ -257,7 +258,7 @@ def _plain(settings: Settings) -> dict[str, Any]:
 
 @functools.cache
 def _provenance() -> dict[str, str]:
-    root = pathlib.Path(__file__).parents[2]
+    root = pathlib.Path(__file__).parents[3]
 
     def git(*words: str) -> str:
         done = subprocess.run(["git", *words], cwd=root, capture_output=True, text=True)
@@ -265,7 +266,9 @@ def _provenance() -> dict[str, str]:
 
     return {
         "commit": git("rev-parse", "HEAD"),
-        "changed": str(bool(git("status", "--porcelain", "--", "src", "benchmarks/ssl_tokens"))),
+        "changed": str(
+            bool(git("status", "--porcelain", "--", "src", "benchmarks/studies/ssl_tokens"))
+        ),
         "ssltok": ssltok.__version__,
         "torch": torch.__version__,
         "numpy": np.__version__,

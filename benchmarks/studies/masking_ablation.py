@@ -1,7 +1,7 @@
 """Does it matter which tokens are masked in training, and which are paid for?
 
-    nice -n 10 python benchmarks/masking_ablation.py                 # the page's table
-    python benchmarks/masking_ablation.py --seeds 1 --steps 20       # a look at the script
+    nice -n 10 python benchmarks/studies/masking_ablation.py                 # the page's table
+    python benchmarks/studies/masking_ablation.py --seeds 1 --steps 20       # a look at the script
 
 Four ways to train the same small prior on the same tokens of GunPoint and of cylinder-bell-funnel:
 the cosine schedule as MaskGIT has it or inverted as in several public codes (the share that should
