@@ -115,7 +115,8 @@ def loss_of_spread(z_a: Tensor, z_b: Tensor) -> Tensor:
 
 def loss_of_angle(z_a: Tensor, z_b: Tensor) -> Tensor:
     """It divides by a norm that may be 0."""
-    return (z_a / z_a.norm(dim=1, keepdim=True) - z_b).square().mean()
+    loss: Tensor = (z_a / z_a.norm(dim=1, keepdim=True) - z_b).square().mean()
+    return loss
 
 
 def loss_half(z_a: Tensor, z_b: Tensor) -> Tensor:
@@ -338,7 +339,7 @@ def coder(encoder: Any = StripEncoder, decoder: Any = StripDecoder) -> Any:
 
 
 class WithoutGrid(StripEncoder):
-    grid = property()  # type: ignore[assignment]
+    grid: Any = property()
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name != "grid":

@@ -87,7 +87,7 @@ def test_functions() -> None:
 
 
 def estimator(**options: Any) -> SSLTokenizer:
-    parts = {
+    parts: dict[str, Any] = {
         "bands": Bands, "encoder": StripEncoder, "decoder": StripDecoder,
         "quantizer": partial(Cells, channel_dim=1), "objective": Likeness, "augment": wobble,
         "mask": alternate_mask, "prior": PlainPrior, "order": inside_out,
@@ -193,7 +193,7 @@ def test_they_train() -> None:
 class Wordless(PlainPrior):
     """A prior that cannot say what it reads of the branch before."""
 
-    context = property()  # type: ignore[assignment]
+    context: Any = property()
 
 
 class OfOtherTokens(PlainPrior):

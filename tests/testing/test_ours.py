@@ -80,7 +80,8 @@ def test_losses(name: str) -> None:
         drawing = function
 
         def function(*inputs: Tensor) -> Tensor:
-            return drawing(*inputs, generator=seeded())
+            value: Tensor = drawing(*inputs, generator=seeded())
+            return value
 
     check_loss(function, case.draw(8, seeded()), targets=case.targets)
     if function.__name__ == name:
@@ -116,7 +117,7 @@ def test_objectives_of_a_tokenizer(ssl: Any) -> None:
     encoder = TokenFeatures(tokenizer, pool=pool)
 
     def build(encoder: nn.Module) -> nn.Module:
-        objective = build_objective(config, encoder, batch=8)  # type: ignore[arg-type]
+        objective: Any = build_objective(config, encoder, batch=8)  # type: ignore[arg-type]
         assert isinstance(objective, nn.Module)
         return objective
 

@@ -178,7 +178,8 @@ def load_artifact(
         state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
         module.load_state_dict(state)
         module.requires_grad_(False).eval()
-    tokenizer, prior = modules["tokenizer"], modules["prior"]
+    tokenizer: Any = modules["tokenizer"]
+    prior: Any = modules["prior"]
     if not isinstance(tokenizer, Tokenizer):
         raise ArtifactError(folder, "parts of another kind")
     try:

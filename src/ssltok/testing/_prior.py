@@ -97,7 +97,8 @@ def _codes(prior: Any) -> list[Tensor]:
 
 
 def _labels(prior: Any) -> Tensor:
-    return torch.arange(CASES) % (prior.classes + 1) - 1
+    labels: Tensor = torch.arange(CASES) % (prior.classes + 1) - 1
+    return labels
 
 
 def _ask_for(prior: Any, codes: list[Tensor], branch: int, level: int, rows: slice) -> Any:
