@@ -123,7 +123,10 @@ def save_artifact(artifact: Artifact, folder: str | os.PathLike[str]) -> pathlib
         folder,
         {
             "config.json": to_json(plain),
-            "model.safetensors": save({k: v.cpu().contiguous() for k, v in tensors.items()}),
+            # Copies: weights that two parts share are written twice, and loaded into both.
+            "model.safetensors": save(
+                {k: v.detach().to("cpu", copy=True).contiguous() for k, v in tensors.items()}
+            ),
             "labels.json": to_json(list(artifact.classes)),
             "provenance.json": to_json({**provenance(), **artifact.provenance}),
         },

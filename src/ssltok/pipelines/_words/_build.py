@@ -1,5 +1,6 @@
 """The only place where words become parts: one table a field, for Python, JSON and the command."""
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -65,7 +66,11 @@ def build_tokenizer(
     sizes["channels"] = 1 if config.channelwise else channels
     transform = build_part(_transform(config, parts), sizes)
     if parts.branches is not None:
-        branches = [build_part(branch, sizes) for branch in parts.branches]
+        # Copied together: what two branches share stays shared.
+        branches = [
+            branch if isinstance(branch, nn.Module) else build_part(branch, sizes)
+            for branch in copy.deepcopy(list(parts.branches))
+        ]
     else:
         widths = config.widths * (transform.bands if len(config.widths) == 1 else 1)
         if len(widths) != transform.bands:
