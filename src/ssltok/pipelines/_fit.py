@@ -169,8 +169,16 @@ def build_stage_one(
     with seeded(keyed_generator(seed, "weights").initial_seed()):
         tokenizer = build_tokenizer(config.tokenizer, channels=channels, length=length, parts=parts)
         plain = dataclasses.replace(parts, compared=None, quantized=None)
-        features = TokenFeatures(tokenizer, pool=compare(config.tokenizer, plain, 1).pool)
+        pool = compare(config.tokenizer, plain, 1).pool
+        features = TokenFeatures(tokenizer, pool=pool)
         objective = build_objective(config.tokenizer, features, batch=batch, parts=parts)
+        if parts.objective is not None:  # a class may say only once it is built what it reads
+            plain = dataclasses.replace(plain, objective=objective)
+            wanted = compare(config.tokenizer, plain, 1).pool
+            if wanted is not pool:
+                features = TokenFeatures(tokenizer, pool=wanted)
+                objective = build_objective(config.tokenizer, features, batch=batch, parts=parts)
+            parts = dataclasses.replace(parts, objective=objective)
     views = 1 if objective is None else int(objective.views)
     return TokenizerModel(tokenizer, objective, compare(config.tokenizer, parts, views))
 

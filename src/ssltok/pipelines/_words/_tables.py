@@ -207,8 +207,11 @@ def last_layer(encoder: nn.Module, series: Tensor, valid: Tensor | None) -> list
 
 
 def reads_tokens(config: TokenizerConfig, parts: Parts) -> bool:
-    """Say whether the objective needs a feature for each token."""
+    """Say whether the objective needs a feature for each token.
+
+    Where a class or a function does not say, no: ask again with what it has built.
+    """
     kind = parts.objective
     if kind is None:
         return config.ssl in ("ts2vec", "mae", "beit", "data2vec", "ibot")
-    return bool(getattr(kind, "func", kind).by_token)
+    return getattr(getattr(kind, "func", kind), "by_token", False) is True
