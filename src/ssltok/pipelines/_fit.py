@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from ssltok._shared.modes import evaluation_mode
 from ssltok.data import SeriesSet
 from ssltok.distributed import rank_and_world
-from ssltok.pipelines._describe import describe
+from ssltok.pipelines._generate import generate
+from ssltok.pipelines._identity import identity_of
 from ssltok.pipelines._prior import Prior
 from ssltok.pipelines._stages import (
     TokenizerModel,
@@ -40,6 +41,7 @@ __all__ = ["Fitted", "build_stage_one", "encode_series", "fit", "start_tokenizer
 ENCODE_BATCH = 256
 START_SERIES = 1024  # series whose latents a codebook starts from
 NOTHING = Parts()
+SECOND = ("prior", "mask", "token_loss", "schedule", "order", "sampling", "guidance")
 
 
 class Fitted(NamedTuple):
@@ -113,12 +115,9 @@ def _fit(
     least = 1 if model.objective is None else 2
     if cases < least:
         raise ValueError(f"fit: the SSL loss needs at least {least} series; got {cases}")
-    with seeded(keyed_generator(seed, "weights").initial_seed()):  # what can fail fails now
-        if parts.prior is not None:
-            build_prior(config.prior, tokenizer, classes=classes, parts=parts)
-        build_decoding(config.decoding, tokenizer, parts=parts)
     tokenizer.scaler.fit(data.values, data.valid)
     scaled = data._replace(values=tokenizer.scale(data.values, data.valid))
+    rehearse(tokenizer, data, labels, config, parts, classes=classes, seed=seed)
     print_of_run = fingerprint(data, labels, config, seed, parts)
     common: dict[str, Any] = {
         "seed": seed, "accelerator": accelerator, "folder": folder, "fingerprint": print_of_run,
@@ -183,13 +182,58 @@ def build_stage_one(
     return TokenizerModel(tokenizer, objective, compare(config.tokenizer, parts, views))
 
 
+@torch.no_grad()
+def rehearse(
+    tokenizer: Tokenizer,
+    data: SeriesSet,
+    labels: Tensor,
+    config: Config,
+    parts: Parts,
+    *,
+    classes: int,
+    seed: int,
+) -> None:
+    """Take two series through stage 2 and one through decoding, so that parts fail before training.
+
+    Only where the caller gave a part of these; nothing that is trained is touched.
+
+    Args:
+        tokenizer: As built; its scaler is fitted.
+        data: The training series.
+        labels: int64 `(cases,)`.
+        config: What is not given as a part.
+        parts: The caller's.
+        classes: Number of classes.
+        seed: The run's seed.
+    """
+    decoding = build_decoding(config.decoding, tokenizer, parts=parts)
+    if all(getattr(parts, name) is None for name in SECOND):
+        return
+    with seeded(keyed_generator(seed, "rehearsal").initial_seed()):
+        prior = build_prior(config.prior, tokenizer, classes=classes, parts=parts)
+        valid = tokenizer.valid_tokens(data.lengths)
+        codes = torch.zeros(valid.shape, dtype=torch.int64).masked_fill(~valid, -1)
+        if tokenizer.codes_per_token > 1:
+            codes = codes[..., None].repeat(1, 1, tokenizer.codes_per_token)
+        stage, _, _ = prior_stage(prior, codes, labels, config, seed=seed, world=1, parts=parts)
+        stage.model(stage.draw(0, slice(0, 2)))
+        generate(
+            tokenizer,
+            prior,
+            labels=labels[:1],
+            lengths=data.lengths[:1],
+            decoding=dataclasses.replace(decoding, steps=min(decoding.steps, 2)),
+            generator=keyed_generator(seed, "rehearsal"),
+        )
+
+
 def fingerprint(
     data: SeriesSet, labels: Tensor, config: Config, seed: int, parts: Parts = NOTHING
 ) -> str:
     """What two runs must share for one to go on with the other's checkpoints."""
     plain = {**config_to_dict(config), "workers": None}
     whole = [plain, seed, data.digest(), labels.tolist()]
-    named = {name: describe(part) for name, part in vars(parts).items() if part is not None}
+    named = {name: identity_of(part) for name, part in vars(parts).items() if part is not None}
     text = json.dumps([*whole, named] if named else whole, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -4,14 +4,16 @@
 part that lacks a member is refused when the model is built.
 """
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from typing_extensions import Protocol
+from typing_extensions import Protocol, get_protocol_members
 
 from ssltok._shared.modes import evaluation_mode
+from ssltok.quantizers import Quantizer
 
 __all__ = [
     "Decoder",
@@ -91,22 +93,27 @@ class Decoder(Protocol):
 PRIOR = (
     "sizes", "classes", "codebook_sizes", "codes_per_token", "mask_index", "context", "logits_of",
 )  # fmt: skip
-QUANTIZER = (
-    "dim", "channel_dim", "code_shape", "codebook_size", "codebook_sizes", "encode", "decode",
-    "update", "initialize", "revive",
-)  # fmt: skip
+QUANTIZER = tuple(sorted(get_protocol_members(Quantizer) - {"__call__"}))
 
 
 def check_members(who: str, name: str, part: Any, members: Sequence[str]) -> None:
     """Ask that a part is a module with these members."""
     if not isinstance(part, nn.Module):
         raise TypeError(f"{who}: {name} must be a module; got {type(part).__name__}")
-    missing = [member for member in members if not hasattr(part, member)]
+    missing = [member for member in members if not _has(part, member)]
     if missing:
         raise TypeError(
             f"{who}: {name} must have {', '.join(members)}; "
             f"got {type(part).__name__} without {', '.join(missing)}"
         )
+
+
+def _has(part: Any, member: str) -> bool:
+    """Whether there is such a member; a property is not computed, a codebook may be large."""
+    static = inspect.getattr_static(type(part), member, None)
+    if isinstance(static, property) and static.fget is not None:
+        return True
+    return hasattr(part, member)
 
 
 def check_transform(who: str, transform: Any) -> None:
