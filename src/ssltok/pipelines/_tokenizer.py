@@ -214,8 +214,7 @@ class Tokenizer(nn.Module):
     @property
     def codebook_size(self) -> int:
         """The largest of all codebooks; also the index of `[MASK]` in the codes of all branches."""
-        largest: int = max(max(sizes) for sizes in self.codebook_sizes)
-        return largest
+        return int(max(max(sizes) for sizes in self.codebook_sizes))
 
     def scale(self, values: Tensor, valid: Tensor) -> Tensor:
         """Bring series `(batch, channels, length)` to the scale of the model; NaN becomes 0."""

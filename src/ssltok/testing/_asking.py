@@ -2,16 +2,37 @@
 
 import contextlib
 import functools
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ParamSpec
 
 import torch
 from torch import Tensor, nn
 
 __all__ = [
-    "ask", "ask_members", "ask_quiet", "drawn_from", "name_of", "near", "ragged_rows", "same_state",
-    "settled", "state_of", "wave_of",
+    "answered", "ask", "ask_members", "ask_quiet", "drawn_from", "name_of", "near", "ragged_rows",
+    "same_state", "settled", "state_of", "wave_of",
 ]  # fmt: skip
+
+
+Options = ParamSpec("Options")
+
+
+def answered(check: Callable[Options, None]) -> Callable[Options, None]:
+    """Let a check complain in its own form of a part that raises, and keep the error as cause."""
+
+    @functools.wraps(check)
+    def answering(*args: Options.args, **kwargs: Options.kwargs) -> None:
+        try:
+            check(*args, **kwargs)
+        except AssertionError:
+            raise
+        except Exception as error:
+            raise AssertionError(
+                f"{check.__name__}: a part must run as its protocol calls it; "
+                f"got {type(error).__name__}: {error}"
+            ) from error
+
+    return answering
 
 
 def ask(holds: bool, part: object, rule: str, fact: object) -> None:  # noqa: FBT001

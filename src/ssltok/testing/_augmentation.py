@@ -5,11 +5,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ssltok.testing._asking import ask, ask_quiet
+from ssltok.testing._asking import answered, ask, ask_quiet
 
 __all__ = ["check_augmentation"]
 
 
+@answered
 def check_augmentation(
     augmentation: Callable[..., Tensor], *, channels: int = 2, length: int = 40
 ) -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ssltok.testing._asking import (
+    answered,
     ask,
     ask_members,
     ask_quiet,
@@ -25,6 +26,7 @@ CASES = 5
 Pair = tuple[Any, Any]
 
 
+@answered
 def check_coder(build: Callable[[], tuple[nn.Module, nn.Module]], shape: Sequence[int]) -> None:
     """Ask of an encoder and its decoder what a branch needs of them.
 

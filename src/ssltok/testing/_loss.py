@@ -5,13 +5,14 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from ssltok.testing._asking import ask, ask_quiet, same_state, state_of
+from ssltok.testing._asking import answered, ask, ask_quiet, same_state, state_of
 
 __all__ = ["check_loss"]
 
 STEP = 1e-5  # of the finite difference, in float64
 
 
+@answered
 def check_loss(
     loss: Callable[..., Tensor], inputs: Sequence[Tensor], *, targets: Sequence[int] = ()
 ) -> None:

@@ -5,13 +5,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ssltok.testing._asking import ask, ask_quiet
+from ssltok.testing._asking import answered, ask, ask_quiet
 
 __all__ = ["check_mask"]
 
 DRAWS = 8
 
 
+@answered
 def check_mask(sampler: Callable[..., Tensor], *, shape: tuple[int, int] = (6, 24)) -> None:
     """Ask of a mask sampler what the training of a prior and masked objectives need.
 

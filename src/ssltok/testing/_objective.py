@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from typing_extensions import get_protocol_members
 
 from ssltok.testing._asking import (
+    answered,
     ask,
     ask_members,
     ask_quiet,
@@ -23,6 +24,7 @@ __all__ = ["check_objective"]
 Build = Callable[[nn.Module], nn.Module]
 
 
+@answered
 def check_objective(
     build: Build,
     encoder: nn.Module,

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ssltok.testing._asking import (
+    answered,
     ask,
     ask_members,
     ask_quiet,
@@ -25,6 +26,7 @@ MEMBERS = (
 CASES = 4
 
 
+@answered
 def check_prior(build: Callable[[], nn.Module]) -> None:
     """Ask of a prior what its training and the decoder need of it.
 

@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from typing_extensions import get_protocol_members
 
 from ssltok.quantizers import Quantized, Quantizer
-from ssltok.testing._asking import ask, same_state, state_of
+from ssltok.testing._asking import answered, ask, same_state, state_of
 
 __all__ = ["check_quantizer"]
 
 
+@answered
 def check_quantizer(build: Callable[[], nn.Module], *, lead: tuple[int, ...] = (3, 5)) -> None:
     """Ask of a quantizer what the `Quantizer` protocol says.
 

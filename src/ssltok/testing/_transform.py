@@ -5,13 +5,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssltok.testing._asking import ask, ask_members, ask_quiet, ragged_rows
+from ssltok.testing._asking import answered, ask, ask_members, ask_quiet, ragged_rows
 
 __all__ = ["check_transform"]
 
 MEMBERS = ("length", "bands", "margin", "in_time", "shape", "inverse", "real", "within")
 
 
+@answered
 def check_transform(transform: Any, *, channels: int = 2) -> None:
     """Ask of a transform what a tokenizer needs of it.
 
