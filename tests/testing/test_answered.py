@@ -64,7 +64,7 @@ CASES: dict[str, tuple[Any, type[Exception]]] = {
         RuntimeError,
     ),
     "check_loss": (lambda: check_loss(alone, Z), TypeError),
-    "check_mask": (lambda: check_mask(alone), TypeError),  # type: ignore[arg-type]
+    "check_mask": (lambda: check_mask(alone), TypeError),
     "check_augmentation": (lambda: check_augmentation(alone), TypeError),
     "check_transform": (lambda: check_transform(RaisingBands(33)), RuntimeError),
     "check_quantizer": (lambda: check_quantizer(lambda: RaisingCells(4)), RuntimeError),

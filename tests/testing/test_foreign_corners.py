@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ssltok.augment import compose
+from ssltok.decoding import temperature_sample
 from ssltok.pipelines import (
     Branch,
     Parts,
@@ -134,6 +135,10 @@ def jittering(std: float) -> Any:
     return augment
 
 
+def sampled(temperature: float) -> Any:
+    return temperature_sample(temperature=temperature)
+
+
 def started(seed: int) -> VectorQuantizer:
     return VectorQuantizer(8, 6, channel_dim=1, generator=torch.Generator().manual_seed(seed))
 
@@ -145,10 +150,11 @@ def started(seed: int) -> VectorQuantizer:
         ({"augment": Jitter(0.1)}, {"augment": Jitter(0.2)}),
         ({"augment": jittering(0.1)}, {"augment": jittering(0.2)}),
         ({"augment": compose(jittering(0.1))}, {"augment": compose(jittering(0.2))}),
+        ({"sampling": sampled(1.0)}, {"sampling": sampled(2.0)}),
         ({"quantizer": started(0)}, {"quantizer": started(1)}),
         ({"compared": (0, 1)}, {"compared": (1, 2)}),
     ],
-    ids=["partial", "object", "closure", "rule", "weights", "numbers"],
+    ids=["partial", "object", "closure", "composed", "rule", "weights", "numbers"],
 )
 def test_another_part_is_another_run(one: Any, other: Any, tmp_path: Path) -> None:
     first = fitted(**one, checkpoints=tmp_path / "run")
@@ -206,7 +212,9 @@ def test_what_cannot_run_fails_before_the_first_step(
 
 def test_the_rehearsal_leaves_no_trace() -> None:
     """A part that does what the default does gives the same bits."""
+    before = torch.get_rng_state()
     plain, handed = fitted(), fitted(mask=random_masks)
+    assert torch.equal(torch.get_rng_state(), before)
     np.testing.assert_array_equal(plain.sample(3, seed=1), handed.sample(3, seed=1))
     one, other = (model.artifact_.prior.state_dict() for model in (plain, handed))
     assert all(torch.equal(value, other[name]) for name, value in one.items())
