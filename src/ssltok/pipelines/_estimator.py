@@ -21,7 +21,7 @@ from ssltok.pipelines._impute import impute_series
 from ssltok.pipelines._words._build import build_decoding
 from ssltok.pipelines._words._config import Config
 from ssltok.pipelines._words._parts import Parts
-from ssltok.pipelines._words._presets import demo, resolve_preset
+from ssltok.pipelines._words._presets import PRESETS, demo, resolve_preset
 from ssltok.pipelines._words._values import nested_parameters, replace_nested
 from ssltok.training import History, keyed_generator
 
@@ -130,16 +130,22 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: FBT001, FBT002  as sklearn
         """Parameters by name; `deep` adds the preset's, such as `preset__tokenizer__dim`."""
         parameters: dict[str, Any] = super().get_params(deep=False)
-        return parameters | (nested_parameters(self._config()) if deep else {})
+        return parameters | (nested_parameters(self._config()) if deep and self._nests() else {})
 
     def set_params(self, **parameters: Any) -> Self:
         """Set parameters, also nested ones such as `preset__tokenizer__dim`.
 
         Raises:
-            ValueError: If a name is unknown; near ones are named.
+            ValueError: If a name is unknown; near ones are named. If the preset is `Parts`, which
+                have no numbers.
         """
         nested = {k: v for k, v in parameters.items() if k.startswith("preset__")}
         super().set_params(**{k: v for k, v in parameters.items() if k not in nested})
+        if nested and isinstance(self.preset, Parts):
+            raise ValueError(
+                f"set_params: the preset must be a name or a Config where its numbers are set; got "
+                f"Parts and {sorted(nested)}"
+            )
         if nested:
             self.preset = replace_nested(self._config(), nested)
         return self
@@ -444,6 +450,12 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def provenance_(self) -> dict[str, Any]:
         """Versions, seed and data digest of the training run."""
         return dict(self._model().provenance)
+
+    def _nests(self) -> bool:
+        """Whether the preset has numbers; a word that is no preset is refused by `fit`."""
+        return isinstance(self.preset, Config) or (
+            isinstance(self.preset, str) and self.preset in (*PRESETS, "ssltok")
+        )
 
     def _config(self) -> Config:
         preset = demo() if isinstance(self.preset, Parts) else self.preset
