@@ -98,9 +98,7 @@ def test_whole_models_come_back(name: str) -> None:
         x = torch.randn(3, 2, 33, generator=torch.Generator().manual_seed(0))
         lengths = torch.tensor([33, 20, 9])
         assert torch.equal(again.encode(x, lengths), model.encode(x, lengths))  # type: ignore[operator]
-    for (key, old), (twin, new) in zip(
-        model.named_modules(), again.named_modules(), strict=True
-    ):
+    for (key, old), (twin, new) in zip(model.named_modules(), again.named_modules(), strict=True):
         assert (key, type(old)) == (twin, type(new))
 
 
