@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ssltok.augment import compose, gaussian_noise, shift
+from ssltok.augment import compose, shift
 from ssltok.decoding import confidence_order, temperature_sample
 from ssltok.masking import cosine_schedule
 from ssltok.nn import ContextEmbedding, SpectrogramEncoder, TokenEmbedding, TokenTransformer
 from ssltok.nn import Transformer as Trunk
 from ssltok.pipelines import (
-    Parts,
     PartError,
+    Parts,
     SSLTokenizer,
     build_described,
     build_prior,
@@ -170,7 +170,7 @@ def test_a_partial_of_somebody_elses_is_somebody_elses() -> None:
 
 
 def test_a_class_that_calls_itself_ours_is_not() -> None:
-    class FSQ(nn.Module):  # noqa: N801
+    class FSQ(nn.Module):
         """An impostor."""
 
     FSQ.__module__ = "ssltok.quantizers._fsq"

@@ -1,4 +1,4 @@
-"""Parts that the caller passes: whole lines from fit to a loaded model, and the habits of sklearn."""
+"""Parts that the caller passes: whole lines from fit to load, and the habits of scikit-learn."""
 
 import copy
 import dataclasses
@@ -36,7 +36,8 @@ from ssltok.quantizers import (
     ResidualQuantizer,
     VectorQuantizer,
 )
-from ssltok.training import BYOL, VICReg
+from ssltok.signal import Waveform
+from ssltok.training import BYOL, ObjectiveOutput, VICReg
 from tests.pipelines.small import series, small
 
 LABELS = ["a", "b"] * 5
@@ -252,8 +253,6 @@ class Spread(nn.Module):
         return ()
 
     def forward(self, encoder: nn.Module, batch: Any) -> Any:
-        from ssltok.training import ObjectiveOutput
-
         a, b = (self.head(z) for z in batch.features)
         loss = (a - b).square().mean()
         return ObjectiveOutput(loss, {"spread": loss.detach()})
@@ -263,8 +262,6 @@ class Spread(nn.Module):
 
 
 def test_fit_never_trains_the_callers_modules() -> None:
-    from ssltok.signal import Waveform
-
     parts: dict[str, Any] = {
         "bands": Waveform(40), "encoder": Halves(), "quantizer": levels(), "decoder": Joined(),
         "objective": Spread(),
