@@ -65,6 +65,31 @@ def test_codes_used_are_those_of_the_training_series(model: SSLTokenizer, report
     assert row.cases == 20
 
 
+def test_padding_is_no_code_and_no_level(model: SSLTokenizer) -> None:
+    """Series that end early: their padding uses no code, and is 0 in the standardised series."""
+    short = TRAIN.copy()
+    short[:, :, 20:] = np.nan  # a constant in the padding would be constant in every series
+    short[0] = TRAIN[0]
+    report = evaluate(
+        short, TEST, MADE, train_labels=LABELS[:20], test_labels=LABELS[:14],
+        measures=(tokenizer_measures(model),),
+    )  # fmt: skip
+    codes = model.encode(short)
+    tokenizer = model.artifact_.tokenizer
+    parts = np.split(codes, np.cumsum(tokenizer.sizes)[:-1], axis=1)
+    assert (codes == -1).any()
+    last = tokenizer.codebook_size - 1
+    assert last not in parts[-1], "the last code must be free, or the test cannot fail"
+    counts = [len(np.unique(part[part >= 0])) for part in parts]
+    assert report["codes used"].note == ", ".join(
+        f"{count} of {tokenizer.codebook_size}" for count in counts
+    )
+    mean, std = np.nanmean(short), np.nanstd(short)
+    scaled = [torch.from_numpy(np.nan_to_num((x - mean) / std)).flatten(1) for x in (short, TEST)]
+    expected = knn_accuracy(scaled[0], numbers(20), scaled[1], numbers(14)).item()
+    assert report["k-NN on tokens"].reference == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("view", ["tokens", "mean token"])
 def test_probes_are_the_metrics(model: SSLTokenizer, report: Report, view: str) -> None:
     def look(x: Any) -> torch.Tensor:
