@@ -1,7 +1,5 @@
-"""Parts that the caller passes: whole lines from fit to load, and the habits of scikit-learn."""
+"""Parts that are passed: what is built, refused, copied, described, searched and handed over."""
 
-import copy
-import dataclasses
 import pathlib
 from functools import partial
 from typing import Any
@@ -11,406 +9,240 @@ import pytest
 import torch
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import make_pipeline
 from torch import Tensor, nn
 
+from ssltok._shared.storage import ArtifactError
 from ssltok.augment import compose, gaussian_noise, shift
 from ssltok.data import label_index, read_series
-from ssltok.decoding import confidence_order, random_order, temperature_sample
-from ssltok.losses import masked_token_loss
-from ssltok.masking import linear_schedule, random_mask, schedule_mask
-from ssltok.nn import mean_pool
+from ssltok.decoding import confidence_order, random_order
+from ssltok.nn import SpectrogramDecoder, SpectrogramEncoder
 from ssltok.pipelines import (
+    Branch,
     Parts,
     SSLTokenizer,
+    Tokenizer,
     TokenizerConfig,
     build_tokenizer,
-    compact,
-    demo,
     fit,
+    resolve_preset,
 )
 from ssltok.quantizers import (
     FSQ,
-    GroupedQuantizer,
+    EMAVectorQuantizer,
     ProjectedQuantizer,
+    Quantized,
     ResidualQuantizer,
     VectorQuantizer,
 )
-from ssltok.signal import Waveform
-from ssltok.training import BYOL, ObjectiveOutput, VICReg
+from ssltok.signal import STFTBands, Waveform
+from ssltok.training import VICReg
 from tests.pipelines.small import series, small
 
-LABELS = ["a", "b"] * 5
+X = series(10)
 
 
-def sizes(quantizer: str, **options: Any) -> Any:
-    return small(quantizer=quantizer, codes_per_token=2, **options)
+class Tanh(nn.Module):
+    """Someone else's quantizer: three values a channel, with a scale that learns by its vectors."""
 
+    channel_dim, code_shape, codes_per_token, learns_by_vectors, idle = -1, (), 1, True, True
+    powers: Tensor
 
-def levels() -> ResidualQuantizer:
-    """Levels of six and four codes."""
-    return ResidualQuantizer([VectorQuantizer(8, 6), VectorQuantizer(8, 4)])
-
-
-def check_line(model: SSLTokenizer, x: Any, folder: pathlib.Path, *, codes: int = 1) -> None:
-    """Whatever the parts are: encode, decode, sample, fill and go on, saved and loaded alike."""
-    tokenizer = model.artifact_.tokenizer
-    found = model.encode(x)
-    tokens, length = model.tokens_, x.shape[2]
-    assert found.shape == ((len(x), tokens) if codes == 1 else (len(x), tokens, codes))
-    assert tokenizer.codes_per_token == codes
-    largest = np.concatenate(
-        [
-            np.broadcast_to(sizes, (count, codes))
-            for sizes, count in zip(tokenizer.codebook_sizes, tokenizer.sizes, strict=True)
-        ]
-    )
-    assert (found >= 0).all()
-    assert (found.reshape(len(x), tokens, codes) < largest).all()
-    np.testing.assert_array_equal(model.decode(found), model.reconstruct(x))
-    drawn = model.generate(["a", "b", None], seed=4)
-    assert drawn.series.shape == (3, x.shape[1], length)
-    assert bool(drawn.series.isfinite().all())
-    assert (drawn.codes.numpy().reshape(3, tokens, codes) < largest).all()
-    assert int(drawn.codes.min()) >= 0
-    holes = x.copy()
-    holes[:, :, 10:15] = np.nan
-    filled = model.impute(holes, samples=2, seed=1)
-    assert filled.shape == (2, *x.shape)
-    known = ~np.isnan(holes)
-    np.testing.assert_array_equal(filled[:, known], np.stack([x[known]] * 2))
-    future = model.forecast(x[:, :, :-6], horizon=6, seed=1)
-    assert future.shape == (1, len(x), x.shape[1], 6)
-    assert np.isfinite(future).all()
-    again = SSLTokenizer.load(model.save(folder))
-    np.testing.assert_array_equal(again.encode(x), found)
-    np.testing.assert_array_equal(again.transform(x), model.transform(x))
-    np.testing.assert_array_equal(again.impute(holes, samples=2, seed=1), filled)
-    twin = again.generate(["a", "b", None], seed=4)
-    assert torch.equal(twin.codes, drawn.codes)
-    assert torch.equal(twin.series, drawn.series)
-
-
-# Lines from end to end.
-
-
-@pytest.mark.parametrize(
-    ("config", "parts"),
-    [
-        (sizes("residual"), {}),
-        (sizes("grouped"), {}),
-        (sizes("residual", widths=(2, 4)), {}),
-        (small(), {"quantizer": levels()}),
-        (
-            small(widths=(2, 4)),
-            {"quantizer": GroupedQuantizer([VectorQuantizer(3, 3), VectorQuantizer(5, 7)])},
-        ),
-        (sizes("residual", channelwise=True), {}),
-    ],
-    ids=["residual", "grouped", "two branches", "sizes differ", "grouped differ", "channelwise"],
-)
-def test_several_codes_a_token(config: Any, parts: dict[str, Any], tmp_path: pathlib.Path) -> None:
-    x = series(channels=2)
-    model = SSLTokenizer(config, seed=3, **parts).fit(x, LABELS)
-    check_line(model, x, tmp_path / "m", codes=2)
-
-
-def test_ends_are_minus_one_in_all_codes_of_a_token() -> None:
-    x = [*series(5, length=40), *series(5, length=20, seed=1)]
-    model = SSLTokenizer(sizes("residual")).fit(x, LABELS)
-    codes = model.encode(x)
-    assert (codes[:5] >= 0).all()
-    padding = codes[5:] == -1
-    assert padding.any(axis=(1, 2)).all()
-    assert not padding.all(axis=(1, 2)).any()
-    np.testing.assert_array_equal(padding[..., 0], padding[..., 1])
-    assert np.isnan(model.sample(1, lengths=[20])[0, 0]).sum() == 20
-
-
-@pytest.mark.parametrize("coder", ["spectrogram", "patch"])
-def test_channel_by_channel(coder: str, tmp_path: pathlib.Path) -> None:
-    x = series(channels=3)
-    model = SSLTokenizer(small(channelwise=True, coder=coder), seed=1).fit(x, LABELS)
-    check_line(model, x, tmp_path / "m")
-    tokenizer = model.artifact_.tokenizer
-    assert all(grid[0] == 3 for grid in tokenizer.grids)
-    joint = SSLTokenizer(small(steps=1, coder=coder)).fit(x)
-    assert model.tokens_ == 3 * joint.tokens_
-    # A channel's tokens are its own: another channel changes none of them.
-    other = x.copy()
-    other[:, 1] = x[::-1, 1]
-    before, after = (model.encode(v).reshape(len(x), 3, -1) for v in (x, other))
-    np.testing.assert_array_equal(before[:, [0, 2]], after[:, [0, 2]])
-    np.testing.assert_array_equal(before[::-1, 1], after[:, 1])
-    vectors = model.transform(x)
-    assert vectors.shape == (10, 3 * 8)
-
-
-def test_every_part_by_keyword(tmp_path: pathlib.Path) -> None:
-    model = SSLTokenizer(
-        small(ssl="none"),
-        quantizer=partial(FSQ, [4, 4]),
-        objective=partial(BYOL, projector_dim=8, hidden_dim=8, predictor_dim=8),
-        augment=compose(shift, gaussian_noise),
-        pool=mean_pool,
-        mask=partial(schedule_mask, schedule=linear_schedule),
-        token_loss=masked_token_loss,
-        schedule=linear_schedule,
-        order=partial(confidence_order, temperature=2.0),
-        sampling=temperature_sample(temperature=0.5),
-        seed=2,
-    ).fit(series(), LABELS)
-    check_line(model, series(), tmp_path / "m")
-    decoding = model.artifact_.decoding
-    assert decoding.schedule is linear_schedule
-    assert model.artifact_.tokenizer.codebook_sizes == ((16,),)
-    assert isinstance(model.artifact_.tokenizer.parts[0].quantizer, ProjectedQuantizer)
-
-
-CHANGES = [
-    {"objective": partial(VICReg, projector_dim=12)},
-    {"augment": gaussian_noise},
-    {"pool": mean_pool},
-    {"mask": partial(schedule_mask, schedule=linear_schedule)},
-    {"token_loss": partial(masked_token_loss, label_smoothing=0.5)},
-]
-
-
-@pytest.mark.parametrize("change", CHANGES, ids=lambda c: next(iter(c)))
-def test_a_part_of_training_changes_what_is_learned(change: dict[str, Any]) -> None:
-    plain, other = (
-        SSLTokenizer(small(), seed=1, **options).fit(series(), LABELS).artifact_
-        for options in ({}, change)
-    )
-    of_prior = next(iter(change)) in ("mask", "token_loss")
-    states = [(a.tokenizer.state_dict(), a.prior.state_dict()) for a in (plain, other)]
-    same = [all(torch.equal(v, b[k]) for k, v in a.items()) for a, b in zip(*states, strict=True)]
-    assert same == [of_prior, False]
-
-
-def test_rules_of_decoding_change_what_is_drawn_and_nothing_else() -> None:
-    plain, other = (
-        SSLTokenizer(small(), seed=1, order=order).fit(series(), LABELS)
-        for order in (None, random_order())
-    )
-    np.testing.assert_array_equal(plain.encode(series()), other.encode(series()))
-    drawn = [m.generate(["a"] * 8, seed=0).codes for m in (plain, other)]
-    assert not torch.equal(*drawn)
-
-
-def test_a_mask_that_is_no_mask_is_refused_before_training(tmp_path: pathlib.Path) -> None:
-    for mask, fact in (
-        (partial(random_mask, ratio=0.4), "RandomMask"),
-        (lambda shape, **_: torch.zeros(shape), r"torch.float32 \(2, 40\)"),
-        (lambda shape, **_: torch.zeros(2, 3, dtype=torch.bool), r"torch.bool \(2, 3\)"),
-    ):
-        model = SSLTokenizer(small(), mask=mask, checkpoints=tmp_path / "c")
-        said = rf"^fit: mask must return a boolean tensor \(batch, tokens\); got {fact}"
-        with pytest.raises(TypeError, match=said):
-            model.fit(series(), LABELS)
-        assert not (tmp_path / "c").exists()
-
-
-# The caller's own parts stay as they are.
-
-
-class Halves(nn.Module):
-    """Two tokens: the halves of a series."""
-
-    dim, grid = 8, (2,)
-
-    def __init__(self) -> None:
+    def __init__(self, dim: int) -> None:
         super().__init__()
-        self.line = nn.Linear(20, 8)
-        self.norm = nn.BatchNorm1d(8)
+        self.dim, self.codebook_size, self.codebook_sizes = dim, 3**dim, (3**dim,)
+        self.scale = nn.Parameter(torch.ones(()))
+        self.register_buffer("powers", 3 ** torch.arange(dim))
 
-    def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
-        latents: Tensor = self.norm(self.line(x.reshape(-1, 2, 20)).transpose(1, 2))
-        return latents
+    @property
+    def codebook(self) -> Tensor:
+        return self.decode(torch.arange(self.codebook_size))
 
+    def forward(self, latents: Tensor, valid: Tensor | None = None) -> Quantized:
+        codes = self.encode(latents, valid)
+        vectors = self.decode(codes)
+        return Quantized(latents - latents.detach() + vectors, codes, latents.new_zeros(()))
 
-class Joined(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.line = nn.Linear(8, 20)
+    def encode(self, latents: Tensor, valid: Tensor | None = None) -> Tensor:
+        digits = latents.tanh().round().long() + 1
+        codes = (digits * self.powers).sum(dim=-1)
+        return codes if valid is None else codes.masked_fill(~valid, -1)
 
-    def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
-        wave: Tensor = self.line(x.transpose(1, 2)).reshape(-1, 1, 40)
-        return wave
+    def decode(self, codes: Tensor) -> Tensor:
+        digits = codes.clamp(min=0)[..., None] // self.powers % 3
+        return self.scale * (digits - 1.0) * (codes >= 0)[..., None]
 
+    def update(self, latents: Tensor, codes: Tensor) -> None: ...
 
-class Spread(nn.Module):
-    """An objective with weights and a buffer of its own."""
+    def initialize(
+        self, latents: Tensor, valid: Tensor | None = None, **options: object
+    ) -> None: ...
 
-    views, by_token = 2, False
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.head = nn.Linear(16, 4)  # mean and maximum of 8 channels
-        self.register_buffer("steps", torch.zeros(()))
-
-    def draw(self, cases: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+    def revive(self, latents: Tensor, codes: Tensor, **options: object) -> tuple[Tensor, ...]:
         return ()
 
-    def forward(self, encoder: nn.Module, batch: Any) -> Any:
-        a, b = (self.head(z) for z in batch.features)
-        loss = (a - b).square().mean()
-        return ObjectiveOutput(loss, {"spread": loss.detach()})
 
-    def update(self, encoder: nn.Module, memory: tuple[Tensor, ...]) -> None:
-        self.steps += 1
-
-
-def test_fit_never_trains_the_callers_modules() -> None:
-    parts: dict[str, Any] = {
-        "bands": Waveform(40), "encoder": Halves(), "quantizer": levels(), "decoder": Joined(),
-        "objective": Spread(),
-    }  # fmt: skip
-    for module in parts.values():
-        module.train()
-    before = {k: copy.deepcopy(m.state_dict()) for k, m in parts.items()}
-    x = series(length=40)
-    models = [SSLTokenizer(small(), seed=1, **parts).fit(x, LABELS) for _ in range(2)]
-    for name, module in parts.items():
-        for key, value in module.state_dict().items():
-            assert torch.equal(value, before[name][key]), (name, key)
-        assert all(part.training for part in module.modules()), name
-        assert all(p.requires_grad and p.grad is None for p in module.parameters()), name
-    np.testing.assert_array_equal(*(m.encode(x) for m in models))
-    branch = models[0].artifact_.tokenizer.parts[0]
-    assert branch.encoder is not parts["encoder"]
-    assert not torch.equal(branch.encoder.line.weight, parts["encoder"].line.weight)
+def test_every_part_by_keyword_counts(tmp_path: pathlib.Path) -> None:
+    model = SSLTokenizer(
+        small(),
+        bands=partial(STFTBands, n_fft=4, edges=(1,)),
+        encoder=partial(SpectrogramEncoder, blocks=0),
+        decoder=partial(SpectrogramDecoder, blocks=0),
+        quantizer=partial(FSQ, [3, 3]),
+        objective=partial(VICReg, projector_dim=6),
+        augment=compose(shift, gaussian_noise),
+        order=partial(confidence_order, temperature=1.0),
+    ).fit(X, list("ab" * 5))
+    tokenizer = model.artifact_.tokenizer
+    assert len(tokenizer.parts) == 2
+    assert [type(b.quantizer) for b in tokenizer.parts] == [ProjectedQuantizer] * 2
+    assert tokenizer.codebook_size == 9
+    model.save(tmp_path / "m")
+    again = SSLTokenizer.load(tmp_path / "m")
+    np.testing.assert_array_equal(again.encode(X), model.encode(X))
+    np.testing.assert_array_equal(again.sample(2, "b"), model.sample(2, "b"))
 
 
-def test_finished_branches_and_a_finished_prior_are_copied() -> None:
-    config = small(ssl="none")
-    tokenizer = build_tokenizer(config.tokenizer, channels=1, length=33)
-    branches = tokenizer.parts
-    before = copy.deepcopy(tokenizer.state_dict())
-    model = SSLTokenizer(Parts(branches=branches, bands=tokenizer.transform)).set_params(seed=1)
-    data, (labels, classes) = read_series(series()), label_index(LABELS, 10)
-    fitted = fit(data, labels, config, classes=len(classes), parts=model.preset)  # type: ignore[arg-type]
-    prior = copy.deepcopy(fitted.prior).requires_grad_(True)
-    start = copy.deepcopy(prior.state_dict())
-    again = fit(
-        data, labels, config, classes=len(classes),
-        parts=dataclasses.replace(model.preset, prior=prior),  # type: ignore[type-var]
-    )  # fmt: skip
-    assert all(torch.equal(v, before[k]) for k, v in tokenizer.state_dict().items())
-    assert all(torch.equal(v, start[k]) for k, v in prior.state_dict().items())
-    assert all(p.requires_grad for p in [*tokenizer.parameters(), *prior.parameters()])
-    for old, new in ((tokenizer, again.tokenizer), (prior, again.prior)):
-        state = new.state_dict()
-        assert any(not torch.equal(v, state[k]) for k, v in old.state_dict().items())
+def test_fit_trains_copies(tmp_path: pathlib.Path) -> None:
+    encoder = SpectrogramEncoder(2, 8, bins=5, frames=17, width=4, blocks=0)
+    quantizer = EMAVectorQuantizer(8, 6, channel_dim=1)
+    decoder = SpectrogramDecoder(2, 8, bins=5, frames=17, width=4, blocks=0)
+    branch = Branch(encoder, quantizer, decoder)
+    before = {k: v.clone() for k, v in branch.state_dict().items()}
+    labels, _ = label_index(None, 10)
+    fitted = fit(read_series(X), labels, small(), classes=0, parts=Parts(branches=[branch]))
+    assert all(torch.equal(v, before[k]) for k, v in branch.state_dict().items())
+    assert fitted.tokenizer.parts[0] is not branch
+    SSLTokenizer(small(), encoder=encoder, quantizer=quantizer, decoder=decoder).fit(X)
+    assert all(torch.equal(v, before[k]) for k, v in branch.state_dict().items())
 
 
-# Habits of scikit-learn.
+def test_a_foreign_part_is_named_and_handed_over(tmp_path: pathlib.Path) -> None:
+    model = SSLTokenizer(small(dim=4), quantizer=Tanh(4)).fit(X)
+    model.save(tmp_path / "m")
+    place = "tokenizer.branches.0.quantizer"
+    with pytest.raises(ArtifactError, match=rf"Tanh at '{place}' is no part of ssltok and must be"):
+        SSLTokenizer.load(tmp_path / "m")
+    again = SSLTokenizer.load(tmp_path / "m", parts={place: Tanh(4)})
+    np.testing.assert_array_equal(again.encode(X), model.encode(X))
+    with pytest.raises(ArtifactError, match=r"that the description asks for; got .*tokenizer.x"):
+        SSLTokenizer.load(tmp_path / "m", parts={place: Tanh(4), "tokenizer.x": Tanh(4)})
 
 
-def test_clone_takes_parts_along() -> None:
-    given = {"quantizer": partial(FSQ, [4, 4]), "augment": gaussian_noise, "encoder": Halves()}
-    model = SSLTokenizer(small(), seed=5, **given)
-    twin = clone(model)
-    assert twin is not model
-    ours, theirs = model.get_params(deep=False), twin.get_params(deep=False)
-    assert ours.keys() == theirs.keys()
-    assert twin.quantizer.func is FSQ
-    assert twin.quantizer.args == ([4, 4],)
-    assert twin.augment is gaussian_noise
-    assert isinstance(twin.encoder, Halves)
-    assert twin.encoder is not model.encoder
-    assert (twin.seed, twin.preset) == (5, small())
-    del given["encoder"]
-    drawn = [
-        m.fit(series(), LABELS).sample(2, seed=1)
-        for m in (SSLTokenizer(small(), **given), clone(SSLTokenizer(small(), **given)))
-    ]
-    np.testing.assert_array_equal(*drawn)
-
-
-def test_nested_parameters() -> None:
-    model = SSLTokenizer("demo")
-    model.set_params(preset__tokenizer__dim=16, preset__workers=2, seed=4)
-    assert isinstance(model.preset, type(demo()))
-    assert (model.preset.tokenizer.dim, model.preset.workers, model.seed) == (16, 2, 4)
-    rest = dataclasses.replace(model.preset.tokenizer, dim=demo().tokenizer.dim)
-    assert rest == demo().tokenizer
-    found = model.get_params()
-    assert found["preset__tokenizer__dim"] == 16
-    assert found["preset__tokenizer"] == model.preset.tokenizer
-    assert "preset__tokenizer__dim" not in model.get_params(deep=False)
-    # The preset first, then sections, then numbers, in whatever order they are written.
-    model.set_params(
-        preset__tokenizer__dim=24, preset__tokenizer=TokenizerConfig(n_fft=4), preset="compact"
+def test_a_foreign_quantizer_that_learns_by_its_vectors_learns() -> None:
+    tokenizer = build_tokenizer(
+        small(dim=4).tokenizer, channels=1, length=33, parts=Parts(quantizer=Tanh(4))
     )
-    assert model.preset.tokenizer == TokenizerConfig(n_fft=4, dim=24)
-    assert model.preset.prior == compact().prior
-    line = make_pipeline(SSLTokenizer(small(steps=1)))
-    line.set_params(ssltokenizer__preset__tokenizer__dim=4, ssltokenizer__quantizer=None)
-    assert line.fit(series(), LABELS).transform(series(2)).shape == (2, 4)
+    branch = tokenizer.parts[0]
+    result = branch.quantize(3 * torch.randn(2, 4, *branch.grid))
+    result.vectors.square().sum().backward()
+    assert float(branch.quantizer.scale.grad) != 0
+
+
+class Bare(nn.Module):
+    dim, channel_dim = 4, -1
+
+
+class OtherGrid(nn.Module):
+    dim, grid = 4, (2,)
+
+    def forward(self, series: Tensor, valid: Tensor | None = None) -> Tensor:
+        return series.reshape(-1, 4, 8)
 
 
 @pytest.mark.parametrize(
-    ("names", "said"),
+    ("parts", "error", "words"),
     [
+        (Parts(quantizer=Bare()), TypeError, r"^Branch: quantizer must have .*without code_shape"),
+        (Parts(encoder=nn.Identity()), AttributeError, "dim"),
         (
-            {"preset__tokenizer__dmi": 3},
-            r"^set_params: names must be known; got 'preset__tokenizer__dmi' \(did you mean "
-            r"preset__tokenizer__dim\?\)",
+            Parts(bands=Waveform, encoder=OtherGrid(), quantizer=FSQ([3] * 4),
+                  decoder=nn.Identity()),
+            ValueError,
+            r"branch 0: encoder must return latents \(batch, dim, \*grid\) \(1, 4, 2\); got",
         ),
-        ({"preset__tokenizer__dim": 0}, r"^TokenizerConfig: dim must lie in \[1, 65536\]; got 0"),
-        ({"preset__tokenizer__ssl": "byoll"}, r"\(did you mean byol\?\)"),
-        ({"quantiser": None}, r"Invalid parameter 'quantiser'"),
+        (Parts(bands=nn.Identity()), TypeError, r"transform must have|has no attribute"),
     ],
-)
-def test_refuses_parameters(names: dict[str, Any], said: str) -> None:
-    model = SSLTokenizer("demo")
-    with pytest.raises(ValueError, match=said):
-        model.set_params(**names)
-    assert model.preset == "demo"
+)  # fmt: skip
+def test_parts_that_break_their_protocol(parts: Parts, error: type[Exception], words: str) -> None:
+    with pytest.raises((error, AttributeError), match=words):
+        build_tokenizer(small(dim=4).tokenizer, channels=1, length=32, parts=parts)
 
 
-def test_parts_in_the_place_of_a_preset_have_no_numbers() -> None:
-    parts = Parts(quantizer=FSQ([3]))
-    model = SSLTokenizer(parts)
-    assert not [name for name in model.get_params() if name.startswith("preset__")]
-    with pytest.raises(ValueError, match=r"^set_params: the preset must be a name or a Config wh"):
-        model.set_params(preset__tokenizer__dim=3)
-    assert model.preset is parts
+def test_words_that_do_not_exist_name_near_ones() -> None:
+    with pytest.raises(
+        ValueError, match=r"quantizer must be one of .*'fsqq' \(did you mean fsq\?\)"
+    ):
+        TokenizerConfig(quantizer="fsqq")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"ssl must be one of .*; got 'simclr'"):
+        TokenizerConfig(ssl="simclr")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"got 'nc_vqvea' \(did you mean nc_vqvae\?\)"):
+        resolve_preset("x", "nc_vqvea")
+    with pytest.raises(ValueError, match=r"codebook_size must be a product .*; got 22 \(near: \["):
+        build_tokenizer(TokenizerConfig(quantizer="fsq", codebook_size=22), channels=1, length=32)
 
 
-def test_a_preset_that_does_not_exist_can_still_be_replaced() -> None:
-    model = SSLTokenizer("dmeo")
-    assert model.get_params()["preset"] == "dmeo"
-    with pytest.raises(ValueError, match=r"or a Config; got 'dmeo' \(did you mean demo\?\)"):
-        model.fit(series())
-    assert model.set_params(preset="demo").get_params()["preset__tokenizer__dim"] == 64
+def test_levels_of_unequal_size() -> None:
+    levels = ResidualQuantizer([VectorQuantizer(8, 7), VectorQuantizer(8, 5)])
+    model = SSLTokenizer(small(), quantizer=levels).fit(X)
+    codes = model.encode(X)
+    assert codes.shape == (10, model.tokens_, 2)
+    assert codes[..., 0].max() < 7
+    assert codes[..., 1].max() < 5
+    drawn = model.generate([None] * 20, seed=1).codes
+    assert int(drawn[..., 0].max()) < 7
+    assert int(drawn[..., 1].max()) < 5
+    assert int(drawn.min()) >= 0
+    assert model.artifact_.prior.mask_index == 7
 
 
-def test_grid_search_over_parts() -> None:
-    search = GridSearchCV(
-        SSLTokenizer(small(steps=2, ssl="none")),
-        {"quantizer": [None, partial(FSQ, [4, 4])], "preset__tokenizer__dim": [4, 8]},
-        cv=2,
-        error_score="raise",
-    ).fit(series(), LABELS)
-    results = search.cv_results_
-    assert len(results["params"]) == 4
-    assert np.isfinite(results["mean_test_score"]).all()
-    assert len(set(results["mean_test_score"])) == 4, "every cell is a model of its own"
-    best = search.best_estimator_
-    assert best.preset.tokenizer.dim == search.best_params_["preset__tokenizer__dim"]
-    named = search.best_params_["quantizer"]
-    size = 6 if named is None else 16
-    assert best.artifact_.tokenizer.codebook_size == size
+def test_channel_by_channel_is_each_channel_alone() -> None:
+    config = small(channelwise=True, ssl="none", coder="conv")
+    model = SSLTokenizer(config).fit(series(8, channels=3))
+    x = series(4, channels=3, seed=2)
+    codes = torch.from_numpy(model.encode(x)).unflatten(1, (3, -1))
+    moved = x.copy()
+    moved[:, 1] += 2.0
+    other = torch.from_numpy(model.encode(moved)).unflatten(1, (3, -1))
+    assert torch.equal(codes[:, [0, 2]], other[:, [0, 2]])
+    assert not torch.equal(codes[:, 1], other[:, 1])
+    assert model.transform(x).shape == (4, 3 * 8)
+    assert model.sample(2).shape == (2, 3, 33)
 
 
-def test_score_is_the_share_of_variance_explained() -> None:
-    x = series(8)
-    model = SSLTokenizer(small(), seed=1).fit(x)
-    mean, rebuilt = x.mean(axis=(0, 2), keepdims=True), model.reconstruct(x)
-    expected = 1 - ((x - rebuilt) ** 2).sum() / ((x - mean) ** 2).sum()
-    assert model.score(x) == pytest.approx(expected, rel=1e-4)
-    ragged = x.copy()
-    ragged[:4, :, 25:] = np.nan
-    assert model.score(ragged) != pytest.approx(expected, rel=1e-4)
+def test_scikit_learn_sees_the_parts() -> None:
+    model = SSLTokenizer(small(), quantizer=partial(FSQ, [3, 3]), order=random_order())
+    twin = clone(model)
+    assert twin.quantizer.func is FSQ
+    twin.set_params(preset__tokenizer__dim=4, preset__decoding__steps=2, seed=3)
+    assert twin.get_params()["preset__decoding__steps"] == 2
+    assert model.get_params()["preset__tokenizer__dim"] == 8
+    assert twin.get_params()["preset__tokenizer__dim"] == 4
+    with pytest.raises(ValueError, match=r"'preset__tokenizer__dmi' \(did you mean"):
+        twin.set_params(preset__tokenizer__dmi=4)
+    grid = {"quantizer": [None, partial(FSQ, [3, 3])], "preset__tokenizer__dim": [4]}
+    search = GridSearchCV(SSLTokenizer(small(steps=1)), grid, cv=2).fit(X)
+    assert search.best_params_["preset__tokenizer__dim"] == 4
+    assert np.isfinite(search.best_score_)
+
+
+def test_a_tokenizer_of_three_bands() -> None:
+    transform = STFTBands(33, n_fft=8, hop=2, edges=(1, 3))
+    branches = []
+    for band in range(3):
+        channels, bins, frames = transform.shape(band, 1)
+        sizes: dict[str, Any] = {"bins": bins, "frames": frames, "width": 4, "blocks": 0}
+        branches.append(
+            Branch(
+                SpectrogramEncoder(channels, 4, **sizes), FSQ([3] * 4),
+                SpectrogramDecoder(channels, 4, **sizes),
+            )
+        )  # fmt: skip
+    tokenizer = Tokenizer(transform, branches, channels=1)
+    x = torch.from_numpy(X)
+    tokenizer.scaler.fit(x)
+    waves = tokenizer.waves(tokenizer.bands(x))
+    torch.testing.assert_close(torch.stack(waves).sum(0), x, atol=1e-4, rtol=0)
+    labels, _ = label_index(None, 10)
+    parts = Parts(bands=transform, branches=branches)
+    fitted = fit(read_series(X), labels, small(ssl="none"), classes=0, parts=parts)
+    assert len(fitted.prior.sizes) == 3
