@@ -243,6 +243,7 @@ class Spread(nn.Module):
     """An objective with weights and a buffer of its own."""
 
     views, by_token = 2, False
+    steps: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -276,7 +277,7 @@ def test_fit_never_trains_the_callers_modules() -> None:
             assert torch.equal(value, before[name][key]), (name, key)
         assert all(part.training for part in module.modules()), name
         assert all(p.requires_grad and p.grad is None for p in module.parameters()), name
-    np.testing.assert_array_equal(*(m.encode(x) for m in models))
+    np.testing.assert_array_equal(models[0].encode(x), models[1].encode(x))
     branch = models[0].artifact_.tokenizer.parts[0]
     assert branch.encoder is not parts["encoder"]
     assert not torch.equal(branch.encoder.line.weight, parts["encoder"].line.weight)
@@ -308,7 +309,11 @@ def test_finished_branches_and_a_finished_prior_are_copied() -> None:
 
 
 def test_clone_takes_parts_along() -> None:
-    given = {"quantizer": partial(FSQ, [4, 4]), "augment": gaussian_noise, "encoder": Halves()}
+    given: dict[str, Any] = {
+        "quantizer": partial(FSQ, [4, 4]),
+        "augment": gaussian_noise,
+        "encoder": Halves(),
+    }
     model = SSLTokenizer(small(), seed=5, **given)
     twin = clone(model)
     assert twin is not model
@@ -325,7 +330,7 @@ def test_clone_takes_parts_along() -> None:
         m.fit(series(), LABELS).sample(2, seed=1)
         for m in (SSLTokenizer(small(), **given), clone(SSLTokenizer(small(), **given)))
     ]
-    np.testing.assert_array_equal(*drawn)
+    np.testing.assert_array_equal(drawn[0], drawn[1])
 
 
 def test_nested_parameters() -> None:
