@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip("sklearn")
 
-from benchmarks.ssl_tokens.development import control_charts, motions, split
+from benchmarks.studies.ssl_tokens.development import control_charts, motions, split
 
 
 def test_a_split_keeps_every_case_once_and_the_classes_shares() -> None:

@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from benchmarks.ssl_tokens import cell as cells
-from benchmarks.ssl_tokens import run as runs
-from benchmarks.ssl_tokens.arms import build_arm
-from benchmarks.ssl_tokens.calibrate import calibrate, read_calibration, steps_for
-from benchmarks.ssl_tokens.cell import Cell, Settings, cell_path, run_cell
-from benchmarks.ssl_tokens.collect import COLUMNS, collect
-from benchmarks.ssl_tokens.data import find_datasets, make_split
-from benchmarks.ssl_tokens.judge import JudgeSettings
-from benchmarks.ssl_tokens.run import main, run_cells
-from benchmarks.ssl_tokens.train import train_arm
+from benchmarks.studies.ssl_tokens import cell as cells
+from benchmarks.studies.ssl_tokens import run as runs
+from benchmarks.studies.ssl_tokens.arms import build_arm
+from benchmarks.studies.ssl_tokens.calibrate import calibrate, read_calibration, steps_for
+from benchmarks.studies.ssl_tokens.cell import Cell, Settings, cell_path, run_cell
+from benchmarks.studies.ssl_tokens.collect import COLUMNS, collect
+from benchmarks.studies.ssl_tokens.data import find_datasets, make_split
+from benchmarks.studies.ssl_tokens.judge import JudgeSettings
+from benchmarks.studies.ssl_tokens.run import main, run_cells
+from benchmarks.studies.ssl_tokens.train import train_arm
 
 from ssltok.data import Dataset
 from ssltok.pipelines import fit
@@ -212,7 +212,7 @@ def test_complaints(folder: pathlib.Path, tmp_path: pathlib.Path) -> None:
 
 
 def test_it_runs_as_a_script() -> None:
-    script = ROOT / "benchmarks" / "ssl_tokens" / "run.py"
+    script = ROOT / "benchmarks" / "studies" / "ssl_tokens" / "run.py"
     done = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True)
     assert done.returncode == 0
     assert "--workers" in done.stdout

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from benchmarks.ssl_tokens.cell import Cell, Settings, run_cell
-from benchmarks.ssl_tokens.figures import (
+from benchmarks.studies.ssl_tokens.cell import Cell, Settings, run_cell
+from benchmarks.studies.ssl_tokens.figures import (
     draw_examples,
     draw_means,
     draw_probes,
@@ -14,7 +14,7 @@ from benchmarks.ssl_tokens.figures import (
     main,
     probe_curve,
 )
-from benchmarks.ssl_tokens.judge import JudgeSettings
+from benchmarks.studies.ssl_tokens.judge import JudgeSettings
 
 from tests.benchmarks.small import BARLOW, toy
 
@@ -41,7 +41,7 @@ def data_of(line: Any, axis: int) -> Any:
 
 
 def cells_of(folder: pathlib.Path) -> list[dict[str, Any]]:
-    from benchmarks.ssl_tokens.collect import read_cells
+    from benchmarks.studies.ssl_tokens.collect import read_cells
 
     return read_cells([folder])
 

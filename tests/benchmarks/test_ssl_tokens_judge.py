@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from benchmarks.ssl_tokens.arms import MAIN, build_arm
-from benchmarks.ssl_tokens.data import make_split, stratified_part
-from benchmarks.ssl_tokens.judge import Judge, JudgeSettings
-from benchmarks.ssl_tokens.probes import probe_accuracies
+from benchmarks.studies.ssl_tokens.arms import MAIN, build_arm
+from benchmarks.studies.ssl_tokens.data import make_split, stratified_part
+from benchmarks.studies.ssl_tokens.judge import Judge, JudgeSettings
+from benchmarks.studies.ssl_tokens.probes import probe_accuracies
 from sklearn.preprocessing import StandardScaler
 
 from ssltok.metrics import knn_accuracy, linear_probe_accuracy, svm_probe_accuracy

@@ -6,17 +6,21 @@ from typing import Any
 
 import pytest
 import torch
-from benchmarks.ssl_tokens.arms import Parts, build_arm
-from benchmarks.ssl_tokens.cell import tokenizer_figures
-from benchmarks.ssl_tokens.data import Split, make_split
-from benchmarks.ssl_tokens.parts import (
+from benchmarks.studies.ssl_tokens.arms import Parts, build_arm
+from benchmarks.studies.ssl_tokens.cell import tokenizer_figures
+from benchmarks.studies.ssl_tokens.data import Split, make_split
+from benchmarks.studies.ssl_tokens.parts import (
     build_prior,
     replace_prior_step,
     study_step,
 )
-from benchmarks.ssl_tokens.sampling import decode_tokens_in_order, draw_series, trace_decoding
-from benchmarks.ssl_tokens.tokens import SummedCodes, replace_quantizers
-from benchmarks.ssl_tokens.train import Trained, train_arm
+from benchmarks.studies.ssl_tokens.sampling import (
+    decode_tokens_in_order,
+    draw_series,
+    trace_decoding,
+)
+from benchmarks.studies.ssl_tokens.tokens import SummedCodes, replace_quantizers
+from benchmarks.studies.ssl_tokens.train import Trained, train_arm
 from torch import Tensor
 
 from ssltok.losses import barlow_twins_loss

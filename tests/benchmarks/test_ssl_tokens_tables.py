@@ -6,9 +6,9 @@ import pathlib
 
 import numpy as np
 import pytest
-from benchmarks.ssl_tokens.collect import COLUMNS
-from benchmarks.ssl_tokens.paired import compare, holm, mean_interval, over_seeds
-from benchmarks.ssl_tokens.tables import (
+from benchmarks.studies.ssl_tokens.collect import COLUMNS
+from benchmarks.studies.ssl_tokens.paired import compare, holm, mean_interval, over_seeds
+from benchmarks.studies.ssl_tokens.tables import (
     METRICS,
     comparisons,
     main,

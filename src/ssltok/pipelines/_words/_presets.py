@@ -75,7 +75,7 @@ def timevqvae() -> Config:
 
 
 def compact() -> Config:
-    """Our own: what the study in `benchmarks/ssl_tokens` recommends where time is short.
+    """Our own: what the study in `benchmarks/studies/ssl_tokens` recommends where time is short.
 
     One branch over an STFT of 4 samples (3 bins, so few tokens and cheap steps), 64 codes of which
     unused ones are put back, Barlow Twins between the series and a warped view at four times its

@@ -16,12 +16,12 @@ import numpy as np
 import scipy
 import torch
 from benchmarks.side_by_side import machine
-from benchmarks.ssl_tokens.arms import Arm, build_arm
-from benchmarks.ssl_tokens.data import Split, make_split
-from benchmarks.ssl_tokens.judge import Judge, JudgeSettings
-from benchmarks.ssl_tokens.probes import probe_accuracies
-from benchmarks.ssl_tokens.sampling import draw_series, trace_decoding
-from benchmarks.ssl_tokens.train import Trained, scale, train_arm
+from benchmarks.studies.ssl_tokens.arms import Arm, build_arm
+from benchmarks.studies.ssl_tokens.data import Split, make_split
+from benchmarks.studies.ssl_tokens.judge import Judge, JudgeSettings
+from benchmarks.studies.ssl_tokens.probes import probe_accuracies
+from benchmarks.studies.ssl_tokens.sampling import draw_series, trace_decoding
+from benchmarks.studies.ssl_tokens.train import Trained, scale, train_arm
 from torch import Tensor
 
 import ssltok
@@ -257,7 +257,7 @@ def _plain(settings: Settings) -> dict[str, Any]:
 
 @functools.cache
 def _provenance() -> dict[str, str]:
-    root = pathlib.Path(__file__).parents[2]
+    root = pathlib.Path(__file__).parents[3]
 
     def git(*words: str) -> str:
         done = subprocess.run(["git", *words], cwd=root, capture_output=True, text=True)
@@ -265,7 +265,9 @@ def _provenance() -> dict[str, str]:
 
     return {
         "commit": git("rev-parse", "HEAD"),
-        "changed": str(bool(git("status", "--porcelain", "--", "src", "benchmarks/ssl_tokens"))),
+        "changed": str(
+            bool(git("status", "--porcelain", "--", "src", "benchmarks/studies/ssl_tokens"))
+        ),
         "ssltok": ssltok.__version__,
         "torch": torch.__version__,
         "numpy": np.__version__,

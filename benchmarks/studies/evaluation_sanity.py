@@ -1,7 +1,7 @@
 """Four generators that are known to be good or bad, on known data: what does each measure say?
 
-    python benchmarks/evaluation_sanity.py                        series by formula
-    python benchmarks/evaluation_sanity.py --data FOLDER/ECG5000.npz
+    python benchmarks/studies/evaluation_sanity.py                        series by formula
+    python benchmarks/studies/evaluation_sanity.py --data FOLDER/ECG5000.npz
 
 A .npz file holds X_train, y_train, X_test, y_test. The generators: `real` (training series the
 others were not made from), `noise` (mean and spread of each point of the training set, nothing
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 if __name__ == "__main__" and not __package__:
-    sys.path[0] = str(pathlib.Path(__file__).parents[1])
+    sys.path[0] = str(pathlib.Path(__file__).parents[2])
 
 from benchmarks.side_by_side import machine
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 import torch
-from benchmarks.ssl_tokens.arms import Arm
-from benchmarks.ssl_tokens.train import Trained
+from benchmarks.studies.ssl_tokens.arms import Arm
+from benchmarks.studies.ssl_tokens.train import Trained
 from torch import Tensor
 
 from ssltok.data import read_series

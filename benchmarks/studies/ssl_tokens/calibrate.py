@@ -1,6 +1,6 @@
 """How long a step of each arm takes, so that all arms can train for equally many seconds.
 
-    python -m benchmarks.ssl_tokens.calibrate --results FOLDER --data FOLDER --arms one two
+    python -m benchmarks.studies.ssl_tokens.calibrate --results FOLDER --data FOLDER --arms one two
 
 Steps of the arms are measured in turns, in processor time of one thread, and the lower quartile
 (other work on the machine only ever adds) is written to FOLDER/calibration.json. `run --seconds`
@@ -16,10 +16,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from benchmarks.ssl_tokens.arms import build_arm
-from benchmarks.ssl_tokens.cell import Settings, write_json
-from benchmarks.ssl_tokens.data import make_split
-from benchmarks.ssl_tokens.train import Clock, train_arm
+from benchmarks.studies.ssl_tokens.arms import build_arm
+from benchmarks.studies.ssl_tokens.cell import Settings, write_json
+from benchmarks.studies.ssl_tokens.data import make_split
+from benchmarks.studies.ssl_tokens.train import Clock, train_arm
 
 from ssltok.data import Dataset
 
@@ -91,6 +91,6 @@ def steps_for(times: Sequence[float], *, seconds: float, share: float) -> tuple[
 
 
 if __name__ == "__main__":
-    from benchmarks.ssl_tokens.run import main
+    from benchmarks.studies.ssl_tokens.run import main
 
     main(calibrate_only=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from benchmarks.ssl_tokens.arms import Parts
+from benchmarks.studies.ssl_tokens.arms import Parts
 from torch import Tensor, nn
 
 from ssltok.losses import masked_token_loss, nt_xent_loss

@@ -1,6 +1,6 @@
 """Tables of a study in Markdown: means over data sets, each data set, and paired comparisons.
 
-    python -m benchmarks.ssl_tokens.tables study.csv --baseline one > tables.md
+    python -m benchmarks.studies.ssl_tokens.tables study.csv --baseline one > tables.md
 
 Means are over data sets that every arm has; the interval is over seeds (95 %, Student). The
 comparisons are paired over data set and seed, with Holm's correction over the arms of a metric.
@@ -17,9 +17,16 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 if __name__ == "__main__" and not __package__:
-    sys.path[0] = str(pathlib.Path(__file__).parents[2])
+    sys.path[0] = str(pathlib.Path(__file__).parents[3])
 
-from benchmarks.ssl_tokens.paired import Interval, Key, compare, holm, mean_interval, over_seeds
+from benchmarks.studies.ssl_tokens.paired import (
+    Interval,
+    Key,
+    compare,
+    holm,
+    mean_interval,
+    over_seeds,
+)
 
 __all__ = ["METRICS", "Study", "comparisons", "main_table", "per_dataset", "read_study"]
 

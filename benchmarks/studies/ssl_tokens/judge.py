@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from benchmarks.ssl_tokens.data import Split, stratified_part
+from benchmarks.studies.ssl_tokens.data import Split, stratified_part
 from torch import Tensor
 
 from ssltok.metrics import (

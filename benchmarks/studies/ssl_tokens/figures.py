@@ -1,6 +1,6 @@
 """Figures of a study: generated beside real series, decoding traces, probes while training, means.
 
-    python -m benchmarks.ssl_tokens.figures FOLDER... --data FOLDER --out figures
+    python -m benchmarks.studies.ssl_tokens.figures FOLDER... --data FOLDER --out figures
 
 Reads the cells of results folders; real series come from `--data` or from the archive. Probes by
 training time need cells that were run with `--probe-every`.
@@ -13,13 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if __name__ == "__main__" and not __package__:
-    sys.path[0] = str(pathlib.Path(__file__).parents[2])
+    sys.path[0] = str(pathlib.Path(__file__).parents[3])
 
 import numpy as np
-from benchmarks.ssl_tokens.collect import read_cells
-from benchmarks.ssl_tokens.data import find_datasets
-from benchmarks.ssl_tokens.paired import over_seeds
-from benchmarks.ssl_tokens.tables import METRICS
+from benchmarks.studies.ssl_tokens.collect import read_cells
+from benchmarks.studies.ssl_tokens.data import find_datasets
+from benchmarks.studies.ssl_tokens.paired import over_seeds
+from benchmarks.studies.ssl_tokens.tables import METRICS
 
 from ssltok.data import Dataset, label_index, read_series
 

@@ -5,15 +5,15 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from benchmarks.ssl_tokens.arms import Arm
-from benchmarks.ssl_tokens.data import Split
-from benchmarks.ssl_tokens.parts import (
+from benchmarks.studies.ssl_tokens.arms import Arm
+from benchmarks.studies.ssl_tokens.data import Split
+from benchmarks.studies.ssl_tokens.parts import (
     StudyTokenizerModel,
     build_prior,
     replace_prior_step,
     replace_view,
 )
-from benchmarks.ssl_tokens.tokens import replace_quantizers
+from benchmarks.studies.ssl_tokens.tokens import replace_quantizers
 from torch import Tensor
 
 from ssltok.data import SeriesSet

@@ -1,6 +1,6 @@
 """Join the cells of results folders to one tidy CSV: a row for each cell and metric.
 
-    python -m benchmarks.ssl_tokens.collect FOLDER... --out study.csv
+    python -m benchmarks.studies.ssl_tokens.collect FOLDER... --out study.csv
 
 Rows of the arm `real` are the noise floor by itself: what real training series would get. The
 column `floor` repeats it beside each arm's value.
@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 if __name__ == "__main__" and not __package__:
-    sys.path[0] = str(pathlib.Path(__file__).parents[2])
+    sys.path[0] = str(pathlib.Path(__file__).parents[3])
 
 __all__ = ["COLUMNS", "collect", "read_cells", "rows_of"]
 

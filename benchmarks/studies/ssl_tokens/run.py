@@ -1,7 +1,7 @@
 """Run the study, or any part of it.
 
-    python -m benchmarks.ssl_tokens.run --results FOLDER --data FOLDER --seeds 0 1 2 3
-    python benchmarks/ssl_tokens/run.py --results FOLDER --datasets GunPoint \
+    python -m benchmarks.studies.ssl_tokens.run --results FOLDER --data FOLDER --seeds 0 1 2 3
+    python benchmarks/studies/ssl_tokens/run.py --results FOLDER --datasets GunPoint \
         --arms one one+barlow_twins+warp --steps1 100 --steps2 100 --workers 2
 
 Data sets are files NAME.npz in `--data` (X_train, y_train, X_test, y_test), or archive names.
@@ -23,14 +23,14 @@ from multiprocessing import get_context
 from typing import Any
 
 if __name__ == "__main__" and not __package__:  # as a script: imports begin at the root
-    sys.path[0] = str(pathlib.Path(__file__).parents[2])
+    sys.path[0] = str(pathlib.Path(__file__).parents[3])
 
 import torch
-from benchmarks.ssl_tokens.arms import MAIN, SIZES, build_arm
-from benchmarks.ssl_tokens.calibrate import calibrate, steps_for
-from benchmarks.ssl_tokens.cell import Cell, Settings, cell_path, run_cell, write_json
-from benchmarks.ssl_tokens.data import find_datasets
-from benchmarks.ssl_tokens.judge import JudgeSettings
+from benchmarks.studies.ssl_tokens.arms import MAIN, SIZES, build_arm
+from benchmarks.studies.ssl_tokens.calibrate import calibrate, steps_for
+from benchmarks.studies.ssl_tokens.cell import Cell, Settings, cell_path, run_cell, write_json
+from benchmarks.studies.ssl_tokens.data import find_datasets
+from benchmarks.studies.ssl_tokens.judge import JudgeSettings
 
 from ssltok.data import Dataset
 

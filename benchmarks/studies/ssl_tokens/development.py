@@ -1,7 +1,7 @@
 """Sets on which the preset `ssltok` was chosen: none is a test split of the study.
 
-    python -m benchmarks.ssl_tokens.development --data DATA --out FOLDER
-    python -m benchmarks.ssl_tokens.run --results RESULTS --data FOLDER --split test ...
+    python -m benchmarks.studies.ssl_tokens.development --data DATA --out FOLDER
+    python -m benchmarks.studies.ssl_tokens.run --results RESULTS --data FOLDER --split test ...
 
 Two groups of outlines (ShapesAll, every fourth sample), one channel of BasicMotions, parts of the
 *training* splits of TwoPatterns, ECG5000 and Wafer, and three sets by formula: control charts
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from benchmarks.evaluation_sanity import cylinder_bell_funnel
+from benchmarks.studies.evaluation_sanity import cylinder_bell_funnel
 
 __all__ = ["control_charts", "motions", "split"]
 
