@@ -1,8 +1,9 @@
 """What the recipes of examples/ssl are worth: every recipe on every set with every seed.
 
     python benchmarks/studies/recipes.py --results recipes.jsonl --seeds 3
-    python benchmarks/studies/recipes.py --results recipes.jsonl --print     # the tables of what is there
-    python benchmarks/studies/recipes.py --results tried.jsonl --validation --only mae --vary steps=400
+    python benchmarks/studies/recipes.py --results recipes.jsonl --print  # tables of what is there
+    python benchmarks/studies/recipes.py --results tried.jsonl --validation --only mae \
+        --vary steps=400
 
 Resumable: each result is a line of the file, and what is there is not run again. A run trains one
 encoder from one random start; the bound trains the same start with all labels for as many steps.

@@ -108,7 +108,7 @@ def run_cell(
         "steps": list(steps),
         "share": arm.share,
         "config": config_to_dict(arm.config),
-        "parts": arm.parts._asdict(),
+        "parts": dict(arm.changes),
         "figures": found,
         "floor": judge.floor | judge.halves,
         "cases": {"train": len(split.train_labels), "test": len(split.test_labels), **counts},
@@ -149,7 +149,7 @@ def tokenizer_figures(tokenizer: Tokenizer, split: Split) -> dict[str, float]:
         found = probe_accuracies(a, split.train_labels, b, split.test_labels)
         figures |= {f"{name}_{kind}": value for name, value in found.items()}
     figures["reconstruction"] = _reconstruction(tokenizer, test, codes[1])
-    size = tokenizer.config.codebook_size
+    size = tokenizer.codebook_size
     parts = torch.split(codes[1], list(tokenizer.sizes), dim=1)
     figures["perplexity"] = float(
         np.mean([float(codebook_perplexity(c, codebook_size=size)) for c in parts])
