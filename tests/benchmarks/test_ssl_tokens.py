@@ -159,7 +159,16 @@ def test_probing_while_training_changes_nothing(tmp_path: pathlib.Path) -> None:
     assert "svm_grid" in last
 
 
-@pytest.mark.parametrize("arm", [BARLOW, "two"])
+@pytest.mark.parametrize(
+    "arm",
+    [
+        BARLOW,
+        "two",
+        "one+nt_xent+gauss",
+        "two+vicreg+slice:start=noise",
+        f"{BARLOW}:views=2,attach=quantized,paid=all",
+    ],
+)
 def test_an_arm_is_the_librarys_fit(arm: str) -> None:
     built = build_arm(arm, size="tiny")
     split = make_split("toy", toy(), kind="test", seed=0, most_test=10)
@@ -168,7 +177,9 @@ def test_an_arm_is_the_librarys_fit(arm: str) -> None:
         built.config,
         **{k: dataclasses.replace(getattr(built.config, k), steps=v) for k, v in steps.items()},
     )
-    want = fit(split.train, split.train_labels, config, classes=2, seed=4, cpu=True)
+    want = fit(
+        split.train, split.train_labels, config, classes=2, seed=4, cpu=True, parts=built.parts
+    )
     got = train_arm(built._replace(config=config), split, steps=(2, 3), seed=4)
     for a, b in ((want.tokenizer, got.tokenizer), (want.prior, got.prior)):
         states = a.state_dict(), b.state_dict()
