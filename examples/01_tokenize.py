@@ -9,30 +9,26 @@ swap the loss, the optimizer or a part of the tokenizer where you see it.
 import argparse
 
 import torch
-from torch import Tensor
 
 from ssltok.augment import NC_VQVAE_WARP
 from ssltok.data import label_index, load_dataset, read_series
-from ssltok.losses import barlow_twins_loss
 from ssltok.masking import cosine_schedule, schedule_mask
+from ssltok.nn import average_max_pool
 from ssltok.pipelines import (
-    Prior,
     PriorBatch,
-    Tokenizer,
+    TokenFeatures,
     TokenizerBatch,
-    build_projector,
+    build_decoding,
+    build_prior,
+    build_tokenizer,
     demo,
     generate,
     prior_step,
     tokenizer_step,
 )
+from ssltok.training import BarlowTwins
 
 BATCH = 32
-
-
-def scaled_barlow_twins(a: Tensor, b: Tensor) -> Tensor:
-    """Barlow Twins over the number of features, as NC-VQVAE weighs it."""
-    return barlow_twins_loss(a, b) / a.shape[1]
 
 
 def main() -> None:
@@ -44,30 +40,32 @@ def main() -> None:
     data, held = read_series(found.train), read_series(found.test)
     labels, classes = label_index(found.train_labels, len(data.values))
 
-    tokenizer = Tokenizer(config.tokenizer, channels=1, length=data.values.shape[-1])
+    tokenizer = build_tokenizer(config.tokenizer, channels=1, length=data.values.shape[-1])
     tokenizer.scaler.fit(data.values, data.valid)
     data = data._replace(values=tokenizer.scale(data.values, data.valid))
-    projector = build_projector(config.tokenizer, batch=BATCH)
+    features = TokenFeatures(tokenizer, pool=average_max_pool)
+    objective = BarlowTwins(features, divide_by_dim=True)  # as NC-VQVAE weighs it
     branch = tokenizer.parts[0]  # the only one: it reads all frequencies
-    branch.quantizer.initialize(branch.encoder(tokenizer.stft(data.values)).detach())
+    branch.quantizer.initialize(branch.encoder(tokenizer.bands(data.values)[0]).detach())
 
     # Act 1: series become tokens, and two views of a series agree.
-    optimizer = torch.optim.AdamW([*tokenizer.parameters(), *projector.parameters()], lr=1e-3)
+    optimizer = torch.optim.AdamW([*tokenizer.parameters(), *objective.parameters()], lr=1e-3)
     for step in range(steps):
         some = data.take(torch.randperm(len(labels))[:BATCH])
-        batch = TokenizerBatch(some.values, NC_VQVAE_WARP(some.values), some.valid, some.lengths)
-        out = tokenizer_step(tokenizer, batch, projector=projector, ssl_loss=scaled_barlow_twins)
+        view = NC_VQVAE_WARP(some.values)
+        batch = TokenizerBatch(some.values, (view,), some.valid, some.lengths)
+        out = tokenizer_step(tokenizer, batch, objective=objective, view_weight=0.1)
         optimizer.zero_grad()
         out.loss.backward()
         optimizer.step()
-        branch.quantizer.update(out.latents[0], out.codes[0])  # the codebook moves here
+        branch.update(out.latents[0], out.codes[0])  # the codebook moves here
         if step % max(steps // 4, 1) == 0:
             print(f"tokenizer {step:4}:", *(f"{k} {v:.3f}" for k, v in out.logged.items()))
 
     # Act 2: the tokenizer is frozen; hidden tokens are guessed from visible ones.
     tokenizer.eval().requires_grad_(False)
     codes = tokenizer.encode(data.values, data.lengths)
-    prior = Prior(
+    prior = build_prior(
         config.prior, tokenizer, classes=len(classes), codebooks=[branch.quantizer.codebook]
     )
     optimizer = torch.optim.AdamW(prior.parameters(), lr=1e-3)
@@ -89,7 +87,7 @@ def main() -> None:
         prior,
         labels=wanted,
         lengths=torch.full_like(wanted, tokenizer.length),
-        decoding=config.decoding,
+        decoding=build_decoding(config.decoding, tokenizer),
         generator=torch.Generator().manual_seed(0),
     )
     unseen = tokenizer.scale(held.values, held.valid)

@@ -86,8 +86,7 @@ def test_other_packages_are_read_at_their_public_address() -> None:
         for name, _ in imports(path):
             words = name.split(".")
             if words[0] == "ssltok" and len(words) > 2 and words[1] not in (home, "_shared"):
-                drawn = words[1] == "evaluation" and words[2] in {"_figures", "_page"}
-                assert drawn or not words[2].startswith("_"), f"{path} imports {name}"
+                assert not words[2].startswith("_"), f"{path} imports {name}"
 
 
 def test_a_story_has_at_most_twenty_files() -> None:

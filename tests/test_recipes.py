@@ -96,7 +96,7 @@ def test_a_recipe_trains_its_encoder(
     still = {
         k for k, v in recipe.encoder.named_parameters() if v.grad is None or v.equal(before[k])
     }
-    unused = set() if name in MASK_TOKEN else {"vit.mask_token"} & before.keys()
+    unused = set() if name in MASK_TOKEN else {"vit.mask_vector"} & before.keys()
     assert still == unused, "every weight but an unused mask token moves"
     assert recipe.encoder.eval()(data.test).shape == (20, 64)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from benchmarks.studies.ssl_tokens.arms import MAIN, build_arm
 from benchmarks.studies.ssl_tokens.data import make_split, stratified_part
-from benchmarks.studies.ssl_tokens.judge import Judge, JudgeSettings
+from benchmarks.studies.ssl_tokens.judge import ROWS, Judge, JudgeSettings
 from benchmarks.studies.ssl_tokens.probes import probe_accuracies
 from sklearn.preprocessing import StandardScaler
 
@@ -55,17 +55,21 @@ def test_the_judge_knows_good_from_bad() -> None:
     good = torch.from_numpy(series(80, seed=5))
     labels = torch.arange(80) % 2
     noise = torch.randn(good.shape, generator=torch.Generator().manual_seed(0)) * 3 + 5
-    fine, poor = (judge.generative(judge.describe(x), labels) for x in (good, noise))
+    fine, poor = (judge.figures(x, labels) for x in (good, noise))
     assert fine["fid"] < 0.2 * poor["fid"]
     assert fine["fid_rocket"] < 0.2 * poor["fid_rocket"]
     assert fine["cas"] > 0.9 > 0.75 > poor["cas"]
     assert fine["is"] > poor["is"]
     assert judge.floor["cas"] > 0.9
     assert judge.floor["fid"] < 0.2 * poor["fid"]
-    wrong = judge.generative(judge.describe(good), 1 - labels)
+    wrong = judge.figures(good, 1 - labels)
     assert wrong["cas"] < 0.1
     assert wrong["recognised"] < 0.1
-    assert wrong["fid"] == fine["fid"]
+    assert set(judge.floor) == set(fine) == set(ROWS)
+    report = judge.report(good, labels)  # the floor does not depend on what is judged
+    assert judge.floor == {column: report[name].reference for column, name in ROWS.items()}
+    assert judge.cases == {column: report[ROWS[column]].cases for column in judge.cases}
+    assert judge.cases["fid"] == 30  # half of the test series
 
 
 def test_parts_are_balanced() -> None:
@@ -92,11 +96,17 @@ def test_names_of_arms() -> None:
     assert arm.config.prior.dropout == 0.1
     assert arm.share == 0.3
     assert build_arm("demo:guidance=3").config.decoding.guidance == 3.0
-    assert build_arm("one:mask=inverted,head=tied,views=2").parts[:3] == (
-        "inverted",
-        "masked",
-        True,
+    assert build_arm("ssltok").config == build_arm("compact").config
+    arm = build_arm("one:mask=inverted,head=tied,codes=16,order=halton,paid=all")
+    assert arm.changes == (
+        ("mask", "inverted"),
+        ("head", "tied"),
+        ("order", "halton"),
+        ("paid", "all"),
     )
+    assert arm.config.prior.tied
+    assert arm.parts.everywhere
+    assert (arm.parts.mask, arm.parts.order) != (None, None)
 
 
 @pytest.mark.parametrize(
@@ -106,9 +116,11 @@ def test_names_of_arms() -> None:
         ("fit", "fit must be a preset|an arm begins with|missing"),
         ("one+barlow_twins", "an SSL arm names a loss and an augmentation"),
         ("one+magic+warp", "ssl must be one of"),
-        ("one+vicreg+flip", "the view is warp, slice or gauss; got 'flip'"),
+        ("one+vicreg+flip", "augmentation must be one of warp, slice, gauss; got 'flip'"),
         ("one:codebook=3", "a change is a field or one of"),
-        ("one:mask=upside", "mask must be one of"),
+        ("one:mask=upside", r"mask must be one of \('cosine', 'inverted'\); got 'upside'"),
+        ("one:start=zero", "start must be one of codebook, noise; got 'zero'"),
+        ("DecodingConfig", "DecodingConfig must be a preset; got DecodingConfig"),
     ],
 )
 def test_names_that_mean_nothing(name: str, message: str) -> None:

@@ -225,20 +225,3 @@ def test_orders_of_decoding() -> None:
 def test_arms_that_only_draw_otherwise_share_their_training() -> None:
     assert build_arm(f"{BARLOW}:guidance=2,order=halton").training == BARLOW
     assert build_arm(f"{BARLOW}:codes=64,decoding.steps=4").training == f"{BARLOW}:codes=64"
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("three", "an arm begins with one, two or a preset; got 'three'"),
-        ("DecodingConfig", "DecodingConfig must be a preset; got DecodingConfig"),
-        ("one+barlow_twins", "an SSL arm names a loss and an augmentation"),
-        ("one+barlow_twins+noise", "the view is warp, slice or gauss; got 'noise'"),
-        ("one:mask=none", r"mask must be one of \('cosine', 'inverted'\); got 'none'"),
-        ("one:nothing=1", "a change is a field or one of"),
-        ("one:start=zero", "start must be one of codebook, noise; got 'zero'"),
-    ],
-)
-def test_complaints(name: str, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        build_arm(name)

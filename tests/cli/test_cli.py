@@ -3,16 +3,18 @@
 import json
 import pathlib
 import re
-from types import SimpleNamespace
+from collections.abc import Hashable
 
 import numpy as np
 import pytest
 import torch
 
-from ssltok.cli import _evaluate as _evaluate_command
 from ssltok.cli import main
+from ssltok.cli._commands import HEADLINES
+from ssltok.data import Dataset
+from ssltok.evaluation import load_samples
 from ssltok.metrics import codebook_correlation
-from ssltok.pipelines import SSLTokenizer
+from ssltok.pipelines import SSLTokenizer, run, shorten
 from tests.pipelines.small import series
 
 SMALL = [
@@ -49,19 +51,26 @@ def test_run_writes_everything(
     assert sorted(p.name for p in out.iterdir()) == [
         "figures", "metrics.json", "model", "report.html", "samples.npz", "tensorboard",
     ]  # fmt: skip
-    numbers = json.loads((out / "metrics.json").read_text())
-    assert numbers["seed"] == 3
-    for name in ("train_on_generated_test_on_real", "train_on_real_test_on_real"):
-        assert 0 <= numbers[name] <= 1
-    for view in ("tokens", "pooled"):
-        assert set(numbers[f"probe_{view}"]) == {"linear", "svm", "knn"}
-    for part in ("test", "train"):
-        assert list(numbers["prior_loss"][part]) == ["0.1", "0.25", "0.5", "0.75", "0.9", "1"]
+    saved = json.loads((out / "metrics.json").read_text())
+    assert (saved["about"]["seed"], saved["about"]["dataset"]) == (3, "waves")
+    rows = {row["name"]: row for row in saved["rows"]}
+    assert len(rows) == len(saved["rows"])
+    for name in HEADLINES:
+        assert 0 <= rows[name]["value"] <= 1
+        assert f"\n{name}: {rows[name]['value']:.4g}" in said
+    for view in ("tokens", "mean token"):
+        for kind in ("linear probe", "linear SVM", "k-NN"):
+            assert 0 <= rows[f"{kind} on {view}"]["value"] <= 1
+    for share in (10, 25, 50, 75, 90, 100):
+        assert rows[f"loss of the prior, {share} % hidden"]["reference"] > 0
     with np.load(out / "samples.npz", allow_pickle=False) as samples:
-        assert samples["series"].shape[1:] == (1, 33)
-        assert set(samples["labels"]) == {"low", "high"}
+        assert samples["X"].shape[1:] == (1, 33)
+        assert len(samples["X"]) == len(samples["codes"]) == 200
+        assert set(samples["y"]) == {"low", "high"}
     page = (out / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == 5
+    figures = sorted(path.stem for path in (out / "figures").iterdir())
+    assert page.count("data:image/png;base64,") == len(figures) == 10
+    assert {"a_decoding_trace", "reconstructions", "series_by_class", "training"} < set(figures)
     assert not re.search(r"(src|href)=\"(?!data:)", page), "the page needs nothing else"
     with pytest.raises(SystemExit):
         main(["run", "--data", data, "--out", str(out), *QUICK])
@@ -70,12 +79,75 @@ def test_run_writes_everything(
 
 
 def test_run_without_labels_and_without_a_test_part(tmp_path: pathlib.Path) -> None:
-    np.save(tmp_path / "x.npy", series(12))
-    main(["run", "--data", str(tmp_path / "x.npy"), "--out", str(tmp_path / "run"), *SMALL])
-    numbers = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert "probe_tokens" not in numbers
-    assert numbers["prior_loss"]["test"]["1"] > 0
-    assert numbers["reconstruction"]["mse"] > 0
+    np.save(tmp_path / "x.npy", series(22))
+    main(["run", "--data", str(tmp_path / "x.npy"), "--out", str(tmp_path / "run"), *QUICK])
+    saved = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    rows = {row["name"]: row for row in saved["rows"]}
+    assert rows["linear probe on tokens"]["skipped"] == "no labels of the training series"
+    assert rows["loss of the prior, 100 % hidden"]["value"] > 0
+    assert rows["reconstruction MSE"]["value"] > 0
+    assert load_samples(tmp_path / "run" / "samples.npz").labels is None
+
+
+@pytest.mark.parametrize("labels", [("low", "high"), (1, 2), (True, False), (0.5, 2.5)])
+def test_run_and_evaluate_give_the_same_rows_to_the_bit(
+    tmp_path: pathlib.Path, labels: tuple[Hashable, Hashable]
+) -> None:
+    y = np.array(labels * 6)
+    data, out = str(tmp_path / "w.npz"), tmp_path / "run"
+    np.savez(data, X_train=series(12), y_train=y, X_test=series(12, seed=1), y_test=y)
+    main(["run", "--data", data, "--out", str(out), "--seed", "2", "--cpu", *QUICK])
+    main(
+        ["evaluate", str(out / "samples.npz"), "--data", data, "--model", str(out / "model"),
+         "--out", str(tmp_path / "e"), "--seed", "2", "--steps", "3", "--quiet"]
+    )  # fmt: skip
+    one = json.loads((out / "metrics.json").read_text())
+    other = json.loads((tmp_path / "e" / "report.json").read_text())
+    assert one["rows"] == other["rows"]
+    assert {k: v for k, v in one["about"].items() if k in other["about"]} == other["about"]
+    skipped = {row["name"] for row in one["rows"] if row["skipped"]}
+    assert not skipped & set(HEADLINES)
+    assert [type(v) for v in load_samples(out / "samples.npz").labels or []] == 200 * [
+        type(labels[0])
+    ]
+
+
+def test_samples_of_a_label_are_evaluated_as_they_were_written(tmp_path: pathlib.Path) -> None:
+    y = np.array([1, 2] * 6)
+    data, model = str(tmp_path / "w.npz"), str(tmp_path / "model")
+    np.savez(data, X_train=series(12), y_train=y, X_test=series(12, seed=1), y_test=y)
+    main(["fit", "--data", data, "--out", model, "--cpu", *SMALL])
+    new = tmp_path / "new.npz"
+    main(["sample", model, "--n", "5", "--label", "2", "--out", str(new)])
+    found = load_samples(new)
+    assert found.labels == [2] * 5
+    assert np.array_equal(found.series, SSLTokenizer.load(model).sample(5, 2))
+    assert found.codes.shape[0] == 5
+    main(
+        ["evaluate", str(new), "--data", data, "--out", str(tmp_path / "e"), "--steps", "2",
+         "--quiet"]
+    )  # fmt: skip
+    rows = json.loads((tmp_path / "e" / "report.json").read_text())["rows"]
+    assert not {r["name"]: r for r in rows}["train on real, test on synthetic"]["skipped"]
+
+
+def test_what_would_fail_after_training_is_refused_before_it(tmp_path: pathlib.Path) -> None:
+    labels: list[Hashable] = [(1, 2), (3, 4)] * 6
+    data = Dataset("tuples", series(12), labels, series(12, seed=1), labels)
+    with pytest.raises(TypeError, match=r"^run: labels must be texts, numbers, booleans or None"):
+        run(data, shorten("demo", steps=1), tmp_path / "run", progress=False)
+    few = data._replace(test=series(3), test_labels=None, train_labels=None)
+    with pytest.raises(ValueError, match=r"real_test must hold at least 4 series; got 3$"):
+        run(few, shorten("demo", steps=1), tmp_path / "run", progress=False)
+    long = data._replace(test=series(6, length=40), test_labels=None, train_labels=None)
+    with pytest.raises(ValueError, match=r"^run: test part: series must have at most 33 samples"):
+        run(long, shorten("demo", steps=1), tmp_path / "run", progress=False)
+    unknown = data._replace(train_labels=[0, 1] * 6, test_labels=[0, 2] * 6)
+    with pytest.raises(ValueError, match=r"test_labels: y must hold known labels"):
+        run(unknown, shorten("demo", steps=1), tmp_path / "run", progress=False)
+    with pytest.raises(ValueError, match=r"^run: evaluator_steps must be >= 0; got -1$"):
+        run(data, shorten("demo", steps=1), tmp_path / "run", evaluator_steps=-1)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("ending", ["npy", "npz", "csv"])
@@ -120,22 +192,6 @@ def test_evaluate(
     books = torch.cat([part.quantizer.codebook for part in tokenizer.parts])
     likeness = codebook_correlation(books).pearson.item()
     assert rows["codebook correlation"]["value"] == pytest.approx(likeness)
-
-
-def test_each_branch_has_codes_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    books = [torch.eye(5), 2 * torch.eye(5)]
-    parts = [SimpleNamespace(quantizer=SimpleNamespace(codebook=book)) for book in books]
-    tokenizer = SimpleNamespace(codebook_size=5, sizes=(2, 1), parts=parts)
-    stub = SimpleNamespace(
-        artifact_=SimpleNamespace(tokenizer=tokenizer),
-        encode=lambda x: np.array([[0, -1, 4]]) + x,
-    )
-    monkeypatch.setattr(SSLTokenizer, "load", lambda _: stub)
-    tokens = _evaluate_command._tokens(pathlib.Path("model"), 0, 0, np.array([[4, 0, -4]]))
-    assert torch.as_tensor(tokens.train).tolist() == [[0, -1, 9]]
-    assert torch.as_tensor(tokens.generated).tolist() == [[4, -1, 5]]
-    assert tokens.codebook_size == 10
-    assert torch.equal(torch.as_tensor(tokens.codebook), torch.cat(books))
 
 
 def test_evaluate_says_when_the_test_part_may_have_been_trained_on(

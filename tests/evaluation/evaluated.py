@@ -1,5 +1,7 @@
 """Series that the tests of the evaluation share, and the order they are put in, written out."""
 
+from collections import Counter
+
 import torch
 from torch import Tensor
 
@@ -23,6 +25,17 @@ def order_of(name: str, *rows: Tensor, seed: int = 0) -> Tensor:
     by_bytes = torch.tensor(sorted(range(count), key=keys.__getitem__))
     generator = keyed_generator(seed, f"evaluate order of {name}")
     return by_bytes[torch.randperm(count, generator=generator)]
+
+
+def spread(order: Tensor, labels: Tensor) -> Tensor:
+    """The k-th of n series of a class stands at (k - 1/2) / n of the way."""
+    total, seen = Counter(labels.tolist()), Counter[int]()
+    places = []
+    for case in order.tolist():
+        label = int(labels[case])
+        seen[label] += 1
+        places.append((seen[label] - 0.5) / total[label])
+    return order[torch.tensor(sorted(range(len(order)), key=places.__getitem__))]
 
 
 TRAIN, TEST, FAIR = (waves(seed)[0] for seed in (0, 1, 2))

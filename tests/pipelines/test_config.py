@@ -103,7 +103,7 @@ def test_refuses_foreign_json(values: object, said: str) -> None:
 
 def test_presets_refuse_what_they_do_not_know() -> None:
     with pytest.raises(ValueError, match=r"nc_vqvae: ssl must be one of .*; got 'byol'"):
-        nc_vqvae("byol")  # type: ignore[arg-type]
+        nc_vqvae("byol")
     with pytest.raises(ValueError, match=r"shorten: preset must be one of .*; got 'x'"):
         shorten("x", steps=3)
     with pytest.raises(ValueError, match=r"shorten: steps must be >= 1; got 0"):

@@ -349,6 +349,17 @@ def test_a_missing_member_is_named(wrap: Callable[[Any], Any], member: str) -> N
 
 
 @wrappers
+def test_what_multiplies_in_float64_is_asked_in_float64(wrap: Callable[[Any], Any]) -> None:
+    class Product(SoftQuantizer):
+        def distances(self, latents: Tensor) -> Tensor:
+            rows = latents.movedim(self.channel_dim, -1)
+            return self.codebook.square().sum(dim=1) - 2 * rows @ self.codebook.T
+
+    whole = wrap(Product(2, 5).double()).double()
+    assert whole(data(9, whole.dim)).vectors.dtype == torch.float64
+
+
+@wrappers
 def test_what_is_no_module_is_refused(wrap: Callable[[Any], Any]) -> None:
     with pytest.raises(TypeError, match=r"every part must be a quantizer; got str, no nn\.Module"):
         wrap("fsq")

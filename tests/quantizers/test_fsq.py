@@ -191,3 +191,10 @@ def test_it_refuses_other_widths_and_codes_out_of_range() -> None:
         FSQ([5, 5])(torch.zeros(4, 3))
     with pytest.raises(ValueError, match=r"FSQ: codes must lie in \[-1, 25\); got values from 0"):
         FSQ([5, 5]).decode(torch.tensor([0, 25]))
+
+
+def test_levels_are_read_back_as_plain_integers() -> None:
+    quantizer = FSQ(np.array([5, 4, 3]))  # type: ignore[arg-type]
+    assert quantizer.levels == [5, 4, 3]
+    numbers = [*quantizer.levels, quantizer.codebook_size]
+    assert [type(number) for number in numbers] == [int] * 4

@@ -206,6 +206,10 @@ def test_levels_with_vectors_of_another_width_are_refused() -> None:
         ValueError, match=r"ResidualQuantizer: vectors must be as wide as dim, 4; got \[4, 1\]"
     ):
         ResidualQuantizer([SimVQ(4, 5), RandomProjectionQuantizer(4, 5, code_dim=1)])
+    with pytest.raises(
+        ValueError, match=r"ProjectedQuantizer: vectors must be as wide as dim, 4; got \[1\]"
+    ):
+        ProjectedQuantizer(RandomProjectionQuantizer(4, 5, code_dim=1), 6)
 
 
 def test_levels_of_several_dtypes_add_up_as_they_decode() -> None:

@@ -227,7 +227,7 @@ def test_a_batch_needs_what_the_objective_names() -> None:
         objective(encoder, batch._replace(views=(longer,)))
     encoder, objective = built("TS2Vec")
     with pytest.raises(ValueError, match=r"TS2Vec: length must be at least 24, .*; got 23"):
-        objective(encoder, batch_of(objective)._replace(views=(longer[..., :LENGTH - 1],)))
+        objective(encoder, batch_of(objective)._replace(views=(longer[..., : LENGTH - 1],)))
     encoder, objective = built("SwAV per token")
     batch = batch_of(objective)
     uneven = (batch.views[0], batch.views[1][..., :12])

@@ -122,8 +122,6 @@ def _shared_arm(name: str, kind: str, ssl: list[str], size: str) -> Arm:
     sizes = SIZES[size]
     loss: Any = ssl[0] if ssl else "none"
     augmentation: Any = ssl[1] if ssl else "warp"
-    if augmentation not in ("warp", "slice", "gauss"):
-        raise ValueError(f"build_arm: the view is warp, slice or gauss; got {augmentation!r}")
     word: Any = "barlow_twins" if loss == "nt_xent" else loss  # that objective comes as a part
     tokenizer = dataclasses.replace(nc_vqvae(word, augmentation).tokenizer, **sizes["tokenizer"])
     if kind == "two":

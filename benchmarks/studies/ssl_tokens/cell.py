@@ -91,16 +91,16 @@ def run_cell(
     seconds["generate"] = time.perf_counter() - mark
     mark = time.perf_counter()
     found = tokenizer_figures(trained.tokenizer, split)
-    found |= judge.generative(judge.describe(made), wanted)
-    rebuilt = judge.generative(
-        judge.describe(_rebuilt(trained, judge)), split.train_labels[judge.own]
-    )
+    found |= judge.figures(made, wanted)
+    rebuilt = judge.figures(_rebuilt(trained, judge), split.train_labels[judge.own])
     found |= {f"{name}_rebuilt": rebuilt[name] for name in ("fid", "cas")}
     found |= _held_out_loss(trained, split, judge)
     seconds["evaluate"] = time.perf_counter() - mark
     trace = trace_decoding(arm, trained, labels=wanted, lengths=lengths, seed=cell.seed)
     seconds["all"] = time.perf_counter() - begun
-    counts = {"fid": min(len(judge.target), len(made)), "cas": len(judge.own), "made": len(made)}
+    counts = {
+        **judge.cases, "cas": len(judge.own), "made": len(made), "target": len(judge.target),
+    }  # fmt: skip
     record = {
         "schema": SCHEMA,
         **cell._asdict(),
@@ -110,7 +110,7 @@ def run_cell(
         "config": config_to_dict(arm.config),
         "parts": dict(arm.changes),
         "figures": found,
-        "floor": judge.floor | judge.halves,
+        "floor": judge.floor,
         "cases": {"train": len(split.train_labels), "test": len(split.test_labels), **counts},
         "seconds": {k: round(v, 3) for k, v in seconds.items()},
         "curve": trained.curve,
@@ -219,7 +219,8 @@ def _rebuilt(trained: Trained, judge: Judge) -> Tensor:
     """The judge's training series through the tokens and back: a prior that were perfect."""
     tokenizer, codes = trained.tokenizer, trained.codes[judge.own]
     series = torch.cat([tokenizer.decode(part) for part in codes.split(256)])
-    return tokenizer.scaler.inverse(series)
+    rebuilt: Tensor = tokenizer.scaler.inverse(series)
+    return rebuilt
 
 
 def _with_steps(arm: Arm, steps: tuple[int, int]) -> Arm:

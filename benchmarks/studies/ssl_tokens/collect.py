@@ -29,9 +29,9 @@ COLUMNS = (
     "commit", "changed", "ssltok", "torch", "python", "machine",
 )  # fmt: skip
 CASES = {
-    "fid": "fid", "fid_rocket": "fid", "fid_halves": "fid", "is": "fid", "cas": "cas",
-    "cas_all": "made", "recognised": "made", "fid_rebuilt": "cas", "cas_rebuilt": "cas",
-    "loss_half": "fid", "loss_all": "fid",
+    "fid": "fid", "fid_rocket": "fid_rocket", "is": "is", "cas": "cas", "cas_all": "made",
+    "recognised": "made", "fid_rebuilt": "fid", "cas_rebuilt": "cas", "loss_half": "target",
+    "loss_all": "target",
 }  # fmt: skip
 
 

@@ -10,6 +10,8 @@ features standardised with the training split (a test compares them).
 import torch
 from torch import Tensor
 
+from ssltok.evaluation import mean_and_scale
+
 __all__ = ["probe_accuracies"]
 
 NEIGHBORS = 5
@@ -21,7 +23,8 @@ def probe_accuracies(
 ) -> dict[str, float]:
     """Fit three probes on frozen features of the training split; accuracy on the other.
 
-    Features are standardised per column with the training split; a constant column becomes 0.
+    Features are standardised per column with the training split; a constant column
+    says nothing: it is 0 in training, and so in every inner product.
 
     Args:
         train: `(cases, dim)`.
@@ -37,11 +40,8 @@ def probe_accuracies(
     from sklearn.svm import SVC
 
     a, b = train.detach().double(), test.detach().double()
-    mean, std = a.mean(0), a.std(0, correction=0)
-    # A column of one value has a deviation of rounding errors, not 0.
-    constant = std <= 10 * torch.finfo(torch.float64).eps * mean.abs().clamp_min(1.0)
-    std = std.masked_fill(constant, torch.inf)
-    a, b = (a - mean) / std, (b - mean) / std
+    mean, scale = mean_and_scale(a, (0,))
+    a, b = (a - mean) / scale, (b - mean) / scale
     own, other = a @ a.T, b @ a.T
     truth, known = test_labels.numpy(), train_labels.numpy()
     values, vectors = torch.linalg.eigh(own)

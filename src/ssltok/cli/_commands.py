@@ -2,7 +2,7 @@
 
 import csv
 import dataclasses
-import json
+import math
 import pathlib
 from collections.abc import Hashable
 from dataclasses import dataclass, field
@@ -16,6 +16,7 @@ from ssltok.cli._evaluate import Evaluate
 from ssltok.cli._say import say
 from ssltok.data import load_dataset
 from ssltok.distributed import is_first
+from ssltok.evaluation import ReportRow, save_samples
 from ssltok.pipelines import (
     Config,
     DecodingConfig,
@@ -29,6 +30,8 @@ from ssltok.training import TrainingConfig
 
 __all__ = ["run_command"]
 
+HEADLINES = ("train on synthetic, test on real (CAS)", "linear probe on tokens", "codes used")
+"""Rows that are repeated below the table of a run."""
 Preset = Literal["compact", "demo", "nc_vqvae", "ssltok", "timevqvae"]
 
 
@@ -46,6 +49,8 @@ class Training:
     """Optimizer steps in each stage; 0 = as the preset says."""
     quiet: bool = False
     """Show no progress bars."""
+    cpu: bool = False
+    """Stay on the CPU even where there is an accelerator."""
     precision: Literal["no", "bf16", "fp16"] = "no"
     """Mixed precision of training."""
     workers: int = 0
@@ -81,12 +86,12 @@ class Run(Training):
     overwrite: bool = False
     """Replace a finished run in that folder."""
     evaluator_steps: int = 500
-    """Training steps of the classifiers that judge the series."""
+    """Budget of each network that judges the series; 0 leaves these out."""
 
     def __call__(self) -> None:
         """Do it."""
         data = load_dataset(self.data)
-        numbers = run(
+        report = run(
             data,
             self.config(),
             self.out,
@@ -94,10 +99,11 @@ class Run(Training):
             progress=not self.quiet,
             overwrite=self.overwrite,
             evaluator_steps=self.evaluator_steps,
+            cpu=self.cpu,
         )
-        if numbers:
-            shown = {k: v for k, v in numbers.items() if k != "provenance"}
-            say(json.dumps(shown, indent=2))
+        if report.rows:
+            say(f"{report.to_text()}\n")
+            say("\n".join(_line(report[name]) for name in HEADLINES))
             say(f"report: {self.out / 'report.html'}")
 
 
@@ -120,6 +126,7 @@ class Fit(Training):
             seed=self.seed,
             checkpoints=self.checkpoints,
             progress=not self.quiet,
+            cpu=self.cpu,
         ).fit(data.train, data.train_labels)
         if is_first():
             model.save(self.out)
@@ -145,7 +152,9 @@ class Sample:
         """Do it."""
         _check_output("sample", self.out, (".npy", ".npz", ".csv"))
         model = SSLTokenizer.load(self.model)
-        series = model.sample(self.n, _known_label(model, self.label), seed=self.seed)
+        label = _known_label(model, self.label)
+        drawn = model.generate([label] * self.n, seed=self.seed)
+        series = drawn.series.numpy()
         if self.out.suffix == ".csv" and series.shape[1] != 1:
             raise ValueError(
                 f"sample: a .csv file must hold one channel; got {series.shape[1]} channels"
@@ -153,10 +162,8 @@ class Sample:
         if self.out.suffix == ".npy":
             np.save(self.out, series)
         elif self.out.suffix == ".npz":
-            named: dict[str, Any] = (
-                {} if self.label is None else {"y": np.array([self.label] * self.n)}
-            )
-            np.savez_compressed(self.out, X=series, **named)
+            labels = None if self.label is None else [label] * self.n
+            save_samples(self.out, series, labels=labels, codes=drawn.codes)
         else:
             with open(self.out, "w", newline="", encoding="utf-8") as stream:
                 csv.writer(stream).writerows(series[:, 0].tolist())
@@ -257,6 +264,14 @@ def _command_type(words: list[str]) -> Any:
         | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
         | Annotated[Info, tyro.conf.subcommand("info")]
     )
+
+
+def _line(row: ReportRow) -> str:
+    if row.skipped:
+        return f"{row.name}: skipped: {row.skipped}"
+    reference = "" if math.isnan(row.reference) else f" (real: {row.reference:.4g})"
+    note = f" ({row.note})" if row.note else ""
+    return f"{row.name}: {row.value:.4g}{reference}{note}"
 
 
 def _known_label(model: SSLTokenizer, label: str | None) -> Hashable:

@@ -2,16 +2,14 @@
 
 import pathlib
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
-import torch
 import tyro
-from torch import Tensor
 
 from ssltok.cli._say import say
 from ssltok.data import load_dataset, train_and_test
-from ssltok.evaluation import Tokens, evaluate
-from ssltok.pipelines import SSLTokenizer
+from ssltok.evaluation import evaluate, load_samples, standard_measures
+from ssltok.pipelines import SSLTokenizer, tokenizer_measures, tokens_of
 from ssltok.training import keyed_generator
 
 __all__ = ["Evaluate"]
@@ -22,11 +20,13 @@ class Evaluate:
     """Compare generated series, from this or any other model, with real ones."""
 
     generated: Annotated[str, tyro.conf.Positional]
-    """A file with the generated series, and labels if there are any (.npz with X and y)."""
+    """A file with the generated series, and labels if there are any: the samples.npz of `ssltok
+    run`, what `ssltok sample` wrote, or any .npz with X and y."""
     data: str = "GunPoint"
     """The real series, with a training and a test part."""
     model: pathlib.Path | None = None
-    """A saved model's folder: what its tokenizer makes of the three sets is compared too."""
+    """A saved model's folder: what its tokenizer makes of the three sets is compared too, and the
+    model is measured on the real ones."""
     out: pathlib.Path = pathlib.Path("evaluation")
     """A new folder for the table and the page."""
     steps: int = 500
@@ -40,7 +40,8 @@ class Evaluate:
         """Do it."""
         if self.out.exists():
             raise FileExistsError(f"evaluate: out must be a new folder; got {self.out}")
-        data, made = load_dataset(self.data), load_dataset(self.generated)
+        data, made = load_dataset(self.data), load_samples(self.generated)
+        model = None if self.model is None else SSLTokenizer.load(self.model)
         train, train_labels, test, test_labels = train_and_test(
             data, keyed_generator(self.seed, "test-part"), who="evaluate"
         )
@@ -55,34 +56,19 @@ class Evaluate:
         report = evaluate(
             train,
             test,
-            made.train,
+            made.series,
             train_labels=train_labels,
             test_labels=test_labels,
-            generated_labels=made.train_labels,
-            tokens=None if self.model is None else _tokens(self.model, train, test, made.train),
+            generated_labels=made.labels,
+            tokens=None
+            if model is None
+            else tokens_of(model, train=train, test=test, generated=made.series),
+            measures=standard_measures
+            if model is None
+            else (*standard_measures, tokenizer_measures(model)),
             steps=self.steps,
             seed=self.seed,
             progress=not self.quiet,
         )
         report.save(self.out)
         say(report.to_text())
-
-
-def _tokens(folder: pathlib.Path, train: Any, test: Any, generated: Any) -> Tokens:
-    """Codes by a saved model; those of a further branch are numbered after those before it."""
-    model = SSLTokenizer.load(folder)
-    tokenizer = model.artifact_.tokenizer
-    size = tokenizer.codebook_size
-    branches = torch.arange(len(tokenizer.sizes)).repeat_interleave(torch.tensor(tokenizer.sizes))
-
-    def encode(series: Any) -> Tensor:
-        codes = torch.from_numpy(model.encode(series))
-        return torch.where(codes >= 0, codes + size * branches, codes)
-
-    return Tokens(
-        train=encode(train),
-        test=encode(test),
-        generated=encode(generated),
-        codebook_size=size * len(tokenizer.sizes),
-        codebook=torch.cat([part.quantizer.codebook.detach() for part in tokenizer.parts]),
-    )

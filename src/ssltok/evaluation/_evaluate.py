@@ -11,21 +11,27 @@ from torch import Tensor
 
 import ssltok
 from ssltok.data import SeriesSet, label_index, read_series
-from ssltok.evaluation._measures import measures_without_training
-from ssltok.evaluation._measures_tokens import measures_of_tokens
-from ssltok.evaluation._measures_trained import measures_with_training
+from ssltok.evaluation._measures import fidelity_measures, memory_measures, series_measures
+from ssltok.evaluation._measures_tokens import token_measures
+from ssltok.evaluation._measures_trained import trained_measures
 from ssltok.evaluation._report import Report
-from ssltok.evaluation._rows import Measure, run_measure
-from ssltok.evaluation._sets import LEAST, Sets, arrange
+from ssltok.evaluation._rows import Measure, last_of_each_name, run_measure
+from ssltok.evaluation._sets import LEAST, Sets, arrange, spread_classes
 from ssltok.evaluation._tokens import Tokens, check_tokens
 from ssltok.metrics import RocketEncoder, module_digest
 from ssltok.training import keyed_generator
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "standard_measures"]
 
 KERNELS = 250
+Measures = Callable[[Sets], Sequence[Measure]]
 Series = ArrayLike | Tensor | Sequence[ArrayLike]
 Labels = Sequence[Hashable] | Tensor | None
+
+standard_measures: tuple[Measures, ...] = (
+    fidelity_measures, series_measures, memory_measures, trained_measures, token_measures,
+)  # fmt: skip
+"""What `evaluate` measures if it is not asked for anything else."""
 
 
 def evaluate(
@@ -38,6 +44,7 @@ def evaluate(
     generated_labels: Labels = None,
     encoder: Callable[[Tensor], Tensor] | None = None,
     tokens: Tokens | None = None,
+    measures: Sequence[Measures] = standard_measures,
     steps: int = 0,
     seed: int = 0,
     progress: bool = False,
@@ -47,7 +54,8 @@ def evaluate(
     Generated series are scored against the test set. The reference of a row is the same score of
     training series, as many as there are generated ones: what a perfect generator would reach
     with that many. (If there are more generated than training series, as many are drawn as there
-    are training series, for most measures change with their number.) What is undefined for these
+    are training series, for most measures change with their number; where there are labels, the
+    classes keep their proportions.) What is undefined for these
     data is skipped, with the reason in its row. Measures that need whole series leave out those
     with missing values and those shorter than the longest, and say how many; they are skipped
     where less than half of a set is whole.
@@ -68,6 +76,9 @@ def evaluate(
             kernels by default. A `RocketEncoder` sees series standardised with the training set.
         tokens: Codes of the three sets, if a tokenizer is at hand, such as those of
             `SSLTokenizer.encode`.
+        measures: What is measured: functions from `Sets` to a list of `Measure`. Add your own, or
+            a judge: `(*standard_measures, RidgeJudge())`. Where a later one has the rows of an
+            earlier one, it takes their place.
         steps: Budget of each trained score (FCN and recurrent networks); 0 leaves them out, 500
             is a fair start.
         seed: Decides everything random.
@@ -77,8 +88,8 @@ def evaluate(
         The report; `report.save(folder)` writes it.
 
     Raises:
-        ValueError: If series, labels or tokens cannot be used, channels or lengths differ, or a
-            set has fewer than 4 series.
+        ValueError: If series, labels or tokens cannot be used, channels or lengths differ, a set
+            has fewer than 4 series, or measures share some rows and not all.
         TypeError: If series are no numbers.
 
     Example:
@@ -105,6 +116,8 @@ def evaluate(
         order = arrange(
             series[name], *beside, generator=keyed_generator(seed, f"{who} order of {name}")
         )
+        if name in labels:
+            order = order[spread_classes(labels[name][order])]
         for known in (series, labels, codes):
             if name in known:
                 known[name] = known[name][order]
@@ -133,14 +146,10 @@ def evaluate(
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
-    measures: Iterable[Measure] = [
-        *measures_without_training(sets),
-        *measures_with_training(sets.whole),
-        *measures_of_tokens(sets),
-    ]
+    listed: Iterable[Measure] = last_of_each_name(who, [m for f in measures for m in f(sets)])
     if progress:
-        measures = importlib.import_module("tqdm").tqdm(measures, desc="evaluate", unit="measure")
-    found = [row for measure in measures for row in run_measure(measure)]
+        listed = importlib.import_module("tqdm").tqdm(listed, desc=who, unit="measure")
+    found = [row for measure in listed for row in run_measure(measure)]
     groups = list(dict.fromkeys(row.group for row in found))
     rows = tuple(sorted(found, key=lambda row: groups.index(row.group)))
     return Report(rows=rows, about=about, draw=partial(_draw, sets))

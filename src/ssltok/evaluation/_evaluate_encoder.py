@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 import ssltok
+from ssltok._shared.scaling import mean_and_scale
 from ssltok.data import label_index, read_series
 from ssltok.evaluation._report import Report
 from ssltok.evaluation._rows import Measure, Outcome, run_measure
@@ -98,8 +99,7 @@ def evaluate_encoder(
                 f"{who}: the encoder must return finite features; "
                 f"got {broken} of {len(found)} series ({name}) without"
             )
-    mean = series[0].double().mean((0, 2), keepdim=True)
-    std = series[0].double().std((0, 2), keepdim=True).clamp_min(1e-8)
+    mean, std = mean_and_scale(series[0], (0, 2), correction=1)
     features["series"] = tuple(((x.double() - mean) / std).flatten(1) for x in series)
 
     def frozen(probe: Callable[..., Tensor]) -> Outcome:

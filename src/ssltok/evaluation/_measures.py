@@ -26,17 +26,30 @@ from ssltok.metrics import (
     spectral_distance,
 )
 
-__all__ = ["measures_without_training"]
+__all__ = ["fidelity_measures", "memory_measures", "series_measures"]
 
 Row = tuple[str, str, str, str, Callable[[], Outcome]]
 MOST = 2000  # series scored by what takes all pairs
 MOST_WARPED = (64, 256)  # generated and real series that are warped onto each other
 
 
-def measures_without_training(sets: Sets) -> list[Measure]:
-    """List them, with the reason where one is undefined."""
-    measures = [*_fidelity(sets.whole), *_series(sets.whole), *_memory(sets.whole)]
-    return [*(replace(m, note=sets.whole.left_out) for m in measures), *_values(sets)]
+def fidelity_measures(sets: Sets) -> list[Measure]:
+    """List what is measured in the encoder's features: `encoder` of `evaluate`."""
+    return _with_note(sets, _fidelity(sets.whole))
+
+
+def series_measures(sets: Sets) -> list[Measure]:
+    """List statistics and neighbours of the series themselves."""
+    return [*_with_note(sets, _series(sets.whole)), *_values(sets)]
+
+
+def memory_measures(sets: Sets) -> list[Measure]:
+    """List what asks whether training series are repeated."""
+    return _with_note(sets, _memory(sets.whole))
+
+
+def _with_note(sets: Sets, measures: list[Measure]) -> list[Measure]:
+    return [replace(measure, note=sets.whole.left_out) for measure in measures]
 
 
 def _fidelity(sets: Sets) -> list[Measure]:

@@ -1,4 +1,4 @@
-"""Measures of tokens."""
+"""Measures of the codes of the three sets."""
 
 import math
 from collections.abc import Callable
@@ -19,13 +19,13 @@ from ssltok.metrics import (
     token_reuse,
 )
 
-__all__ = ["measures_of_tokens"]
+__all__ = ["token_measures"]
 
 Pick = Callable[[Tensor], Tensor]
 
 
-def measures_of_tokens(sets: Sets) -> list[Measure]:
-    """List them; none if there are no tokens."""
+def token_measures(sets: Sets) -> list[Measure]:
+    """List what is measured of codes; nothing without `tokens`."""
     if not sets.codes:
         return []
     size, book = sets.codebook_size, sets.codebook

@@ -1,7 +1,7 @@
 """How a measure of an evaluation becomes rows of its report."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -9,11 +9,14 @@ from torch import Tensor
 
 from ssltok.evaluation._report import ReportRow
 
-__all__ = ["Measure", "Outcome", "run_measure"]
+__all__ = ["Measure", "Outcome", "last_of_each_name", "run_measure"]
 
 
 class Outcome(NamedTuple):
-    """Figures of one computation: a value for each name, the cases scored, a word to add."""
+    """Figures of one computation: a value for each name, the cases scored, a word to add.
+
+    Each is a tensor with one figure for each row of its `Measure`; NaN where there is none.
+    """
 
     value: Tensor
     spread: Tensor
@@ -25,13 +28,39 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """One computation and the rows it fills: (name, better, meaning) each."""
+    """One computation and the rows it fills.
+
+    Attributes:
+        group: The question its rows belong to.
+        rows: Name, `lower`, `higher` or `as real`, and meaning of each row.
+        obstacle: Why it cannot be computed for these sets, or empty.
+        compute: Computes the figures; a `ValueError` becomes the reason why rows are skipped.
+        note: How to read the values, or empty.
+    """
 
     group: str
     rows: tuple[tuple[str, str, str], ...]
     obstacle: str
     compute: Callable[[], Outcome]
     note: str = ""
+
+
+def last_of_each_name(who: str, measures: Sequence[Measure]) -> list[Measure]:
+    """Leave out every measure all of whose rows a later one fills; nothing may be half filled."""
+    taken: set[str] = set()
+    remaining = []
+    for measure in reversed(measures):
+        names = {name for name, _, _ in measure.rows}
+        again = sorted(names & taken)
+        if again and set(again) != names:
+            raise ValueError(
+                f"{who}: a measure must take the place of another as a whole; got only {again} "
+                f"of {sorted(names)}"
+            )
+        if not again:
+            remaining.append(measure)
+        taken |= names
+    return remaining[::-1]
 
 
 def run_measure(measure: Measure) -> list[ReportRow]:

@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ssltok._shared.scaling import mean_and_scale
 from ssltok.evaluation._rows import Outcome
-from ssltok.metrics import FCNEncoder, RocketEncoder, encode
+from ssltok.metrics import RocketEncoder, encode
 from ssltok.training import keyed_generator
 
-__all__ = ["LEAST", "WIDTH", "Between", "Sets", "arrange", "score_sets"]
+__all__ = ["LEAST", "Between", "Sets", "arrange", "score_sets", "spread_classes"]
 
 HALVES = 5
 LEAST = 4  # series of a set
-WIDTH = 64  # of trained networks: half of the paper's, a quarter of its time
 SETS = {"train": "training", "test": "test", "generated": "generated"}
 Between = Callable[[Tensor, Tensor], Tensor]
 Known = dict[str, Tensor]
@@ -28,9 +28,37 @@ Known = dict[str, Tensor]
 class Sets:
     """What is evaluated: series, labels and codes of `train`, `test` and `generated`.
 
-    Each set is in a random order that does not depend on the order it came in, so its first
-    rows are a random subset. `made` and `own` are as many generated and training series, the
-    lesser of both numbers; `labels` and `codes` are looked up by `of`.
+    Each set is in a random order that does not depend on the order it came in, with the classes
+    spread evenly where it has labels, so its first rows are a random, balanced subset. `made` and
+    `own` are as many generated and training series, the lesser of both numbers; `labels` and
+    `codes` are looked up by `of`. NaN marks what is missing.
+
+    Attributes:
+        series: float32 `(cases, channels, length)` of each set.
+        labels: int64 `(cases,)`, places in `classes`, of the sets that have them.
+        codes: int64 `(cases, tokens)` of each set, -1 where padded; empty without tokens.
+        classes: The labels as texts.
+        codebook_size: Codes of the tokens; 0 without tokens.
+        codebook: Their vectors, if given.
+        encoder: From series to features.
+        encoder_name: What rows call it.
+        steps: Budget of each trained score; 0 leaves them out.
+        seed: Decides everything random.
+        gaps: Why nothing can be measured on these series, or empty; see `whole`.
+        left_out: How many series `whole` left out, in words, or empty.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.evaluation import Measure, Outcome, Sets, evaluate
+        >>> def level(sets: Sets) -> list[Measure]:  # a measure that somebody else wrote
+        ...     def compute() -> Outcome:
+        ...         made, own = sets.made.mean()[None], sets.own.mean()[None]
+        ...         return Outcome(made, 0 * made, own, 0 * own, len(sets.made))
+        ...     rows = (("mean level", "as real", "Mean of all values."),)
+        ...     return [Measure(group="series", rows=rows, obstacle="", compute=compute)]
+        >>> series = torch.arange(12.0)[:, None, None].expand(12, 1, 8)
+        >>> evaluate(series[:4], series[4:8], series[8:], measures=(level,))["mean level"].value
+        9.5
     """
 
     series: Known
@@ -47,8 +75,8 @@ class Sets:
     left_out: str = ""
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the encoder and the classifier: figures need what they said, not them."""
-        return {k: v for k, v in vars(self).items() if k != "classifier"} | {"encoder": None}
+        """Without the encoder: figures need what it said."""
+        return vars(self) | {"encoder": None}
 
     def of(self, known: Known, name: str) -> Tensor:
         """Rows of `train`, `test`, `made` or `own`."""
@@ -107,29 +135,29 @@ class Sets:
     @cached_property
     def scale(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of each training channel; 1 where it is constant."""
-        x = self.train.double()
-        mean = x.nanmean((0, 2), keepdim=True)
-        std = (x - mean).square().nanmean((0, 2), keepdim=True).sqrt()
-        return mean, torch.where(std > 1e-6 * mean.abs(), std, 1.0)
+        return mean_and_scale(self.train, (0, 2))
 
     def scaled(self, name: str) -> Tensor:
         """Series divided by the training standard deviation of each channel, float64."""
         return self.of(self.series, name).double() / self.scale[1]
 
-    @cached_property
-    def features(self) -> Known:
-        """Features of test, made and own, standardised with those of the training set.
+    def encode(self, series: Tensor) -> Tensor:
+        """Features of series in their own units, float64 `(cases, dim)`.
 
-        ROCKET has no scale of its own and sees standardised series; any other encoder sees them
-        in their own units.
+        ROCKET has no scale of its own and sees series that are standardised with the training
+        set; any other encoder sees them as they are.
         """
         if self.encoder is None:
             raise ValueError("evaluate: features need an encoder; got None")
         mean, std = self.scale if isinstance(self.encoder, RocketEncoder) else (0.0, 1.0)
-        found = {
-            name: encode(self.encoder, ((x - mean) / std).float()).double().flatten(1)
-            for name, x in (("test", self.test), ("made", self.made), ("own", self.own))
-        }
+        features = encode(self.encoder, ((series - mean) / std).float())
+        return features.double().flatten(1)
+
+    @cached_property
+    def features(self) -> Known:
+        """Features of test, made and own, standardised with those of own."""
+        parts = (("test", self.test), ("made", self.made), ("own", self.own))
+        found = {name: self.encode(x) for name, x in parts}
         for name, rows in found.items():
             if not bool(rows.isfinite().all()):
                 broken = int((~rows.isfinite()).any(1).sum())
@@ -137,20 +165,8 @@ class Sets:
                     f"evaluate: the encoder must return finite features; "
                     f"got {broken} of {len(rows)} series ({name}) without"
                 )
-        centre, width = found["own"].mean(0), found["own"].std(0)
-        width[width <= 1e-8 * (1 + centre.abs())] = 1  # a constant feature keeps its unit
+        centre, width = mean_and_scale(found["own"], (0,), correction=1)
         return {name: (x - centre) / width for name, x in found.items()}
-
-    @cached_property
-    def classifier(self) -> FCNEncoder:
-        """An FCN fitted on the training series and their labels."""
-        return FCNEncoder.fit(
-            self.train,
-            self.labels["train"],
-            steps=self.steps,
-            width=WIDTH,
-            generator=self.generator("classifier"),
-        )
 
     def generator(self, purpose: str, *numbers: int) -> torch.Generator:
         """Randomness for one purpose, whatever else is measured."""
@@ -169,6 +185,19 @@ def arrange(series: Tensor, *others: Tensor, generator: torch.Generator) -> Tens
     keys = rows.view(np.dtype((np.void, rows.shape[1])))[:, 0]
     order = torch.from_numpy(np.argsort(keys, kind="stable"))
     return order[torch.randperm(len(order), generator=generator)]
+
+
+def spread_classes(labels: Tensor) -> Tensor:
+    """Return an order in which any first part has the classes in the proportions of the whole.
+
+    Within a class the order stays as it is.
+    """
+    place = torch.empty(len(labels), dtype=torch.float64)
+    for label in labels.unique():
+        rows = labels == label
+        count = int(rows.sum())
+        place[rows] = (torch.arange(count, dtype=torch.float64) + 0.5) / count
+    return place.argsort(stable=True)
 
 
 def score_sets(sets: Sets, between: Between, target: Tensor, made: Tensor, own: Tensor) -> Outcome:

@@ -36,6 +36,7 @@ from ssltok.pipelines._stages import (
 from ssltok.pipelines._token_features import TokenFeatures
 from ssltok.pipelines._tokenizer import Branch, Tokenizer
 from ssltok.pipelines._tokenizer_encoder import TokenizerEncoder
+from ssltok.pipelines._tokenizer_measures import tokenizer_measures, tokens_of
 from ssltok.pipelines._tokenizer_step import (
     EncodedViews,
     TokenizerBatch,
@@ -126,8 +127,10 @@ __all__ = [
     "shorten",
     "start_tokenizer",
     "timevqvae",
+    "tokenizer_measures",
     "tokenizer_stage",
     "tokenizer_step",
+    "tokens_of",
 ]
 
 MOVED = {

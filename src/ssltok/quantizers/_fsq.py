@@ -77,11 +77,12 @@ class FSQ(SingleCode):
         if not all(isinstance(level, Integral) for level in levels):
             raise ValueError(f"FSQ: levels must be integers; got {list(levels)}")
         check_at_least("FSQ", "min(levels)", min(levels), 3)
+        levels = [int(level) for level in levels]
         codebook_size = math.prod(levels)
         if codebook_size > MOST_CODES:
             raise ValueError(f"FSQ: the product of levels must be < 2**63; got {codebook_size}")
         super().__init__(len(levels), codebook_size, channel_dim=channel_dim)
-        self.levels = [int(level) for level in levels]
+        self.levels = levels
         worth = [math.prod(levels[:i]) for i in range(self.dim)]
         self.middle = sum(level // 2 * each for level, each in zip(levels, worth, strict=True))
         self.register_buffer("grid", torch.tensor(levels), persistent=False)
