@@ -58,7 +58,7 @@ def save_samples(
     path = pathlib.Path(path)
     if path.suffix != ".npz":
         raise ValueError(f"save_samples: path must end in .npz; got {path}")
-    named = {"X": np.asarray(series)}
+    named: dict[str, Any] = {"X": np.asarray(series)}
     if labels is not None:
         plain = [plain_label("save_samples", label) for label in labels]
         if len(plain) != len(named["X"]):

@@ -63,6 +63,7 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         order: Decoding: which tokens stay.
         sampling: Decoding: what token is drawn.
         guidance: Decoding: from unconditional logits to a guidance.
+        parts: Parts that have no keyword here; a keyword takes the place of the same part in it.
         seed: Decides every weight, order and noise of `fit`.
         checkpoints: A folder where `fit` keeps what it needs to go on after a kill.
         progress: Show bars.
@@ -102,6 +103,7 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         order: Any = None,
         sampling: Any = None,
         guidance: Callable[..., Any] | None = None,
+        parts: Parts | None = None,
         seed: int = 0,
         checkpoints: str | os.PathLike[str] | None = None,
         progress: bool = False,
@@ -122,6 +124,7 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.order = order
         self.sampling = sampling
         self.guidance = guidance
+        self.parts = parts
         self.seed = seed
         self.checkpoints = checkpoints
         self.progress = progress
@@ -451,7 +454,10 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def _parts(self) -> Parts:
         keywords = Parts(**{name: getattr(self, name) for name in PARTS})
-        return keywords.over(self.preset) if isinstance(self.preset, Parts) else keywords
+        for others in (self.parts, self.preset):
+            if isinstance(others, Parts):
+                keywords = keywords.over(others)
+        return keywords
 
     def _adopt(self, artifact: Artifact) -> None:
         self.config_, self.classes_ = artifact.config, list(artifact.classes)
