@@ -108,7 +108,15 @@ class PriorModel(nn.Module):
 
     def forward(self, batch: PriorBatch) -> PriorOutput:
         """Run `prior_step`."""
-        return prior_step(self.prior, batch, token_loss=self.token_loss, everywhere=self.everywhere)
+        output = prior_step(
+            self.prior, batch, token_loss=self.token_loss, everywhere=self.everywhere
+        )
+        if self.prior.codes_per_token == 1:
+            return output
+        # A step asks one level: the heads of the others take part too, with gradients of 0, for
+        # processes that reduce their gradients wait for every one.
+        nothing = torch.stack([p.sum() for p in self.prior.parameters()]).sum() * 0
+        return output._replace(loss=output.loss + nothing)
 
 
 def tokenizer_stage(
