@@ -138,8 +138,9 @@ class PriorConfig:
     """What the token embedding starts from."""
 
     def __post_init__(self) -> None:
-        """Check every number."""
+        """Check every word and number."""
         who = "PriorConfig"
+        check_words(self, who)
         check_sizes(self, who, "dim", "depth", "heads", "high_dim", "high_depth", "high_heads")
         for dim, heads in (("dim", "heads"), ("high_dim", "high_heads")):
             if getattr(self, dim) % getattr(self, heads):
