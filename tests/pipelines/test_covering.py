@@ -1,122 +1,168 @@
-"""Every pair of parts at least once: three steps, saved, loaded, encoded, sampled, resumed."""
+"""The line composes: every pair of parts trains, saves, loads, encodes, samples and resumes.
 
-import dataclasses
-import itertools
-import os
-import pathlib
+`make test` runs a tenth of the rows, `make test-all` (SSLTOK_ALL=1) all of them.
+"""
+
 import shutil
-import zlib
-from collections.abc import Iterator
 from functools import partial
-from typing import Any, get_args
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
-from ssltok.decoding import entropy_order, fixed_order, halton_places, margin_order, random_order
-from ssltok.pipelines import Parts, SSLTokenizer
-from ssltok.pipelines._words._config import SSL, Coder, Quantizer
+from ssltok.decoding import (
+    confidence_order,
+    entropy_order,
+    fixed_order,
+    halton_places,
+    margin_order,
+    random_order,
+)
+from ssltok.nn import average_max_pool, mean_pool
+from ssltok.pipelines import Config, SSLTokenizer, TokenizerConfig
+from tests.pipelines.covering import covering_rows, pairs_of, tenth
 from tests.pipelines.small import series, small
 
+LENGTH, CHANNELS, CASES = 32, 2, 12
+WORDS = get_type_hints(TokenizerConfig)
+IN_TIME = ("conv", "patch", "transformer")
+BY_TOKEN = ("ts2vec", "mae", "beit", "data2vec", "ibot")
+ONE_VIEW = ("none", "ts2vec", "mae", "beit", "data2vec")
 
-def halton(grid: tuple[int, int]) -> Any:
-    """A Halton order of a grid, for `order=partial(halton)`."""
+
+def halton_order(grid: tuple[int, ...]) -> Any:
+    """Tokens spread over the grid."""
     return fixed_order(halton_places(grid))
 
 
-FACTORS: dict[str, tuple[Any, ...]] = {
-    "coder": get_args(Coder),
-    "channelwise": (False, True),
-    "quantizer": get_args(Quantizer),
-    "ssl": get_args(SSL),
-    "views": ("series and view", "two views"),
-    "quantized": ("config", "both", "neither"),
-    "order": ("confidence", "random", "halton", "entropy", "margin"),
+ORDERS: dict[str, Any] = {
+    "confidence": partial(confidence_order, temperature=2.0),
+    "random": random_order(),
+    "halton": partial(halton_order),
+    "margin": margin_order(),
+    "entropy": entropy_order(),
 }
-ORDERS = {
-    "confidence": None, "random": random_order(), "halton": partial(halton),
-    "entropy": entropy_order(), "margin": margin_order(),
-}  # fmt: skip
-TENTH = 10
-Row = dict[str, Any]
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "ssl": get_args(WORDS["ssl"]),
+    "quantizer": get_args(WORDS["quantizer"]),
+    "coder": get_args(WORDS["coder"]),
+    "order": tuple(ORDERS),
+    "channels": ("joint", "by channel"),
+    "compared": ("series and views", "views"),
+    "pool": ("pooled", "mean", "tokens"),
+    "quantized": ("first", "all", "none"),
+    "bands": (1, 2),
+    "ends": ("whole", "ragged"),
+    "labels": ("labels", "none"),
+}
 
 
-def covering() -> Iterator[Row]:
-    """Rows that hold every pair of values of two factors; greedy, the same each time."""
-    names = list(FACTORS)
-    missing = {
-        (a, x, b, y)
-        for a, b in itertools.combinations(names, 2)
-        for x in FACTORS[a]
-        for y in FACTORS[b]
+def allowed(row: dict[str, Any]) -> bool:
+    """What cannot be: two bands of a series in time; pooled tokens for what needs each of them."""
+    if row.get("bands") == 2 and row.get("coder") in IN_TIME:
+        return False
+    return not (row.get("ssl") in BY_TOKEN and row.get("pool") in ("pooled", "mean"))
+
+
+ROWS = {" ".join(map(str, row.values())): row for row in covering_rows(CHOICES, allowed)}
+
+
+def test_every_pair_is_covered() -> None:
+    wanted = set(pairs_of(CHOICES, allowed))
+    covered = {
+        pair
+        for row in ROWS.values()
+        for pair in pairs_of({k: (v,) for k, v in row.items()}, allowed)
     }
-    while missing:
-        seed = min(missing, key=repr)
-        row: Row = {seed[0]: seed[1], seed[2]: seed[3]}
-        for name in names:
-            if name not in row:
-                row[name] = max(
-                    FACTORS[name],
-                    key=lambda value: (len(pairs({**row, name: value}) & missing), repr(value)),
-                )
-        missing -= pairs(row)
-        yield {name: row[name] for name in names}
+    assert covered == wanted
+    assert all(allowed(row) for row in ROWS.values())
+    assert len(wanted) == 1277
+    most = len(CHOICES["ssl"]) * len(CHOICES["quantizer"])  # no array has fewer rows than this
+    assert most <= len(ROWS) <= 1.25 * most
+    assert [*ROWS] == [" ".join(map(str, row.values())) for row in covering_rows(CHOICES, allowed)]
+    assert tenth([*ROWS])
 
 
-def pairs(row: Row) -> set[tuple[Any, ...]]:
-    names = [name for name in FACTORS if name in row]
-    return {(a, row[a], b, row[b]) for a, b in itertools.combinations(names, 2)}
+def config_of(row: dict[str, Any]) -> Config:
+    several = row["quantizer"] in ("grouped", "residual")
+    return small(
+        batch=8,
+        coder=row["coder"],
+        channelwise=row["channels"] == "by channel",
+        quantizer=row["quantizer"],
+        codes_per_token=2 if several else 1,
+        ssl=row["ssl"],
+        codebook_size=8,
+        widths=(4,) * row["bands"],
+        projector_dim=8,
+    )
 
 
-ROWS = list(covering())
-CHOSEN = [
-    row for row in ROWS
-    if os.environ.get("SSLTOK_ALL") or zlib.crc32(repr(row).encode()) % TENTH == 0
-]  # fmt: skip
-"""A tenth of the rows, chosen by their hash; all of them with SSLTOK_ALL=1 (`make test-all`)."""
+def parts_of(row: dict[str, Any]) -> dict[str, Any]:
+    views = 1 if row["ssl"] in ONE_VIEW else 2
+    start = 0 if row["compared"] == "series and views" else 1
+    flags = {"first": (True, *[False] * (views - 1)), "all": (True,) * views}
+    pools: dict[str, Any] = {"pooled": average_max_pool, "mean": mean_pool, "tokens": "tokens"}
+    return {
+        "compared": tuple(range(start, start + views)),
+        "quantized": flags.get(row["quantized"], (False,) * views),
+        "pool": pools[row["pool"]],
+        "order": ORDERS[row["order"]],
+    }
 
 
-def test_the_array_covers_every_pair() -> None:
-    wanted = sum(len(FACTORS[a]) * len(FACTORS[b]) for a, b in itertools.combinations(FACTORS, 2))
-    assert len(set().union(*map(pairs, ROWS))) == wanted
-    assert CHOSEN
+def data_of(row: dict[str, Any]) -> tuple[Any, Any]:
+    x: Any = series(CASES, channels=CHANNELS, length=LENGTH)
+    if row["ends"] == "ragged":
+        x = [one[:, : LENGTH - 2 * (i % 5)] for i, one in enumerate(x)]
+    return x, list("abcb" * (CASES // 4)) if row["labels"] == "labels" else None
 
 
-def train(row: Row, checkpoints: pathlib.Path, x: Any, y: list[str]) -> SSLTokenizer:
-    """A model that has gone through both stages with a row's parts."""
-    several = {"codes_per_token": 2} if row["quantizer"] in ("grouped", "residual") else {}
-    config = small(
-        coder=row["coder"], channelwise=row["channelwise"], quantizer=row["quantizer"],
-        ssl=row["ssl"], codebook_size=16, **several,
-    )  # fmt: skip
-    parts = Parts(order=ORDERS[row["order"]])
-    masked = row["ssl"] in ("none", "ts2vec", "mae", "beit", "data2vec")
-    if not masked:
-        compared = (2, 1) if row["views"] == "two views" else None
-        both = {"config": None, "both": (True, True), "neither": (False, False)}
-        parts = dataclasses.replace(parts, compared=compared, quantized=both[row["quantized"]])
-    model = SSLTokenizer(config, seed=1, cpu=True, checkpoints=checkpoints, parts=parts)
+def fitted(row: dict[str, Any], folder: Path) -> SSLTokenizer:
+    x, y = data_of(row)
+    model = SSLTokenizer(config_of(row), checkpoints=folder, cpu=True, **parts_of(row))
     return model.fit(x, y)
 
 
-@pytest.mark.filterwarnings("ignore:fit. k-means needs")
-@pytest.mark.parametrize("row", CHOSEN, ids=lambda row: "-".join(map(str, row.values())))
-def test_a_row_goes_the_whole_line(row: Row, tmp_path: pathlib.Path) -> None:
-    x, y = series(10, channels=2), list("ab" * 5)
-    model = train(row, tmp_path / "kept", x, y)
-    codes, drawn = model.encode(x), model.sample(3, "b", seed=2)
-    assert np.isfinite(drawn).all()
-    assert np.isfinite(model.reconstruct(x)).all()
-    model.save(tmp_path / "model")
-    again = SSLTokenizer.load(tmp_path / "model")
-    np.testing.assert_array_equal(again.encode(x), codes)
-    np.testing.assert_array_equal(again.sample(3, "b", seed=2), drawn)
+def state_of(model: SSLTokenizer) -> dict[str, Tensor]:
+    artifact = model.artifact_
+    tokenizer, prior = artifact.tokenizer.state_dict(), artifact.prior.state_dict()
+    return {**tokenizer, **{f"prior.{k}": v for k, v in prior.items()}}
 
-    # Killed after the second step of the tokenizer: what came later is not there.
-    shutil.rmtree(tmp_path / "kept" / "prior")
-    shutil.rmtree(tmp_path / "kept" / "tokenizer" / "step_00000003")
-    resumed = train(row, tmp_path / "kept", x, y)
-    states = [m.artifact_.tokenizer.state_dict() | m.artifact_.prior.state_dict()
-              for m in (model, resumed)]  # fmt: skip
-    assert all(np.array_equal(v, states[1][k]) for k, v in states[0].items())
-    np.testing.assert_array_equal(resumed.sample(3, "b", seed=2), drawn)
+
+def same(one: SSLTokenizer, other: SSLTokenizer) -> bool:
+    a, b = state_of(one), state_of(other)
+    return a.keys() == b.keys() and all(torch.equal(v, b[k]) for k, v in a.items())
+
+
+@pytest.mark.filterwarnings("ignore:fit. k-means needs:UserWarning")
+@pytest.mark.parametrize("name", tenth([*ROWS]))
+def test_a_row_goes_through_the_line(name: str, tmp_path: Path) -> None:
+    row = ROWS[name]
+    x, y = data_of(row)
+    model = fitted(row, tmp_path / "run")
+    codes, label = model.encode(x), None if y is None else "b"
+    several = (2,) if row["quantizer"] in ("grouped", "residual") else ()
+    assert codes.shape == (CASES, model.tokens_, *several)
+    assert codes.min() >= (-1 if row["ends"] == "ragged" else 0)
+    assert codes.max() < 8
+    drawn = model.sample(3, label=label, seed=1)
+    assert drawn.shape == (3, CHANNELS, LENGTH)
+    assert np.isfinite(drawn[..., : LENGTH - 8]).all()
+    for history in model.histories_.values():
+        assert len(history.rows) == 3
+        assert history.rows.isfinite().all()
+
+    loaded = SSLTokenizer.load(model.save(tmp_path / "model"))
+    assert same(loaded, model)
+    np.testing.assert_array_equal(loaded.encode(x), codes)
+    np.testing.assert_array_equal(loaded.sample(3, label=label, seed=1), drawn)
+
+    for stage in ("tokenizer", "prior"):  # killed in both: it goes on from the second step
+        shutil.rmtree(tmp_path / "run" / stage / "step_00000003")
+    resumed = fitted(row, tmp_path / "run")
+    assert same(resumed, model)
+    np.testing.assert_array_equal(resumed.sample(3, label=label, seed=1), drawn)

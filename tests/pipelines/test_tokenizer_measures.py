@@ -65,15 +65,11 @@ def test_codes_used_are_those_of_the_training_series(model: SSLTokenizer, report
     assert row.cases == 20
 
 
-def test_padding_is_no_code_and_no_level(model: SSLTokenizer) -> None:
-    """Series that end early: their padding uses no code, and is 0 in the standardised series."""
+def test_padding_is_no_code(model: SSLTokenizer) -> None:
+    """Series that end early: their padding does not use the last code."""
     short = TRAIN.copy()
-    short[:, :, 20:] = np.nan  # a constant in the padding would be constant in every series
-    short[0] = TRAIN[0]
-    report = evaluate(
-        short, TEST, MADE, train_labels=LABELS[:20], test_labels=LABELS[:14],
-        measures=(tokenizer_measures(model),),
-    )  # fmt: skip
+    short[1:, :, 20:] = np.nan
+    report = evaluate(short, TEST, MADE, measures=(tokenizer_measures(model),))
     codes = model.encode(short)
     tokenizer = model.artifact_.tokenizer
     parts = np.split(codes, np.cumsum(tokenizer.sizes)[:-1], axis=1)
@@ -84,10 +80,6 @@ def test_padding_is_no_code_and_no_level(model: SSLTokenizer) -> None:
     assert report["codes used"].note == ", ".join(
         f"{count} of {tokenizer.codebook_size}" for count in counts
     )
-    mean, std = np.nanmean(short), np.nanstd(short)
-    scaled = [torch.from_numpy(np.nan_to_num((x - mean) / std)).flatten(1) for x in (short, TEST)]
-    expected = knn_accuracy(scaled[0], numbers(20), scaled[1], numbers(14)).item()
-    assert report["k-NN on tokens"].reference == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("view", ["tokens", "mean token"])

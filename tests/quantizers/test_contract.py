@@ -32,7 +32,7 @@ from ssltok.quantizers import (
     rotation_trick,
     sample_codes,
 )
-from tests.quantizers.quantizer_law import check_quantizer
+from ssltok.testing import check_quantizer
 
 
 def seeded(seed: int = 0) -> torch.Generator:

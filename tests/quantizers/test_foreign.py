@@ -17,7 +17,7 @@ from ssltok.quantizers import (
     ResidualQuantizer,
     VectorQuantizer,
 )
-from tests.quantizers.quantizer_law import check_quantizer
+from ssltok.testing import check_quantizer
 
 
 class SoftQuantizer(nn.Module):

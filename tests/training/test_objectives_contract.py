@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ssltok import training
 from ssltok.masking import random_mask
 from ssltok.quantizers import RandomProjectionQuantizer
+from ssltok.testing import check_objective
 from ssltok.training import Objective, ObjectiveBatch
 from tests.training.objective_cases import (
     CASES,
@@ -30,7 +31,6 @@ from tests.training.objective_cases import (
     decoder,
     mlp,
 )
-from tests.training.objective_law import check_objective
 
 CLASSES = {
     name

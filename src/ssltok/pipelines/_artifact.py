@@ -22,6 +22,7 @@ from ssltok.data import label_index
 from ssltok.pipelines._describe import PartError, build_described, describe
 from ssltok.pipelines._generate import Decoding
 from ssltok.pipelines._prior import Prior
+from ssltok.pipelines._protocols import check_prior
 from ssltok.pipelines._tokenizer import Tokenizer
 from ssltok.pipelines._words._build import build_decoding, build_prior, build_tokenizer
 from ssltok.pipelines._words._config import Config
@@ -185,9 +186,14 @@ def load_artifact(
         state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
         module.load_state_dict(state)
         module.requires_grad_(False).eval()
-    tokenizer, prior = modules["tokenizer"], modules["prior"]
-    if not isinstance(tokenizer, Tokenizer) or not isinstance(prior, Prior):
+    tokenizer: Any = modules["tokenizer"]
+    prior: Any = modules["prior"]
+    if not isinstance(tokenizer, Tokenizer):
         raise ArtifactError(folder, "parts of another kind")
+    try:
+        check_prior("load_artifact", prior, tokenizer, plain["classes"])
+    except (TypeError, ValueError) as error:
+        raise ArtifactError(folder, str(error)) from error
     if (tokenizer.channels, tokenizer.length) != (plain["channels"], plain["length"]):
         raise ArtifactError(folder, "a tokenizer of other channels or another length")
     decoding = _rules(folder, plain, config, tokenizer, dict(parts or {}))

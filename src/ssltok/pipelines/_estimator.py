@@ -30,8 +30,9 @@ __all__ = ["SSLTokenizer"]
 Floats = NDArray[np.float32]
 DECODE_BATCH = 256
 PARTS = (
-    "bands", "encoder", "quantizer", "decoder", "objective", "augment", "pool", "mask",
-    "token_loss", "prior", "schedule", "order", "sampling", "guidance",
+    "bands", "encoder", "quantizer", "decoder", "objective", "augment", "pool", "compared",
+    "quantized", "mask", "token_loss", "everywhere", "prior", "schedule", "order", "sampling",
+    "guidance",
 )  # fmt: skip
 
 
@@ -56,8 +57,11 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         objective: What is learned from views, such as `partial(BYOL, predictor_dim=128)`.
         augment: From series to a view.
         pool: What of the tokens the objective compares.
+        compared: Which inputs it compares: 0 is the series, 1 and on are views.
+        quantized: Which of these are code vectors, and which latents.
         mask: From a shape to the tokens that are hidden in the prior's training.
         token_loss: The prior's loss.
+        everywhere: Whether that loss is on all tokens, hidden or not.
         prior: The prior.
         schedule: Decoding: the share masked.
         order: Decoding: which tokens stay.
@@ -96,8 +100,11 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         objective: Any = None,
         augment: Callable[..., Any] | None = None,
         pool: Any = None,
+        compared: tuple[int, ...] | None = None,
+        quantized: tuple[bool, ...] | None = None,
         mask: Callable[..., Any] | None = None,
         token_loss: Callable[..., Any] | None = None,
+        everywhere: bool | None = None,
         prior: Any = None,
         schedule: Callable[..., Any] | None = None,
         order: Any = None,
@@ -117,8 +124,11 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.objective = objective
         self.augment = augment
         self.pool = pool
+        self.compared = compared
+        self.quantized = quantized
         self.mask = mask
         self.token_loss = token_loss
+        self.everywhere = everywhere
         self.prior = prior
         self.schedule = schedule
         self.order = order

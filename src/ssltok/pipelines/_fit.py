@@ -25,6 +25,7 @@ from ssltok.pipelines._stages import (
 from ssltok.pipelines._token_features import TokenFeatures
 from ssltok.pipelines._tokenizer import Tokenizer
 from ssltok.pipelines._words._build import (
+    build_decoding,
     build_objective,
     build_prior,
     build_tokenizer,
@@ -114,6 +115,10 @@ def _fit(
     if cases < least:
         raise ValueError(f"fit: the SSL loss needs at least {least} series; got {cases}")
     _check_mask(parts.mask, tokenizer.sizes)
+    with seeded(keyed_generator(seed, "weights").initial_seed()):  # what can fail fails now
+        if parts.prior is not None:
+            build_prior(config.prior, tokenizer, classes=classes, parts=parts)
+        build_decoding(config.decoding, tokenizer, parts=parts)
     tokenizer.scaler.fit(data.values, data.valid)
     scaled = data._replace(values=tokenizer.scale(data.values, data.valid))
     print_of_run = fingerprint(data, labels, config, seed, parts)

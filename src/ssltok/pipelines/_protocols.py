@@ -19,6 +19,7 @@ __all__ = [
     "Transform",
     "check_branch",
     "check_members",
+    "check_prior",
     "check_shapes",
     "check_transform",
 ]
@@ -87,6 +88,9 @@ class Decoder(Protocol):
         ...
 
 
+PRIOR = (
+    "sizes", "classes", "codebook_sizes", "codes_per_token", "mask_index", "context", "logits_of",
+)  # fmt: skip
 QUANTIZER = (
     "dim", "channel_dim", "code_shape", "codebook_size", "codebook_sizes", "encode", "decode",
     "update", "initialize", "revive",
@@ -120,6 +124,20 @@ def check_branch(who: str, encoder: Any, quantizer: Any, decoder: Any) -> None:
         raise ValueError(
             f"{who}: encoder and quantizer must share dim; got {encoder.dim} and {quantizer.dim}"
         )
+
+
+def check_prior(who: str, prior: Any, tokenizer: Any, classes: int) -> None:
+    """Ask for the members of a prior, and that it is one of these tokens and labels."""
+    check_members(who, "prior", prior, PRIOR)
+    for name, value, wanted in (
+        ("sizes", list(prior.sizes), list(tokenizer.sizes)),
+        ("codebook_sizes", *(list(map(list, x.codebook_sizes)) for x in (prior, tokenizer))),
+        ("classes", prior.classes, classes),
+    ):
+        if value != wanted:
+            raise ValueError(
+                f"{who}: prior and tokenizer must agree in {name}, {wanted}; got {value}"
+            )
 
 
 @torch.no_grad()

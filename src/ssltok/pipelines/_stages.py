@@ -108,15 +108,7 @@ class PriorModel(nn.Module):
 
     def forward(self, batch: PriorBatch) -> PriorOutput:
         """Run `prior_step`."""
-        output = prior_step(
-            self.prior, batch, token_loss=self.token_loss, everywhere=self.everywhere
-        )
-        if self.prior.codes_per_token == 1:
-            return output
-        # A step asks one level: the heads of the others take part too, with gradients of 0, for
-        # processes that reduce their gradients wait for every one.
-        nothing = torch.stack([p.sum() for p in self.prior.parameters()]).sum() * 0
-        return output._replace(loss=output.loss + nothing)
+        return prior_step(self.prior, batch, token_loss=self.token_loss, everywhere=self.everywhere)
 
 
 def tokenizer_stage(
@@ -208,7 +200,12 @@ def tokenizer_stage(
     return Stage("tokenizer", model, draw, after_step, check), training, steps
 
 
-def random_masks(shape: tuple[int, int], *, valid: Tensor, generator: torch.Generator) -> Tensor:
+def random_masks(
+    shape: tuple[int, int],
+    *,
+    valid: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
     """The masks of MaskGIT's training: in each row a random share by the cosine schedule."""
     return schedule_mask(shape, schedule=cosine_schedule, valid=valid, generator=generator)
 
@@ -290,4 +287,6 @@ def prior_stage(
         return float(torch.stack(losses).mean())
 
     check = validate if len(rest.codes) else None
-    return Stage("prior", model, draw, lambda step, results: None, check), training, steps
+    several = prior.codes_per_token > 1  # a step asks for one of them: its head alone learns
+    stage = Stage("prior", model, draw, lambda step, results: None, check, several)
+    return stage, training, steps

@@ -44,7 +44,9 @@ class Stage(NamedTuple):
 
     `model(batch)` gives a `Result`; `draw(step, rows)` gives these rows of the step's global
     batch; `after_step(step, results)` updates what the optimizer does not; `validate()` gives the
-    number that must fall, or None where nothing is held out.
+    number that must fall, or None where nothing is held out. `partial_steps` says that a step may
+    leave some parameters without a gradient, such as the heads of codes that it does not ask for:
+    several processes must know it beforehand.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Stage(NamedTuple):
     draw: Callable[[int, slice], Any]
     after_step: Callable[[int, list[Any]], None]
     validate: Callable[[], float] | None
+    partial_steps: bool = False
 
 
 def build_accelerator(precision: str, *, cpu: bool = False) -> Any:
@@ -168,6 +171,12 @@ def train_stage(
         weight_decay=config.weight_decay,
         fused=fused,
     )
+    if world > 1:
+        from accelerate import DistributedDataParallelKwargs
+
+        accelerator.ddp_handler = DistributedDataParallelKwargs(
+            find_unused_parameters=stage.partial_steps
+        )
     model, prepared = accelerator.prepare(stage.model, optimizer)
     # Without loss scaling accelerate's own steps do what torch's do, more slowly.
     plain = accelerator.scaler is None

@@ -19,6 +19,7 @@ from ssltok.nn import (
 )
 from ssltok.pipelines._generate import Decoding
 from ssltok.pipelines._prior import Prior
+from ssltok.pipelines._protocols import check_prior
 from ssltok.pipelines._token_features import TokenFeatures
 from ssltok.pipelines._tokenizer import Branch, Tokenizer
 from ssltok.pipelines._words._config import DecodingConfig, PriorConfig, TokenizerConfig
@@ -158,9 +159,14 @@ def build_prior(
 
     Returns:
         The prior, new.
+
+    Raises:
+        TypeError: If the part lacks a member that `Prior` has.
+        ValueError: If it is one of other tokens or labels.
     """
     if parts.prior is not None:
         prior: Prior = build_part(parts.prior, {"tokenizer": tokenizer, "classes": classes})
+        check_prior("build_prior", prior, tokenizer, classes)
         return prior
     width = tokenizer.parts[0].dim
 
