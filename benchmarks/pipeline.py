@@ -4,6 +4,7 @@
     python benchmarks/pipeline.py --threads 2    # the same on two threads
     python benchmarks/pipeline.py --long         # length 500
     python benchmarks/pipeline.py --quick        # few rounds
+    python benchmarks/pipeline.py --engine --old OLD    # what the engine costs in a step, alone
 
 A stage-1 step, a stage-2 step (batch 32, one channel) and 64 samples. The transcription was
 written from a description of the procedure, not copied. It uses the same encoders, decoders,
@@ -17,11 +18,13 @@ import argparse
 import copy
 import dataclasses
 import math
+import pathlib
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from engine import report
 from side_by_side import machine, side_by_side, table
 from torch import Tensor, nn
 from torch.nn import functional
@@ -41,6 +44,10 @@ from ssltok.pipelines import (
     PriorConfig,
     Tokenizer,
     TokenizerBatch,
+    TokenizerConfig,
+    build_decoding,
+    build_prior,
+    build_tokenizer,
     generate,
     prior_step,
     timevqvae,
@@ -181,7 +188,7 @@ def as_published(transformer: TokenTransformer) -> TokenTransformer:
         attention = layer.get_submodule("attention")
         assert isinstance(attention, Attention)
         layer.attention = NaiveAttention(attention)
-    transformer.trunk.norm = NaiveNorm(transformer.trunk.norm)
+    transformer.trunk.last_norm = NaiveNorm(transformer.trunk.last_norm)
     return transformer
 
 
@@ -197,16 +204,17 @@ class Naive(nn.Module):
     context anew in each step, masks row by row.
     """
 
-    def __init__(self, tokenizer: Tokenizer, prior: Prior, *, padded: bool) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, prior: Prior, *, config: TokenizerConfig, padded: bool
+    ) -> None:
         super().__init__()
-        config = tokenizer.config
         self.config, self.length, self.padded = config, tokenizer.length, padded
-        self.bins, self.codes = tokenizer.stft.bins, config.codebook_size
+        self.bins, self.codes = config.n_fft // 2 + 1, config.codebook_size
         self.parts = [(0, config.edge), (config.edge, self.bins)]
         self.encoders, self.decoders = nn.ModuleList(), nn.ModuleList()
         self.quantizers, self.priors = nn.ModuleList(), nn.ModuleList()
         self.grids: list[tuple[int, int]] = []
-        frames = tokenizer.stft.frames(tokenizer.length)
+        frames = tokenizer.transform.shape(0, 1)[-1]
         for number, (branch, width) in enumerate(zip(tokenizer.parts, config.widths, strict=True)):
             first, end = self.parts[number]
             sizes = {
@@ -394,13 +402,13 @@ def toy_series(length: int) -> Tensor:
 def build(case: Case, series: Tensor) -> tuple[Tokenizer, Prior]:
     """Our side, its codebooks among the latents."""
     torch.manual_seed(0)
-    tokenizer = Tokenizer(case.config.tokenizer, channels=1, length=series.shape[-1])
+    tokenizer = build_tokenizer(case.config.tokenizer, channels=1, length=series.shape[-1])
     with torch.no_grad():
         for branch, band in zip(tokenizer.parts, tokenizer.bands(series), strict=True):
             generator = keyed_generator(0, "kmeans")
             branch.quantizer.initialize(branch.encoder(band), generator=generator)
     codebooks = [branch.quantizer.codebook for branch in tokenizer.parts]
-    prior = Prior(case.config.prior, tokenizer, classes=CLASSES, codebooks=codebooks)
+    prior = build_prior(case.config.prior, tokenizer, classes=CLASSES, codebooks=codebooks)
     return tokenizer, prior
 
 
@@ -423,7 +431,7 @@ def new_masks(codes: Tensor, parts: tuple[int, ...], generator: torch.Generator)
 def whole(series: Tensor) -> TokenizerBatch:
     """Series of which everything is real, without a view."""
     valid = torch.ones_like(series, dtype=torch.bool)
-    return TokenizerBatch(series, series, valid, torch.full((len(series),), series.shape[-1]))
+    return TokenizerBatch(series, (), valid, torch.full((len(series),), series.shape[-1]))
 
 
 def encoded(tokenizer: Tokenizer, series: Tensor) -> Tensor:
@@ -444,8 +452,8 @@ def compare(case: Case, series: Tensor) -> None:
     """Equal weights and inputs give equal losses and codes; nothing stays masked."""
     print(f"\n### {case.title}: both sides on equal weights\n")
     tokenizer, prior = build(case, series)
-    cut = Naive(tokenizer, prior, padded=False)
-    published = Naive(tokenizer, prior, padded=case.padded)
+    cut = Naive(tokenizer, prior, config=case.config.tokenizer, padded=False)
+    published = Naive(tokenizer, prior, config=case.config.tokenizer, padded=case.padded)
     for name, mine, parts in (
         ("stage 1", sizes(tokenizer), [published.encoders, published.decoders]),
         ("stage 2", sizes(prior), [published.priors]),
@@ -459,7 +467,7 @@ def compare(case: Case, series: Tensor) -> None:
     one = tokenizer_step(tokenizer, whole(some)).loss
     same("stage-1 loss (bands cut)", one.item(), cut.stage_one(some).item())
     tokenizer, prior = build(case, series)  # BatchNorm's statistics and codebooks as they were
-    cut = Naive(tokenizer, prior, padded=False)
+    cut = Naive(tokenizer, prior, config=case.config.tokenizer, padded=False)
     codes = encoded(tokenizer, some)
     agree = (torch.cat(cut.eval().encode(some), dim=1) == codes).float().mean().item()
     print(f"- codes that agree: {agree:.5f}")
@@ -493,6 +501,7 @@ def our_acts(case: Case, series: Tensor) -> list[Callable[[], object]]:
     tokenizer, prior = build(case, series)
     codes, labels = encoded(tokenizer, series), torch.arange(CASES) % CLASSES
     everything, config = whole(series), case.config
+    rules = build_decoding(config.decoding, tokenizer)
     one = torch.optim.AdamW(tokenizer.parameters(), lr=1e-3, weight_decay=1e-5, fused=True)
     two = torch.optim.AdamW(prior.parameters(), lr=1e-3, weight_decay=1e-5, fused=True)
     numbers = iter(range(1_000_000))
@@ -503,7 +512,8 @@ def our_acts(case: Case, series: Tensor) -> list[Callable[[], object]]:
             tokenizer.train()
         step = next(numbers)
         chosen = ordered_batch(CASES, BATCH, seed=0, purpose="tokenizer-order", step=step)
-        result = tokenizer_step(tokenizer, TokenizerBatch(*(p[chosen] for p in everything)))
+        parts = everything.series[chosen], (), everything.valid[chosen], everything.lengths[chosen]
+        result = tokenizer_step(tokenizer, TokenizerBatch(*parts))
         result.loss.backward()
         one.step()
         one.zero_grad()
@@ -529,7 +539,7 @@ def our_acts(case: Case, series: Tensor) -> list[Callable[[], object]]:
             prior,
             labels=torch.arange(SAMPLES) % CLASSES,
             lengths=torch.full((SAMPLES,), series.shape[-1]),
-            decoding=config.decoding,
+            decoding=rules,
             generator=generator,
         ).series
 
@@ -538,7 +548,7 @@ def our_acts(case: Case, series: Tensor) -> list[Callable[[], object]]:
 
 def published_acts(case: Case, series: Tensor, *, padded: bool) -> list[Callable[[], object]]:
     """The same three as published. Neither side clips gradients, as the preset says."""
-    naive = Naive(*build(case, series), padded=padded)
+    naive = Naive(*build(case, series), config=case.config.tokenizer, padded=padded)
     labels = torch.arange(CASES) % CLASSES
     stages = [naive.encoders, naive.decoders], [naive.priors]
     one, two = (
@@ -591,8 +601,13 @@ def main() -> None:
         "--same-tokens", action="store_true", help="the published side on our tokens, too"
     )
     parser.add_argument("--only", default="", help="cases whose title contains this")
+    parser.add_argument("--engine", action="store_true", help="the engine's overhead alone")
+    parser.add_argument("--old", type=pathlib.Path, help="a checkout to measure it of as well")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    if options.engine:
+        print(report(options.old, rounds=1 if options.quick else 3) + f"\n\n{machine()}")
+        return
     series = toy_series(500 if options.long else 128)
     rounds = 3 if options.quick else options.rounds
     for case in [c for c in cases() if options.only in c.title]:
@@ -609,6 +624,8 @@ def main() -> None:
                 equal = {"as published, but with our tokens": cut[number], "ssltok": ours[number]}
                 timings = side_by_side(equal, rounds=rounds, warmup=1)
                 print("\n" + "\n".join(table("", timings).splitlines()[2:]), flush=True)
+    print("\n### a step of the engine against a bare loop, one thread\n")
+    print(report(options.old, rounds=1 if options.quick else 3))
     print(f"\n{machine()}")
 
 

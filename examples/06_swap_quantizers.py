@@ -1,17 +1,25 @@
-"""Swap the quantizer of an autoencoder by changing one line; everything else stays as it is.
+"""Swap the quantizer of a tokenizer by changing one line; everything else stays as it is.
 
     python examples/06_swap_quantizers.py --steps 200
 
-The series are Cylinder-Bell-Funnel (Saito, 1994), drawn by formula.
+The series are Cylinder-Bell-Funnel (Saito, 1994), drawn by formula. A class or a partial is built
+once the sizes are known: FSQ has 3 channels and the encoder 16, so the pipeline puts it
+between two projections. The parts are saved with the model, by name.
 """
 
 import argparse
-from collections.abc import Callable
+import dataclasses
+import pathlib
+import tempfile
+from functools import partial
+from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ssltok.quantizers import FSQ, EMAVectorQuantizer, ProjectedQuantizer, VectorQuantizer
+from ssltok.pipelines import PriorConfig, SSLTokenizer, TokenizerConfig, demo, shorten
+from ssltok.quantizers import FSQ, EMAVectorQuantizer, ResidualQuantizer, VectorQuantizer
 
 LENGTH, CHANNELS = 128, 16
 
@@ -34,53 +42,19 @@ def cylinder_bell_funnel(samples: int, generator: torch.Generator) -> Tensor:
     return ((series - series.mean(1, keepdim=True)) / series.std(1, keepdim=True))[:, None]
 
 
-class AutoEncoder(nn.Module):
-    """Four samples to a token, and back."""
-
-    def __init__(self, quantizer: nn.Module) -> None:
-        super().__init__()
-        self.encoder = nn.Sequential(
-            nn.Conv1d(1, 32, 4, stride=2, padding=1), nn.GELU(),
-            nn.Conv1d(32, CHANNELS, 4, stride=2, padding=1),
-        )  # fmt: skip
-        self.quantizer = quantizer
-        self.decoder = nn.Sequential(
-            nn.ConvTranspose1d(CHANNELS, 32, 4, stride=2, padding=1), nn.GELU(),
-            nn.ConvTranspose1d(32, 1, 4, stride=2, padding=1),
-        )  # fmt: skip
+def levels() -> ResidualQuantizer:
+    """Two codes a token, coarse first: a built part is passed like any other, and copied."""
+    generator = torch.Generator().manual_seed(0)
+    books = [VectorQuantizer(CHANNELS, size, generator=generator) for size in (16, 4)]
+    return ResidualQuantizer(books)
 
 
-QUANTIZERS: dict[str, Callable[[], nn.Module]] = {
-    "gradient": lambda: VectorQuantizer(CHANNELS, 64, channel_dim=1),
-    "moving means": lambda: EMAVectorQuantizer(CHANNELS, 64, channel_dim=1),
-    "FSQ, 4 x 4 x 4": lambda: ProjectedQuantizer(FSQ([4, 4, 4]), CHANNELS, channel_dim=1),
+QUANTIZERS: dict[str, Any] = {
+    "gradient": partial(VectorQuantizer, codebook_size=64, channel_dim=1),
+    "moving means": partial(EMAVectorQuantizer, codebook_size=64, channel_dim=1),
+    "FSQ, 4 x 4 x 4": partial(FSQ, [4, 4, 4]),
+    "residual, 16 x 4": levels(),
 }
-
-
-def train(model: AutoEncoder, steps: int, generator: torch.Generator) -> None:
-    """Train; the loop is the same for every quantizer."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    start = model.encoder(cylinder_bell_funnel(64, generator)).detach()
-    if hasattr(model.quantizer, "initialize"):
-        model.quantizer.initialize(start, generator=generator)
-    for _ in range(steps):
-        series = cylinder_bell_funnel(64, generator)
-        latents = model.encoder(series)
-        vectors, codes, loss = model.quantizer(latents)
-        error = nn.functional.mse_loss(model.decoder(vectors), series)
-        optimizer.zero_grad()
-        (error + loss).backward()
-        optimizer.step()
-        model.quantizer.update(latents.detach(), codes)  # type: ignore[operator]
-
-
-@torch.no_grad()
-def evaluate(model: AutoEncoder, generator: torch.Generator) -> tuple[float, int]:
-    """Return the error on fresh series, and how many codes they use."""
-    model.eval()
-    series = cylinder_bell_funnel(256, generator)
-    vectors, codes, _ = model.quantizer(model.encoder(series))
-    return float(nn.functional.mse_loss(model.decoder(vectors), series)), len(codes.unique())
 
 
 def main() -> None:
@@ -88,12 +62,23 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200)
     steps = parser.parse_args().steps
     torch.set_num_threads(1)  # the model is so small that threads cost more than they give
-    for name, build in QUANTIZERS.items():
-        torch.manual_seed(0)
-        model = AutoEncoder(build())  # <- the one line
-        train(model, steps, torch.Generator().manual_seed(1))
-        error, used = evaluate(model, torch.Generator().manual_seed(2))
-        print(f"{name:15} error {error:.3f}, {used} of 64 codes in use")
+    config = dataclasses.replace(
+        shorten(demo(), steps=steps),
+        tokenizer=TokenizerConfig(coder="conv", widths=(32,), dim=CHANNELS, blocks=1),
+        prior=PriorConfig(dim=32, depth=1),
+    )
+    generator = torch.Generator().manual_seed(1)
+    train, fresh = (cylinder_bell_funnel(n, generator) for n in (512, 256))
+    for name, quantizer in QUANTIZERS.items():
+        model = SSLTokenizer(config, quantizer=quantizer, cpu=True)  # <- the one line
+        codes = model.fit(train).encode(fresh)
+        shape = " x ".join(map(str, codes.shape[1:]))
+        joint = codes.reshape(-1, codes.shape[2] if codes.ndim == 3 else 1)
+        used = len(np.unique(joint, axis=0))
+        print(f"{name:17} explains {model.score(fresh):.3f}, codes {shape}, {used} of 64 in use")
+    with tempfile.TemporaryDirectory() as folder:
+        again = SSLTokenizer.load(model.save(pathlib.Path(folder) / "model"))
+        assert np.array_equal(again.encode(fresh), codes), "the loaded parts are the saved ones"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
 """Every Python block of the README and of the docs runs, page by page, in one namespace each."""
 
+import functools
+import importlib
 import pathlib
+import re
 
 import pytest
 from sybil import Sybil
@@ -8,6 +11,60 @@ from sybil.parsers.markdown import PythonCodeBlockParser
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "pages").rglob("*.md"))]
+
+EXAMPLES = sorted((ROOT / "examples").rglob("*.py"))
+CITED = re.compile(r"\bssltok(?:\.[A-Za-z_]\w*)+")
+IMPORTED = re.compile(r"from (ssltok[.\w]*) import (\([^)]*\)|[^\n]*)")
+
+
+def cited_names(text: str) -> set[str]:
+    """Every `ssltok.x.y` of a text, those of its import statements included."""
+    found = set(CITED.findall(text))
+    for module, names in IMPORTED.findall(text):
+        for name in re.sub(r"#[^\n]*|[()]", "", names).split(","):
+            if word := name.split(" as ")[0].strip():
+                found.add(f"{module}.{word}")
+    return found
+
+
+def fault(name: str) -> str | None:
+    """What is wrong with citing a name, or None: it is in the public list of a subpackage."""
+    _, package, *rest = name.split(".")
+    try:
+        module = importlib.import_module(f"ssltok.{package}")
+    except ImportError:
+        return f"{name}: there is no such subpackage"
+    if package.startswith("_") or any(word.startswith("_") for word in rest):
+        return f"{name}: is private"
+    if rest and rest[0] not in module.__all__:
+        return f"{name}: is in no public list"
+    try:
+        functools.reduce(getattr, rest, module)
+    except AttributeError as error:
+        return f"{name}: {error}"
+    return None
+
+
+@pytest.mark.parametrize("page", [*PAGES, *EXAMPLES], ids=lambda p: str(p.relative_to(ROOT)))
+def test_only_public_names_are_cited(page: pathlib.Path) -> None:
+    faults = [fault(name) for name in sorted(cited_names(page.read_text()))]
+    assert [line for line in faults if line] == []
+
+
+def test_the_finder_of_names_finds_faults() -> None:
+    text = """`ssltok.nn._x` [VQ][ssltok.quantizers.FSQ] `ssltok.nope`, ssltok.losses.Nope.
+    from ssltok.pipelines import (
+        fit,  # a comment, with a comma
+        _fit as f,
+    )
+    from ssltok.data import read_series, Nope
+    `ssltok.quantizers.FSQ.decode` `ssltok.quantizers.FSQ.nope` `ssltok._shared`"""
+    names = sorted(cited_names(text))
+    assert [name for name in names if fault(name)] == [
+        "ssltok._shared", "ssltok.data.Nope", "ssltok.losses.Nope", "ssltok.nn._x", "ssltok.nope",
+        "ssltok.pipelines._fit", "ssltok.quantizers.FSQ.nope",
+    ]  # fmt: skip
+    assert {"ssltok.pipelines.fit", "ssltok.data.read_series"} <= set(names)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))

@@ -13,16 +13,21 @@ that the test set uses, counted over the whole set.
 
 import argparse
 import importlib.metadata
+import pathlib
 import statistics
+import sys
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from side_by_side import machine
 from torch import Tensor, nn
+
+if __name__ == "__main__" and not __package__:  # as a script: imports begin at the root
+    sys.path[0] = str(pathlib.Path(__file__).parents[2])
+
+from benchmarks.side_by_side import machine
 
 from ssltok.quantizers import (
     FSQ,
@@ -102,7 +107,7 @@ def standardize(series: Tensor) -> Tensor:
     return (series - series.mean(-1, keepdim=True)) / series.std(-1, keepdim=True).clamp(min=1e-8)
 
 
-def archive(path: Path) -> tuple[Tensor, Tensor]:
+def archive(path: pathlib.Path) -> tuple[Tensor, Tensor]:
     with np.load(path, allow_pickle=False) as file:
         train, test = (torch.from_numpy(file[key]).float() for key in ("X_train", "X_test"))
     return train, test
@@ -177,7 +182,7 @@ def spread(values: list[float]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, help="a folder of .npz files")
+    parser.add_argument("--data", type=pathlib.Path, help="a folder of .npz files")
     parser.add_argument("--sets", nargs="*", default=["GunPoint", "ECG5000"], help="with --data")
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--seeds", type=int, default=4)

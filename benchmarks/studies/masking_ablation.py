@@ -10,6 +10,7 @@ initial weights, batches and the random numbers of their masks.
 """
 
 import argparse
+import pathlib
 import statistics
 import sys
 import time
@@ -17,9 +18,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from side_by_side import machine
 from torch import Tensor, nn
 from torch.nn import functional
+
+if __name__ == "__main__" and not __package__:  # as a script: imports begin at the root
+    sys.path[0] = str(pathlib.Path(__file__).parents[2])
+
+from benchmarks.side_by_side import machine
 
 from ssltok.decoding import confidence_order, iterative_decode, temperature_sample
 from ssltok.losses import masked_token_loss

@@ -1,7 +1,7 @@
 """What the recipes of examples/ssl are worth: every recipe on every set with every seed.
 
     python benchmarks/studies/recipes.py --results recipes.jsonl --seeds 3
-    python benchmarks/studies/recipes.py --results recipes.jsonl --print   # tables of what is there
+    python benchmarks/studies/recipes.py --results recipes.jsonl --print  # tables of what is there
     python benchmarks/studies/recipes.py --results tried.jsonl --validation --only mae \
         --vary steps=400
 

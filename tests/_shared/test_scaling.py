@@ -31,3 +31,11 @@ def test_a_constant_has_scale_one(value: float) -> None:
 def test_a_small_unit_is_no_constant() -> None:
     x = 1e-9 * torch.tensor([[-1.0], [1.0]])
     assert float(mean_and_scale(x, (0,))[1]) == pytest.approx(1e-9)
+
+
+def test_a_small_deviation_that_float32_can_hold_is_no_constant() -> None:
+    """Air pressure in pascals: 101,325 give or take 1 is 130 steps of float32, not rounding."""
+    x = 101_325 + torch.tensor([[-1.0], [1.0]])
+    assert float(mean_and_scale(x, (0,))[1]) == 1.0
+    x = 101_325 + torch.tensor([[-4.0], [4.0]])
+    assert float(mean_and_scale(x, (0,))[1]) == 4.0

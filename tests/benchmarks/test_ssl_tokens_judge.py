@@ -96,11 +96,17 @@ def test_names_of_arms() -> None:
     assert arm.config.prior.dropout == 0.1
     assert arm.share == 0.3
     assert build_arm("demo:guidance=3").config.decoding.guidance == 3.0
-    assert build_arm("one:mask=inverted,head=tied,views=2").parts[:3] == (
-        "inverted",
-        "masked",
-        True,
+    assert build_arm("ssltok").config == build_arm("compact").config
+    arm = build_arm("one:mask=inverted,head=tied,codes=16,order=halton,paid=all")
+    assert arm.changes == (
+        ("mask", "inverted"),
+        ("head", "tied"),
+        ("order", "halton"),
+        ("paid", "all"),
     )
+    assert arm.config.prior.tied
+    assert arm.parts.everywhere
+    assert (arm.parts.mask, arm.parts.order) != (None, None)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +118,9 @@ def test_names_of_arms() -> None:
         ("one+magic+warp", "ssl must be one of"),
         ("one+vicreg+flip", "augmentation must be one of warp, slice, gauss; got 'flip'"),
         ("one:codebook=3", "a change is a field or one of"),
-        ("one:mask=upside", "mask must be one of"),
+        ("one:mask=upside", r"mask must be one of \('cosine', 'inverted'\); got 'upside'"),
+        ("one:start=zero", "start must be one of codebook, noise; got 'zero'"),
+        ("DecodingConfig", "DecodingConfig must be a preset; got DecodingConfig"),
     ],
 )
 def test_names_that_mean_nothing(name: str, message: str) -> None:

@@ -1,166 +1,129 @@
-"""What ablations replace: with the defaults it is the library's, and each change does its own."""
+"""What ablations replace: each change is a part or a field, and does its own."""
 
 import functools
 import math
-from typing import Any
 
 import pytest
 import torch
-from benchmarks.studies.ssl_tokens.arms import Parts, build_arm
+from benchmarks.studies.ssl_tokens.arms import Arm, build_arm
 from benchmarks.studies.ssl_tokens.cell import tokenizer_figures
 from benchmarks.studies.ssl_tokens.data import Split, make_split
-from benchmarks.studies.ssl_tokens.parts import invert_masks, library_parts, study_prior
+from benchmarks.studies.ssl_tokens.joined import JoinedCodes
+from benchmarks.studies.ssl_tokens.parts import inverted_mask, projected_fsq, with_quantizers
 from benchmarks.studies.ssl_tokens.sampling import draw_series, trace_decoding
-from benchmarks.studies.ssl_tokens.tokens import SummedCodes, replace_quantizers
-from benchmarks.studies.ssl_tokens.train import Trained, train_arm
-from torch import Tensor, nn
+from benchmarks.studies.ssl_tokens.train import (
+    Trained,
+    build_stage_one,
+    build_stage_two,
+    train_arm,
+    with_other_masks,
+)
+from torch import Tensor
 
 from ssltok.pipelines import (
     Prior,
     PriorBatch,
-    Tokenizer,
-    TokenizerBatch,
     TokenizerConfig,
     build_tokenizer,
-    compare,
-    prior_stage,
     prior_step,
-    tokenizer_step,
 )
-from ssltok.training import ObjectiveBatch, ObjectiveOutput, Stage
+from ssltok.quantizers import Quantizer
+from ssltok.training import NTXent, Stage, keyed_generator
 from tests.benchmarks.small import BARLOW, toy
-from tests.pipelines.small import series, small
 
 
-def tokenizer_and_batch(**changes: Any) -> tuple[Tokenizer, TokenizerBatch]:
-    torch.manual_seed(1)
-    tokenizer = build_tokenizer(small(**changes).tokenizer, channels=1, length=33)
-    x = torch.from_numpy(series(6)) - 5
-    view = torch.from_numpy(series(6, seed=3)) - 5
-    valid = torch.ones_like(x, dtype=torch.bool)
-    batch = TokenizerBatch(x, (view,), valid, torch.full((6,), 33))
-    return tokenizer, batch
+def split_of_toy() -> Split:
+    return make_split("toy", toy(), kind="test", seed=0, most_test=10)
 
 
-class Keep(nn.Module):
-    """An objective that keeps what it is shown."""
-
-    views, by_token = 2, False
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: list[tuple[Tensor, ...]] = []
-
-    def draw(self, cases: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-        return ()
-
-    def forward(self, encoder: nn.Module, batch: ObjectiveBatch) -> ObjectiveOutput:
-        assert batch.features is not None
-        self.seen.append(batch.features)
-        return ObjectiveOutput(batch.features[0].sum() * 0, {})
-
-    def update(self, encoder: nn.Module, memory: tuple[Tensor, ...]) -> None: ...
-
-
-def test_what_the_ssl_loss_compares() -> None:
-    tokenizer, batch = tokenizer_and_batch()
-    tokenizer.eval()  # so that running statistics make each view's latents its own
-    keep = Keep()
-    second = batch.series.flip(2)
-    (view,) = batch.views
-    for change, views in (
-        ("", 1), (":attach=quantized", 1), (":attach=continuous", 1), (":views=2", 2),
-        (":views=2,attach=continuous", 2),
-    ):  # fmt: skip
-        arm = build_arm(f"{BARLOW}{change}", size="tiny")
-        options = compare(arm.config.tokenizer, library_parts(arm), 2)
-        assert options.views == views
-        shown = batch._replace(views=(view, second)[:views])
-        tokenizer_step(tokenizer, shown, objective=keep, **options._asdict())
-    branch = tokenizer.parts[0]
-
-    def pooled(x: Tensor, *, quantized: bool) -> Tensor:
-        latents = branch.encoder(tokenizer.bands(x)[0])
-        if quantized:
-            latents = branch.quantizer(latents).vectors
-        return torch.cat([latents.mean((2, 3)), latents.amax((2, 3))], 1)
-
-    x = batch.series
-    want = [
-        (pooled(x, quantized=True), pooled(view, quantized=False)),
-        (pooled(x, quantized=True), pooled(view, quantized=True)),
-        (pooled(x, quantized=False), pooled(view, quantized=False)),
-        (pooled(second, quantized=True), pooled(view, quantized=False)),
-        (pooled(second, quantized=False), pooled(view, quantized=False)),
-    ]
-    for got, pair in zip(keep.seen, want, strict=True):
-        torch.testing.assert_close(got[0], pair[0])
-        torch.testing.assert_close(got[1], pair[1])
-    assert not torch.allclose(want[0][0], want[2][0], atol=1e-3)
+@pytest.mark.parametrize(
+    ("name", "compared", "quantized"),
+    [
+        (BARLOW, (0, 1), (True, False)),
+        (f"{BARLOW}:attach=quantized", (0, 1), (True, True)),
+        (f"{BARLOW}:attach=continuous", (0, 1), (False, False)),
+        (f"{BARLOW}:views=2", (2, 1), (True, False)),
+        (f"{BARLOW}:attach=continuous,views=2", (2, 1), (False, False)),
+        (f"{BARLOW}:tokenizer.quantize_view=True,views=2", (2, 1), (True, True)),
+        (f"{BARLOW}:views=2,views=1", (0, 1), (True, False)),
+    ],
+)
+def test_what_the_ssl_loss_compares(
+    name: str, compared: tuple[int, ...], quantized: tuple[bool, ...]
+) -> None:
+    model = build_stage_one(build_arm(name, size="tiny"), split_of_toy().train, seed=1)
+    assert model.comparison.compared == compared
+    assert model.comparison.quantized == quantized
 
 
-def prior_and_batch(parts: Parts = Parts()) -> tuple[Prior, PriorBatch]:  # noqa: B008
-    tokenizer, _ = tokenizer_and_batch(widths=(4, 8))
-    torch.manual_seed(2)
-    prior = study_prior(parts, small().prior, tokenizer, classes=2)
+def test_an_ablation_of_the_ssl_loss_needs_one() -> None:
+    for change in ("attach=continuous", "views=2"):
+        with pytest.raises(ValueError, match="as many views as the objective wants"):
+            build_stage_one(build_arm(f"one:{change}", size="tiny"), split_of_toy().train, seed=1)
+
+
+def prior_and_batch(name: str = "two") -> tuple[Prior, PriorBatch]:
+    arm = build_arm(name, size="tiny")
+    tokenizer = build_stage_one(arm, split_of_toy().train, seed=1).tokenizer
+    prior = build_stage_two(arm, tokenizer, classes=2, seed=1)
     generator = torch.Generator().manual_seed(0)
-    codes = torch.randint(6, (7, sum(prior.sizes)), generator=generator)
+    codes = torch.randint(8, (7, sum(prior.sizes)), generator=generator)
     masks = torch.rand(codes.shape, generator=generator) < 0.5
     return prior, PriorBatch(codes, masks, torch.arange(7) % 3 - 1)
 
 
 def test_the_loss_on_all_tokens() -> None:
+    assert build_arm("one:paid=all").parts.everywhere
     prior, batch = prior_and_batch()
-    parts = library_parts(build_arm(f"{BARLOW}:paid=all", size="tiny"))
-    stage, _, _ = prior_stage(
-        prior, batch.codes, batch.labels, small(), seed=0, world=1, parts=parts
-    )
-    model = stage.model
-    got = model(batch).loss
+    got = prior_step(prior, batch, everywhere=True).loss
     want = 0.0
     first = prior.sizes[0]
     for number, rows in enumerate((slice(0, first), slice(first, None))):
         codes, masks = batch.codes[:, rows], batch.masks[:, rows]
         context = prior.context(batch.codes[:, :first]) if number else None
         everywhere = torch.ones_like(masks)
-        hidden = codes.masked_fill(masks, 6)
+        hidden = codes.masked_fill(masks, 8)
         logits = prior.logits_of(number, batch.labels, context)(hidden, everywhere)
         picked = logits.log_softmax(1)[torch.arange(codes.numel()), codes.flatten()]
         want -= float(picked.detach().mean())
     assert float(got.detach()) == pytest.approx(want, rel=1e-5)
-    everything = batch._replace(masks=torch.ones_like(batch.masks))
-    both = model(everything).loss, prior_step(prior, everything).loss
-    torch.testing.assert_close(*both)
-    assert invert_masks(Parts(), stage, prior, 0) is stage
 
 
 def test_inverted_masks_hide_what_should_be_seen() -> None:
+    assert build_arm("one:mask=inverted").parts.mask is inverted_mask
     prior, batch = prior_and_batch()
     many = batch.take(torch.zeros(4000, dtype=torch.int64))
     stage = Stage("prior", torch.nn.Identity(), lambda step, rows: many, lambda s, r: None, None)
-    masks = invert_masks(Parts(mask="inverted"), stage, prior, 5).draw(0, slice(None)).masks
-    low, high = masks.double().split(list(prior.sizes), dim=1)
+    drawn = with_other_masks(stage, inverted_mask, prior, seed=5).draw(0, slice(None))
+    assert torch.equal(drawn.codes, many.codes)
+    low, high = drawn.masks.double().split(list(prior.sizes), dim=1)
     # E[1 - cos(pi r / 2)] = 1 - 2 / pi, and half a token more from rounding up.
     for part in (low, high):
         assert float(part.mean()) == pytest.approx(1 - 2 / math.pi + 0.5 / part.shape[1], abs=0.02)
+    valid = torch.ones(low.shape, dtype=torch.bool)
+    generator = keyed_generator(5, "inverted mask", 0)
+    first = inverted_mask((4000, low.shape[1]), valid=valid, generator=generator)
+    assert torch.equal(first, low.bool())
 
 
 def test_heads_and_starts_of_the_prior() -> None:
     plain, _ = prior_and_batch()
-    noise, _ = prior_and_batch(Parts(start="noise"))
-    tied, batch = prior_and_batch(Parts(tied=True))
-    tokenizer, _ = tokenizer_and_batch(widths=(4, 8))
+    noise, _ = prior_and_batch("two:start=noise")
+    tied, batch = prior_and_batch("two:head=tied")
+    arm = build_arm("two", size="tiny")
+    tokenizer = build_stage_one(arm, split_of_toy().train, seed=1).tokenizer
     book = tokenizer.parts[0].quantizer.codebook
     assert torch.equal(plain.transformer(0).embedding.table.weight[:-1], book)
     assert not torch.allclose(noise.transformer(0).embedding.table.weight[:-1], book)
     assert tied.transformer(1).head_weight is None
     assert plain.transformer(1).head_weight is not None
+    assert torch.equal(tied.transformer(0).embedding.table.weight[:-1], book)
     assert torch.isfinite(prior_step(tied, batch).loss)
 
 
 def test_a_sum_of_two_codes_is_one_code() -> None:
-    config = TokenizerConfig(dim=4, codebook_size=9, decay=0.5)
-    quantizer = SummedCodes(config)
+    quantizer = JoinedCodes(4, 9, decay=0.5)
+    assert isinstance(quantizer, Quantizer)
     latents = torch.randn(5, 4, 2, 6, generator=torch.Generator().manual_seed(0))
     quantizer.initialize(latents, generator=torch.Generator().manual_seed(1))
     valid = torch.ones(5, 2, 6, dtype=torch.bool)
@@ -175,24 +138,29 @@ def test_a_sum_of_two_codes_is_one_code() -> None:
     before = quantizer.codebook.clone()
     quantizer.update(latents, codes)
     assert not torch.equal(quantizer.codebook, before)
+    assert quantizer.revive(latents, codes, share=0.9) == ()
     with pytest.raises(ValueError, match="codebook_size must be a square; got 8"):
-        SummedCodes(TokenizerConfig(codebook_size=8))
+        JoinedCodes(4, 8)
 
 
-def test_fsq_has_its_sizes() -> None:
-    config = TokenizerConfig(dim=6, codebook_size=64, blocks=0)
-    tokenizer = build_tokenizer(config, channels=1, length=33)
-    tokenizer = replace_quantizers(tokenizer, config, "fsq")
-    assert tokenizer.parts[0].quantizer.codebook.shape == (64, 6)
-    config = TokenizerConfig(dim=6, codebook_size=48, blocks=0)
+def test_quantizers_of_another_kind_take_the_branches_places() -> None:
+    config = TokenizerConfig(dim=6, codebook_size=64, blocks=0, widths=(4, 8))
+    plain = build_tokenizer(config, channels=1, length=33)
+    other = with_quantizers(plain, [projected_fsq(config) for _ in plain.parts])
+    assert [b.quantizer.codebook.shape for b in other.parts] == [(64, 6), (64, 6)]
+    assert other.sizes == plain.sizes
+    assert all(
+        a.encoder is b.encoder and a.decoder is b.decoder
+        for a, b in zip(plain.parts, other.parts, strict=True)
+    )
     with pytest.raises(ValueError, match=r"fsq needs one of .* codes; got 48"):
-        replace_quantizers(build_tokenizer(config, channels=1, length=33), config, "fsq")
+        projected_fsq(TokenizerConfig(codebook_size=48))
 
 
 @functools.cache
-def trained(name: str) -> tuple[Any, Split, Trained]:
+def trained(name: str) -> tuple[Arm, Split, Trained]:
     arm = build_arm(name, size="tiny")
-    split = make_split("toy", toy(), kind="test", seed=0, most_test=10)
+    split = split_of_toy()
     return arm, split, train_arm(arm, split, steps=(2, 2), seed=4)
 
 
@@ -223,7 +191,10 @@ def test_every_change_trains_and_changes_something(change: str) -> None:
 def test_other_losses() -> None:
     arm, _, other = trained("one+nt_xent+gauss")
     _, _, plain = trained("one+barlow_twins+gauss")
-    assert arm.parts.ssl_loss == "nt_xent"
+    model = build_stage_one(arm, split_of_toy().train, seed=1)
+    assert isinstance(model.objective, NTXent)
+    with torch.no_grad():
+        assert model.objective.projector(torch.zeros(2, 16)).shape == (2, 16)
     weights = [
         t.tokenizer.state_dict()["branches.0.encoder.layers.0.weight"] for t in (plain, other)
     ]
@@ -243,6 +214,8 @@ def test_orders_of_decoding() -> None:
     plain = draw("two:guidance=2")
     others = [draw(f"two:guidance=2,order={order}") for order in ("random", "halton")]
     assert all(o.shape == plain.shape and not torch.equal(o, plain) for o in others)
+    assert torch.equal(draw("two:guidance=2,order=confidence"), plain)
+    assert not torch.equal(draw("two"), plain)
     trace = trace_decoding(arm, model, labels=labels, lengths=lengths, seed=0)
     assert trace["hidden"][-1] == 0.0
     assert len(trace["tokens"]) == len(trace["hidden"]) == len(trace["confidence"])

@@ -1,5 +1,6 @@
 """The command, as its user types it."""
 
+import enum
 import json
 import pathlib
 import re
@@ -12,10 +13,10 @@ import torch
 from ssltok.cli import main
 from ssltok.cli._commands import HEADLINES
 from ssltok.data import Dataset
-from ssltok.evaluation import load_samples
+from ssltok.evaluation import Report, load_samples
 from ssltok.metrics import codebook_correlation
 from ssltok.pipelines import SSLTokenizer, run, shorten
-from tests.pipelines.small import series
+from tests.pipelines.small import series, small
 
 SMALL = [
     "--steps", "2", "--tokenizer.dim", "8", "--tokenizer.blocks", "1", "--tokenizer.codebook-size",
@@ -134,8 +135,13 @@ def test_samples_of_a_label_are_evaluated_as_they_were_written(tmp_path: pathlib
 def test_what_would_fail_after_training_is_refused_before_it(tmp_path: pathlib.Path) -> None:
     labels: list[Hashable] = [(1, 2), (3, 4)] * 6
     data = Dataset("tuples", series(12), labels, series(12, seed=1), labels)
-    with pytest.raises(TypeError, match=r"^run: labels must be texts, numbers, booleans or None"):
-        run(data, shorten("demo", steps=1), tmp_path / "run", progress=False)
+    kinds = enum.IntEnum("kinds", ["LOW", "HIGH"])  # written as a number, it is no IntEnum again
+    for classes in (labels, list(kinds) * 6):
+        with pytest.raises(TypeError, match=r"^run: labels must be texts, numbers, booleans or No"):
+            run(
+                data._replace(train_labels=classes, test_labels=classes),
+                shorten("demo", steps=1), tmp_path / "run", progress=False,
+            )  # fmt: skip
     few = data._replace(test=series(3), test_labels=None, train_labels=None)
     with pytest.raises(ValueError, match=r"real_test must hold at least 4 series; got 3$"):
         run(few, shorten("demo", steps=1), tmp_path / "run", progress=False)
@@ -148,6 +154,29 @@ def test_what_would_fail_after_training_is_refused_before_it(tmp_path: pathlib.P
     with pytest.raises(ValueError, match=r"^run: evaluator_steps must be >= 0; got -1$"):
         run(data, shorten("demo", steps=1), tmp_path / "run", evaluator_steps=-1)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_is_killed_at_its_last_file_goes_on(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = Dataset("waves", series(12), None, series(8, seed=1), None)
+    write = Report.to_json
+
+    def killed(report: Report) -> str:
+        raise KeyboardInterrupt
+
+    def once_more() -> Report:
+        return run(data, small(2), tmp_path / "run", progress=False, evaluator_steps=0, cpu=True)
+
+    monkeypatch.setattr(Report, "to_json", killed)
+    with pytest.raises(KeyboardInterrupt):
+        once_more()
+    monkeypatch.setattr(Report, "to_json", write)
+    again = once_more()
+    rows = json.loads((tmp_path / "run" / "metrics.json").read_text())["rows"]
+    assert [row["name"] for row in rows] == [row.name for row in again.rows]
+    assert (tmp_path / "run" / "tensorboard").is_dir()
+    assert not (tmp_path / "run" / "checkpoints").exists()
 
 
 @pytest.mark.parametrize("ending", ["npy", "npz", "csv"])

@@ -93,6 +93,41 @@ def test_a_fitted_classifier_judges() -> None:
     assert (row.cases, len(report.rows)) == (70, 3)
 
 
+def test_few_generated_series_stand_beside_as_few_real_ones() -> None:
+    """References too are of equal number: 12 generated series, 12 test or training series."""
+    generator = torch.Generator().manual_seed(3)
+    fcn = FCNEncoder.fit(*SETS["train"], steps=30, width=6, generator=generator)
+    (train, labels), (test, truth) = SETS["train"], SETS["test"]
+    report = evaluate(
+        train, test, MADE[:12], train_labels=labels, test_labels=truth,
+        generated_labels=MADE_Y[:12], encoder=flat,
+        measures=(FCNJudge(classifier=fcn), RidgeJudge()),
+    )  # fmt: skip
+    test = test[ORDER["test"]]
+    row = report["Frechet distance (FCN)"]
+    expected = frechet_distance(encode(fcn, test[:21]), encode(fcn, test[21:33]))
+    assert row.reference == pytest.approx(expected.item(), rel=1e-5)
+    assert row.cases == 12
+    first = ORDER["train"][:12]
+    row = report["CAS, ridge (function)"]
+    assert row.reference == pytest.approx(ridge(train[first], labels[first]))
+    assert row.reference != pytest.approx(ridge(train, labels))
+    assert row.cases == 12
+
+
+def test_a_generator_of_one_class_has_its_accuracy() -> None:
+    """What learned from one class alone answers nothing else: right for that class's share."""
+    (train, labels), (test, truth) = SETS["train"], SETS["test"]
+    report = evaluate(
+        train, test, MADE, train_labels=labels, test_labels=truth * (torch.arange(42) % 3 > 0),
+        generated_labels=torch.ones_like(MADE_Y), encoder=flat, measures=(RidgeJudge(),),
+    )  # fmt: skip
+    share = (truth * (torch.arange(42) % 3 > 0)).double().mean().item()
+    assert 0 < share < 0.5
+    for row in report.rows:
+        assert row.value == pytest.approx(share)
+
+
 # Laws.
 
 
@@ -110,6 +145,11 @@ def test_a_later_judge_takes_the_place_of_an_earlier_one() -> None:
     report = judged(*standard_measures, FCNJudge(steps=2, width=3), encoder=flat)
     names = [row.name for row in report.rows]
     assert len(set(names)) == len(names)
+    plain = [row.name for row in judged(*standard_measures, encoder=flat).rows]
+    first = names.index("inception score (FCN)")
+    assert names[first - 1] == "Frechet distance (FCN)"  # rows stand in the order of the measures
+    assert names[:6] == plain[:6]
+    assert sorted(names) == sorted(plain)
     assert not report["train on real, test on synthetic"].skipped
     assert report["discriminative score"].skipped == "trained scores are left out (steps=0)"
 

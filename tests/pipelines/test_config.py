@@ -111,3 +111,43 @@ def test_presets_refuse_what_they_do_not_know() -> None:
     changed = shorten("demo", steps=7)
     assert changed.tokenizer_training.steps == changed.prior_training.steps == 7
     assert dataclasses.replace(demo().decoding, steps=3).steps == 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "said"),
+    [
+        (
+            TokenizerConfig,
+            {"quantizer": "fqs"},
+            r"^TokenizerConfig: quantizer must .*; got 'fqs' \(did you mean lfq or fsq\?\)",
+        ),
+        (TokenizerConfig, {"ssl": "simclr"}, r"ssl must be one of none, .*; got 'simclr'"),
+        (TokenizerConfig, {"ssl": "byoll"}, r"got 'byoll' \(did you mean byol\?\)"),
+        (TokenizerConfig, {"coder": "convv"}, r"got 'convv' \(did you mean conv\?\)"),
+        (TokenizerConfig, {"coder": 3}, r"coder must be one of spectrogram, .*; got 3"),
+        (TokenizerConfig, {"augmentation": "warped"}, r"\(did you mean warp\?\)"),
+        (PriorConfig, {"start": "codebok"}, r"PriorConfig: start .*\(did you mean codebook\?\)"),
+        (Config, {"precision": "bf61"}, r"^Config: precision must .*\(did you mean bf16"),
+        (TokenizerConfig, {"codes_per_token": 2}, r"be 1 but for grouped and residual .*2 for ema"),
+        (
+            TokenizerConfig,
+            {"quantizer": "residual", "codes_per_token": 65},
+            r"codes_per_token must lie in \[1, 64\], .*; got 65 for residual",
+        ),
+        (
+            TokenizerConfig,
+            {"coder": "conv", "widths": (2, 4)},
+            r"two widths need a coder of spectrograms; got conv",
+        ),
+    ],
+)
+def test_refuses_words_and_names_near_ones(
+    kind: type[Any], values: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        kind(**values)
+
+
+def test_a_far_word_has_no_near_one() -> None:
+    with pytest.raises(ValueError, match=r"got 'zzzzzz'$"):
+        TokenizerConfig(quantizer="zzzzzz")  # type: ignore[arg-type]

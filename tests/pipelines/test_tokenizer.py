@@ -194,18 +194,26 @@ def test_the_vibcreg_projector_whitens_in_groups_that_fit_the_batch() -> None:
     assert objective.covariance_weight == 100
 
 
-def test_padding_reaches_no_code_and_no_loss() -> None:
-    """What stands beyond a series' end, whatever it is, changes nothing before it."""
-    for word in ("spectrogram", "snake", "conv", "patch", "transformer"):
-        tokenizer, batch = build(cases=4, length=40, coder=word)
-        tokenizer.eval()
-        lengths = torch.tensor([40, 20, 33, 9])
-        within = torch.arange(40) < lengths[:, None]
-        wild = torch.where(within[:, None], batch.series, 1e3)
-        outs = []
-        for values in (batch.series, wild):
-            given = TokenizerBatch(values, (), within[:, None].expand(-1, 2, -1), lengths, True)
-            outs.append((tokenizer.encode(values, lengths), tokenizer_step(tokenizer, given).loss))
-        if word in ("conv", "patch", "transformer"):  # a spectrogram's frames overlap the end
-            assert torch.equal(outs[0][0], outs[1][0]), word
-            torch.testing.assert_close(outs[0][1], outs[1][1])
+@pytest.mark.parametrize("word", ["spectrogram", "snake", "conv", "patch", "transformer"])
+@pytest.mark.parametrize("channelwise", [False, True])
+def test_padding_reaches_no_code_and_no_loss(word: str, channelwise: bool) -> None:
+    """What stands beyond a series' end, whatever it is, changes nothing before it.
+
+    The last frame whose share of the time axis begins before the end has its middle less than a hop
+    beyond it, and reads `margin` samples around that.
+    """
+    tokenizer, batch = build(cases=4, length=40, coder=word, channelwise=channelwise)
+    tokenizer.eval()
+    lengths = torch.tensor([40, 20, 33, 9])
+    times = torch.arange(40)
+    within = (times < lengths[:, None])[:, None].expand(-1, 2, -1)
+    reach = tokenizer.transform.margin + 2 if word in ("spectrogram", "snake") else 0
+    near = (times < lengths[:, None] + reach)[:, None]
+    outs = []
+    for values in (batch.series, torch.where(near, batch.series, 1e3)):
+        out = tokenizer_step(tokenizer, TokenizerBatch(values, (), within, lengths, True))
+        outs.append((tokenizer.encode(values, lengths), out.terms))
+    assert torch.equal(outs[0][0], outs[1][0])
+    torch.testing.assert_close(outs[0][1], outs[1][1])
+    wild = torch.where(near, batch.series, 1e3)
+    assert not torch.equal(tokenizer.bands(wild)[0], tokenizer.bands(batch.series)[0])

@@ -65,6 +65,23 @@ def test_codes_used_are_those_of_the_training_series(model: SSLTokenizer, report
     assert row.cases == 20
 
 
+def test_padding_is_no_code(model: SSLTokenizer) -> None:
+    """Series that end early: their padding does not use the last code."""
+    short = TRAIN.copy()
+    short[1:, :, 20:] = np.nan
+    report = evaluate(short, TEST, MADE, measures=(tokenizer_measures(model),))
+    codes = model.encode(short)
+    tokenizer = model.artifact_.tokenizer
+    parts = np.split(codes, np.cumsum(tokenizer.sizes)[:-1], axis=1)
+    assert (codes == -1).any()
+    last = tokenizer.codebook_size - 1
+    assert last not in parts[-1], "the last code must be free, or the test cannot fail"
+    counts = [len(np.unique(part[part >= 0])) for part in parts]
+    assert report["codes used"].note == ", ".join(
+        f"{count} of {tokenizer.codebook_size}" for count in counts
+    )
+
+
 @pytest.mark.parametrize("view", ["tokens", "mean token"])
 def test_probes_are_the_metrics(model: SSLTokenizer, report: Report, view: str) -> None:
     def look(x: Any) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Arms of the study: a name is read as a recipe, and gives a config and the parts it replaces.
+"""Arms of the study: a name is read as a recipe, and gives a config and the parts in its place.
 
     one                                single branch, no SSL loss: the naive arm
     one+barlow_twins+warp              single branch, SSL loss, second view
@@ -12,13 +12,25 @@ config by its path. All arms but the presets share the sizes of `SIZES`.
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
+from benchmarks.studies.ssl_tokens.parts import (
+    contrast,
+    halton_order,
+    inverted_mask,
+    joined_codes,
+    projected_fsq,
+)
+from torch import nn
+
 import ssltok.pipelines
-from ssltok.pipelines import Config, DecodingConfig, PriorConfig, nc_vqvae
+from ssltok.decoding import random_order
+from ssltok.nn import average_max_pool
+from ssltok.pipelines import Config, DecodingConfig, Parts, PriorConfig, TokenizerConfig, nc_vqvae
 from ssltok.training import TrainingConfig
 
-__all__ = ["CHANGES", "MAIN", "SIZES", "Arm", "Parts", "build_arm"]
+__all__ = ["CHANGES", "MAIN", "SIZES", "Arm", "build_arm"]
 
 MAIN = (
     "one",
@@ -46,40 +58,28 @@ SIZES: dict[str, dict[str, dict[str, Any]]] = {
         "training": {"batch": 8},
     },
 }  # fmt: skip
-OTHER_LOSSES = ("nt_xent",)
+OLD_NAMES = {"ssltok": "compact"}
 SAMPLING = ("guidance=", "order=", "decoding.")
 Change = Callable[["Arm", str], "Arm"]
 
 
-class Parts(NamedTuple):
-    """What an ablation replaces by code of this harness; None (or the default) is the library's."""
-
-    mask: str = "cosine"
-    """Schedule of the training masks: `cosine`, or `inverted`."""
-    paid: str = "masked"
-    """Tokens in the prior's loss: `masked`, or `all`."""
-    tied: bool = False
-    """Whether the prior's head is its token embedding."""
-    start: str = "codebook"
-    """What the prior's token embedding starts from: `codebook`, or `noise`."""
-    quantizer: str = "config"
-    """`config`, or `fsq`, or `residual` (sums of two codes)."""
-    attach: str = "config"
-    """What the SSL loss compares: `config`, `quantized`, `continuous`."""
-    views: int = 1
-    """Augmented views in the SSL loss: with 1, the other is the series itself."""
-    ssl_loss: str = "config"
-    """A loss of `ssltok.losses` beside the config's three."""
-    order: str = "confidence"
-    """Decoding order: `confidence`, `random`, `halton`."""
-
-
 class Arm(NamedTuple):
-    """A recipe: its name, config, replaced parts, and the share of the budget for stage 1."""
+    """A recipe.
+
+    Attributes:
+        name: As it was read.
+        config: What the library builds and trains.
+        parts: Parts in the place of the config's.
+        quantizer: From the config to a quantizer that takes the place of a finished branch's.
+        changes: What an ablation changes beside the config, in words, for the record.
+        share: Share of the budget for stage 1.
+    """
 
     name: str
     config: Config
-    parts: Parts
+    parts: Parts = Parts()
+    quantizer: Callable[[TokenizerConfig], nn.Module] | None = None
+    changes: tuple[tuple[str, str], ...] = ()
     share: float = 0.5
 
     @property
@@ -98,15 +98,14 @@ def build_arm(name: str, *, size: str = "small") -> Arm:
     """
     base, _, changes = name.partition(":")
     kind, *ssl = base.split("+")
+    kind = OLD_NAMES.get(kind, kind)
     if kind in ("one", "two"):
-        arm = Arm(name, _shared_config(kind, ssl, size), Parts())
-        if ssl and ssl[0] in OTHER_LOSSES:
-            arm = arm._replace(parts=Parts(ssl_loss=ssl[0]))
+        arm = _shared_arm(name, kind, ssl, size)
     elif kind in ssltok.pipelines.__all__ and not ssl:
         preset = getattr(ssltok.pipelines, kind)()
         if not isinstance(preset, Config):
             raise ValueError(f"build_arm: {kind} must be a preset; got {type(preset).__name__}")
-        arm = Arm(name, preset, Parts())
+        arm = Arm(name, preset)
     else:
         raise ValueError(f"build_arm: an arm begins with one, two or a preset; got {name!r}")
     for change in filter(None, changes.split(",")):
@@ -115,27 +114,30 @@ def build_arm(name: str, *, size: str = "small") -> Arm:
     return arm
 
 
-def _shared_config(kind: str, ssl: list[str], size: str) -> Config:
+def _shared_arm(name: str, kind: str, ssl: list[str], size: str) -> Arm:
     if len(ssl) not in (0, 2):
         raise ValueError(f"build_arm: an SSL arm names a loss and an augmentation; got {ssl}")
     if size not in SIZES:
         raise ValueError(f"build_arm: size must be one of {sorted(SIZES)}; got {size!r}")
     sizes = SIZES[size]
     loss: Any = ssl[0] if ssl else "none"
-    if loss in OTHER_LOSSES:
-        loss = "barlow_twins"  # gives the projector and the view; the loss itself is replaced
     augmentation: Any = ssl[1] if ssl else "warp"
-    tokenizer = dataclasses.replace(nc_vqvae(loss, augmentation).tokenizer, **sizes["tokenizer"])
+    word: Any = "barlow_twins" if loss == "nt_xent" else loss  # that objective comes as a part
+    tokenizer = dataclasses.replace(nc_vqvae(word, augmentation).tokenizer, **sizes["tokenizer"])
     if kind == "two":
         tokenizer = dataclasses.replace(tokenizer, widths=(8, 32), decay=0.8)
     training = TrainingConfig(warmup_ratio=0.05, **sizes["training"])
-    return Config(
+    config = Config(
         tokenizer=tokenizer,
         prior=PriorConfig(**sizes["prior"]),
         tokenizer_training=training,
         prior_training=training,
         decoding=DecodingConfig(),
     )
+    if loss != "nt_xent":
+        return Arm(name, config)
+    objective = partial(contrast, projector_dim=tokenizer.projector_dim)
+    return Arm(name, config, Parts(objective=objective, pool=average_max_pool))
 
 
 def _set_field(arm: Arm, path: str, value: str) -> Arm:
@@ -156,25 +158,34 @@ def _set_field(arm: Arm, path: str, value: str) -> Arm:
     return arm._replace(config=dataclasses.replace(arm.config, **{group: changed}))
 
 
-def _part(field: str, *allowed: str) -> Change:
+def _words(key: str, table: dict[str, Callable[[Arm], Arm]]) -> Change:
+    """A change that is one of a few words."""
+
     def change(arm: Arm, value: str) -> Arm:
-        if value not in allowed:
-            raise ValueError(f"build_arm: {field} must be one of {allowed}; got {value!r}")
-        old = getattr(arm.parts, field)
-        new: Any = value == "tied" if isinstance(old, bool) else type(old)(value)
-        changes: dict[str, Any] = {field: new}
-        return arm._replace(parts=arm.parts._replace(**changes))
+        if value not in table:
+            raise ValueError(f"build_arm: {key} must be one of {tuple(table)}; got {value!r}")
+        arm = table[value](arm)
+        return arm._replace(changes=(*arm.changes, (key, value)))
 
     return change
 
 
-def _set_quantizer(arm: Arm, value: str) -> Arm:
-    if value in ("ema", "gradient"):
-        return _set_field(arm, "tokenizer.quantizer", value)
-    arm = _part("quantizer", "fsq", "residual")(arm, value)
-    # A fixed grid has nothing to start by k-means, and a pair of codes cannot be put elsewhere.
-    arm = _set_field(arm, "tokenizer.revival_ratio", "0")
-    return _set_field(arm, "tokenizer.kmeans", str(value == "residual"))
+def _parts(**changes: Any) -> Callable[[Arm], Arm]:
+    return lambda arm: arm._replace(parts=dataclasses.replace(arm.parts, **changes))
+
+
+def _set(path: str, value: str) -> Callable[[Arm], Arm]:
+    return lambda arm: _set_field(arm, path, value)
+
+
+def _replaced(build: Callable[[TokenizerConfig], nn.Module], *, kmeans: bool) -> Any:
+    """Another quantizer than the config can name, which never has codes to revive."""
+
+    def change(arm: Arm) -> Arm:
+        arm = _set_field(arm, "tokenizer.revival_ratio", "0")
+        return _set_field(arm, "tokenizer.kmeans", str(kmeans))._replace(quantizer=build)
+
+    return change
 
 
 def _field(path: str) -> Change:
@@ -182,14 +193,37 @@ def _field(path: str) -> Change:
 
 
 CHANGES: dict[str, Change] = {
-    "mask": _part("mask", "cosine", "inverted"),
-    "paid": _part("paid", "masked", "all"),
-    "head": _part("tied", "tied", "untied"),
-    "start": _part("start", "codebook", "noise"),
-    "quantizer": lambda arm, value: _set_quantizer(arm, value),
-    "attach": _part("attach", "quantized", "continuous"),
-    "views": _part("views", "1", "2"),
-    "order": _part("order", "confidence", "random", "halton"),
+    "mask": _words("mask", {"cosine": _parts(mask=None), "inverted": _parts(mask=inverted_mask)}),
+    "paid": _words("paid", {"masked": _parts(everywhere=None), "all": _parts(everywhere=True)}),
+    "head": _words(
+        "head", {"tied": _set("prior.tied", "True"), "untied": _set("prior.tied", "False")}
+    ),
+    "start": _field("prior.start"),
+    "quantizer": _words(
+        "quantizer",
+        {
+            "ema": _set("tokenizer.quantizer", "ema"),
+            "gradient": _set("tokenizer.quantizer", "gradient"),
+            "fsq": _replaced(projected_fsq, kmeans=False),
+            "residual": _replaced(joined_codes, kmeans=True),
+        },
+    ),
+    "attach": _words(
+        "attach",
+        {
+            "quantized": _parts(quantized=(True, True)),
+            "continuous": _parts(quantized=(False, False)),
+        },
+    ),
+    "views": _words("views", {"1": _parts(compared=None), "2": _parts(compared=(2, 1))}),
+    "order": _words(
+        "order",
+        {
+            "confidence": _parts(order=None),
+            "random": _parts(order=partial(random_order)),
+            "halton": _parts(order=partial(halton_order)),
+        },
+    ),
     "codes": _field("tokenizer.codebook_size"),
     "n_fft": _field("tokenizer.n_fft"),
     "guidance": _field("decoding.guidance"),

@@ -108,7 +108,7 @@ def run_cell(
         "steps": list(steps),
         "share": arm.share,
         "config": config_to_dict(arm.config),
-        "parts": arm.parts._asdict(),
+        "parts": dict(arm.changes),
         "figures": found,
         "floor": judge.floor,
         "cases": {"train": len(split.train_labels), "test": len(split.test_labels), **counts},

@@ -1,105 +1,85 @@
-"""What an arm passes to the library in the place of the preset's; wrong ones live here alone."""
-
-from collections.abc import Callable
-from functools import partial
+"""The parts that ablations pass in the place of the library's; wrong ones live here alone."""
 
 import torch
-from benchmarks.studies.ssl_tokens.arms import Arm, Parts
-from torch import Tensor
+from benchmarks.studies.ssl_tokens.joined import JoinedCodes
+from torch import Tensor, nn
 
-from ssltok import pipelines
+from ssltok.decoding import Order, fixed_order, halton_places
 from ssltok.masking import cosine_schedule, schedule_mask
 from ssltok.nn import Projector, TokenTransformer
-from ssltok.pipelines import (
-    Prior,
-    PriorBatch,
-    PriorConfig,
-    TokenFeatures,
-    Tokenizer,
-    build_prior,
-)
-from ssltok.training import NTXent, Stage, keyed_generator
+from ssltok.pipelines import Branch, Prior, Tokenizer, TokenizerConfig
+from ssltok.quantizers import FSQ, ProjectedQuantizer
+from ssltok.training import NTXent
 
-__all__ = ["invert_masks", "library_parts", "study_prior"]
+__all__ = [
+    "contrast",
+    "halton_order",
+    "inverted_mask",
+    "joined_codes",
+    "projected_fsq",
+    "with_quantizers",
+    "with_tied_heads",
+]
 
-COMPARED = {1: None, 2: (2, 1)}
-"""Inputs that the loss compares, by the arm's views: None is the series and its view."""
-QUANTIZED = {"config": None, "quantized": (True, True), "continuous": (False, False)}
-"""Which of them are code vectors, by the arm's `attach`; None leaves it to the config."""
-
-
-def library_parts(arm: Arm) -> pipelines.Parts:
-    """The library's parts for an arm."""
-    parts = arm.parts
-    quantized = QUANTIZED[parts.attach]
-    return pipelines.Parts(
-        objective=_objective(arm),
-        compared=COMPARED[parts.views],
-        quantized=quantized,
-        everywhere=True if parts.paid == "all" else None,
-    )
+LEVELS = {32: (8, 4), 64: (4, 4, 4), 128: (8, 4, 4), 256: (4, 4, 4, 4)}
 
 
-def _objective(arm: Arm) -> Callable[[TokenFeatures], NTXent] | None:
-    if arm.parts.ssl_loss == "config":
-        return None
-    return partial(_nt_xent, arm.config.tokenizer.projector_dim)
-
-
-def _nt_xent(dim: int, encoder: TokenFeatures) -> NTXent:
-    """NT-Xent behind the projector that the other losses have."""
-    projector = Projector(encoder.dim, hidden_dim=dim, out_dim=dim)
+def contrast(encoder: nn.Module, *, projector_dim: int) -> NTXent:
+    """NT-Xent behind the projector of the other losses: three layers of one width."""
+    features: int = encoder.dim  # type: ignore[assignment]
+    projector = Projector(features, hidden_dim=projector_dim, out_dim=projector_dim)
     return NTXent(encoder, projector=projector, temperature=0.5)
 
 
-_nt_xent.by_token = False  # type: ignore[attr-defined]
+def inverted_mask(shape: tuple[int, int], *, valid: Tensor, generator: torch.Generator) -> Tensor:
+    """Training masks that hide what should be seen, as in several public codes."""
+    return schedule_mask(
+        shape, schedule=lambda r: 1 - cosine_schedule(r), valid=valid, generator=generator
+    )
 
 
-def study_prior(parts: Parts, config: PriorConfig, tokenizer: Tokenizer, *, classes: int) -> Prior:
-    """The prior, from the codebooks or from noise, with a head of its own or a tied one.
+def halton_order(grid: tuple[int, ...]) -> Order:
+    """Tokens spread over the grid, whatever they are."""
+    return fixed_order(halton_places(grid))
 
-    A tied head is built after the other one, as it was when the cells were recorded: the library's
-    own way, `PriorConfig(tied=True)`, draws other first weights.
-    """
-    codebooks = [branch.quantizer.codebook.detach() for branch in tokenizer.parts]
-    start = codebooks if parts.start == "codebook" else None
-    prior = build_prior(config, tokenizer, classes=classes, codebooks=start)
-    if not parts.tied:
-        return prior
-    old = [prior.transformer(number) for number in range(len(prior.sizes))]
-    return Prior(
-        [
-            TokenTransformer(
-                part.embedding, part.trunk, tokens=size, classes=classes, label_dropout=0.0,
-                tied=True, context=part.context,
-            )
-            for part, size in zip(old, prior.sizes, strict=True)
-        ],
-        sizes=prior.sizes,
-        classes=classes,
+
+def projected_fsq(config: TokenizerConfig) -> nn.Module:
+    """A fixed grid of the config's number of codes, between two projections."""
+    if config.codebook_size not in LEVELS:
+        raise ValueError(
+            f"projected_fsq: fsq needs one of {sorted(LEVELS)} codes; got {config.codebook_size}"
+        )
+    return ProjectedQuantizer(FSQ(LEVELS[config.codebook_size]), config.dim, channel_dim=1)
+
+
+def joined_codes(config: TokenizerConfig) -> nn.Module:
+    """Sums of two codes, a pair of which is one code."""
+    return JoinedCodes(
+        config.dim, config.codebook_size, decay=config.decay,
+        commitment_weight=config.commitment_weight,
     )  # fmt: skip
 
 
-def invert_masks(parts: Parts, stage: Stage, prior: Prior, seed: int) -> Stage:
-    """Stage 2 with an arm's masks, from a random stream of their own."""
-    if parts.mask == "cosine":
-        return stage
-    draw = stage.draw
-
-    def draw_inverted(step: int, rows: slice) -> PriorBatch:
-        batch: PriorBatch = draw(step, rows)
-        generator = keyed_generator(seed, "inverted mask", step)
-        masks = [
-            schedule_mask(
-                (len(part), part.shape[1]), schedule=_inverted, valid=part >= 0,
-                generator=generator,
-            )
-            for part in batch.codes.split(list(prior.sizes), dim=1)
-        ]  # fmt: skip
-        return batch._replace(masks=torch.cat(masks, dim=1))
-
-    return stage._replace(draw=draw_inverted)
+def with_quantizers(tokenizer: Tokenizer, quantizers: list[nn.Module]) -> Tokenizer:
+    """The tokenizer with other quantizers in its branches."""
+    branches = [
+        Branch(branch.encoder, quantizer, branch.decoder)
+        for branch, quantizer in zip(tokenizer.parts, quantizers, strict=True)
+    ]
+    return Tokenizer(tokenizer.transform, branches, tokenizer.scaler, channels=tokenizer.channels)
 
 
-def _inverted(progress: Tensor) -> Tensor:
-    return 1 - cosine_schedule(progress)
+def with_tied_heads(prior: Prior) -> Prior:
+    """The prior with new heads whose last weights are the embedding's own.
+
+    `PriorConfig.tied` builds the same, from other random numbers than the recorded cells.
+    """
+    parts = [prior.transformer(number) for number in range(len(prior.sizes))]
+    tied = [
+        TokenTransformer(
+            part.embedding, part.trunk, tokens=part.tokens, classes=part.classes,
+            label_dropout=part.label_dropout, tied=True, context=part.context,
+        )
+        for part in parts
+    ]  # fmt: skip
+    return Prior(tied, sizes=prior.sizes, classes=prior.classes)

@@ -1,6 +1,5 @@
 """New series from a trained arm, in the library's decoding order or in an ablation's."""
 
-import dataclasses
 from collections.abc import Callable
 
 import torch
@@ -9,11 +8,11 @@ from benchmarks.studies.ssl_tokens.train import Trained
 from torch import Tensor
 
 from ssltok.data import read_series
-from ssltok.decoding import DecodingTrace, fixed_order, halton_places, random_order
-from ssltok.pipelines import Decoding, Generated, Tokenizer, build_decoding, generate
+from ssltok.decoding import DecodingTrace
+from ssltok.pipelines import Generated, build_decoding, generate
 from ssltok.training import keyed_generator
 
-__all__ = ["arm_decoding", "draw_series", "trace_decoding"]
+__all__ = ["draw_series", "trace_decoding"]
 
 TRACED = 8
 
@@ -29,28 +28,12 @@ def draw_series(
 ) -> Generated:
     """Draw a series for each label; beyond a series' end stands its last value."""
     tokenizer = trained.tokenizer
-    generated = generate(
-        tokenizer,
-        trained.prior,
-        labels=labels,
-        lengths=lengths,
-        decoding=arm_decoding(arm, tokenizer),
-        generator=generator,
-        observe=observe,
-    )
-    series = read_series(generated.series, length=tokenizer.length).values
-    return Generated(series, generated.codes)
-
-
-def arm_decoding(arm: Arm, tokenizer: Tokenizer) -> Decoding:
-    """The config's rules, with an ablation's order: which tokens stay first."""
-    rules = build_decoding(arm.config.decoding, tokenizer)
-    if arm.parts.order == "random":
-        return dataclasses.replace(rules, orders=(random_order(),) * len(tokenizer.sizes))
-    if arm.parts.order == "halton":
-        orders = tuple(fixed_order(halton_places(grid)) for grid in tokenizer.grids)
-        return dataclasses.replace(rules, orders=orders)
-    return rules
+    decoding = build_decoding(arm.config.decoding, tokenizer, parts=arm.parts)
+    series, codes = generate(
+        tokenizer, trained.prior, labels=labels, lengths=lengths, decoding=decoding,
+        generator=generator, observe=observe,
+    )  # fmt: skip
+    return Generated(read_series(series, length=tokenizer.length).values, codes)
 
 
 def trace_decoding(

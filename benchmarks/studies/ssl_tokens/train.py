@@ -1,23 +1,26 @@
-"""Train an arm: the steps of `ssltok.pipelines.fit`, timed, with an arm's parts in their place."""
+"""Train an arm: the stages of `ssltok.pipelines.fit`, timed, and looked at while they run."""
 
+import dataclasses
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import torch
 from benchmarks.studies.ssl_tokens.arms import Arm
 from benchmarks.studies.ssl_tokens.data import Split
-from benchmarks.studies.ssl_tokens.parts import invert_masks, library_parts, study_prior
-from benchmarks.studies.ssl_tokens.tokens import replace_quantizers
+from benchmarks.studies.ssl_tokens.parts import with_quantizers, with_tied_heads
 from torch import Tensor
 
 from ssltok.data import SeriesSet
 from ssltok.nn import average_max_pool
 from ssltok.pipelines import (
     Prior,
+    PriorBatch,
     TokenFeatures,
     Tokenizer,
     TokenizerModel,
     build_objective,
+    build_prior,
     build_tokenizer,
     compare,
     encode_series,
@@ -25,7 +28,7 @@ from ssltok.pipelines import (
     start_tokenizer,
     tokenizer_stage,
 )
-from ssltok.training import accelerated, keyed_seed, seeded, train_stage
+from ssltok.training import Stage, accelerated, keyed_generator, seeded, train_stage
 
 __all__ = ["Clock", "Trained", "train_arm"]
 
@@ -102,35 +105,26 @@ def train_arm(
         The trained parts.
     """
     with accelerated("no", cpu=True) as accelerator:
-        return _train(
-            arm, split, steps, seed, accelerator, probe, probe_every, clocks or (Clock(), Clock())
-        )
+        common: dict[str, Any] = {"seed": seed, "accelerator": accelerator}
+        return _train(arm, split, steps, common, probe, probe_every, clocks or (Clock(), Clock()))
 
 
 def _train(
     arm: Arm,
     split: Split,
     steps: tuple[int, int],
-    seed: int,
-    accelerator: Any,
+    common: dict[str, Any],
     probe: Callable[[Tokenizer], dict[str, float]] | None,
     probe_every: int,
     clocks: tuple[Clock, Clock],
 ) -> Trained:
-    config, data, labels = arm.config, split.train, split.train_labels
-    parts, clock = library_parts(arm), clocks[0]
+    config, data, labels, seed = arm.config, split.train, split.train_labels, common["seed"]
+    clock = clocks[0]
     clock.begin()
-    channels, length = data.values.shape[1:]
-    with seeded(keyed_seed(seed, "weights")):
-        tokenizer = build_tokenizer(config.tokenizer, channels=channels, length=length)
-        tokenizer = replace_quantizers(tokenizer, config.tokenizer, arm.parts.quantizer)
-        rows = min(config.tokenizer_training.batch, len(data.values))
-        features = TokenFeatures(tokenizer, pool=average_max_pool)
-        objective = build_objective(config.tokenizer, features, batch=rows, parts=parts)
-    views = 1 if objective is None else objective.views
-    model = TokenizerModel(tokenizer, objective, compare(config.tokenizer, parts, views))
+    model = build_stage_one(arm, data, seed=seed)
+    tokenizer = model.tokenizer
     tokenizer.scaler.fit(data.values, data.valid)
-    scaled = data._replace(values=tokenizer.scale(data.values, data.valid))
+    scaled = scale(tokenizer, data)
     start_tokenizer(tokenizer, scaled, seed=seed, codebooks=config.tokenizer.kmeans)
     stage, training, _ = tokenizer_stage(model, scaled, labels, config, seed=seed, world=1)
     curve: list[dict[str, float]] = []
@@ -143,26 +137,74 @@ def _train(
             found = clock.stop_for(lambda: probe(tokenizer))
             curve.append({"step": step + 1, "seconds": clock.seconds()[0], **found})
 
-    common: dict[str, Any] = {"seed": seed, "accelerator": accelerator}
     stage = stage._replace(after_step=after_step)
-    history = train_stage(stage, training, steps=steps[0], **common)
-    losses = _summary(history)
+    losses = _summary(train_stage(stage, training, steps=steps[0], **common))
     tokenizer.requires_grad_(False)
     seconds = dict(zip(("tokenizer", "tokenizer_cpu"), clock.seconds(), strict=True))
 
-    later = clocks[1]
-    later.begin()
+    second = clocks[1]
+    second.begin()
     codes = encode_series(tokenizer, scaled)
-    with seeded(keyed_seed(seed, "weights")):
-        prior = study_prior(arm.parts, config.prior, tokenizer, classes=split.classes)
-    stage, training, _ = prior_stage(prior, codes, labels, config, seed=seed, world=1, parts=parts)
-    stage = stage._replace(after_step=lambda step, results: later.mark())
-    stage = invert_masks(arm.parts, stage, prior, seed)
-    history = train_stage(stage, training, steps=steps[1], **common)
-    losses |= {f"prior {k}": v for k, v in _summary(history).items()}
+    prior = build_stage_two(arm, tokenizer, classes=split.classes, seed=seed)
+    stage, training, _ = prior_stage(
+        prior, codes, labels, config, seed=seed, world=1, parts=arm.parts
+    )
+    stage = stage._replace(after_step=lambda step, results: second.mark())
+    if arm.parts.mask is not None:
+        stage = with_other_masks(stage, arm.parts.mask, prior, seed=seed)
+    losses |= {
+        f"prior {name}": values
+        for name, values in _summary(train_stage(stage, training, steps=steps[1], **common)).items()
+    }
     prior.requires_grad_(False)
-    seconds |= dict(zip(("prior", "prior_cpu"), later.seconds(), strict=True))
+    seconds |= dict(zip(("prior", "prior_cpu"), second.seconds(), strict=True))
     return Trained(tokenizer, prior, codes, seconds, curve, losses)
+
+
+def build_stage_one(arm: Arm, data: SeriesSet, *, seed: int) -> TokenizerModel:
+    """What `ssltok.pipelines.build_stage_one` builds, and then the arm's own quantizers."""
+    config, parts = arm.config.tokenizer, arm.parts
+    channels, length = data.values.shape[1:]
+    rows = min(arm.config.tokenizer_training.batch, len(data.values))
+    with seeded(keyed_generator(seed, "weights").initial_seed()):
+        tokenizer = build_tokenizer(config, channels=channels, length=length, parts=parts)
+        if arm.quantizer is not None:
+            quantizers = [arm.quantizer(config) for _ in tokenizer.parts]
+            tokenizer = with_quantizers(tokenizer, quantizers)
+        features = TokenFeatures(tokenizer, pool=average_max_pool)
+        objective = build_objective(config, features, batch=rows, parts=parts)
+    return TokenizerModel(
+        tokenizer, objective, compare(config, parts, objective.views if objective else 1)
+    )
+
+
+def build_stage_two(arm: Arm, tokenizer: Tokenizer, *, classes: int, seed: int) -> Prior:
+    """The prior, from the codebooks or from noise, with heads of its own or tied ones."""
+    config = dataclasses.replace(arm.config.prior, tied=False)
+    codebooks = None
+    if config.start == "codebook":
+        codebooks = [branch.quantizer.codebook.detach() for branch in tokenizer.parts]
+    with seeded(keyed_generator(seed, "weights").initial_seed()):
+        prior = build_prior(config, tokenizer, classes=classes, codebooks=codebooks)
+        return with_tied_heads(prior) if arm.config.prior.tied else prior
+
+
+def with_other_masks(
+    stage: Stage, mask: Callable[..., Tensor], prior: Prior, *, seed: int
+) -> Stage:
+    """The stage with masks drawn apart from the labels', as the recorded cells have them."""
+    draw = stage.draw
+
+    def draw_again(step: int, rows: slice) -> PriorBatch:
+        batch: PriorBatch = draw(step, rows)
+        generator = keyed_generator(seed, "inverted mask", step)
+        masks = [
+            mask((len(part), part.shape[1]), valid=part >= 0, generator=generator)
+            for part in batch.codes.split(list(prior.sizes), dim=1)
+        ]
+        return batch._replace(masks=torch.cat(masks, dim=1))
+
+    return stage._replace(draw=draw_again)
 
 
 def scale(tokenizer: Tokenizer, data: SeriesSet) -> SeriesSet:

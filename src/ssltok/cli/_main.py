@@ -8,6 +8,7 @@ import ssltok
 __all__ = ["main"]
 
 MISSING = 3  # the status where an optional package is missing
+EXTRA = ("matplotlib", "tyro")  # of the extra, beside those that ssltok.pipelines asks for
 REFUSED = 2  # the status where something that the user gave cannot be used
 
 
@@ -28,13 +29,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         from ssltok.cli._commands import run_command
     except ImportError as error:
-        _leave(error, MISSING)
+        _leave(_said(error), MISSING)
     try:
         run_command(words)
     except (ValueError, TypeError, OSError) as error:
         _leave(error, REFUSED)
     except ImportError as error:
-        _leave(error, MISSING)
+        _leave(_said(error), MISSING)
+
+
+def _said(error: ImportError) -> ImportError:
+    """The error, with what to install where it does not say so itself."""
+    if error.name not in EXTRA:
+        return error
+    return ImportError(f"needs {error.name}; install it with: pip install 'ssltok[pipelines]'")
 
 
 def _leave(error: Exception, status: int) -> None:

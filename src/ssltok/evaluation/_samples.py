@@ -32,10 +32,11 @@ def save_samples(
     labels: Sequence[Hashable] | None = None,
     codes: ArrayLike | Tensor | None = None,
 ) -> None:
-    """Write generated series as `load_samples` and `load_dataset` read them.
+    """Write generated series as `load_samples` reads them.
 
     The file holds `X`, and where they are given `y` and `codes`. Labels of one type are an array
-    of that type; others are texts of JSON, named `y_json`.
+    of that type; others are texts of JSON, named `y_json`. `load_dataset` reads the file too, but
+    knows no `y_json`: to it, series with labels of several types have none.
 
     Args:
         path: A name that ends in `.npz`.

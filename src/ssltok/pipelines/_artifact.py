@@ -33,6 +33,7 @@ __all__ = ["Artifact", "load_artifact", "save_artifact"]
 FORMAT = 2  # 1 had no parts: its config says them all
 FILES = {"config.json", "model.safetensors", "labels.json", "provenance.json"}
 LARGEST = 2**20  # the longest series, and the most channels, classes and cases, that we believe
+PLACES = ("tokenizer", "prior", "decoding")
 RULES = ("schedule", "orders", "sample", "guidance")
 
 
@@ -150,7 +151,14 @@ def load_artifact(
     Raises:
         ArtifactError: If the folder is missing, damaged, foreign, or of another format, or a part
             must be handed over.
+        PartError: If a part is handed over that nothing asks for.
     """
+    for place in parts or {}:
+        if place.split(".")[0] not in PLACES:
+            raise PartError(
+                f"load_artifact: parts must stand at places that begin with "
+                f"{', '.join(PLACES)}; got {place!r}"
+            )
     files = read_folder(folder)
     if set(files) != FILES:
         raise ArtifactError(folder, f"the files {sorted(files)}, not {sorted(FILES)}")
@@ -234,6 +242,11 @@ def _build(
 ) -> dict[str, nn.Module]:
     """Tokenizer and prior with new weights, as the folder describes them."""
     if plain["format"] == 1:
+        if parts:
+            raise PartError(
+                f"load_artifact: parts must be none where the folder is of 0.1, which knew no "
+                f"parts of somebody else's; got {sorted(parts)}"
+            )
         tokenizer = build_tokenizer(
             config.tokenizer, channels=plain["channels"], length=plain["length"]
         )

@@ -219,7 +219,7 @@ def _build(node: Any, path: str, built: dict[int, Any], handed: dict[str, Any], 
         return tuple(inner(item, _join(path, i)) for i, item in enumerate(node["tuple"]))
     if keys == {"float"} and node["float"] in ("inf", "-inf", "nan"):
         return float(node["float"])
-    if keys == {"same"} and node["same"] in built:
+    if keys == {"same"} and type(node["same"]) is int and node["same"] in built:
         return built[node["same"]]
     if keys == {"tensor", "dtype"}:
         return _tensor(node, path)
@@ -241,8 +241,10 @@ def _build(node: Any, path: str, built: dict[int, Any], handed: dict[str, Any], 
         if set(bound) != set(options_of(kind)):
             odd = sorted(set(bound) ^ set(options_of(kind)))
             raise PartError(f"{node['module']} must have its own options; got {odd} at {path}")
-        part = _construct(kind, bound, path)
-        built[node.get("number", 0)] = part
+        number = node.get("number", 0)
+        if type(number) is not int:
+            raise PartError(f"a module's number must be a number; got {number!r} at {path}")
+        part = built[number] = _construct(kind, bound, path)
         return part
     raise PartError(f"a part must have a known form; got {sorted(map(str, keys))} at {path}")
 
@@ -258,6 +260,9 @@ def _call(name: Any, bound: dict[str, Any], path: str) -> Any:
     factory = _public(name, path)
     if isinstance(factory, type) or str(name).split(".")[1] not in FACTORIES:
         raise PartError(f"a rule must come from a function that makes rules; got {name} at {path}")
+    odd = sorted(set(bound) ^ set(inspect.signature(factory).parameters))
+    if odd:
+        raise PartError(f"{name} must have its own options; got {odd} at {path}")
     try:
         rule = MadeBy(factory, bound).rebuild()
     except (TypeError, ValueError, RuntimeError, AttributeError) as error:

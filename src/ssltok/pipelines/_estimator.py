@@ -21,7 +21,7 @@ from ssltok.pipelines._impute import impute_series
 from ssltok.pipelines._words._build import build_decoding
 from ssltok.pipelines._words._config import Config
 from ssltok.pipelines._words._parts import Parts
-from ssltok.pipelines._words._presets import demo, resolve_preset
+from ssltok.pipelines._words._presets import PRESETS, demo, resolve_preset
 from ssltok.pipelines._words._values import nested_parameters, replace_nested
 from ssltok.training import History, keyed_generator
 
@@ -67,6 +67,7 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         order: Decoding: which tokens stay.
         sampling: Decoding: what token is drawn.
         guidance: Decoding: from unconditional logits to a guidance.
+        parts: Parts that have no keyword here; a keyword takes the place of the same part in it.
         seed: Decides every weight, order and noise of `fit`.
         checkpoints: A folder where `fit` keeps what it needs to go on after a kill.
         progress: Show bars.
@@ -109,6 +110,7 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         order: Any = None,
         sampling: Any = None,
         guidance: Callable[..., Any] | None = None,
+        parts: Parts | None = None,
         seed: int = 0,
         checkpoints: str | os.PathLike[str] | None = None,
         progress: bool = False,
@@ -132,6 +134,7 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.order = order
         self.sampling = sampling
         self.guidance = guidance
+        self.parts = parts
         self.seed = seed
         self.checkpoints = checkpoints
         self.progress = progress
@@ -140,16 +143,22 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: FBT001, FBT002  as sklearn
         """Parameters by name; `deep` adds the preset's, such as `preset__tokenizer__dim`."""
         parameters: dict[str, Any] = super().get_params(deep=False)
-        return parameters | (nested_parameters(self._config()) if deep else {})
+        return parameters | (nested_parameters(self._config()) if deep and self._nests() else {})
 
     def set_params(self, **parameters: Any) -> Self:
         """Set parameters, also nested ones such as `preset__tokenizer__dim`.
 
         Raises:
-            ValueError: If a name is unknown; near ones are named.
+            ValueError: If a name is unknown; near ones are named. If the preset is `Parts`, which
+                have no numbers.
         """
         nested = {k: v for k, v in parameters.items() if k.startswith("preset__")}
         super().set_params(**{k: v for k, v in parameters.items() if k not in nested})
+        if nested and isinstance(self.preset, Parts):
+            raise ValueError(
+                f"set_params: the preset must be a name or a Config where its numbers are set "
+                f"(parts=Parts(...) goes beside it); got Parts and {sorted(nested)}"
+            )
         if nested:
             self.preset = replace_nested(self._config(), nested)
         return self
@@ -455,13 +464,22 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """Versions, seed and data digest of the training run."""
         return dict(self._model().provenance)
 
+    def _nests(self) -> bool:
+        """Whether the preset has numbers; a word that is no preset is refused by `fit`."""
+        return isinstance(self.preset, Config) or (
+            isinstance(self.preset, str) and self.preset in (*PRESETS, "ssltok")
+        )
+
     def _config(self) -> Config:
         preset = demo() if isinstance(self.preset, Parts) else self.preset
         return resolve_preset("SSLTokenizer", preset)
 
     def _parts(self) -> Parts:
         keywords = Parts(**{name: getattr(self, name) for name in PARTS})
-        return keywords.over(self.preset) if isinstance(self.preset, Parts) else keywords
+        for others in (self.parts, self.preset):
+            if isinstance(others, Parts):
+                keywords = keywords.over(others)
+        return keywords
 
     def _adopt(self, artifact: Artifact) -> None:
         self.config_, self.classes_ = artifact.config, list(artifact.classes)

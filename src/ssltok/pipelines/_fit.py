@@ -5,6 +5,7 @@ import hashlib
 import json
 import pathlib
 import warnings
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -115,6 +116,7 @@ def _fit(
     least = 1 if model.objective is None else 2
     if cases < least:
         raise ValueError(f"fit: the SSL loss needs at least {least} series; got {cases}")
+    _check_mask(parts.mask, tokenizer.sizes)
     tokenizer.scaler.fit(data.values, data.valid)
     scaled = data._replace(values=tokenizer.scale(data.values, data.valid))
     rehearse(tokenizer, data, labels, config, parts, classes=classes, seed=seed)
@@ -300,6 +302,17 @@ def encode_series(tokenizer: Tokenizer, scaled: SeriesSet) -> Tensor:
             )
         ]
     return torch.cat(parts)
+
+
+def _check_mask(mask: Any, sizes: Sequence[int]) -> None:
+    """Try the prior's mask on two rows, before stage 1 is trained."""
+    for tokens in sizes if mask is not None else ():
+        valid = torch.ones(2, tokens, dtype=torch.bool)
+        hidden = mask((2, tokens), valid=valid, generator=keyed_generator(0, "mask"))
+        tensor = isinstance(hidden, Tensor)
+        if not tensor or hidden.dtype != torch.bool or hidden.shape != valid.shape:
+            fact = f"{hidden.dtype} {tuple(hidden.shape)}" if tensor else type(hidden).__name__
+            raise TypeError(f"fit: mask must return a boolean tensor (batch, tokens); got {fact}")
 
 
 def _snapshot(module: nn.Module) -> list[Tensor]:

@@ -119,11 +119,6 @@ def run(
         draw=lambda: figures,
     )
     (out / "report.html").write_text(report.to_html(), encoding="utf-8")
-    curves = out / "checkpoints" / "tensorboard"
-    if curves.is_dir():
-        shutil.rmtree(out / "tensorboard", ignore_errors=True)
-        curves.rename(out / "tensorboard")
-    shutil.rmtree(out / "checkpoints", ignore_errors=True)
     now = time.perf_counter()
     about = {
         **report.about,
@@ -134,6 +129,7 @@ def run(
     }
     report = dataclasses.replace(report, about=about)
     (out / "metrics.json").write_text(report.to_json() + "\n", encoding="utf-8")
+    _tidy(out)  # last: until the numbers are there, the checkpoints say that a run can go on
     return report
 
 
@@ -165,6 +161,15 @@ def _write_figures(folder: pathlib.Path, figures: Figures) -> None:
         (folder / f"{name}.png").write_bytes(image)
 
 
+def _tidy(out: pathlib.Path) -> None:
+    """Keep the curves of the training, and drop what it would need to go on."""
+    curves = out / "checkpoints" / "tensorboard"
+    if curves.is_dir():
+        shutil.rmtree(out / "tensorboard", ignore_errors=True)
+        curves.rename(out / "tensorboard")
+    shutil.rmtree(out / "checkpoints", ignore_errors=True)
+
+
 def _make_room(out: pathlib.Path, *, overwrite: bool) -> None:
     if not out.exists():
         return
@@ -186,7 +191,7 @@ def _check(train: Any, labels: Sequence[Hashable] | None, test: Any, test_labels
     evaluate(train, test, train, train_labels=labels, test_labels=test_labels, measures=())
     for label in labels if labels is not None else ():
         plain = label.item() if isinstance(label, np.generic | Tensor) else label
-        if not isinstance(plain, WRITABLE):
+        if type(plain) not in WRITABLE:  # as the artefact asks: an IntEnum is no int when read back
             raise TypeError(
                 f"run: labels must be texts, numbers, booleans or None to be written; got {label!r}"
             )

@@ -342,9 +342,6 @@ class Tokenizer(nn.Module):
         """Which columns of each branch's grid begin before the series end, `(rows, columns)`."""
         if self.channelwise:
             lengths = lengths.repeat_interleave(self.channels)
-        masks = []
-        for branch in self.parts:
-            columns = branch.grid[-1]
-            begins = torch.arange(columns, device=lengths.device) * self.length / columns
-            masks.append(begins < lengths[:, None])
-        return masks
+        sizes = [branch.grid[-1] for branch in self.parts]
+        begins = [torch.arange(n, device=lengths.device) * self.length / n for n in sizes]
+        return [begin < lengths[:, None] for begin in begins]

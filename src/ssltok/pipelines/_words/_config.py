@@ -138,8 +138,9 @@ class PriorConfig:
     """What the token embedding starts from."""
 
     def __post_init__(self) -> None:
-        """Check every number."""
+        """Check every word and number."""
         who = "PriorConfig"
+        check_words(self, who)
         check_sizes(self, who, "dim", "depth", "heads", "high_dim", "high_depth", "high_heads")
         for dim, heads in (("dim", "heads"), ("high_dim", "high_heads")):
             if getattr(self, dim) % getattr(self, heads):
@@ -202,14 +203,14 @@ class Config:
 
 
 def check_words(config: object, who: str) -> None:
-    """Ask that each word is one of those that its field takes; name the nearest."""
+    """Ask that each word is one of those that its field takes; name near ones."""
     for name, hint in get_type_hints(type(config)).items():
         if get_origin(hint) is not Literal:
             continue
         value, words = getattr(config, name), get_args(hint)
         if value not in words:
-            near = difflib.get_close_matches(str(value), words, n=1)
-            mean = f" (did you mean {near[0]}?)" if near else ""
+            near = difflib.get_close_matches(str(value), words, n=2)
+            mean = f" (did you mean {' or '.join(near)}?)" if near else ""
             raise ValueError(
                 f"{who}: {name} must be one of {', '.join(words)}; got {value!r}{mean}"
             )

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ssltok import nn as networks
@@ -159,6 +160,21 @@ def _patch_values(encoder: TokenFeatures) -> int:
     return tokenizer.channels * -(-tokenizer.length // max(encoder.frames, 1))
 
 
+def place_patches(series: Tensor, valid: Tensor | None, *, frames: int) -> Tensor:
+    """The samples of each of a tokenizer's places, `(batch, frames, channels * samples)`.
+
+    Place $j$ begins at sample $j L / n$; all windows have the length of the longest, so two may
+    share a sample. Padding is 0.
+    """
+    if valid is not None:
+        series = torch.where(valid[:, None], series, 0.0)
+    length = series.shape[2]
+    begins = torch.arange(frames, device=series.device) * length // frames
+    window = torch.arange(-(-length // frames), device=series.device)
+    index = (begins[:, None] + window).clamp(max=length - 1)
+    return series[:, :, index].transpose(1, 2).flatten(2)
+
+
 def _small_trunk() -> Transformer:
     """What fills in hidden places: small, so that the tokens have to know."""
     return Transformer(32, depth=1, heads=2)
@@ -189,11 +205,13 @@ OBJECTIVES: dict[str, Maker] = {
     "ts2vec": lambda c, batch, e: training.TS2Vec,
     "supcon": lambda c, batch, e: partial(training.SupCon, hidden_dim=c.projector_dim),
     "mae": lambda c, batch, e: partial(
-        training.MAE, decoder=networks.MAEDecoder(e.dim, _patch_values(e), _small_trunk())
+        training.MAE, decoder=networks.MAEDecoder(e.dim, _patch_values(e), _small_trunk()),
+        target=partial(place_patches, frames=e.frames),
     ),
     "beit": lambda c, batch, e: partial(
         training.BEiT,
         quantizer=quantizers.RandomProjectionQuantizer(_patch_values(e), c.codebook_size),
+        target=partial(place_patches, frames=e.frames),
     ),
     "data2vec": lambda c, batch, e: partial(training.Data2Vec, layers=last_layer),
     "ibot": lambda c, batch, e: partial(training.IBOT, hidden_dim=c.projector_dim),

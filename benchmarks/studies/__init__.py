@@ -1,0 +1,1 @@
+"""Studies: scripts whose results take hours; ratios against peers stand one folder up."""
