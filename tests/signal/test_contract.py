@@ -9,7 +9,15 @@ import torch
 from torch import Tensor, nn
 
 import ssltok.signal
-from ssltok.signal import ISTFT, STFT, ChannelScaler, GlobalScaler, SeriesScaler
+from ssltok.signal import (
+    ISTFT,
+    STFT,
+    ChannelScaler,
+    GlobalScaler,
+    SeriesScaler,
+    STFTBands,
+    Waveform,
+)
 from tests.nn.option_law import assert_options_are_read_back, options_with_default
 
 Case = tuple[Callable[[], nn.Module], Callable[[Any], Tensor]]
@@ -27,7 +35,12 @@ CASES: dict[str, Case] = {
         lambda part: part(torch.randn(4, 2, 2, 6), 21),
     ),
     "STFT": (lambda: STFT(n_fft=8, hop=4), lambda part: part(series())),
+    "STFTBands": (
+        lambda: STFTBands(21, n_fft=4, hop=2, edges=(1, 2)),
+        lambda part: part(series())[2],
+    ),
     "SeriesScaler": (SeriesScaler, lambda part: part(series()).values),
+    "Waveform": (lambda: Waveform(21), lambda part: part(series())[0]),
 }
 
 
