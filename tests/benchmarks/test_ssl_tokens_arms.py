@@ -22,7 +22,7 @@ from benchmarks.studies.ssl_tokens.sampling import draw_series, trace_decoding
 from benchmarks.studies.ssl_tokens.train import build_stage_one, train_arm, with_other_masks
 
 from ssltok.decoding import iterative_decode, temperature_sample
-from ssltok.pipelines import PriorBatch, TokenizerConfig, build_tokenizer, compact
+from ssltok.pipelines import PriorBatch, TokenizerConfig, build_tokenizer, compact, start_tokenizer
 from ssltok.training import Stage, keyed_generator
 from tests.benchmarks.small import BARLOW, toy
 
@@ -88,7 +88,7 @@ def test_other_masks_hide_no_padding() -> None:
 
 def test_masks_and_starts_reach_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
     masks, starts = [], []
-    with_masks, start = harness.with_other_masks, harness.start_tokenizer
+    with_masks = harness.with_other_masks
 
     def other_masks(stage: Stage, mask: Any, prior: Any, *, seed: int) -> Stage:
         masks.append((mask, seed))
@@ -96,7 +96,7 @@ def test_masks_and_starts_reach_the_training(monkeypatch: pytest.MonkeyPatch) ->
 
     def start_one(*parts: Any, codebooks: bool, **options: Any) -> None:
         starts.append(codebooks)
-        start(*parts, codebooks=codebooks, **options)
+        start_tokenizer(*parts, codebooks=codebooks, **options)
 
     monkeypatch.setattr(harness, "with_other_masks", other_masks)
     monkeypatch.setattr(harness, "start_tokenizer", start_one)
@@ -137,7 +137,7 @@ def test_halton_order_fills_the_grid_evenly() -> None:
         return torch.zeros(int(where.sum()), 4)
 
     iterative_decode(
-        logits, torch.full((1, 6), 4), mask_index=4, steps=6, schedule=lambda progress: 1 - progress,
+        logits, torch.full((1, 6), 4), mask_index=4, steps=6, schedule=lambda done: 1 - done,
         order=halton_order((2, 3)), sample=temperature_sample(temperature=1.0),
         generator=torch.Generator().manual_seed(0),
     )  # fmt: skip
