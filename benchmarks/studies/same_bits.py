@@ -194,21 +194,31 @@ def main() -> None:
     here = pathlib.Path(__file__).resolve().parents[2]
     new, old = (of_tree(t.resolve(), names, options.steps) for t in (here, options.old))
     print("| case | tokenizer, prior | differs |\n| --- | --- | --- |")
-    equal = rounded = 0
-    for name in names:
-        a, b = new[name], old[name]
-        note = " and ".join(x["error"] for x in (a, b) if "error" in x)
-        if not note:
-            note = ", ".join(differences(a, b)) or "nothing"
-        equal += note == "nothing"
-        if name in ROUNDED and "sizes" in a and np.allclose(a["sizes"], b["sizes"], rtol=1e-3):
-            rounded += note != "nothing"
-            note += " (to rounding, as expected)"
-        print(f"| `{name}` | {a.get('tokenizer')}, {a.get('prior')} | {note} |")
+    verdicts = [verdict(name, new[name], old[name]) for name in names]
+    for name, (_, note) in zip(names, verdicts, strict=True):
+        print(f"| `{name}` | {new[name].get('tokenizer')}, {new[name].get('prior')} | {note} |")
+    counts = {kind: sum(k == kind for k, _ in verdicts) for kind in ("equal", "rounded")}
     print(
-        f"\n{equal} of {len(names)} equal to the bit, {rounded} to rounding; {options.steps} steps"
+        f"\n{counts['equal']} of {len(names)} equal to the bit, {counts['rounded']} to rounding; "
+        f"{options.steps} steps"
     )
-    raise SystemExit(equal + rounded < len(names))
+    raise SystemExit(sum(counts.values()) < len(names))
+
+
+def verdict(name: str, new: dict[str, Any], old: dict[str, Any]) -> tuple[str, str]:
+    """`equal`, `rounded` (where that is expected) or `other`, and what differs."""
+    errors = [f"{tree}: {x['error']}" for tree, x in (("new", new), ("old", old)) if "error" in x]
+    if errors:
+        return "other", " and ".join(errors)
+    note = ", ".join(differences(new, old))
+    if not note:
+        return "equal", "nothing"
+    close = len(new["sizes"]) == len(old["sizes"]) and np.allclose(
+        new["sizes"], old["sizes"], rtol=1e-3
+    )
+    if name in ROUNDED and close:
+        return "rounded", f"{note} (to rounding, as expected)"
+    return "other", note
 
 
 def differences(new: dict[str, Any], old: dict[str, Any]) -> list[str]:
