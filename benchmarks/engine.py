@@ -12,6 +12,7 @@ difference.
 """
 
 import argparse
+import importlib
 import json
 import os
 import pathlib
@@ -54,12 +55,13 @@ class Copy(nn.Module):
 
 def engine_step(width: int) -> float:
     """Seconds of a step of `train_stage`."""
+    home: Any
+    words: Any
     try:
-        from ssltok.training import Stage, TrainingConfig, build_accelerator, train_stage
-    except ImportError:  # 8935227
-        from ssltok.pipelines._training import Stage, build_accelerator, train_stage
-
-        from ssltok.pipelines import TrainingConfig
+        home = words = importlib.import_module("ssltok.training")
+    except ImportError:  # where 8935227 had them
+        home = importlib.import_module("ssltok.pipelines._training")
+        words = importlib.import_module("ssltok.pipelines")
     marks: list[float] = []
     series = torch.randn(ROWS, FEATURES)
 
@@ -69,9 +71,10 @@ def engine_step(width: int) -> float:
     def mark(step: int, results: list[Result]) -> None:
         marks.append(time.process_time())
 
-    stage = Stage("copy", Copy(width), draw, mark, None)
-    config, engine = TrainingConfig(batch=ROWS, steps=STEPS), build_accelerator("no", cpu=True)
-    train_stage(stage, config, steps=STEPS, seed=0, accelerator=engine)
+    stage = home.Stage("copy", Copy(width), draw, mark, None)
+    config = words.TrainingConfig(batch=ROWS, steps=STEPS)
+    accelerator = home.build_accelerator("no", cpu=True)
+    home.train_stage(stage, config, steps=STEPS, seed=0, accelerator=accelerator)
     return step_time(marks)
 
 

@@ -98,10 +98,10 @@ def run_arm(name: str, steps: int) -> dict[str, Any]:
     """Train an arm as the study does, and draw from it."""
     arm = study("arms").build_arm(name, size="tiny")
     try:
-        from ssltok.data import Dataset
-    except ImportError:  # 8935227
-        from ssltok.pipelines import Dataset
-    data = Dataset("waves", *waves(CASES, 0), *waves(8, 1))
+        home = importlib.import_module("ssltok.data")
+    except ImportError:  # where 8935227 had it
+        home = importlib.import_module("ssltok.pipelines")
+    data = home.Dataset("waves", *waves(CASES, 0), *waves(8, 1))
     split = study("data").make_split("waves", data, kind="test", seed=0, most_test=8)
     config = dataclasses.replace(
         arm.config,
