@@ -173,3 +173,15 @@ def test_fit_refuses(change: dict[str, object], said: str) -> None:
 def test_refuses_other_channels() -> None:
     with pytest.raises(ValueError, match=r"^FCNEncoder: series must have 2 channels; got 3$"):
         FCNEncoder(2, 2, width=4)(torch.zeros(1, 3, 8))
+
+
+def test_a_channel_that_is_constant_in_training_keeps_its_unit() -> None:
+    """A little noise beside the constant, in another set, does not drown the features."""
+    series, labels = waves(channels=2)
+    series[:, 1] = 0.1
+    fcn = FCNEncoder.fit(series, labels, steps=2, width=4, generator=seeded(0))
+    noisy = series.clone()
+    noisy[:, 1] += 1e-3 * torch.randn(noisy[:, 1].shape, generator=seeded(1))
+    with torch.no_grad():
+        features, beside = fcn(series), fcn(noisy)
+    assert (beside - features).abs().max() < 0.05 * features.abs().max()

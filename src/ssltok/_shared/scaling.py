@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-__all__ = ["mean_and_scale"]
+__all__ = ["mean_and_scale", "one_where_constant"]
 
 CONSTANT = 1e-6  # of the mean: below it a float32 deviation is rounding
 
@@ -38,4 +38,9 @@ def mean_and_scale(
     squares = (x - mean).square().nansum(dims, keepdim=True)
     count = known.sum(dims, keepdim=True) - correction
     std = (squares / count.clamp_min(1)).sqrt()
-    return mean, torch.where(std > CONSTANT * mean.abs(), std, 1.0)
+    return mean, one_where_constant(std, mean)
+
+
+def one_where_constant(std: Tensor, mean: Tensor) -> Tensor:
+    """A standard deviation as a scale: 1 where it is no more than rounding of its mean."""
+    return torch.where(std > CONSTANT * mean.abs(), std, 1.0)

@@ -17,7 +17,12 @@ from ssltok.metrics._frechet import frechet_distance
 from ssltok.metrics._inception import inception_score
 from ssltok.metrics._kernel import gaussian_kernel, kernel_distance, polynomial_kernel
 from ssltok.metrics._manifold import PrecisionRecall, precision_recall
-from ssltok.metrics._memory import MemorizationRatio, exact_repeats, memorization_ratio, token_reuse
+from ssltok.metrics._memorization import (
+    MemorizationRatio,
+    exact_repeats,
+    memorization_ratio,
+    token_reuse,
+)
 from ssltok.metrics._moments import kurtosis_distance, marginal_distance, skewness_distance
 from ssltok.metrics._networks import encode, module_digest
 from ssltok.metrics._probes import (

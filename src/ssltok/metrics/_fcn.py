@@ -6,6 +6,7 @@ from torch.nn import functional
 
 from ssltok._shared.checks import check_at_least, check_axes, check_floating, check_positive
 from ssltok._shared.numerics import full_precision
+from ssltok._shared.scaling import one_where_constant
 from ssltok.metrics._checks import check_known_labels
 from ssltok.metrics._networks import batches, draw_parameters, module_digest, outside_modes, train
 
@@ -123,7 +124,7 @@ class FCNEncoder(nn.Module):
             encoder = cls(series.shape[1], int(labels.max()) + 1, width=width, generator=generator)
             encoder.to(series.device)
             encoder.mean.copy_(series.mean((0, 2))[:, None])
-            encoder.std.copy_(series.std((0, 2))[:, None].clamp_min(1e-8))
+            encoder.std.copy_(one_where_constant(series.std((0, 2))[:, None], encoder.mean))
 
             network = encoder.network
             inputs = encoder._standardize(series)

@@ -6,6 +6,7 @@ from torch.nn import functional
 
 from ssltok._shared import sizes
 from ssltok._shared.checks import check_at_least
+from ssltok._shared.scaling import one_where_constant
 from ssltok.metrics._checks import check_two_sets, one_if_finite
 from ssltok.metrics._networks import batches, draw_parameters, outside_modes, train
 
@@ -188,7 +189,8 @@ def _next_error(network: _Recurrent, x: Tensor) -> Tensor:
 
 def _scale(series: Tensor) -> tuple[Tensor, Tensor]:
     mean = series.mean((0, 2), keepdim=True)
-    return mean, (series - mean).square().mean((0, 2), keepdim=True).sqrt().clamp_min(1e-8)
+    std = (series - mean).square().mean((0, 2), keepdim=True).sqrt()
+    return mean, one_where_constant(std, mean)
 
 
 def _split(series: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:

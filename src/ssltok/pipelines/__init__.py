@@ -15,9 +15,9 @@ for _package in ("accelerate", "safetensors", "sklearn", "tqdm"):
             f"ssltok.pipelines: needs {_package}; install it with: pip install 'ssltok[pipelines]'"
         )
 
+from ssltok._shared.describe import PartError, build_described, describe
 from ssltok._shared.storage import ArtifactError
 from ssltok.pipelines._artifact import Artifact, load_artifact, save_artifact
-from ssltok.pipelines._describe import PartError, build_described, describe
 from ssltok.pipelines._estimator import SSLTokenizer
 from ssltok.pipelines._fit import Fitted, build_stage_one, encode_series, fit, start_tokenizer
 from ssltok.pipelines._generate import Decoding, Generated, decode_tokens, generate

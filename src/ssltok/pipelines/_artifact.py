@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ssltok import __version__
+from ssltok._shared.describe import PartError, build_described, describe
 from ssltok._shared.storage import (
     ArtifactError,
     load_tensors,
@@ -19,7 +20,6 @@ from ssltok._shared.storage import (
     write_folder,
 )
 from ssltok.data import label_index
-from ssltok.pipelines._describe import PartError, build_described, describe
 from ssltok.pipelines._generate import Decoding
 from ssltok.pipelines._prior import Prior
 from ssltok.pipelines._protocols import check_prior

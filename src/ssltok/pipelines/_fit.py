@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ssltok._shared.identity import identity_of
 from ssltok._shared.modes import evaluation_mode
 from ssltok.data import SeriesSet
 from ssltok.distributed import rank_and_world
 from ssltok.pipelines._generate import generate
-from ssltok.pipelines._identity import identity_of
 from ssltok.pipelines._prior import Prior
 from ssltok.pipelines._stages import (
     TokenizerModel,

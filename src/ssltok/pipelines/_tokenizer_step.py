@@ -111,7 +111,8 @@ def tokenizer_step(
     features of the inputs that `compared` names. With $\alpha = 0$ the view is not rebuilt, and
     its term is 0. With two branches the high branch's time term is an absolute error, as in
     TimeVQVAE; where the band is the series itself its error is counted once. Missing samples and
-    padding count nowhere. Under several processes every term is that of the whole batch.
+    padding count nowhere. Under several processes every term but one is that of the whole batch:
+    the quantizers' is that of the process's own tokens, of which DDP averages the gradients.
 
     Departures from NC-VQVAE: both views pass the encoder in one batch, so that BatchNorm sees
     one set of statistics; the codebook is not touched here (`Branch.update` does that).

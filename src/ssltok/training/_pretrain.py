@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ssltok._shared.identity import identity_of
 from ssltok.data import SeriesSet
 from ssltok.training._batches import hold_out, view_generators
 from ssltok.training._checkpoints import History
@@ -185,7 +186,8 @@ def pretrain(
         history = train_stage(
             stage, parts.training, steps=parts.steps, seed=seed, accelerator=accelerator,
             folder=None if folder is None else pathlib.Path(folder),
-            fingerprint=_fingerprint(model, data, known, config, seed), progress=progress,
+            fingerprint=_fingerprint(model, data, known, config, seed, [objective, augment]),
+            progress=progress,
             workers=config.workers,
         )  # fmt: skip
     trained.cpu().eval()
@@ -193,11 +195,17 @@ def pretrain(
 
 
 def _fingerprint(
-    model: nn.Module, data: SeriesSet, labels: Tensor, config: PretrainConfig, seed: int
+    model: nn.Module,
+    data: SeriesSet,
+    labels: Tensor,
+    config: PretrainConfig,
+    seed: int,
+    parts: list[Any],
 ) -> str:
     """What two runs must share for one to go on with the other's checkpoints."""
     plain = {**config._asdict(), "training": asdict(config.training), "workers": None, "cpu": None}
-    sha = hashlib.sha256(json.dumps([plain, seed], sort_keys=True).encode())
+    whole = [plain, seed, identity_of(parts)]
+    sha = hashlib.sha256(json.dumps(whole, sort_keys=True).encode())
     sha.update(data.digest().encode() + labels.numpy().tobytes())
     for name, value in model.state_dict().items():
         sha.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ssltok._shared.describe import describe
 from ssltok._shared.described import description_of
-from ssltok.pipelines._describe import describe
 
 __all__ = ["identity_of"]
 

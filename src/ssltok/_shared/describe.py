@@ -27,6 +27,7 @@ TORCH = (
     "BatchNorm1d", "BatchNorm2d", "ELU", "GELU", "GroupNorm", "Identity", "LayerNorm", "LeakyReLU",
     "RMSNorm", "ReLU", "SiLU", "Tanh",
 )  # fmt: skip
+GIVEN = ("encoder",)  # what objectives are called with, and do not own
 LARGEST = 2**20  # of any number; lengths are the largest
 DEEPEST = 40  # parts inside parts
 MOST_NUMBERS = 2**16  # of a tensor that is an option
@@ -40,9 +41,9 @@ def describe(part: object, *, at: str = "") -> Any:
     """Describe a part by its public name and plain options.
 
     Modules and rules of this library, classes and partials of them, plain values, sequences and
-    small tensors can be described. What is somebody else's is described by its name alone, as
-    `{"foreign": name, "at": path}`, and must be handed to `build_described`. Weights are no part
-    of a description: a `state_dict` holds them.
+    small tensors can be described; an objective as the partial that builds it for an encoder. What
+    is somebody else's is described by its name alone, as `{"foreign": name, "at": path}`, and must
+    be handed to `build_described`. Weights are no part of a description: a `state_dict` holds them.
 
     Args:
         part: The part, built or as a `functools.partial`.
@@ -162,18 +163,35 @@ def _describe_module(part: nn.Module, path: str, seen: dict[int, int], inner: An
     if address is None:
         return _foreign(type(part), path)
     number = seen[id(part)] = len(seen)
-    options = {}
-    for name in options_of(type(part)):
-        options[name] = inner(getattr(part, name), _join(path, name))
+    given = GIVEN if address.startswith("ssltok.training.") else ()
+    options = {
+        name: inner(_option(part, name), _join(path, name))
+        for name in options_of(type(part))
+        if name not in given
+    }
+    if given:  # an objective is built for an encoder, which is no part of it
+        return {"partial": address, "places": [], "options": options}
     described = {"module": address, "options": options}
     return described if number == 0 else {**described, "number": number}
 
 
 def options_of(kind: Any) -> list[str]:
-    """Names of what a class is built from, without the generators that draw its first weights."""
+    """Names of what a class is built from, but for what only decides first weights and places."""
     parameters = inspect.signature(kind).parameters.values()
     plain = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return [p.name for p in parameters if p.kind in plain and not p.name.endswith("generator")]
+    placing = ("device", "dtype") if kind.__module__.startswith("torch.") else ()
+    return [
+        p.name for p in parameters
+        if p.kind in plain and not p.name.endswith("generator") and p.name not in placing
+    ]  # fmt: skip
+
+
+def _option(part: nn.Module, name: str) -> Any:
+    """An option of a module; `bias` of torch's own says whether there is one, and holds it."""
+    value = getattr(part, name)
+    if name == "bias" and type(part).__module__.startswith("torch."):
+        return value is not None
+    return value
 
 
 def _describe_call(made_by: MadeBy, path: str, inner: Any) -> Any:
