@@ -15,13 +15,21 @@ LABEL_COLUMNS = ("label", "class", "target", "y")
 
 
 class Dataset(NamedTuple):
-    """Series and labels as they were found; the test part is None where there is none."""
+    """Series and labels as they were found; the test part is None where there is none.
+
+    `channels` are their names, empty where the source has none; `times` is the time of every sample
+    of one long series (numpy datetime64 or numbers), None where there is none; `about` says in one
+    line what was read, empty where a name says it all.
+    """
 
     name: str
     train: Any
     train_labels: Sequence[Hashable] | None
     test: Any
     test_labels: Sequence[Hashable] | None
+    channels: tuple[str, ...] = ()
+    times: Any = None
+    about: str = ""
 
 
 def load_dataset(source: str) -> Dataset:
