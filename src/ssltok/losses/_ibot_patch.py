@@ -8,16 +8,16 @@ from ssltok._shared.checks import (
     check_axes,
     check_bool_mask,
     check_floating,
-    check_positive,
     check_same_shape,
 )
 from ssltok.losses._soft_cross_entropy_fast import soft_cross_entropy
+from ssltok.losses._temperature import check_temperature
 
 __all__ = ["IBOTPatchLoss", "ibot_patch_loss"]
 
 
 def ibot_patch_loss(
-    student: Tensor, teacher: Tensor, mask: Tensor, *, temperature: float = 0.1
+    student: Tensor, teacher: Tensor, mask: Tensor, *, temperature: float | Tensor = 0.1
 ) -> Tensor:
     r"""Average the cross-entropy over the masked tokens of each series, then over the batch.
 
@@ -34,7 +34,8 @@ def ibot_patch_loss(
             order, which costs only what is masked; or `(batch, tokens, codebook_size)`.
         teacher: Probabilities, of the same shape.
         mask: Which tokens the student did not see, `(batch, tokens)`, boolean.
-        temperature: $\tau_s$, the temperature of the student.
+        temperature: $\tau_s$, the temperature of the student; a number, or a tensor of shape `()`,
+            which may be learned.
 
     Returns:
         The loss, a scalar; 0 if nothing is masked.
@@ -66,7 +67,7 @@ def ibot_patch_loss(
             f"{who}: student must be (masked, codebook_size) or (batch, tokens, codebook_size) "
             f"with mask (batch, tokens) = {tuple(mask.shape)}; got shape {tuple(student.shape)}"
         )
-    check_positive(who, "temperature", temperature)
+    check_temperature(who, "temperature", temperature)
     if student.ndim == 3:  # what is not masked must not leak, not even as NaN times 0
         student, teacher = (torch.where(mask.unsqueeze(-1), x, 0) for x in (student, teacher))
     rows = soft_cross_entropy(student, teacher, temperature=temperature)
@@ -80,7 +81,7 @@ def ibot_patch_loss(
 class IBOTPatchLoss(nn.Module):
     """`ibot_patch_loss` with its option bound once; see there for its meaning."""
 
-    def __init__(self, *, temperature: float = 0.1) -> None:
+    def __init__(self, *, temperature: float | Tensor = 0.1) -> None:
         super().__init__()
         self.temperature = temperature
 

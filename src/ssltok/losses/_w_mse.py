@@ -82,6 +82,8 @@ def w_mse_loss(
     check_ratio(who, "eps", eps)
     check_at_least(who, "iterations", iterations, 1)
     batch, dim = views[0].shape
+    if sub_batch is not None:
+        check_at_least(who, "sub_batch", sub_batch, 1)
     size = batch if sub_batch is None else sub_batch
     check_at_least(who, "rows whitened together", size, 2 if eps > 0 else dim + 1)
     if batch % size:
