@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
 
 from ssltok._shared.checks import (
     check_at_least,
@@ -10,7 +9,8 @@ from ssltok._shared.checks import (
     check_floating,
     check_size,
 )
-from ssltok._shared.numerics import full_precision, upcast
+from ssltok._shared.numerics import directed, full_precision, upcast
+from ssltok.losses._products import unit_rows
 from ssltok.losses._soft_cross_entropy_fast import soft_cross_entropy
 from ssltok.losses._temperature import check_temperature
 
@@ -81,7 +81,7 @@ def region_distillation_loss(
     check_temperature(who, "temperature", temperature)
     with torch.no_grad(), full_precision(student):
         # The length of a student's feature does not move its own maximum.
-        similarity = upcast(student_features) @ normalize(upcast(teacher_features), dim=-1).mT
+        similarity = directed(upcast(student_features)) @ unit_rows(upcast(teacher_features)).mT
         match = similarity.argmax(-1, keepdim=True).expand(-1, -1, teacher.shape[2])
         target = teacher.gather(1, match)
     return soft_cross_entropy(student, target, temperature=temperature).mean()

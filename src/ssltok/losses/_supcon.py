@@ -11,6 +11,7 @@ from ssltok._shared.checks import (
     check_size,
 )
 from ssltok._shared.numerics import full_precision, upcast
+from ssltok.losses._products import unit_rows
 from ssltok.losses._temperature import check_temperature, in_precision
 
 __all__ = ["SupConLoss", "supcon_loss"]
@@ -74,7 +75,7 @@ def supcon_loss(
     if base_temperature is not None:
         check_temperature("supcon_loss", "base_temperature", base_temperature)
     with full_precision(z):
-        rows = nn.functional.normalize(upcast(z), dim=-1)
+        rows = unit_rows(upcast(z))
         temperature = in_precision(temperature, rows)
         scale: float | Tensor = 1.0
         if base_temperature is not None:
