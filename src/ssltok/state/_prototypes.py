@@ -58,7 +58,7 @@ class Prototypes(nn.Module):
         """Return the scores, `(..., prototypes)`, of features `(..., dim)` of any length.
 
         They are cosines in float32 at least, also under autocast and of prototypes in half
-        precision: losses divide them by a temperature. A feature of 0 scores 0 and gets no gradient.
+        precision: losses divide them by a temperature. A feature of 0 scores 0, without gradient.
 
         Raises:
             ValueError: If `z` is not floating point or its last axis is not `dim`.
