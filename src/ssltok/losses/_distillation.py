@@ -69,7 +69,9 @@ def distillation_loss(
         temperature = in_precision(temperature, upcast(student))
         log_t = torch.log_softmax(upcast(teacher.detach()) / temperature, -1)
         log_s = torch.log_softmax(upcast(student) / temperature, -1)
-        return (log_t.exp() * (log_t - log_s)).sum() * (temperature**2 / student.shape[0])
+        p_t = log_t.exp()
+        each = p_t * torch.where(p_t > 0, log_t - log_s, 0)  # 0 log 0 is 0
+        return each.sum() * (temperature**2 / student.shape[0])
 
 
 def hard_distillation_loss(student: Tensor, teacher: Tensor) -> Tensor:
