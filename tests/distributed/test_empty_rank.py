@@ -4,7 +4,7 @@ A rank without rows takes part in each collective, on the way forward and on the
 others wait for ever. The gradient is that of a shared weight, averaged over ranks as DDP does.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -66,7 +66,9 @@ def of_entropy_of_some(z: Tensor) -> Tensor:
 
 
 def of_bits(z: Tensor) -> Tensor:
-    lookup = LFQ(DIM, entropy_weight=0.5, diversity_weight=0.7, commitment_weight=0.0).double()
+    lookup = LFQ(
+        DIM, temperature=1.0, entropy_weight=0.5, diversity_weight=0.7, commitment_weight=0.0
+    ).double()
     sphere = BSQ(DIM, entropy_weight=0.5, diversity_weight=0.7, commitment_weight=0.0).double()
     loss: Tensor = lookup(z.unsqueeze(1)).loss + sphere(z.unsqueeze(1)).loss
     return loss
@@ -127,20 +129,20 @@ def queue(z: Tensor) -> nn.Module:
 
 
 def moving_codes(z: Tensor) -> nn.Module:
-    state = EMAVectorQuantizer(6, DIM, generator=seeded(5)).double()
+    state = EMAVectorQuantizer(DIM, 6, generator=seeded(5)).double()
     for _ in range(2):
         state.update(z.unsqueeze(1), state.encode(z.unsqueeze(1)))
     return state
 
 
 def started_codes(z: Tensor) -> nn.Module:
-    state = VectorQuantizer(3, DIM, generator=seeded(6)).double()
+    state = VectorQuantizer(DIM, 3, generator=seeded(6)).double()
     state.initialize(z.unsqueeze(1), generator=seeded(7))
     return state
 
 
 def residual_codes(z: Tensor) -> nn.Module:
-    levels = [EMAVectorQuantizer(3, DIM, generator=seeded(8 + level)) for level in (0, 1)]
+    levels = [EMAVectorQuantizer(DIM, 3, generator=seeded(8 + level)) for level in (0, 1)]
     state = ResidualQuantizer(levels).double()
     state.initialize(z.unsqueeze(1), generator=seeded(7))
     state.update(z.unsqueeze(1), state.encode(z.unsqueeze(1)))
@@ -148,7 +150,7 @@ def residual_codes(z: Tensor) -> nn.Module:
 
 
 def grouped_codes(z: Tensor) -> nn.Module:
-    groups = [EMAVectorQuantizer(3, DIM // 2, generator=seeded(8 + part)) for part in (0, 1)]
+    groups = [EMAVectorQuantizer(DIM // 2, 3, generator=seeded(8 + part)) for part in (0, 1)]
     state = GroupedQuantizer(groups).double()
     state.update(z.unsqueeze(1), state.encode(z.unsqueeze(1)))
     return state
@@ -176,15 +178,15 @@ def rows() -> Tensor:
 
 
 @pytest.fixture(params=[0, 7, 3], ids=["first empty", "second empty", "none empty"], name="parts")
-def cut(request: pytest.FixtureRequest) -> Iterator[tuple[Tensor, Tensor]]:
+def cut(request: pytest.FixtureRequest) -> tuple[Tensor, Tensor]:
     x = rows()
-    yield x[: request.param], x[request.param :]
+    return x[: request.param], x[request.param :]
 
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_losses(
     two_ranks: Ranks, loss: Callable[[Tensor], Tensor], parts: tuple[Tensor, Tensor]
-) -> None:  # noqa: E501
+) -> None:
     expected, slope = run_loss(loss, rows())
     assert slope.abs().max() > 1e-3
     for value, gradient in two_ranks.run(run_loss, *((loss, part) for part in parts)):

@@ -33,7 +33,8 @@ def codebook_entropy_fast(
         shifted = tokens.to(dtype) - middle
         rows = max(tuning.ENTROPY_SCORES // size, 1)
         whole = torch.compiler.is_compiling()  # a loop would fix the number of tokens
-        starts = [0] if whole else range(0, weight.shape[0], rows)
+        # A rank without tokens has a piece, too: the others wait for it on the way back.
+        starts = [0] if whole else range(0, max(weight.shape[0], 1), rows)
         for start in starts:
             end = None if whole else start + rows
             totals = totals + checkpoint(
