@@ -207,8 +207,8 @@ def test_other_states_are_refused_and_change_nothing(kind: type[LARS]) -> None:
     saved["state"][1] = {"momentum_buffer": torch.ones(3)}
     with pytest.raises(ValueError, match=r"of the parameters' shapes; got \(3,\) for \(4,\)$"):
         optimizer.load_state_dict(saved)
-    for one, other in zip(steps(optimizer, 1, 1), steps(twin, 1, 1), strict=True):
-        assert torch.equal(one, other)
+    for p, q in zip(steps(optimizer, 1, 1), steps(twin, 1, 1), strict=True):
+        assert torch.equal(p, q)
 
 
 @pytest.mark.parametrize("kind", OPTIMIZERS)

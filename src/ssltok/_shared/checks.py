@@ -87,7 +87,7 @@ def check_view_pair(who: str, z_a: Tensor, z_b: Tensor, *, least_batch: int = 2)
     check_at_least(who, "batch", z_a.shape[0], least_batch)
 
 
-def check_number(who: str, name: str, value: float) -> None:
+def check_number(who: str, name: str, value: float | Tensor) -> None:
     """Refuse a tensor where a plain number is asked: it would get no gradient, or be waited for."""
     if isinstance(value, Tensor):
         raise TypeError(f"{who}: {name} must be a number; got a tensor")

@@ -45,7 +45,11 @@ def log_softmax(logits: Tensor, temperature: float | Tensor) -> Tensor:
 
 
 def check_distributions(
-    who: str, names: tuple[str, str], student: Tensor, teacher: Tensor, temperature: float
+    who: str,
+    names: tuple[str, str],
+    student: Tensor,
+    teacher: Tensor,
+    temperature: float | Tensor,
 ) -> None:
     """Ask for logits and probabilities, `(views, batch, codebook_size)`, and a temperature."""
     first, second = names
