@@ -62,7 +62,7 @@ def directed(rows: Tensor, *, dim: int = -1) -> Tensor:
     """
     length = torch.linalg.vector_norm(rows.detach(), dim=dim, keepdim=True)
     scale = (length > SHORTEST).to(rows.dtype)
-    return rows * torch.where(length > 2.0**62, 2.0**-66, scale)
+    return rows * scale.masked_fill_(length > 2.0**62, 2.0**-66)
 
 
 def off_diagonal(matrix: Tensor) -> Tensor:

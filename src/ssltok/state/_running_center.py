@@ -72,7 +72,7 @@ class RunningCenter(nn.Module):
                 f"RunningCenter: targets must have {self.dim} columns; got {targets.shape[1]}"
             )
         dtype = torch.promote_types(self.center.dtype, torch.float32)
-        finite = targets.isfinite().all(dim=1, keepdim=True)
+        finite = targets.sum(dim=1, keepdim=True, dtype=dtype).isfinite()  # one fast pass
         total = torch.where(finite, targets, 0).sum(dim=0, dtype=dtype)
         count = finite.sum(dim=0).to(dtype)
         if not in_a_group():
