@@ -9,7 +9,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from ssltok.data._layout import check_layout, check_upright
+from ssltok.data._upright import check_layout, check_upright
 from ssltok.data._values import as_float64, as_numpy
 
 __all__ = ["SeriesSet", "read_series"]
@@ -130,7 +130,9 @@ def read_series(
     for case, array in enumerate(arrays):
         if array.shape[0] != wanted:
             turned = all(one.shape[1] == arrays[0].shape[1] for one in arrays)
-            hint = "" if layout or not turned else "; layout='channels_last' says which axis is time"
+            hint = (
+                "" if layout or not turned else "; layout='channels_last' says which axis is time"
+            )
             raise ValueError(
                 f"{who}: every series must have {wanted} channel(s); "
                 f"got {array.shape[0]} in series {case}{hint}"

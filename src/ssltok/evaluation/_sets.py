@@ -34,8 +34,10 @@ class Sets:
     `codes` are looked up by `of`. NaN marks what is missing.
 
     Attributes:
-        series: float32 `(cases, channels, length)` of each set.
-        labels: int64 `(cases,)`, places in `classes`, of the sets that have them.
+        series: `(cases, channels, length)` of each set: float32, or float64 where a channel lies
+            so far from 0 that float32 would lose its digits.
+        labels: int64 `(cases,)`, places in `classes` or -1 for none, of the sets that have them;
+            see `labelled`.
         codes: int64 `(cases, tokens)` of each set, -1 where padded; empty without tokens.
         classes: The labels as texts.
         codebook_size: Codes of the tokens; 0 without tokens.
@@ -123,13 +125,31 @@ class Sets:
                     f"needs whole series of one length, {least} at least of each set; "
                     f"{left} of {len(rows)} {SETS[name]} series are"
                 )
-        parts = [
-            {name: x[kept[name]] for name, x in known.items()}
+        return self._only(kept, gaps, f"{broken} with gaps left out")
+
+    @cached_property
+    def labelled(self) -> "Sets":
+        """The same without series that have no label, in sets where others have one.
+
+        `gaps` says why nothing can be measured on them where too few have one.
+        """
+        kept = {name: known >= 0 for name, known in self.labels.items()}
+        without = sum(int((~rows).sum()) for rows in kept.values())
+        if not without:
+            return self
+        few = [name for name, rows in kept.items() if int(rows.sum()) < LEAST]
+        gaps = f"fewer than {LEAST} of the {SETS[few[0]]} series have a label" if few else ""
+        left_out = "; ".join(filter(None, (self.left_out, f"{without} without a label left out")))
+        return self._only(kept, self.gaps or gaps, left_out)
+
+    def _only(self, kept: Known, gaps: str, left_out: str) -> "Sets":
+        """Some rows of the sets in `kept`, and all of the others."""
+        series, labels, codes = (
+            {name: x[kept[name]] if name in kept else x for name, x in known.items()}
             for known in (self.series, self.labels, self.codes)
-        ]
-        left_out = f"{broken} with gaps left out"
+        )
         return dataclasses.replace(
-            self, series=parts[0], labels=parts[1], codes=parts[2], gaps=gaps, left_out=left_out
+            self, series=series, labels=labels, codes=codes, gaps=gaps, left_out=left_out
         )
 
     @cached_property
@@ -149,9 +169,10 @@ class Sets:
         """
         if self.encoder is None:
             raise ValueError("evaluate: features need an encoder; got None")
-        mean, std = self.scale if isinstance(self.encoder, RocketEncoder) else (0.0, 1.0)
-        features = encode(self.encoder, ((series - mean) / std).float())
-        return features.double().flatten(1)
+        if isinstance(self.encoder, RocketEncoder):
+            mean, std = self.scale
+            series = ((series - mean) / std).float()
+        return encode_as_they_are(self.encoder, series)
 
     @cached_property
     def features(self) -> Known:
@@ -171,6 +192,24 @@ class Sets:
     def generator(self, purpose: str, *numbers: int) -> torch.Generator:
         """Randomness for one purpose, whatever else is measured."""
         return keyed_generator(self.seed, f"evaluate {purpose}", *numbers)
+
+
+def encode_as_they_are(encoder: Callable[[Tensor], Tensor], series: Tensor) -> Tensor:
+    """Features of series in their own units and dtype, float64 `(cases, dim)`.
+
+    Raises:
+        ValueError: If the series are float64, for float32 would lose their digits, and the encoder
+            cannot take them.
+    """
+    try:
+        return encode(encoder, series).double().flatten(1)
+    except RuntimeError as error:
+        if series.dtype != torch.float64:
+            raise
+        raise ValueError(
+            f"evaluate: the encoder must take float64 series where they lie so far from 0 that "
+            f"float32 would lose their digits; got {str(error).splitlines()[0]}"
+        ) from error
 
 
 def arrange(series: Tensor, *others: Tensor, generator: torch.Generator) -> Tensor:

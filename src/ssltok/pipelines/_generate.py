@@ -42,7 +42,8 @@ class Decoding:
 class Generated(NamedTuple):
     """New series in original units, `(cases, channels, length)`, and their tokens.
 
-    Beyond a series' length, `series` is NaN and `codes` -1.
+    Beyond a series' length, `series` is NaN and `codes` -1. `series` is float64 where the training
+    series have an offset (see `SeriesSet`), float32 else.
     """
 
     series: Tensor
@@ -106,7 +107,7 @@ def generate(
                 generator=generator,
                 observe=None if parts else observe,
             )
-            series = tokenizer.scaler.inverse(tokenizer.decode(codes))
+            series = tokenizer.in_units(tokenizer.decode(codes))
             times = torch.arange(tokenizer.length)
             series = series.masked_fill((times >= sizes[:, None])[:, None], torch.nan)
             parts.append(Generated(series, codes))

@@ -49,7 +49,8 @@ class TokenizerEncoder(nn.Module):
         """Return features, `(batch, dim * branches)`, of series in their own units.
 
         Args:
-            series: `(batch, channels, length)`, finite, no longer than the tokenizer's.
+            series: `(batch, channels, length)`, finite, no longer than the tokenizer's; float64
+                where the training series have an offset that float32 cannot hold.
         """
         who, tokenizer = "TokenizerEncoder", self.tokenizer
         check_floating(who, "series", series)
@@ -60,6 +61,9 @@ class TokenizerEncoder(nn.Module):
                 f"{who}: series must have {tokenizer.channels} channels and a length in "
                 f"[1, {tokenizer.length}]; got shape {tuple(series.shape)}"
             )
+        if bool(tokenizer.offset.any()):
+            level = tokenizer.offset.to(series.device)[:, None]
+            series = (series.double() - level).float()
         scaled = tokenizer.scale(series, torch.ones_like(series, dtype=torch.bool))
         scaled = nn.functional.pad(scaled, (0, tokenizer.length - length), mode="replicate")
         lengths = torch.full((len(series),), length, device=series.device)
