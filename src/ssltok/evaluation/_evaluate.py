@@ -68,8 +68,8 @@ def evaluate(
             `(cases, length)`, or a list of series of unequal lengths; NaN marks a missing value.
         real_test: Real series it has not seen.
         generated: Generated series.
-        train_labels: Labels of `real_train`, anything hashable; None, NaN or NA for a series without
-            one. What needs labels leaves such series out, in all sets.
+        train_labels: Labels of `real_train`, anything hashable; None, NaN or NA for a series
+            without one. What needs labels leaves such series out, in all sets.
         test_labels: Labels of `real_test`, known from `train_labels`.
         generated_labels: Labels of `generated`, known from `train_labels`.
         encoder: Features, `(batch, channels, length)` to `(batch, ...)`, of series in their own

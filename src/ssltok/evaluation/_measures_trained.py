@@ -86,7 +86,7 @@ def trained_measures(sets: Sets) -> list[Measure]:
                 obstacle=o,
                 compute=c,
                 note=known.left_out if c in (useful, gain) else sets.left_out,
-            )  # fmt: skip
+            )
             for g, n, b, m, o, c in rows
         ],
     ]

@@ -19,6 +19,7 @@ __all__ = ["LEAST", "Between", "Sets", "arrange", "score_sets", "spread_classes"
 
 HALVES = 5
 LEAST = 4  # series of a set
+FAR = 1024.0  # spreads from 0, beyond which an encoder gets float64
 SETS = {"train": "training", "test": "test", "generated": "generated"}
 Between = Callable[[Tensor, Tensor], Tensor]
 Known = dict[str, Tensor]
@@ -195,17 +196,20 @@ class Sets:
 
 
 def encode_as_they_are(encoder: Callable[[Tensor], Tensor], series: Tensor) -> Tensor:
-    """Features of series in their own units and dtype, float64 `(cases, dim)`.
+    """Features of whole series in their own units, float64 `(cases, dim)`.
+
+    The encoder gets float32, but float64 where a channel varies by less than a 1024th of its level.
 
     Raises:
-        ValueError: If the series are float64, for float32 would lose their digits, and the encoder
-            cannot take them.
+        ValueError: If it gets float64 and cannot take it.
     """
+    high, low = series.amax((0, 2)), series.amin((0, 2))
+    level = torch.maximum(high.abs(), low.abs())
+    if not bool(((high > low) & (level > FAR * (high - low))).any()):
+        return encode(encoder, series.float()).double().flatten(1)
     try:
         return encode(encoder, series).double().flatten(1)
     except RuntimeError as error:
-        if series.dtype != torch.float64:
-            raise
         raise ValueError(
             f"evaluate: the encoder must take float64 series where they lie so far from 0 that "
             f"float32 would lose their digits; got {str(error).splitlines()[0]}"
@@ -218,7 +222,9 @@ def arrange(series: Tensor, *others: Tensor, generator: torch.Generator) -> Tens
     They are sorted by their bytes, then shuffled. `others` (labels, codes) decide between equal
     series.
     """
-    parts = [series + 0.0, *others]  # -0.0 is 0.0
+    parts = [series.float() + 0.0, *others]  # -0.0 is 0.0
+    if series.dtype == torch.float64:  # what float32 cannot tell apart
+        parts.append(series + 0.0)
     bytes_ = [x.reshape(len(x), -1).contiguous().numpy().view(np.uint8) for x in parts]
     rows = np.ascontiguousarray(np.concatenate(bytes_, axis=1))
     keys = rows.view(np.dtype((np.void, rows.shape[1])))[:, 0]
