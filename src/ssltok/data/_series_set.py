@@ -130,9 +130,7 @@ def read_series(
     for case, array in enumerate(arrays):
         if array.shape[0] != wanted:
             turned = all(one.shape[1] == arrays[0].shape[1] for one in arrays)
-            hint = (
-                "" if layout or not turned else "; layout='channels_last' says which axis is time"
-            )
+            hint = "" if layout or not turned else "; is it (length, channels)? see layout="
             raise ValueError(
                 f"{who}: every series must have {wanted} channel(s); "
                 f"got {array.shape[0]} in series {case}{hint}"
@@ -234,7 +232,9 @@ def _cases(who: str, X: Any) -> Any:  # noqa: N803
             )
         return X
     if hasattr(X, "todense"):
-        raise TypeError(f"{who}: X must be dense; got {type(X).__name__}; use X.toarray()")
+        raise TypeError(f"{who}: X must be dense; got sparse {type(X).__name__}; use X.toarray()")
+    if not isinstance(X, np.ndarray) and hasattr(X, "__array__"):
+        return _cases(who, np.asarray(X))
     if isinstance(X, Sequence | np.ndarray) and not isinstance(X, str | bytes):
         return X
     raise TypeError(

@@ -66,7 +66,9 @@ def as_float64(who: str, place: str, item: Any) -> Floats:
     if isinstance(item, Tensor):
         item = as_numpy(who, item)
     if hasattr(item, "tocsr") or hasattr(item, "todense"):
-        raise TypeError(f"{who}: {place} must be dense; got {type(item).__name__}; use .toarray()")
+        raise TypeError(
+            f"{who}: {place} must be dense; got sparse {type(item).__name__}; use .toarray()"
+        )
     masked = np.ma.getmaskarray(item) if isinstance(item, np.ma.MaskedArray) else None
     try:
         array = np.ma.getdata(item) if masked is not None else np.asarray(item)
@@ -97,7 +99,8 @@ def _from_objects(who: str, place: str, array: Any, masked: NDArray[np.bool_]) -
         if not isinstance(value, numbers.Number | np.bool_) or isinstance(
             value, complex | np.complexfloating
         ):
-            what = "a series inside" if hasattr(value, "__len__") else repr(value)
+            inside = isinstance(value, np.ndarray | Tensor | list | tuple)
+            what = "a series inside" if inside else repr(value)
             raise TypeError(
                 f"{who}: {place} must hold numbers; got {what} ({type(value).__name__})"
             )
@@ -112,7 +115,7 @@ def _check_held(who: str, place: str, array: Any, floats: Floats) -> None:
     kind, size = array.dtype.kind, array.dtype.itemsize
     if kind in "iu" and size == 8 and array.size:
         # float(2**63) is no int64: compare as Python does, and only where it can differ
-        for value in array[np.abs(floats) > 2.0**53].tolist():
+        for value in array[np.abs(floats) >= 2.0**53].tolist():
             if int(float(value)) != value and not np.isnan(value):
                 raise ValueError(_too_long(who, place, value))
     elif kind == "f" and size > 8 and array.size:
