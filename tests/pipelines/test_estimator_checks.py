@@ -79,7 +79,7 @@ def test_checks_of_scikit_learn(estimator: Any, check: Any) -> None:
 
 def test_a_fitted_estimator_can_be_pickled() -> None:
     model = SSLTokenizer(**tiny()).fit(series(6), list("aab") * 2)
-    twin = pickle.loads(pickle.dumps(model))  # noqa: S301  our own bytes
+    twin = pickle.loads(pickle.dumps(model))
     np.testing.assert_array_equal(twin.sample(2, "b", seed=1), model.sample(2, "b", seed=1))
     assert twin.artifact_.decoding.orders[0].made_by == model.artifact_.decoding.orders[0].made_by
 

@@ -198,10 +198,14 @@ def _read(
     for name, part in (("train", first), ("test", second)):
         if not bool(part.valid.all()):
             raise ValueError(f"{who}: {name} must hold whole series of one length; got gaps")
-    y, classes = label_index(train[1], len(first.values), who=f"{who}: train_labels")
-    truth, _ = label_index(test[1], len(second.values), classes=classes, who=f"{who}: test_labels")
-    for name, labels in (("train_labels", y), ("test_labels", truth)):
-        if not bool((labels >= 0).any()):
-            raise ValueError(f"{who}: {name} must label some series; got none")
+    labels, classes = [], None
+    for name, part, given in (("train", first, train[1]), ("test", second, test[1])):
+        index, classes = label_index(
+            given, len(part.values), classes=classes, who=f"{who}: {name}_labels"
+        )
+        if not bool((index >= 0).any()):
+            raise ValueError(f"{who}: {name}_labels must label some series; got none")
+        labels.append(index)
+    y, truth = labels
     rows, others = y >= 0, truth >= 0
     return (first.in_units()[rows], second.in_units()[others]), (y[rows], truth[others])
