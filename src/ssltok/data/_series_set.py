@@ -160,17 +160,19 @@ def read_series(
 
 
 def _filled(arrays: list[Array], real: list[int], length: int, offset: Tensor) -> SeriesSet:
-    levels = offset.expand(len(arrays[0])).tolist()
+    levels = offset.expand(len(arrays[0])).numpy()[:, None]
     shape = (len(arrays), len(arrays[0]), length)
     values, valid = np.full(shape, np.nan, dtype=np.float32), np.zeros(shape, dtype=bool)
     times = np.arange(length)
-    for case, array in enumerate(arrays):
-        for channel, row in enumerate(array):
-            known = np.flatnonzero(~np.isnan(row))
-            valid[case, channel, known] = True
-            if len(known):
-                points = row[known] - levels[channel] if levels[channel] else row[known]
-                values[case, channel] = np.interp(times, known, points)
+    for case, (array, end) in enumerate(zip(arrays, real, strict=True)):
+        points, known = (array - levels)[:, :end], ~np.isnan(array[:, :end])
+        valid[case, :, :end] = known
+        if known.all():
+            values[case, :, :end], values[case, :, end:] = points, points[:, -1:]
+            continue
+        for channel in np.flatnonzero(known.any(axis=1)).tolist():
+            here = np.flatnonzero(known[channel])
+            values[case, channel] = np.interp(times, here, points[channel, here])
     lengths = torch.tensor(real)
     return SeriesSet(torch.from_numpy(values), torch.from_numpy(valid), lengths, offset)
 
@@ -178,14 +180,14 @@ def _filled(arrays: list[Array], real: list[int], length: int, offset: Tensor) -
 def _offset(who: str, arrays: list[Array]) -> Tensor:
     """The offset of each channel: 0 where float32 holds the series as they are."""
     channels = len(arrays[0])
-    count = np.sum([(~np.isnan(a)).sum(1) for a in arrays], axis=0)
+    count = np.sum([a.shape[1] - np.isnan(a).sum(1) for a in arrays], axis=0)
     if not count.all():
         raise ValueError(
             f"{who}: every channel must hold a value in some series; "
             f"got only NaN in channel {int(np.flatnonzero(count == 0)[0])} of {channels}"
         )
-    high = np.max([np.where(np.isnan(a), -np.inf, a).max(1) for a in arrays], axis=0)
-    low = np.min([np.where(np.isnan(a), np.inf, a).min(1) for a in arrays], axis=0)
+    high = np.fmax.reduce([np.fmax.reduce(a, axis=1) for a in arrays])
+    low = np.fmin.reduce([np.fmin.reduce(a, axis=1) for a in arrays])
     spread, size = high - low, np.maximum(np.abs(high), np.abs(low))
     for channel in np.flatnonzero((spread > 0) & (size > FARTHEST * spread)).tolist():
         raise ValueError(
@@ -208,17 +210,16 @@ def _offset(who: str, arrays: list[Array]) -> Tensor:
 
 
 def _check_values(who: str, case: int, array: Array) -> None:
-    size = np.abs(array)
-    if np.isinf(size).any():
-        raise ValueError(f"{who}: values must be finite; got infinity in series {case}")
-    # Beyond the largest value float32 holds without its square overflowing.
-    if (size > LARGEST).any():
-        raise ValueError(
-            f"{who}: values must be at most {LARGEST:g} in size; got {np.nanmax(size):.4g}, "
-            f"finite but too large, in series {case}"
-        )
-    if np.isnan(size).all():
+    size = np.fmax.reduce(np.abs(array), axis=None)
+    if np.isnan(size):
         raise ValueError(f"{who}: every series must hold values; got only NaN in series {case}")
+    if np.isinf(size):
+        raise ValueError(f"{who}: values must be finite; got infinity in series {case}")
+    if size > LARGEST:
+        raise ValueError(
+            f"{who}: values must be at most {LARGEST:g} in size; got {size:.4g}, finite but too "
+            f"large, in series {case}"
+        )
 
 
 def _cases(who: str, X: Any) -> Any:  # noqa: N803
