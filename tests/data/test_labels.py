@@ -36,7 +36,7 @@ TABLES: dict[str, Callable[[], Any]] = {
     "series": lambda: pd.Series(["a", None, "b"]),
     "categorical": lambda: pd.Categorical(["a", None, "b"]),
     "string dtype": lambda: pd.Series(["a", None, "b"], dtype="string"),
-    "masked": lambda: np.ma.masked_array(["a", "x", "b"], mask=[0, 1, 0]),
+    "masked": lambda: np.ma.masked_array(["a", "x", "b"], mask=[False, True, False]),
 }
 
 

@@ -198,16 +198,15 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
     "meta tensor": (lambda x: torch.empty(x.shape, device="meta"), r"got torch.float32, .*meta"),
     "records": (lambda x: x[:, 0].copy().view([("a", float), ("b", float)]), r"got records"),
     "set": (lambda x: {1.0}, r"must be an array, a tensor or a list"),
-    "iterator": iter,
-    "text alone": lambda x: "1 2 3",
-}  # type: ignore[dict-item]
+    "iterator": (iter, r"must be an array, a tensor or a list"),
+    "text alone": (lambda x: "1 2 3", r"must be an array, a tensor or a list"),
+}
 
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_no_number_is_refused(name: str) -> None:
-    entry: Any = REFUSED[name]
-    make, said = entry if isinstance(entry, tuple) else (entry, r"must be an array")
+    make, said = REFUSED[name]
     with pytest.raises(TypeError, match=rf"^me: .*{said}"):
         read_series(make(noise() + 5.0), who="me")
 

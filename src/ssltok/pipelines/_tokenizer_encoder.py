@@ -89,10 +89,12 @@ class TokenizerEncoder(nn.Module):
         """Return a hash of weights, statistics and `quantized`: equal digests, equal encoders."""
         return module_digest(self)
 
-    def get_extra_state(self) -> bool:
-        """Return `quantized`: it belongs to the state, for it changes every feature."""
-        return self.quantized
+    def get_extra_state(self) -> bool | tuple[bool, list[float]]:
+        """Return `quantized`, and an offset if there is one: they change every feature."""
+        offset = self.tokenizer.offset
+        return (self.quantized, offset.tolist()) if bool(offset.any()) else self.quantized
 
-    def set_extra_state(self, state: bool) -> None:  # noqa: FBT001  as in nn.Module
-        """Take `quantized` from a state."""
-        self.quantized = state
+    def set_extra_state(self, state: bool | tuple[bool, list[float]]) -> None:  # noqa: FBT001  as in nn.Module
+        """Take them from a state."""
+        self.quantized, offset = state if isinstance(state, tuple) else (state, [0.0])
+        self.tokenizer.offset = torch.tensor(offset, dtype=torch.float64)
