@@ -121,3 +121,12 @@ def test_a_fitted_model_does_not_ask_again() -> None:
     turned = walks().swapaxes(1, 2)
     zeros = torch.zeros(TIME, dtype=torch.float64)
     assert len(read_series(turned, channels=TIME, offset=zeros).values) == CASES
+
+
+def test_more_channels_than_samples_must_be_smooth_in_time() -> None:
+    noise = np.random.default_rng(1).normal(size=(20, 16, 12))
+    with pytest.raises(ValueError, match=r"got 16 channels of 12 samples that look like"):
+        read_series(noise)
+    assert read_series(noise, layout="channels_first").values.shape == noise.shape
+    assert read_series(noise.cumsum(2)).values.shape == noise.shape
+    assert read_series(noise.swapaxes(1, 2)).values.shape == (20, 12, 16)

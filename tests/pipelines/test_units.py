@@ -266,6 +266,11 @@ def test_a_run_far_away_and_partly_labelled(tmp_path: pathlib.Path) -> None:
     assert rows["codes used"].value > 0
 
 
-def test_the_example_of_a_set_by_hand_has_no_offset() -> None:
-    data = read_series(series())
-    assert type(data)(*data[:3]).about(torch.zeros(1, dtype=torch.float64)).digest()
+def test_a_tokenizer_scales_sets_of_any_offset(far_model: SSLTokenizer) -> None:
+    tokenizer = far_model.artifact_.tokenizer
+    one = series(3, channels=2, seed=5)[1:2].astype(float) + LEVELS
+    own, trained = read_series(one), read_series(one, offset=tokenizer.offset)
+    assert not torch.equal(own.offset, trained.offset)
+    a, b = tokenizer.scaled(own), tokenizer.scaled(trained)
+    assert torch.equal(a.offset, b.offset)
+    torch.testing.assert_close(a.values, b.values, atol=1e-5, rtol=0)
