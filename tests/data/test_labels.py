@@ -118,3 +118,6 @@ def test_classes_are_no_targets(y: Any) -> None:
 def test_one_text_is_no_list_of_labels() -> None:
     with pytest.raises(TypeError, match=r"y must hold a label for each series; got one text"):
         label_index("aab", 3)
+    with pytest.raises(TypeError, match=r"y must hold a label for each series; got 3"):
+        label_index(3, 1)  # type: ignore[arg-type]
+    assert label_index([10**400, 1], 2)[1] == [1, 10**400]

@@ -97,8 +97,9 @@ def _plain_labels(who: str, y: Any) -> list[Hashable]:
         if y.ndim != 1:
             raise ValueError(f"{who}: y must be one-dimensional; got shape {tuple(y.shape)}")
         y = list(y) if isinstance(y, np.ndarray) and y.dtype.kind in "mM" else y.tolist()
-    if isinstance(y, str | bytes):
-        raise TypeError(f"{who}: y must hold a label for each series; got one text")
+    if isinstance(y, str | bytes) or not isinstance(y, Iterable):
+        what = "one text" if isinstance(y, str | bytes) else repr(y)
+        raise TypeError(f"{who}: y must hold a label for each series; got {what}")
     labels: list[Hashable] = []
     for label in y:
         if is_missing(label):
@@ -155,7 +156,7 @@ def _readings(label: Hashable) -> list[Hashable]:
     if isinstance(label, bool):
         return [str(label).lower(), float(label)]
     if isinstance(label, int | float):
-        return [float(label)]
+        return [label]  # an integer and the float that equals it are one key
     if isinstance(label, str):
         try:
             return [float(label)]

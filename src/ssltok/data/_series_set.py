@@ -225,7 +225,7 @@ def _check_values(who: str, case: int, array: Array) -> None:
 def _cases(who: str, X: Any) -> Any:  # noqa: N803
     if isinstance(X, Tensor):
         X = list(X.unbind()) if X.is_nested else as_numpy(who, X)
-    if isinstance(X, np.ndarray) and X.dtype != object:
+    if isinstance(X, np.ndarray) and (X.dtype != object or X.ndim == 0):
         if X.ndim not in (2, 3):
             raise ValueError(
                 f"{who}: X must be (cases, channels, length) or (cases, length); "
