@@ -137,7 +137,9 @@ def test_what_would_fail_after_training_is_refused_before_it(tmp_path: pathlib.P
     data = Dataset("tuples", series(12), labels, series(12, seed=1), labels)
     kinds = enum.IntEnum("kinds", ["LOW", "HIGH"])  # written as a number, it is no IntEnum again
     for classes in (labels, list(kinds) * 6):
-        with pytest.raises(TypeError, match=r"^run: labels must be texts, numbers, booleans or No"):
+        with pytest.raises(
+            TypeError, match=r"^run: labels must be texts, finite numbers or booleans"
+        ):
             run(
                 data._replace(train_labels=classes, test_labels=classes),
                 shorten("demo", steps=1), tmp_path / "run", progress=False,

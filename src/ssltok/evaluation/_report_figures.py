@@ -69,6 +69,7 @@ def evaluation_figures(sets: Sets) -> dict[str, tuple[str, Figure]]:
 
 def _overlay(sets: Sets) -> tuple[str, Figure]:
     by_class = {"test", "generated"} <= set(sets.labels)
+    sets = sets.labelled if by_class else sets
     real, made = (
         [sets.classes[k] for k in sets.of(sets.labels, name).tolist()]
         if by_class

@@ -5,7 +5,7 @@ import hashlib
 import json
 import pathlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -20,6 +20,7 @@ from ssltok.pipelines._prior import Prior
 from ssltok.pipelines._stages import (
     TokenizerModel,
     compare,
+    paced,
     prior_stage,
     tokenizer_stage,
 )
@@ -63,6 +64,7 @@ def fit(
     seed: int = 0,
     folder: pathlib.Path | None = None,
     progress: bool = False,
+    tell: Callable[[str], None] | None = None,
     cpu: bool = False,
     parts: Parts = NOTHING,
 ) -> Fitted:
@@ -70,12 +72,13 @@ def fit(
 
     Args:
         data: The training series.
-        labels: int64 `(cases,)` in [0, classes), or -1 throughout.
+        labels: int64 `(cases,)` in [0, classes), -1 where there is none.
         config: What to train, and how long.
         classes: Number of classes; 0 where there are no labels.
         seed: Decides every weight, order and noise.
         folder: Where checkpoints are kept, and taken up again; None keeps none.
-        progress: Show bars.
+        progress: Show bars, where there is a terminal.
+        tell: Gets a line for each stage: how long it will take.
         cpu: Stay on the CPU even where there is an accelerator.
         parts: Parts in the place of the config's; none of the caller's modules is trained.
 
@@ -88,7 +91,7 @@ def fit(
     with accelerated(config.precision, cpu=cpu) as accelerator:
         return _fit(
             data, labels, config, parts, accelerator, classes=classes, seed=seed, folder=folder,
-            progress=progress,
+            progress=progress, tell=tell,
         )  # fmt: skip
 
 
@@ -103,6 +106,7 @@ def _fit(
     seed: int,
     folder: pathlib.Path | None,
     progress: bool,
+    tell: Callable[[str], None] | None,
 ) -> Fitted:
     cases = len(data.values)
     stage_one = config.tokenizer_training
@@ -117,8 +121,8 @@ def _fit(
     if cases < least:
         raise ValueError(f"fit: the SSL loss needs at least {least} series; got {cases}")
     _check_mask(parts.mask, tokenizer.sizes)
-    tokenizer.scaler.fit(data.values, data.valid)
-    scaled = data._replace(values=tokenizer.scale(data.values, data.valid))
+    tokenizer.fit_scale(data)
+    scaled = tokenizer.scaled(data)
     rehearse(tokenizer, data, labels, config, parts, classes=classes, seed=seed)
     print_of_run = fingerprint(data, labels, config, seed, parts)
     common: dict[str, Any] = {
@@ -131,7 +135,7 @@ def _fit(
         model, scaled, labels, config, seed=seed, world=accelerator.num_processes,
         augment=parts.augment,
     )  # fmt: skip
-    histories["tokenizer"] = train_stage(stage, training, steps=steps, **common)
+    histories["tokenizer"] = train_stage(paced(stage, steps, tell), training, steps=steps, **common)
     tokenizer.cpu().requires_grad_(False)
     codes = encode_series(tokenizer, scaled)
     with seeded(keyed_generator(seed, "weights").initial_seed()):
@@ -142,7 +146,7 @@ def _fit(
     stage, training, steps = prior_stage(
         prior, codes, labels, config, seed=seed, world=accelerator.num_processes, parts=parts
     )
-    histories["prior"] = train_stage(stage, training, steps=steps, **common)
+    histories["prior"] = train_stage(paced(stage, steps, tell), training, steps=steps, **common)
     prior.cpu().requires_grad_(False)
     return Fitted(tokenizer, prior, histories, print_of_run)
 

@@ -9,11 +9,9 @@ import time
 from collections.abc import Hashable, Sequence
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from ssltok.data import Dataset, read_series, train_and_test
+from ssltok.data import Dataset, label_index, read_series, train_and_test
 from ssltok.distributed import is_first
 from ssltok.evaluation import (
     Report,
@@ -25,6 +23,7 @@ from ssltok.evaluation import (
     save_samples,
     standard_measures,
 )
+from ssltok.pipelines._artifact import check_savable
 from ssltok.pipelines._estimator import SSLTokenizer
 from ssltok.pipelines._tokenizer_measures import tokenizer_measures, tokens_of
 from ssltok.pipelines._words._config import Config
@@ -33,7 +32,6 @@ from ssltok.training import keyed_generator
 __all__ = ["run"]
 
 LEAST_GENERATED = 200
-WRITABLE = (str, int, float, bool, type(None))
 Figures = dict[str, tuple[str, bytes]]
 
 
@@ -87,7 +85,8 @@ def run(
         return Report(rows=(), about={}, draw=dict)
     trained = time.perf_counter()
     count = max(len(X), LEAST_GENERATED)
-    labels = [None] * len(X_test) if y is None else _balanced(y, count)
+    known = [None if k < 0 else estimator.classes_[k] for k in estimator.artifact_.labels.tolist()]
+    labels = [None] * len(X_test) if y is None else _balanced(known, count)
     trace: list[Tensor] = []
     generated = estimator.generate(
         labels, seed=seed, observe=lambda state, tokens: trace.append(tokens[0].clone())
@@ -135,9 +134,12 @@ def run(
 
 def _figures_of(estimator: SSLTokenizer, test: Any, trace: Sequence[Tensor]) -> Figures:
     """Draw what only a run has."""
-    held = read_series(test, length=estimator.artifact_.tokenizer.length)
-    real = held.values.where(held.valid, torch.nan).numpy()
-    mask_index = estimator.artifact_.tokenizer.codebook_sizes[0][0]
+    tokenizer = estimator.artifact_.tokenizer
+    held = read_series(
+        test, length=tokenizer.length, offset=tokenizer.offset, layout="channels_first"
+    )
+    real = held.in_units().numpy()
+    mask_index = tokenizer.codebook_sizes[0][0]
     return {
         "Reconstructions": (
             "Test series, and what the decoder makes of their tokens.",
@@ -187,14 +189,10 @@ def _check(train: Any, labels: Sequence[Hashable] | None, test: Any, test_labels
     """Ask before training what would fail after it: the evaluation, and writing the labels."""
     series = read_series(train, who="run: training part")
     _, channels, length = series.values.shape
-    read_series(test, channels=channels, length=length, who="run: test part")
+    read_series(test, channels=channels, length=length, offset=series.offset, who="run: test part")
+    _, classes = label_index(labels, len(series.values), who="run")
+    check_savable("run", classes)
     evaluate(train, test, train, train_labels=labels, test_labels=test_labels, measures=())
-    for label in labels if labels is not None else ():
-        plain = label.item() if isinstance(label, np.generic | Tensor) else label
-        if type(plain) not in WRITABLE:  # as the artefact asks: an IntEnum is no int when read back
-            raise TypeError(
-                f"run: labels must be texts, numbers, booleans or None to be written; got {label!r}"
-            )
 
 
 def _balanced(y: Any, count: int) -> list[Hashable]:
