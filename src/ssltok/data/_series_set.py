@@ -9,6 +9,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ssltok.data._frames import as_arrays
+
 __all__ = ["SeriesSet", "label_index", "read_series"]
 
 SHORTEST = 8
@@ -156,6 +158,9 @@ def label_index(
 
 
 def _cases(who: str, X: Any) -> Any:  # noqa: N803
+    frames = as_arrays(X)
+    if frames is not None:
+        return frames
     if isinstance(X, Tensor):
         X = X.detach().cpu().float().numpy()
     if isinstance(X, np.ndarray) and X.dtype != object:
