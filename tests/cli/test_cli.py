@@ -184,7 +184,8 @@ def test_sample(model: str, tmp_path: pathlib.Path, ending: str) -> None:
     out = tmp_path / f"new.{ending}"
     main(["sample", model, "--n", "3", "--label", "low", "--seed", "2", "--out", str(out)])
     if ending == "csv":
-        found = np.loadtxt(out, delimiter=",")[:, None]
+        found = np.loadtxt(out, delimiter=",", skiprows=1)[:, None]
+        assert (load_samples(out).series == found[:, 0]).all()
     else:
         loaded = np.load(out, allow_pickle=False)
         found = loaded["X"] if ending == "npz" else loaded

@@ -4,6 +4,7 @@ from ssltok.data._loaders import Dataset, load_dataset
 from ssltok.data._reading import Reading
 from ssltok.data._series_set import SeriesSet, label_index, read_series
 from ssltok.data._split import train_and_test
+from ssltok.data._write import write_table
 
 __all__ = [
     "Dataset",
@@ -13,4 +14,5 @@ __all__ = [
     "load_dataset",
     "read_series",
     "train_and_test",
+    "write_table",
 ]

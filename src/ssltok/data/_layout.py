@@ -59,7 +59,11 @@ def roles_of(table: Table, reading: Reading) -> Roles:
     check = {"series_in_rows": _series, "time_in_rows": _times, "long": _long}[layout]
     roles = check(table, found, reading)
     if not roles.values:
-        raise Refusal("must hold a column of values; got none beside the others")
+        one = table.form is not None and reading.separator is None and table.frame.shape[1] == 1
+        raise Refusal(
+            "must hold a column of values; got none beside the others"
+            + (f": {choices(('separator', ' '))} if blanks stand between cells" if one else "")
+        )
     special = [c for c in (roles.time, roles.id, roles.channel, roles.label, roles.group)
                if c is not None]  # fmt: skip
     if table.short is not None:

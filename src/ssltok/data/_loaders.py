@@ -14,7 +14,7 @@ from ssltok.data._formats import named_parts, read_arff, read_arrays, read_npy, 
 from ssltok.data._frames import is_frame, pandas_frame
 from ssltok.data._layout import roles_of
 from ssltok.data._reading import Reading, Refusal
-from ssltok.data._tables import BINARY, TEXTS, MissingLibrary, Table, frame_table, read_table
+from ssltok.data._tables import BINARY, TEXTS, MissingLibraryError, Table, frame_table, read_table
 from ssltok.data._text import BLANK, OPENERS
 
 __all__ = ["Dataset", "load_dataset"]
@@ -216,7 +216,7 @@ def _wall(what: str, read: Callable[[], Read]) -> Read:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return read()
-    except MissingLibrary:
+    except MissingLibraryError:
         raise
     except Refusal as error:
         raise ValueError(f"load_dataset: {what!r}: {error}") from error

@@ -53,13 +53,13 @@ def need(module: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         extra = EXTRA.get(module.partition(".")[0], "files")
-        raise MissingLibrary(
+        raise MissingLibraryError(
             f"load_dataset: needs {module.partition('.')[0]}; install it with: "
             f"pip install 'ssltok[{extra}]'"
         ) from error
 
 
-class MissingLibrary(ImportError):
+class MissingLibraryError(ImportError):
     """An optional library is not installed."""
 
 

@@ -141,13 +141,13 @@ def _like_names(cells: list[str], body: list[list[str]], reading: Reading) -> bo
     """Numbers that may be the names of columns: they count, rise evenly, or are whole and alone."""
     values = _numbers(cells, reading)
     if len(values) == 1:
-        return values[0] in (0, 1) or (cells[0].isdigit() and _all_broken(body, reading))
+        return values[0] in (0, 1) or (cells[0].isdigit() and _mostly_broken(body, reading))
     steps = np.diff(values)
     if (steps != 0).all() and (np.abs(steps - steps[0]) < 1e-9 * np.abs(values).max()).all():
         if len(values) > 2 or (steps[0] == 1 and values[0] in (0, 1)):
             return True
     whole = all(re.fullmatch(r"\d+", cell.strip()) for cell in cells)
-    if whole and len(set(cells)) == len(cells) and _all_broken(body, reading):
+    if whole and len(set(cells)) == len(cells) and _mostly_broken(body, reading):
         return True
     second = _numbers(body[0], reading) if body else values
     return len(values) >= 8 and (steps > 0).all() and not (np.diff(second) > 0).all()
@@ -158,10 +158,10 @@ def _numbers(cells: list[str], reading: Reading) -> NDArray[np.float64]:
     return np.array([float(t.replace(",", ".") if reading.decimal == "," else t) for t in texts])
 
 
-def _all_broken(body: list[list[str]], reading: Reading) -> bool:
-    """Whether every number below has a fraction or an exponent written out."""
+def _mostly_broken(body: list[list[str]], reading: Reading) -> bool:
+    """Whether most numbers below have a fraction or an exponent written out."""
     cells = [c for row in body for c in row if kind_of(c, reading) == "number"]
-    return bool(cells) and all(re.search(r"[.,eE]", cell) for cell in cells)
+    return 2 * sum(bool(re.search(r"[.,eE]", cell)) for cell in cells) > len(cells)
 
 
 def _again(text: str, body: list[list[str]]) -> bool:
