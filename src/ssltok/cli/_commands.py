@@ -42,7 +42,7 @@ class Training:
     data: str = "GunPoint"
     """A data set that sktime ships or fetches, or a file: .csv, .tsv, .txt, .parquet, .feather,
     .xlsx, .npz, .npy, .mat, .ts, .arff or .tsf."""
-    reading: ReadingOptions = Reading()
+    reading: ReadingOptions = field(default_factory=Reading)
     preset: Preset = "demo"
     """Where the numbers below come from: demo ends in minutes, the papers' presets do not."""
     seed: int = 0
@@ -179,7 +179,7 @@ class Encode:
     """The model's folder."""
     data: str = "GunPoint"
     """As for fit; a test part is encoded too."""
-    reading: ReadingOptions = Reading()
+    reading: ReadingOptions = field(default_factory=Reading)
     out: pathlib.Path = pathlib.Path("tokens.npz")
     """A .npz file: codes and embeddings of the training and the test part."""
 

@@ -1,7 +1,7 @@
 """The command `ssltok evaluate`."""
 
 import pathlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import tyro
@@ -25,7 +25,7 @@ class Evaluate:
     run`, what `ssltok sample` wrote, or any .npz with X and y."""
     data: str = "GunPoint"
     """The real series, with a training and a test part."""
-    reading: ReadingOptions = Reading()
+    reading: ReadingOptions = field(default_factory=Reading)
     model: pathlib.Path | None = None
     """A saved model's folder: what its tokenizer makes of the three sets is compared too, and the
     model is measured on the real ones."""

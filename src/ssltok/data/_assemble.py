@@ -24,8 +24,10 @@ UNITS = (
 
 
 class Part(NamedTuple):
-    """What one file holds; `series` is an array `(cases, length)`, `(cases, channels, length)`, or
-    a list of `(channels, length)` where lengths differ.
+    """What one file holds.
+
+    `series` is an array `(cases, length)` or `(cases, channels, length)`, or a list of
+    `(channels, length)` where lengths differ.
     """
 
     series: Any
@@ -122,7 +124,7 @@ def parse_times(table: Table, column: int, reading_format: str | None) -> Any:
     if not read:
         raise Refusal(
             f"times must be written in one known way; got {data.iloc[0]!r} in column "
-            f"{table.name(column)!r}: {choices(('time_format', '%d %b %Y %H:%M'))}, as it is written"
+            f"{table.name(column)!r}: {choices(('time_format', '%d %b %Y %H:%M'))}, as they are"
         )
     return next(iter(read.values()))
 

@@ -12,7 +12,11 @@ __all__ = ["as_arrays", "is_frame", "pandas_frame"]
 
 LIBRARIES = ("pandas", "polars", "pyarrow")
 DEFAULT = re.compile(r"(column_|f|t)?\d+$")
-LONG = {"case_id", "dim_id", "reading_id", "value"}
+LONG = (
+    ("case_id", "reading_id", "dim_id", "value"),
+    ("instances", "timepoints", "variable", "value"),
+)
+LEVEL = "__index__"  # how sktime names what was an index, in a frame of polars
 
 
 def is_frame(X: Any) -> bool:  # noqa: N803
@@ -51,10 +55,14 @@ def as_arrays(X: Any) -> list[np.ndarray[Any, Any]] | None:  # noqa: N803
         ValueError: If a frame may be read in two ways.
         TypeError: If a cell is neither a number nor a series.
     """
+    if "pandas" in sys.modules and isinstance(X, sys.modules["pandas"].Series):
+        if X.dtype != object:
+            raise TypeError("read_series: a pandas Series must hold a series in each cell")
+        return [np.atleast_2d(np.asarray(cell, dtype=np.float64)) for cell in X]
     if is_frame(X):
         return _of_frame(pandas_frame(X))
     if isinstance(X, list | tuple) and X and all(is_frame(item) for item in X):
-        return [pandas_frame(item).to_numpy(dtype=np.float64, na_value=np.nan).T for item in X]
+        return [_numbers(pandas_frame(item)).T for item in X]
     if isinstance(X, list | tuple) and any(is_frame(item) for item in X):
         raise TypeError("read_series: a list of data frames must hold nothing else")
     return None
@@ -85,8 +93,15 @@ def _of_frame(frame: Any) -> list[np.ndarray[Any, Any]]:
             "read it with load_dataset(frame, reading=Reading(layout='time_in_rows')), or pass "
             "frame.to_numpy() if each row is a series"
         )
-    values = frame.to_numpy(dtype=np.float64, na_value=np.nan)
-    return [row[None] for row in values]
+    return [row[None] for row in _numbers(frame)]
+
+
+def _numbers(frame: Any) -> np.ndarray[Any, Any]:
+    try:
+        values: np.ndarray[Any, Any] = frame.to_numpy(dtype=np.float64, na_value=np.nan)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"read_series: a data frame must hold numbers; got {error}") from error
+    return values
 
 
 def _panel(frame: Any) -> list[np.ndarray[Any, Any]]:
@@ -98,7 +113,7 @@ def _panel(frame: Any) -> list[np.ndarray[Any, Any]]:
     for _, part in frame.groupby(level=levels, sort=False):
         if not part.index.get_level_values(-1).is_monotonic_increasing:
             raise ValueError("read_series: times must rise from row to row within a series")
-        series.append(part.to_numpy(dtype=np.float64, na_value=np.nan).T)
+        series.append(_numbers(part).T)
     return series
 
 

@@ -120,8 +120,11 @@ def _series(table: Table, found: _Found, reading: Reading) -> Roles:
         )
     _check_y(table, found)
     _check_index(table, found, reading)
-    return Roles("series_in_rows", _wide(table, found), None, found.get("id"), None, found.get("label"),
-                 found.get("group"))  # fmt: skip
+    wide = _wide(table, found)
+    return Roles(
+        "series_in_rows", wide, id=found.get("id"), label=found.get("label"),
+        group=found.get("group"),
+    )  # fmt: skip
 
 
 def _times(table: Table, found: _Found, reading: Reading) -> Roles:
@@ -257,7 +260,7 @@ def _is_key(table: Table, identity: int, time: int, found: _Found) -> bool:
 
 
 def _label_is_y(table: Table, found: _Found) -> bool:
-    """`y` beside a time is the value of Prophet and others, as a row that is a time has no label."""
+    """`y` beside a time is a value, as in Prophet: a row that is a time has no label."""
     label = found.get("label")
     return "label" not in found.asked and label is not None and table.name(label).lower() == "y"
 

@@ -24,8 +24,8 @@ ARRAYS = (".npz", ".npy", ".mat")
 FIELD = (".ts", ".arff", ".tsf")
 ENDINGS = (*ARRAYS, *TEXTS, *BINARY, *FIELD)
 ALLOWED = {
-    **dict.fromkeys(ARRAYS, {"layout", "value", "label", "window", "stride"}),
-    **dict.fromkeys(FIELD, {"layout", "label", "window", "stride"}),
+    **dict.fromkeys(ARRAYS, ("layout", "value", "label", "window", "stride")),
+    **dict.fromkeys(FIELD, ("layout", "label", "window", "stride")),
 }
 """The options of files that are no tables; tables take all."""
 UCR = Reading(layout="series_in_rows", label="0", header=False, separator="\t")

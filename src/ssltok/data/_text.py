@@ -143,9 +143,9 @@ def _like_names(cells: list[str], body: list[list[str]], reading: Reading) -> bo
     if len(values) == 1:
         return values[0] in (0, 1) or (cells[0].isdigit() and _mostly_broken(body, reading))
     steps = np.diff(values)
-    if (steps != 0).all() and (np.abs(steps - steps[0]) < 1e-9 * np.abs(values).max()).all():
-        if len(values) > 2 or (steps[0] == 1 and values[0] in (0, 1)):
-            return True
+    even = (steps != 0).all() and (np.abs(steps - steps[0]) < 1e-9 * np.abs(values).max()).all()
+    if even and (len(values) > 2 or (steps[0] == 1 and values[0] in (0, 1))):
+        return True
     whole = all(re.fullmatch(r"\d+", cell.strip()) for cell in cells)
     if whole and len(set(cells)) == len(cells) and _mostly_broken(body, reading):
         return True
