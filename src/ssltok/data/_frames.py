@@ -74,9 +74,12 @@ def _of_frame(frame: Any) -> list[np.ndarray[Any, Any]]:
         raise ValueError(f"read_series: a data frame must hold values; got shape {frame.shape}")
     if frame.index.nlevels > 1:
         return _panel(frame)
-    if set(map(str, frame.columns)) >= LONG:
-        wide = frame.pivot(index=["case_id", "reading_id"], columns="dim_id", values="value")
-        return _panel(wide)
+    for case, time, channel, value in LONG:
+        if {case, time, channel, value} == set(map(str, frame.columns)):
+            return _panel(frame.pivot(index=[case, time], columns=channel, values=value))
+    levels = [name for name in frame.columns if str(name).startswith(LEVEL)]
+    if len(levels) > 1:
+        return _panel(frame.set_index(levels))
     if _is_nested(frame):
         return [
             _padded([np.asarray(cell, dtype=np.float64) for cell in row])
