@@ -75,8 +75,6 @@ def read_ts(path: pathlib.Path, reading: Reading) -> Part:
     else:
         found = load(str(path))
     frame, labels = (found[0], list(found[1])) if isinstance(found, tuple) else (found, None)
-    if not frame.shape[1]:
-        raise Refusal("every case must hold a channel and a label (@classLabel true); got one part")
     if labelled and (labels is None or len(labels) != len(frame)):
         raise Refusal(f"every case must have a label; got {len(labels or [])} for {len(frame)}")
     if tags.get("@univariate", [""])[0] == "true" and frame.shape[1] != 1:

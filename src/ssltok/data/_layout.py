@@ -281,6 +281,11 @@ def _check_y(table: Table, found: _Found) -> None:
 def _check_index(table: Table, found: _Found, reading: Reading) -> None:
     """Refuse a column that may number the rows: by its name, or because it counts them."""
     identity = found.get("id")
+    if table.form is not None and table.form.unnamed and 0 in found.rest:
+        raise Refusal(
+            "rows have one cell more than the header, whose first column has no name: "
+            f"{choices(('drop', 'Unnamed: 0'), ('id', 'Unnamed: 0'), ('time', 'Unnamed: 0'))}"
+        )
     if reading.id == "":
         return
     if identity is not None and "id" not in found.asked:

@@ -28,6 +28,7 @@ DATE = re.compile(
     r"\d{1,4}[-/.]\d{1,2}([-/.]\d{1,4})?([ T,]+\d{1,2}:\d{2}.*)?$|\d{1,2}:\d{2}(:\d{2}.*)?$"
 )
 COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?$")
+COMMENT = re.compile(r"\s*#(?!N/A|NA\b)")
 OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 BYTE_MARKS = (
     (b"\xff\xfe\x00\x00", "utf-32"), (b"\x00\x00\xfe\xff", "utf-32"), (b"\xff\xfe", "utf-16"),
@@ -39,7 +40,8 @@ class TextForm(NamedTuple):
     """How a text is cut into cells.
 
     `lines` are the numbers of the lines that hold rows; `short` are the cells and the number of the
-    shortest line, where lines are unequal.
+    shortest line, where lines are unequal; `unnamed` is whether every row has a cell more than the
+    header, as R writes row names.
     """
 
     encoding: str
@@ -49,6 +51,7 @@ class TextForm(NamedTuple):
     columns: int
     lines: Ints
     short: tuple[int, int] | None
+    unnamed: bool
 
 
 def text_form(path: pathlib.Path, reading: Reading) -> TextForm:
@@ -73,13 +76,13 @@ def text_form(path: pathlib.Path, reading: Reading) -> TextForm:
     headed = has_header(cells, reading)
     names = [cell.strip() for cell in cells[0]] if headed else None
     _check_widths(widths[headed:], lines[headed:], names)
-    if names is not None:
-        rest = int(widths[1:].max()) if len(widths) > 1 else len(names)
-        names = [""] * (rest - len(names)) + names  # R leaves the name of the row names out
+    unnamed = names is not None and int(widths[1:].max()) > len(names)
+    if names is not None and unnamed:
+        names = ["", *names]
     return TextForm(
         encoding, separator, names, int(lines[0]) - 1 + headed,
         int(widths.max()) if names is None else len(names), lines[headed:],
-        _shortest(widths[headed:], lines[headed:], names),
+        _shortest(widths[headed:], lines[headed:], names), unnamed,
     )  # fmt: skip
 
 
@@ -212,7 +215,7 @@ def _rows(stream: IO[str]) -> Iterator[tuple[int, str]]:
     """Lines that hold something, numbered from 1; comments are over where rows begin."""
     begun = False
     for number, line in enumerate(stream, start=1):
-        if line.strip() and (begun or not line.lstrip().startswith("#")):
+        if line.strip() and (begun or not COMMENT.match(line)):
             begun = True
             yield number, line.rstrip("\r\n")
 

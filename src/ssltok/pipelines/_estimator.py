@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import NotFittedError
 from torch import Tensor
 
@@ -36,7 +36,7 @@ PARTS = (
 )  # fmt: skip
 
 
-class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Learn tokens of time series, and new series from tokens.
 
     X is an array or tensor `(cases, channels, length)` or `(cases, length)`, or a list of series
