@@ -410,7 +410,9 @@ def test_ts_files_of_regression(tmp_path: pathlib.Path) -> None:
     head = "@problemName x\n@timestamps false\n@univariate true\n@targetLabel true\n@data\n"
     path = tmp_path / "x.ts"
     path.write_text(head + "1,2,3,4,5,6,7,8:0.5\n1,2,3,4,5,6,7,9:0.25\n")
-    with pytest.raises(ValueError, match=r"numbers to predict \(@targetLabel\): pass Reading\(label"):
+    with pytest.raises(
+        ValueError, match=r"numbers to predict \(@targetLabel\): pass Reading\(label"
+    ):
         load_dataset(path)
     data = load_dataset(path, reading=Reading(label=""))
     assert (data.train.shape, data.train_labels) == ((2, 1, 8), None)

@@ -171,8 +171,11 @@ def ts_file(random: Random) -> tuple[str, Any, list[str] | None, Reading]:
         ]  # fmt: skip
         parts = [",".join(row) for row in cells] + ([] if labels is None else [labels[case]])
         rows.append(":".join(parts))
-    return head + "\n".join(rows) + "\n", series, labels, Reading(
-        label="" if kind == "target" else None
+    return (
+        head + "\n".join(rows) + "\n",
+        series,
+        labels,
+        Reading(label="" if kind == "target" else None),
     )
 
 

@@ -237,7 +237,10 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             float32 `(cases, dim * branches)`; channels side by side where tokens are channel by
             channel, `(cases, channels * dim * branches)`.
         """
-        tokenizer, codes = self._model().tokenizer, self._codes("transform", X)
+        return self._pooled(self._codes("transform", X))
+
+    def _pooled(self, codes: Tensor) -> Floats:
+        tokenizer = self._model().tokenizer
         pooled = []
         with torch.no_grad():
             for vectors, real in zip(
@@ -453,6 +456,13 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         estimator = cls(preset=artifact.config, seed=int(artifact.provenance.get("seed", 0)))
         estimator._adopt(artifact)
         return estimator
+
+    @property
+    def _n_features_out(self) -> int:
+        """Columns of `transform`, which `get_feature_names_out` names and `set_output` shows."""
+        several = self._model().tokenizer.codes_per_token
+        shape = (1, self.tokens_) if several == 1 else (1, self.tokens_, several)
+        return self._pooled(torch.zeros(shape, dtype=torch.int64)).shape[1]
 
     @property
     def tokens_(self) -> int:
