@@ -65,8 +65,10 @@ def test_missing_values_and_unequal_lengths() -> None:
     series = read_series(nullable())
     assert series.valid.sum() == 59
     assert not series.valid[1, 0, 3]
-    ragged = pandas.DataFrame({"a": [pandas.Series(range(9)), pandas.Series(range(8))],
-                               "b": [pandas.Series(range(4)), pandas.Series(range(8))]})  # fmt: skip
+    ragged = pandas.DataFrame(
+        {"a": [pandas.Series(range(9)), pandas.Series(range(8))],
+         "b": [pandas.Series(range(4)), pandas.Series(range(8))]}
+    )  # fmt: skip
     series = read_series(ragged)
     assert series.lengths.tolist() == [9, 8]
     assert series.valid.sum(dim=2).tolist() == [[9, 4], [8, 8]]
@@ -79,7 +81,8 @@ def test_missing_values_and_unequal_lengths() -> None:
     [
         (pandas.DataFrame(X[0].T, index=pandas.date_range("2020", periods=12)), ValueError,
          "an index of times: read it with load_dataset"),
-        (pandas.DataFrame(X[0].T, columns=list("abc")), ValueError, "series or a time; got columns"),
+        (pandas.DataFrame(X[0].T, columns=list("abc")), ValueError,
+         "series or a time; got columns"),
         (pandas.DataFrame({"time": range(9), "1": range(9)}), ValueError, r"columns \['time'\]"),
         (pandas.DataFrame([["a"] * 9]), TypeError, "must hold numbers"),
         (pandas.DataFrame(), ValueError, "must hold values"),

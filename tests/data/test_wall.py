@@ -101,7 +101,8 @@ def test_text_tables_are_read_as_pandas_reads_them(
         seen += 1
         width = max(line.count(separator) for line in path.read_text(encoding).splitlines()) + 1
         known = pandas.read_csv(  # rows that are series may be of unequal length
-            path, names=None if header else range(width), sep=separator, decimal=decimal, header=0 if header else None, encoding=encoding,
+            path, names=None if header else range(width), sep=separator, decimal=decimal,
+            header=0 if header else None, encoding=encoding,
             na_values=["?", "-999"] if reading.missing else None, skipinitialspace=True,
             dtype={"kind" if header else label: str} if label is not None else None,
             float_precision="round_trip",
