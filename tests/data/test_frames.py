@@ -1,5 +1,7 @@
 """Data frames and the containers of sktime and aeon as X."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,8 +29,8 @@ def nullable() -> Any:
     return frame
 
 
-CONTAINERS = {
-    **{name: (lambda name=name: datatypes.convert_to(X, name)) for name in
+CONTAINERS: dict[str, Callable[[], Any]] = {
+    **{name: functools.partial(datatypes.convert_to, X, name) for name in
        ("nested_univ", "pd-multiindex", "df-list", "numpy3D", "pd-long", "polars_panel")},
     "np-list": lambda: list(X),
     "aeon's long form": long,
@@ -37,7 +39,7 @@ CONTAINERS = {
     "pyarrow, nested": lambda: polars.DataFrame(
         {c: list(X[:, n]) for n, c in enumerate("abc")}).to_arrow(),
 }  # fmt: skip
-FLATS = {
+FLATS: dict[str, Callable[[], Any]] = {
     "pandas": lambda: pandas.DataFrame(FLAT[:, 0]),
     "pandas, objects": lambda: pandas.DataFrame(FLAT[:, 0]).astype(object),
     "polars": lambda: polars.DataFrame(FLAT[:, 0]),

@@ -60,6 +60,12 @@ def test_tsv_and_arff(tmp_path: pathlib.Path) -> None:
     data = load_dataset(tmp_path / "x_TRAIN.tsv")
     assert np.asarray(data.train).reshape(2, 3).tolist() == [[5, 6, 7], [8, 9, 10]]
     assert data.train_labels == [1, 2]
+    (tmp_path / "x_TEST.tsv").write_text("2\t5\t6\tNaN\n")
+    data = load_dataset(tmp_path / "x_TRAIN.tsv", reading=Reading(window=2, stride=1))
+    assert (data.train.shape, data.test.shape) == ((4, 1, 2), (1, 1, 2))
+    assert (data.train_labels, data.test_labels) == ([1, 1, 2, 2], [2])
+    for reading in (Reading(layout="series_in_rows"), Reading(layout="time_in_rows")):
+        load_dataset(tmp_path / "x_TRAIN.tsv", reading=reading)
     head = "@relation x\n@attribute a numeric\n@attribute b numeric\n@attribute t {u,v}\n@data\n"
     (tmp_path / "x.arff").write_text(head + "1,2,u\n3,4,v\n")
     data = load_dataset(str(tmp_path / "x.arff"))

@@ -80,7 +80,9 @@ def cut(
         return np.stack(series) if equal else list(series), labels, groups, ""
     size, stride = reading.window, reading.stride or reading.window
     pieces, index, left = [], [], 0
-    for number, one in enumerate(series):
+    for number, padded in enumerate(series):
+        known = np.flatnonzero(~np.isnan(padded).all(axis=0))
+        one = padded[:, : known[-1] + 1] if len(known) else padded
         if one.shape[-1] < size:
             raise Refusal(
                 f"window must be no longer than the shortest series; got {size} for "

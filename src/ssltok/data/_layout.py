@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ssltok.data._reading import ROLES, Reading, Refusal, choices, option
+from ssltok.data._reading import ROLES, Layout, Reading, Refusal, choices, option
 from ssltok.data._tables import IDS, LABELS, TIMES, Table, need
 from ssltok.data._text import DATE
 
@@ -25,7 +25,7 @@ ROWS = (("layout", "series_in_rows"), ("layout", "time_in_rows"))
 class Roles(NamedTuple):
     """The layout, and the columns by their places."""
 
-    layout: str
+    layout: Layout
     values: list[int]
     time: int | None = None
     id: int | None = None
@@ -81,7 +81,7 @@ def roles_of(table: Table, reading: Reading) -> Roles:
     return roles
 
 
-def _only_layout(table: Table, found: _Found, reading: Reading) -> str:
+def _only_layout(table: Table, found: _Found, reading: Reading) -> Layout:
     """The layout that a table without one must have."""
     time, label, identity = found.get("time"), found.get("label"), found.get("id")
     if time is not None and identity is not None and _is_key(table, identity, time, found):
@@ -215,7 +215,8 @@ def _column(table: Table, role: str, name: str) -> int:
                 f"{role} must be a column's number, from 0 to {width - 1}, in a table without "
                 f"names; got {name!r}"
             )
-        return int(name) % width
+        place: int = int(name) % width
+        return place
     if name in table.names:
         return table.names.index(name)
     if name.lower() == "unnamed: 0" and table.names[0] == "":

@@ -87,42 +87,55 @@ def load_dataset(
         >>> load_dataset("GunPoint").train.shape
         (50, 1, 150)
     """
-    reading = Reading() if reading is None else reading
+    options = Reading() if reading is None else reading
     if is_frame(source):
-        part, form = _wall("a data frame", lambda: _table_part(frame_table(pandas_frame(source)),
-                                                               reading))  # fmt: skip
-        return _dataset("frame", [part], form)
+        table = _wall("a data frame", lambda: frame_table(pandas_frame(source)))
+        whole, known = _wall("a data frame", lambda: _table_part(table, options))
+        return _dataset("frame", [whole], known)
     path = pathlib.Path(source)
     ending = _ending(path)
     if not ending and not path.suffix and len(path.parts) == 1:
-        _check_options(reading, ".ts", "a set by name")
-        return _dataset(path.name, named_parts(path.name, reading), None)
+        _check_options(options, ".ts", "a set by name")
+        return _dataset(path.name, named_parts(path.name, options), None)
     if not ending:
         raise ValueError(
             f"load_dataset: a file must end in {', '.join(ENDINGS)}; got {str(source)!r}"
         )
     if not path.is_file():
         raise FileNotFoundError(f"load_dataset: the file must exist; got {str(source)!r}")
-    _check_options(reading, ending, f"a {ending} file")
+    _check_options(options, ending, f"a {ending} file")
     name = path.name[: len(path.name) - len("".join(path.suffixes[-1 - _packed(path) :]))]
     twin = path.with_name(path.name.replace("_TRAIN", "_TEST"))
-    parts, form = _wall(str(path), lambda: _read(path, ending, reading))
+    archive = ending == ".tsv" and _of_the_archive(path, options)
+    if archive:
+        asked = {option: getattr(options, option) for option in options.changed()}
+        options = dataclasses.replace(UCR, **asked)
+    parts, form = _wall(str(path), lambda: _read(path, ending, options))
     if twin != path and twin.is_file() and len(parts) == 1:
-        again, _ = _wall(str(twin), lambda: _read(twin, ending, form or reading))
+        again, _ = _wall(str(twin), lambda: _read(twin, ending, form or options))
         parts = [parts[0], again[0]]
+    if archive:
+        parts = [part._replace(labels=_whole(part.labels)) for part in parts]
     return _dataset(name, parts, form)
 
 
 def _check_options(reading: Reading, ending: str, what: str) -> None:
     allowed = ALLOWED.get(ending)
     wrong = [] if allowed is None else [n for n in reading.changed() if n not in allowed]
-    if ending in FIELD and reading.label:
-        wrong.append("label")
+    if ending in FIELD:
+        wrong += ["label"] * bool(reading.label)
+        wrong += ["layout"] * (reading.layout not in (None, "series_in_rows"))
     if wrong:
         raise ValueError(
             f"load_dataset: {wrong[0]} must be left out for {what}, which is no table; "
             f"got {getattr(reading, wrong[0])!r}"
         )
+
+
+def _of_the_archive(path: pathlib.Path, reading: Reading) -> bool:
+    """Whether a `.tsv` is of the UCR archive: by its name, unless the caller says more."""
+    known = "_TRAIN" in path.stem or "_TEST" in path.stem
+    return known and not set(reading.changed()) - {"window", "stride", "missing"}
 
 
 def _packed(path: pathlib.Path) -> bool:
@@ -142,12 +155,6 @@ def _read(path: pathlib.Path, ending: str, reading: Reading) -> tuple[list[Part]
     if ending in (".npy", *FIELD):
         reader = {".npy": read_npy, ".ts": read_ts, ".arff": read_arff, ".tsf": read_tsf}[ending]
         return [reader(path, reading)], None
-    if ending == ".tsv" and ("_TRAIN" in path.stem or "_TEST" in path.stem):
-        asked = {name: getattr(reading, name) for name in reading.changed()}
-        if not set(asked) - {"window", "stride", "missing"}:
-            ucr = dataclasses.replace(UCR, **asked)
-            part, form = _table_part(read_table(path, ucr), ucr)
-            return [part._replace(labels=_whole(part.labels))], form
     part, form = _table_part(read_table(path, reading), reading)
     return [part], form
 
@@ -155,15 +162,16 @@ def _read(path: pathlib.Path, ending: str, reading: Reading) -> tuple[list[Part]
 def _table_part(table: Table, reading: Reading) -> tuple[Part, Reading]:
     """A table's series, and the reading that says all that was found."""
     roles = roles_of(table, reading)
-    columns = {
-        role: getattr(roles, role) for role in ("time", "id", "channel", "label", "group")
-    }  # fmt: skip
+    columns = {role: getattr(roles, role) for role in ("time", "id", "channel", "label", "group")}
+    named: dict[str, Any] = {
+        role: "" if place is None else table.name(place) for role, place in columns.items()
+    }
     form = dataclasses.replace(
         reading,
         layout=roles.layout,
         header=table.names is not None,
         value=table.name(roles.values[0]) if roles.layout == "long" else None,
-        **{role: "" if place is None else table.name(place) for role, place in columns.items()},
+        **named,
     )
     if table.form is not None:
         separator = " " if table.form.separator == BLANK else table.form.separator

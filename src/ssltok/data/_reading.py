@@ -71,7 +71,8 @@ class Reading:
         """Check every option."""
         if self.layout is not None and self.layout not in CHOICES:
             raise ValueError(f"Reading: layout must be one of {CHOICES}; got {self.layout!r}")
-        if isinstance(self.drop, str) or isinstance(self.missing, str):
+        lists: tuple[object, object] = (self.drop, self.missing)
+        if any(isinstance(words, str) for words in lists):
             raise ValueError("Reading: drop and missing must be tuples of texts; got one text")
         for name in POSITIVE:
             value = getattr(self, name)

@@ -7,7 +7,7 @@ import lzma
 import pathlib
 import re
 from collections.abc import Iterator
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,7 @@ DATE = re.compile(
 )
 COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?$")
 COMMENT = re.compile(r"\s*#(?!N/A|NA\b)")
-OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+OPENERS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 BYTE_MARKS = (
     (b"\xff\xfe\x00\x00", "utf-32"), (b"\x00\x00\xfe\xff", "utf-32"), (b"\xff\xfe", "utf-16"),
     (b"\xfe\xff", "utf-16"), (b"\xef\xbb\xbf", "utf-8-sig"),
@@ -153,7 +153,7 @@ def _like_names(cells: list[str], body: list[list[str]], reading: Reading) -> bo
     if whole and len(set(cells)) == len(cells) and _mostly_broken(body, reading):
         return True
     second = _numbers(body[0], reading) if body else values
-    return len(values) >= 8 and (steps > 0).all() and not (np.diff(second) > 0).all()
+    return len(values) >= 8 and bool((steps > 0).all()) and not (np.diff(second) > 0).all()
 
 
 def _numbers(cells: list[str], reading: Reading) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from ssltok.data._reading import Reading
 from ssltok.data._tables import BINARY, TEXTS, need
@@ -18,7 +18,7 @@ __all__ = ["write_table"]
 
 def write_table(
     path: str | os.PathLike[str],
-    series: ArrayLike | Sequence[ArrayLike],
+    series: NDArray[Any] | Sequence[ArrayLike],
     *,
     reading: Reading,
     channels: Sequence[str] = (),
@@ -49,10 +49,11 @@ def write_table(
     Example:
         >>> import tempfile, numpy as np
         >>> from ssltok.data import Reading, load_dataset, write_table
+        >>> form = Reading(layout="time_in_rows", separator=";")
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     write_table(f"{folder}/x.csv", np.ones((1, 2, 9)), reading=Reading(
-        ...         layout="time_in_rows", separator=";"), channels=("heat", "flow"))
-        ...     load_dataset(f"{folder}/x.csv").channels
+        ...     file = f"{folder}/x.csv"
+        ...     write_table(file, np.ones((1, 2, 9)), reading=form, channels=("heat", "flow"))
+        ...     load_dataset(file, reading=form).channels
         ('heat', 'flow')
     """
     target = pathlib.Path(path)

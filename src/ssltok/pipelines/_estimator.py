@@ -462,7 +462,7 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         """Columns of `transform`, which `get_feature_names_out` names and `set_output` shows."""
         several = self._model().tokenizer.codes_per_token
         shape = (1, self.tokens_) if several == 1 else (1, self.tokens_, several)
-        return self._pooled(torch.zeros(shape, dtype=torch.int64)).shape[1]
+        return int(self._pooled(torch.zeros(shape, dtype=torch.int64)).shape[1])
 
     @property
     def tokens_(self) -> int:
