@@ -114,6 +114,17 @@ AMBIGUOUS: dict[str, tuple[Write, dict[str, Any], list[dict[str, Any]]]] = {
         text('"a","b"\n"1",1.5,2\n"2",2.5,3\n'), {"layout": "time_in_rows"},
         [{"drop": "Unnamed: 0"}],
     ),
+    "targets for labels": (
+        csv(ROWS.assign(target=X[:, 0])), {}, [{"drop": "target"}],
+    ),
+    "a time by another name": (
+        csv(LOG.assign(elapsed=np.cumsum(np.arange(400) % 7 + 1.0))[["elapsed", *LOG]]),
+        {"layout": "time_in_rows"}, [{"time": "elapsed"}, {"id": ""}],
+    ),
+    "a long table's further column": (
+        csv(DATED.melt("date").assign(quality=1)), {"layout": "long", "channel": "variable"},
+        [{"drop": "quality"}],
+    ),
     "question marks": (
         text("a,b\n1,2\n?,3\n"), {"layout": "time_in_rows"}, [{"missing": "?"}],
     ),
@@ -283,6 +294,32 @@ def test_long_and_stacked_tables(tmp_path: pathlib.Path) -> None:
     stacked.to_csv(path, index=False)
     with pytest.raises(ValueError, match=r"a series must have one label; got .*'kind'"):
         load_dataset(path, reading=Reading(label="kind"))
+
+
+@pytest.mark.parametrize(
+    ("content", "channels"),
+    [
+        ("time (s),v\n0.5,1\n0.75,3\n1.25,2\n", ("v",)),
+        ("Time [ms],v\n1,1\n2,3\n4,2\n", ("v",)),
+        ("timestamp_ms,v\n1,1\n2,3\n4,2\n", ("v",)),
+        ("id,time,value\ns1,0,1\ns1,1,2\ns1,2,3\n", ("value",)),
+        ("a,b\n1.5,2,\n3,4,\n", ("a", "b")),
+        ("a,b,\n1.5,2,\n3,4,\n", ("a", "b")),
+        ("  1.5  2.5\n 10.5  3.5\n", ("0", "1")),
+        ("# made by hand\n# a b\n1.5 2.5\n3.5 1.5\n", ("0", "1")),
+        ("a;b\r1;2\r3;4\r", ("a", "b")),
+        ('"a","b, c"\n"1","2"\n"3","5"\n', ("a", "b, c")),
+    ],
+)
+def test_texts_of_many_hands(
+    tmp_path: pathlib.Path, content: str, channels: tuple[str, ...]
+) -> None:
+    path = tmp_path / "log.txt"
+    path.write_bytes(content.encode())
+    data = load_dataset(path, reading=Reading(layout="time_in_rows"))
+    assert data.channels == channels
+    assert data.train.shape[1] == len(channels)
+    assert not np.isnan(data.train).any()
 
 
 def test_long_values_twice_or_without_a_channel(tmp_path: pathlib.Path) -> None:

@@ -44,6 +44,17 @@ def assemble(table: Table, roles: Roles, reading: Reading) -> Part:
     groups = None if roles.group is None else text_of(table.frame[roles.group])
     if roles.layout == "series_in_rows":
         values = numbers(table, roles.values)
+        if labels is not None and _are_targets(labels):
+            name = table.name(roles.label or 0)
+            raise Refusal(
+                f"labels must be classes; got {len(labels)} different numbers in column {name!r}: "
+                f"{choices(('drop', name))}"
+            )
+        names = None if roles.id is None else text_of(table.frame[roles.id])
+        if groups is None and names is not None and (
+            reading.window is not None or len(set(names)) < len(names)
+        ):  # fmt: skip
+            groups = names
         rows = cut([row[None] for row in values], labels, groups, reading) if reading.window else (
             values, labels, groups, "")  # fmt: skip
         return Part(rows[0], rows[1], rows[2], (), None, rows[3])
@@ -213,6 +224,14 @@ def _long(
         clocks.append(clock)
         index.append(rows)
     return series, clocks, names, index
+
+
+def _are_targets(labels: list[Any]) -> bool:
+    """Numbers with a fraction, another for each of at least eight series."""
+    texts = {str(label) for label in labels}
+    if len(texts) < max(8, len(labels)):
+        return False
+    return all(re.fullmatch(r"[+-]?\d*[.,]\d+([eE][+-]?\d+)?", text) for text in texts)
 
 
 def _by_id(table: Table, roles: Roles) -> Iterator[NDArray[np.int64]]:

@@ -18,6 +18,7 @@ SHORTEST = 8  # samples of a series
 VALUES = ("value", "values")
 CHANNELS = ("channel", "variable", "kind", "dim_id", "dim", "sensor", "metric")
 UNNAMED = re.compile(r"(unnamed: \d+(_level_\d+)?|index|level_\d+|__index_level_\d+__|rownames)?$")
+UNIT = re.compile(r"[ _]*([(\[].*[)\]]|_(s|ms|us|ns|sec|seconds|utc))$")
 NUMBERED = re.compile(r"(.*?)[ _.\-]?(\d+(\.\d+)?)$")
 ROWS = (("layout", "series_in_rows"), ("layout", "time_in_rows"))
 
@@ -93,7 +94,7 @@ def _only_layout(table: Table, found: _Found, reading: Reading) -> Layout:
                 f"rows with a time ({table.name(time)!r}) and a label ({table.name(label)!r}) may "
                 f"be times or series: {choices(*ROWS)}"
             )
-        if identity is not None:
+        if identity is not None and not _worded(table, identity):
             _refuse_index(table, identity)
         return "time_in_rows"
     _check_index(table, found, reading)
@@ -148,10 +149,9 @@ def _times(table: Table, found: _Found, reading: Reading) -> Roles:
                 "or name the column that says which series a row is of, as id"
             )
     _check_index(table, found, reading)
-    if time is not None and identity is not None and "id" not in found.asked and not _is_key(
-        table, identity, time, found
-    ):  # fmt: skip
-        _refuse_index(table, identity)
+    doubtful = identity is not None and "id" not in found.asked and not _worded(table, identity)
+    if doubtful and time is not None and not _is_key(table, identity or 0, time, found):
+        _refuse_index(table, identity or 0)
     return Roles("time_in_rows", values, time, identity, None, label, found.get("group"))
 
 
@@ -160,6 +160,11 @@ def _long(table: Table, found: _Found, reading: Reading) -> Roles:
     if label is not None and "label" not in found.asked and not values:
         values, label = [label], None
     value = found.get("value")
+    if value is not None and values:
+        raise Refusal(
+            f"a long table must have no further columns; got {[table.name(c) for c in values]}: "
+            f"{choices(('drop', table.name(values[0])))}"
+        )
     if value is not None:
         values = [value]
     if len(values) != 1:
@@ -189,7 +194,8 @@ def _named_roles(table: Table, reading: Reading, columns: list[int]) -> _Found:
             continue
         if role in asked or getattr(reading, role) == "":
             continue
-        fits = [c for c in free if table.names is not None and table.names[c].lower() in names]
+        fits = [c for c in free if table.names is not None and UNIT.sub("", table.names[c].lower())
+                in names]  # fmt: skip
         if role == "time":
             dated = [c for c in free if _dated(table, c)]
             fits = dated or fits
@@ -289,10 +295,9 @@ def _check_index(table: Table, found: _Found, reading: Reading) -> None:
         )
     if reading.id == "":
         return
-    if identity is not None and "id" not in found.asked:
-        texts = need("pandas").to_numeric(table.frame[identity], errors="coerce").isna()
-        if found.get("time") is None and not (texts.all() and table.frame[identity].is_unique):
-            _refuse_index(table, identity)
+    doubtful = identity is not None and "id" not in found.asked and found.get("time") is None
+    if doubtful and not (_worded(table, identity or 0) and table.frame[identity].is_unique):
+        _refuse_index(table, identity or 0)
     for column in found.rest:
         if table.names is not None and UNNAMED.fullmatch(table.names[column].lower()):
             _refuse_index(table, column)
@@ -302,9 +307,16 @@ def _check_index(table: Table, found: _Found, reading: Reading) -> None:
 
 
 def _counts(table: Table, column: int) -> bool:
+    """Whether numbers go up or down evenly, or always up in many rows."""
     data = need("pandas").to_numeric(table.frame[column], errors="coerce")
     steps = np.diff(data.to_numpy(dtype=np.float64, na_value=np.nan))
-    return len(steps) > 1 and bool((steps == steps[0]).all()) and steps[0] != 0
+    even = len(steps) > 1 and steps[0] != 0 and bool((steps == steps[0]).all())
+    return even or (len(steps) >= SHORTEST and bool((steps > 0).all()))
+
+
+def _worded(table: Table, column: int) -> bool:
+    """Whether no cell of a column is a number, so that it cannot hold values."""
+    return bool(need("pandas").to_numeric(table.frame[column], errors="coerce").isna().all())
 
 
 def _wide(table: Table, found: _Found) -> list[int]:

@@ -78,7 +78,8 @@ def text_form(path: pathlib.Path, reading: Reading) -> TextForm:
     _check_widths(widths[headed:], lines[headed:], names)
     unnamed = names is not None and int(widths[1:].max()) > len(names)
     if names is not None and unnamed:
-        names = ["", *names]
+        ended = not any(row[-1].strip() for row in cells[1:])  # by a separator, every row
+        names, unnamed = ([*names, ""], False) if ended else (["", *names], True)
     return TextForm(
         encoding, separator, names, int(lines[0]) - 1 + headed,
         int(widths.max()) if names is None else len(names), lines[headed:],
