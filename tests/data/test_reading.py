@@ -13,8 +13,8 @@ from ssltok.data import Reading, load_dataset, read_series
 
 pandas = pytest.importorskip("pandas")
 RANDOM = np.random.default_rng(0)
-X = RANDOM.normal(size=(20, 24))
-LOG = pandas.DataFrame(RANDOM.normal(size=(400, 10)), columns=[f"T{n}" for n in range(10)])
+X = RANDOM.normal(size=(20, 24)).round(4)
+LOG = pandas.DataFrame(RANDOM.normal(size=(400, 10)).round(4), columns=[f"T{n}" for n in range(10)])
 DATES = pandas.date_range("2020-01-01", periods=400, freq="h")
 DATED = LOG.assign(date=DATES)[["date", *LOG]]
 ROWS = pandas.DataFrame(X, columns=[f"t{n}" for n in range(24)])

@@ -105,7 +105,6 @@ def test_text_tables_are_read_as_pandas_reads_them(
             header=0 if header else None, encoding=encoding,
             na_values=["?", "-999"] if reading.missing else None, skipinitialspace=True,
             dtype={"kind" if header else label: str} if label is not None else None,
-            float_precision="round_trip",
         )  # fmt: skip
         if label is not None:
             column = known.pop("kind" if header else label)

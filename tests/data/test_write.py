@@ -11,12 +11,12 @@ from ssltok.data import Reading, load_dataset, write_table
 
 pandas = pytest.importorskip("pandas")
 RANDOM = np.random.default_rng(0)
-LOG = pandas.DataFrame(RANDOM.normal(size=(30, 3)), columns=["heat", "flow", "level"])
+LOG = pandas.DataFrame(RANDOM.normal(size=(30, 3)).round(4), columns=["heat", "flow", "level"])
 LOG.insert(0, "when", pandas.date_range("2020-01-01", periods=30, freq="D"))
 LOG.iloc[4, 2] = np.nan
 STACKED = pandas.concat([LOG.assign(who=name, kind=name * 2)[["who", *LOG, "kind"]]
                          for name in "ba"])  # fmt: skip
-ROWS = pandas.DataFrame(RANDOM.normal(size=(4, 9)), columns=[f"t{n}" for n in range(9)])
+ROWS = pandas.DataFrame(RANDOM.normal(size=(4, 9)).round(4), columns=[f"t{n}" for n in range(9)])
 ROWS.iloc[1, 7:] = np.nan
 TABLES: dict[str, tuple[Any, dict[str, Any]]] = {
     "log": (LOG, {}),

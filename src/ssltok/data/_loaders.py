@@ -13,9 +13,9 @@ from ssltok.data._assemble import Part, assemble
 from ssltok.data._formats import named_parts, read_arff, read_arrays, read_npy, read_ts, read_tsf
 from ssltok.data._frames import is_frame, pandas_frame
 from ssltok.data._layout import roles_of
+from ssltok.data._lines import BLANK, OPENERS
 from ssltok.data._reading import Reading, Refusal
 from ssltok.data._tables import BINARY, TEXTS, MissingLibraryError, Table, frame_table, read_table
-from ssltok.data._text import BLANK, OPENERS
 
 __all__ = ["Dataset", "load_dataset"]
 

@@ -84,6 +84,10 @@ class Reading:
             raise ValueError(
                 f"Reading: decimal must be '.' or ',' and not the separator; got {self.decimal!r}"
             )
+        if self.separator is not None and len(self.separator) != 1 and self.separator != r"\s+":
+            raise ValueError(
+                f"Reading: separator must be one character, ' ' for blanks; got {self.separator!r}"
+            )
         named = [getattr(self, role) for role in ROLES]
         taken = [name for name in (*named, *self.drop) if name]
         twice = sorted({name for name in taken if taken.count(name) > 1})

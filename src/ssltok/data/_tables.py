@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ssltok.data._reading import MISSING, ROLES, Reading, Refusal, choices
-from ssltok.data._text import TextForm, has_header, text_form
+from ssltok.data._text import TextForm, has_header, text_form, undecodable
 
 __all__ = ["Table", "frame_table", "need", "numbers", "read_table", "text_of"]
 
@@ -131,14 +131,19 @@ def _read_text(path: pathlib.Path, reading: Reading) -> Table:
         for place, name in enumerate(form.names or map(str, range(form.columns)))
         if _is_role(name, place - form.columns, reading, headed=form.names is not None)
     }
+    options = {
+        "sep": form.separator, "header": None, "names": range(form.columns),
+        "skiprows": form.skipped, "na_values": [*MISSING, *reading.missing],
+        "keep_default_na": False, "decimal": reading.decimal, "encoding": form.encoding,
+        "skipinitialspace": True, "index_col": False, "dtype": kept_as_text or None,
+        "low_memory": False,
+    }  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("error", pandas.errors.ParserWarning)  # it leaves cells out
-        frame = pandas.read_csv(
-            path, sep=form.separator, header=None, names=range(form.columns),
-            skiprows=form.skipped, na_values=[*MISSING, *reading.missing], keep_default_na=False,
-            decimal=reading.decimal, encoding=form.encoding, float_precision="round_trip",
-            skipinitialspace=True, index_col=False, dtype=kept_as_text or None, low_memory=False,
-        )  # fmt: skip
+        try:
+            frame = pandas.read_csv(path, **options)
+        except UnicodeError as error:
+            raise undecodable(form.encoding, error) from error
     if len(frame) != len(form.lines):
         raise Refusal(f"must hold {len(form.lines)} rows, as it has lines; got {len(frame)}")
     return _without_empty(Table(frame, form.names, form.lines, form.short, form))
@@ -200,4 +205,6 @@ def _without_empty(table: Table) -> Table:
             break
         width -= 1
     names = None if table.names is None else table.names[:width]
-    return table._replace(frame=table.frame[list(range(width))], names=names)
+    whole = width == table.frame.shape[1]
+    frame = table.frame if whole else table.frame[list(range(width))]
+    return table._replace(frame=frame, names=names)

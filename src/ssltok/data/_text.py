@@ -1,25 +1,21 @@
 """Where a text table's cells and header are: found only where there is one answer."""
 
-import bz2
-import csv
-import gzip
-import lzma
 import pathlib
 import re
-from collections.abc import Iterator
-from typing import IO, Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ssltok.data._lines import BLANK, OPENERS, cells_of, open_text, rows_of, widths_of
 from ssltok.data._reading import MISSING, Reading, Refusal, choices, option
 
-__all__ = ["TextForm", "has_header", "kind_of", "text_form"]
+__all__ = ["TextForm", "has_header", "kind_of", "text_form", "undecodable"]
 
 Ints = NDArray[np.int64]
 HEAD = 100  # lines that are looked at
+LOOKED_AT = 20_000  # cells of these
 SEPARATORS = (",", ";", "\t", "|")
-BLANK = r"\s+"
 WORDS = {
     "label", "labels", "class", "target", "y", "time", "timestamp", "datetime", "date", "ds", "id",
     "index", "value", "class_label", "activity", "unique_id",
@@ -28,8 +24,6 @@ DATE = re.compile(
     r"\d{1,4}[-/.]\d{1,2}([-/.]\d{1,4})?([ T,]+\d{1,2}:\d{2}.*)?$|\d{1,2}:\d{2}(:\d{2}.*)?$"
 )
 COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?$")
-COMMENT = re.compile(r"\s*#(?!N/A|NA\b)")
-OPENERS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 BYTE_MARKS = (
     (b"\xff\xfe\x00\x00", "utf-32"), (b"\x00\x00\xfe\xff", "utf-32"), (b"\xff\xfe", "utf-16"),
     (b"\xfe\xff", "utf-16"), (b"\xef\xbb\xbf", "utf-8-sig"),
@@ -58,21 +52,17 @@ def text_form(path: pathlib.Path, reading: Reading) -> TextForm:
     """Look at a text once: encoding, separator, header, and the cells of every line."""
     encoding = reading.encoding or _encoding(path)
     try:
-        with _open(path, encoding) as stream:
-            head = [line for _, line in zip(range(HEAD), _rows(stream), strict=False)]
+        with open_text(path, encoding) as stream:
+            head = [line for _, line in zip(range(HEAD), rows_of(stream), strict=False)]
         if not head:
             raise Refusal("must hold rows; got an empty file")
         separator = reading.separator or _separator([line for _, line in head], reading)
         if separator in (" ", r"\s+"):
             separator = BLANK
-        with _open(path, encoding) as stream:
-            widths, lines = _widths(stream, separator)
+        widths, lines = widths_of(path, encoding, separator, first=head[0][0])
     except UnicodeError as error:
-        raise Refusal(
-            f"must be text in {encoding}; got {error}; {choices(('encoding', 'cp1252'))} "
-            "if it is Western European"
-        ) from error
-    cells = [_cells(line, separator) for _, line in head]
+        raise undecodable(encoding, error) from error
+    cells = [cells_of(line, separator) for _, line in head]
     headed = has_header(cells, reading)
     names = [cell.strip() for cell in cells[0]] if headed else None
     _check_widths(widths[headed:], lines[headed:], names)
@@ -85,6 +75,14 @@ def text_form(path: pathlib.Path, reading: Reading) -> TextForm:
         int(widths.max()) if names is None else len(names), lines[headed:],
         _shortest(widths[headed:], lines[headed:], names), unnamed,
     )  # fmt: skip
+
+
+def undecodable(encoding: str, error: UnicodeError) -> Refusal:
+    """What is said of a text in another encoding."""
+    return Refusal(
+        f"must be text in {encoding}; got {error}; {choices(('encoding', 'cp1252'))} "
+        "if it is Western European"
+    )
 
 
 def kind_of(cell: str, reading: Reading) -> str:
@@ -107,7 +105,7 @@ def has_header(rows: list[list[str]], reading: Reading) -> bool:
     """
     if reading.header is not None:
         return reading.header
-    first, body = rows[0], rows[1:]
+    first, body = rows[0], rows[1 : 2 + LOOKED_AT // len(rows[0])]
     kinds = [kind_of(cell, reading) for cell in first]
     if len(first) < max(map(len, body), default=0) and "text" in kinds and "number" not in kinds:
         return True
@@ -206,27 +204,6 @@ def _encoding(path: pathlib.Path) -> str:
     return "utf-8"
 
 
-def _open(path: pathlib.Path, encoding: str) -> IO[str]:
-    opener = OPENERS.get(path.suffix.lower(), open)
-    stream: IO[str] = opener(path, "rt", encoding=encoding, newline="")
-    return stream
-
-
-def _rows(stream: IO[str]) -> Iterator[tuple[int, str]]:
-    """Lines that hold something, numbered from 1; comments are over where rows begin."""
-    begun = False
-    for number, line in enumerate(stream, start=1):
-        if line.strip() and (begun or not COMMENT.match(line)):
-            begun = True
-            yield number, line.rstrip("\r\n")
-
-
-def _cells(line: str, separator: str) -> list[str]:
-    if separator == BLANK:
-        return line.split()
-    return next(csv.reader([line], delimiter=separator, skipinitialspace=True))
-
-
 def _separator(lines: list[str], reading: Reading) -> str:
     """The one separator that cuts every line into the same cells, or the one in use."""
     plain = [re.sub(r'"[^"]*"', '""', line) for line in lines]
@@ -253,24 +230,3 @@ def _separator(lines: list[str], reading: Reading) -> str:
     texts = [kind_of(cell, reading) for line in plain[1:] for cell in line.split()]
     several = max(counts) > 1 and set(texts) <= {"number", "missing"}
     return BLANK if several else ","
-
-
-def _widths(stream: IO[str], separator: str) -> tuple[Ints, Ints]:
-    """Cells and number of every line that holds something."""
-    widths, lines = [], []
-    if separator == BLANK:
-        for number, line in _rows(stream):
-            widths.append(len(line.split()))
-            lines.append(number)
-        return np.array(widths), np.array(lines)
-    for number, line in _rows(stream):
-        if '"' in line:
-            if line.count('"') % 2:
-                raise Refusal(
-                    f"a quoted cell must end in its line; got an open one in line {number}"
-                )
-            widths.append(len(_cells(line, separator)))
-        else:
-            widths.append(line.count(separator) + 1)
-        lines.append(number)
-    return np.array(widths), np.array(lines)

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ssltok.data._lines import OPENERS
 from ssltok.data._reading import Reading
 from ssltok.data._tables import BINARY, TEXTS, need
-from ssltok.data._text import OPENERS
 
 __all__ = ["write_table"]
 
