@@ -24,7 +24,7 @@ def test_counting_bytes_is_reading_lines(
     monkeypatch.setattr(lines, "CHUNK", int(random.integers(1, 40)))
     first = seed % 3 + 1
     fast = lines._counted(path, ord(";"), first)
-    slow = lines.widths_of(path, "utf-16-le" if seed < 0 else "UTF-8", ";", first=first)
+    slow = lines.widths_of(path, "UTF-8", ";", first=first)
     assert fast is not None
     for one, other in zip(fast, slow, strict=True):
         np.testing.assert_array_equal(one, other)
