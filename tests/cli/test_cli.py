@@ -186,7 +186,8 @@ def test_sample(model: str, tmp_path: pathlib.Path, ending: str) -> None:
     out = tmp_path / f"new.{ending}"
     main(["sample", model, "--n", "3", "--label", "low", "--seed", "2", "--out", str(out)])
     if ending == "csv":
-        found = np.loadtxt(out, delimiter=",")[:, None]
+        found = np.loadtxt(out, delimiter=",", skiprows=1)[:, None]
+        assert (load_samples(out).series == found[:, 0]).all()
     else:
         loaded = np.load(out, allow_pickle=False)
         found = loaded["X"] if ending == "npz" else loaded
@@ -237,6 +238,26 @@ def test_evaluate_says_when_the_test_part_may_have_been_trained_on(
     said = capsys.readouterr().out
     assert "all.npy has no test part, so a fifth of it stands in" in said
     assert "`ssltok fit`, has seen these series" in said
+
+
+def test_a_log_from_a_file_to_tokens(
+    model: str, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "log.csv"
+    np.savetxt(path, series(4)[:, 0].T, delimiter=",", header="a,b,c,d", comments="")
+    words = ["encode", model, "--data", str(path), "--out", str(tmp_path / "t.npz")]
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "Reading(layout='time_in_rows') or --layout time_in_rows" in said
+    main([*words, "--layout", "time_in_rows", "--window", "16", "--stride", "8", "--drop", "b", "c",
+          "d", "--header", "True"])  # fmt: skip
+    said = capsys.readouterr().out
+    assert f"{path}: 33 times x 1 channel (a), no label; 3 windows of 16 every 8 (1 " in said
+    with np.load(tmp_path / "t.npz") as found:
+        assert len(found["codes_train"]) == 3
 
 
 def test_info(model: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,5 @@
 """The command `ssltok`: run, fit, sample, encode, evaluate, info; tyro builds it from these."""
 
-import csv
 import dataclasses
 import math
 import pathlib
@@ -13,8 +12,9 @@ import tyro
 
 from ssltok._shared.storage import to_json
 from ssltok.cli._evaluate import Evaluate
+from ssltok.cli._reading import ReadingOptions, read
 from ssltok.cli._say import say
-from ssltok.data import load_dataset
+from ssltok.data import Reading, write_table
 from ssltok.distributed import is_first
 from ssltok.evaluation import ReportRow, save_samples
 from ssltok.pipelines import (
@@ -40,7 +40,9 @@ class Training:
     """What `run` and `fit` share: data, preset, and every number of the preset."""
 
     data: str = "GunPoint"
-    """A data set that sktime ships or fetches, or a .npz, .npy, .csv, .ts, .tsv or .arff file."""
+    """A data set that sktime ships or fetches, or a file: .csv, .tsv, .txt, .parquet, .feather,
+    .xlsx, .npz, .npy, .mat, .ts, .arff or .tsf."""
+    reading: ReadingOptions = field(default_factory=Reading)
     preset: Preset = "demo"
     """Where the numbers below come from: demo ends in minutes, the papers' presets do not."""
     seed: int = 0
@@ -90,7 +92,7 @@ class Run(Training):
 
     def __call__(self) -> None:
         """Do it."""
-        data = load_dataset(self.data)
+        data = read(self.data, self.reading)
         report = run(
             data,
             self.config(),
@@ -120,7 +122,7 @@ class Fit(Training):
         """Do it."""
         if self.out.exists():
             raise FileExistsError(f"fit: out must be a new folder; got {self.out}")
-        data = load_dataset(self.data)
+        data = read(self.data, self.reading)
         model = SSLTokenizer(
             self.config(),
             seed=self.seed,
@@ -165,8 +167,7 @@ class Sample:
             labels = None if self.label is None else [label] * self.n
             save_samples(self.out, series, labels=labels, codes=drawn.codes)
         else:
-            with open(self.out, "w", newline="", encoding="utf-8") as stream:
-                csv.writer(stream).writerows(series[:, 0].tolist())
+            write_table(self.out, series, reading=Reading(layout="series_in_rows"))
         say(f"{series.shape[0]} series of shape {series.shape[1:]}: {self.out}")
 
 
@@ -178,13 +179,14 @@ class Encode:
     """The model's folder."""
     data: str = "GunPoint"
     """As for fit; a test part is encoded too."""
+    reading: ReadingOptions = field(default_factory=Reading)
     out: pathlib.Path = pathlib.Path("tokens.npz")
     """A .npz file: codes and embeddings of the training and the test part."""
 
     def __call__(self) -> None:
         """Do it."""
         _check_output("encode", self.out, (".npz",))
-        model, data = SSLTokenizer.load(self.model), load_dataset(self.data)
+        model, data = SSLTokenizer.load(self.model), read(self.data, self.reading)
         found: dict[str, Any] = {}
         for part, series in (("train", data.train), ("test", data.test)):
             if series is not None:

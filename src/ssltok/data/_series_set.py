@@ -9,6 +9,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from ssltok.data._frames import as_arrays
 from ssltok.data._upright import check_layout, check_upright
 from ssltok.data._values import as_float64, as_numpy
 
@@ -223,6 +224,9 @@ def _check_values(who: str, case: int, array: Array) -> None:
 
 
 def _cases(who: str, X: Any) -> Any:  # noqa: N803
+    frames = as_arrays(X)
+    if frames is not None:
+        return frames
     if isinstance(X, Tensor):
         X = list(X.unbind()) if X.is_nested else as_numpy(who, X)
     if isinstance(X, np.ndarray) and (X.dtype != object or X.ndim == 0):

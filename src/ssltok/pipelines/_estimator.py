@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import TransformerMixin
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import NotFittedError
 from torch import Tensor
 
@@ -38,7 +38,7 @@ Labels = Iterable[Hashable] | Tensor | None
 DECODE_BATCH = 256
 
 
-class SSLTokenizer(TransformerMixin, PresetEstimator):  # type: ignore[misc]
+class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEstimator):  # type: ignore[misc]
     """Learn tokens of time series, and new series from tokens.
 
     X is an array or tensor `(cases, channels, length)` or `(cases, length)`, or a list of series
@@ -231,7 +231,10 @@ class SSLTokenizer(TransformerMixin, PresetEstimator):  # type: ignore[misc]
             float32 `(cases, dim * branches)`; channels side by side where tokens are channel by
             channel, `(cases, channels * dim * branches)`.
         """
-        tokenizer, codes = self._model().tokenizer, self._codes("transform", X)
+        return self._pooled(self._codes("transform", X))
+
+    def _pooled(self, codes: Tensor) -> Floats:
+        tokenizer = self._model().tokenizer
         pooled = []
         with torch.no_grad():
             for vectors, real in zip(
@@ -449,6 +452,13 @@ class SSLTokenizer(TransformerMixin, PresetEstimator):  # type: ignore[misc]
         estimator = cls(preset=artifact.config, seed=int(artifact.provenance.get("seed", 0)))
         estimator._adopt(artifact)
         return estimator
+
+    @property
+    def _n_features_out(self) -> int:
+        """Columns of `transform`, which `get_feature_names_out` names and `set_output` shows."""
+        several = self._model().tokenizer.codes_per_token
+        shape = (1, self.tokens_) if several == 1 else (1, self.tokens_, several)
+        return int(self._pooled(torch.zeros(shape, dtype=torch.int64)).shape[1])
 
     @property
     def tokens_(self) -> int:
