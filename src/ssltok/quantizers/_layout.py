@@ -34,7 +34,16 @@ from torch import Tensor
 
 from ssltok._shared.checks import check_bool_mask, check_codes, check_floating, check_size
 
-__all__ = ["Flat", "channels_to", "check_code_range", "flat_codes", "flatten", "look_up"]
+__all__ = [
+    "Flat",
+    "channels_to",
+    "check_code_range",
+    "finite_rows",
+    "flat_codes",
+    "flatten",
+    "look_up",
+    "without_lost_rows",
+]
 
 
 class Flat(NamedTuple):
@@ -132,6 +141,27 @@ def flat_codes(who: str, codes: Tensor, flat: Flat, code_shape: tuple[int, ...])
     if codes.shape != shape:
         raise ValueError(f"{who}: codes must have shape {shape}; got {tuple(codes.shape)}")
     return flat.to_rows(codes)
+
+
+def finite_rows(tokens: Tensor) -> Tensor:
+    """Say of each row of `(tokens, dim)` whether it has neither NaN nor infinity."""
+    return tokens.amax(dim=1).isfinite() & tokens.amin(dim=1).isfinite()
+
+
+def without_lost_rows(codes: Tensor, tokens: Tensor) -> Tensor:
+    """Give rows of `tokens` with NaN or infinity the codes of padding, -1: nothing averages them.
+
+    Such latents are ordinary in mixed precision, and one of them in a running mean stays for ever.
+
+    Args:
+        codes: `(tokens, ...)`.
+        tokens: `(tokens, dim)`.
+
+    Returns:
+        The codes, and -1 where the token is not finite.
+    """
+    finite = finite_rows(tokens)
+    return torch.where(finite.reshape(-1, *[1] * (codes.ndim - 1)), codes, -1)
 
 
 def look_up(
