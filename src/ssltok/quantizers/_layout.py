@@ -33,6 +33,7 @@ import torch
 from torch import Tensor
 
 from ssltok._shared.checks import check_bool_mask, check_codes, check_floating, check_size
+from ssltok.quantizers._mapped import is_mapped
 
 __all__ = [
     "Flat",
@@ -208,9 +209,11 @@ def channels_to(who: str, vectors: Tensor, channel_dim: int, codes: Tensor) -> T
 def check_code_range(who: str, codes: Tensor, codebook_size: int) -> None:
     """Ask that codes lie in `[-1, codebook_size)`, where looking at them costs no wait.
 
-    That is on a CPU and outside a compiled graph. Elsewhere the lookup itself fails.
+    That is on a CPU, and outside of compiled graphs and `vmap`. Elsewhere the lookup itself fails.
     """
     if codes.device.type != "cpu" or torch.compiler.is_compiling() or codes.numel() == 0:
+        return
+    if is_mapped(codes):
         return
     low, high = (int(end) for end in codes.aminmax())
     if low < -1 or high >= codebook_size:
