@@ -16,7 +16,7 @@ from ssltok.quantizers._binary import (
     hits,
     outer_products,
 )
-from ssltok.quantizers._mapped import is_mapped
+from ssltok.quantizers._transforms import QuickFunction, is_mapped
 
 __all__ = ["bit_entropies_fast"]
 
@@ -95,7 +95,7 @@ class _BitSums(torch.autograd.Function):
         return torch.stack([_BitSumsForward.apply(*row) for row in rows]), 0  # type: ignore[no-untyped-call]
 
 
-class _BitSumsForward(_BitSums):
+class _BitSumsForward(QuickFunction, _BitSums):
     """With a forward derivative, which compilers refuse: they get the class itself."""
 
     @staticmethod

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ssltok._shared.numerics import upcast
+from ssltok.quantizers._transforms import QuickFunction
 
 __all__ = ["rotation_trick_fast", "straight_through_fast"]
 
@@ -40,7 +41,7 @@ class _StraightThrough(torch.autograd.Function):
         return grad.to(ctx.dtypes[0]), None
 
 
-class _StraightThroughForward(_StraightThrough):
+class _StraightThroughForward(QuickFunction, _StraightThrough):
     """With a forward derivative, which compilers refuse: they get the class itself."""
 
     @staticmethod
@@ -70,7 +71,7 @@ class _Rotation(torch.autograd.Function):
         return to_latents.to(latents.dtype), None
 
 
-class _RotationForward(_Rotation):
+class _RotationForward(QuickFunction, _Rotation):
     """With a forward derivative, which compilers refuse: they get the class itself."""
 
     @staticmethod

@@ -33,7 +33,7 @@ import torch
 from torch import Tensor
 
 from ssltok._shared.checks import check_bool_mask, check_codes, check_floating, check_size
-from ssltok.quantizers._mapped import is_mapped
+from ssltok.quantizers._transforms import is_mapped
 
 __all__ = [
     "Flat",
@@ -145,8 +145,12 @@ def flat_codes(who: str, codes: Tensor, flat: Flat, code_shape: tuple[int, ...])
 
 
 def finite_rows(tokens: Tensor) -> Tensor:
-    """Say of each row of `(tokens, dim)` whether it has neither NaN nor infinity."""
-    return tokens.amax(dim=1).isfinite() & tokens.amin(dim=1).isfinite()
+    """Say of each row of `(tokens, dim)` whether it has neither NaN nor infinity.
+
+    A row whose sum has no number in float32 counts as infinite: its distances have none either.
+    """
+    wide = torch.promote_types(tokens.dtype, torch.float32)
+    return tokens.sum(dim=1, dtype=wide).isfinite()
 
 
 def without_lost_rows(codes: Tensor, tokens: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor
 import ssltok.quantizers._tuning as tuning
 from ssltok._shared.numerics import full_precision, upcast
 from ssltok._shared.ranks import sum_over_ranks
+from ssltok.quantizers._transforms import QuickFunction
 
 __all__ = ["codebook_entropy_fast"]
 
@@ -91,7 +92,7 @@ class _SoftCounts(torch.autograd.Function):
         return torch.cat(to_tokens), to_codebook, None, None
 
 
-class _SoftCountsForward(_SoftCounts):
+class _SoftCountsForward(QuickFunction, _SoftCounts):
     """With a forward derivative, which compilers refuse: they get the class itself."""
 
     @staticmethod

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssltok.quantizers._mapped import is_mapped
+from ssltok.quantizers._transforms import QuickFunction, is_mapped
 
 __all__ = ["pull_together_fast"]
 
@@ -69,7 +69,7 @@ class _Link(torch.autograd.Function):
         return _scattered(grad, ctx.saved_tensors[0], ctx.size), None, None
 
 
-class _LinkForward(_Link):
+class _LinkForward(QuickFunction, _Link):
     """With a forward derivative, which compilers refuse: they get the class itself."""
 
     @staticmethod
@@ -143,7 +143,7 @@ class _Pull(torch.autograd.Function):
         return to_tokens, to_codebook, *(None,) * 6
 
 
-class _PullForward(_Pull):
+class _PullForward(QuickFunction, _Pull):
     """With a forward derivative, which compilers refuse: they get the class itself."""
 
     @staticmethod

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ssltok.quantizers._rounding import FSQ_EPS
+from ssltok.quantizers._transforms import QuickFunction
 
 __all__ = ["level_table", "round_to_levels_fast"]
 
@@ -67,7 +68,7 @@ class _Bound(torch.autograd.Function):
         return total, None, None
 
 
-class _BoundForward(_Bound):
+class _BoundForward(QuickFunction, _Bound):
     """With a forward derivative, which compilers refuse: they get the class itself."""
 
     @staticmethod
