@@ -9,6 +9,7 @@ import io
 import math
 import pkgutil
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -41,9 +42,14 @@ ALL: dict[str, Callable[[], nn.Module]] = dict(BUILDERS)
 for kind in sorted(modules_of("losses")):
     ALL[f"losses {kind}"] = getattr(importlib.import_module("ssltok.losses"), kind)
 for kind, options in STATE.items():
-    ALL[f"state {kind}"] = lambda kind=kind, options=options: getattr(ssltok.state, kind)(**options)
-for case in OBJECTIVES:
-    ALL[f"training {case}"] = lambda case=case: built(case)[1].float()
+    ALL[f"state {kind}"] = partial(getattr(ssltok.state, kind), **options)
+
+
+def objective(name: str) -> nn.Module:
+    return built(name)[1].float()
+
+
+ALL |= {f"training {name}": partial(objective, name) for name in OBJECTIVES}
 
 
 def tokenizer() -> Tokenizer:
@@ -157,21 +163,26 @@ def test_it_runs_on_meta(name: str) -> None:
     for module in part.modules():
         if hasattr(module, "generator"):
             setattr(module, "generator", None)  # noqa: B010
+    call: Any
     if name.startswith("nn TokenTransformer"):  # how many logits it returns depends on values
         codes = CODES[1:] % 4
         codes = torch.stack([codes, codes % 3], dim=-1) if name.endswith("1") else codes
         context = CODES[1:, :2] % 3 if name.endswith("0") else None
 
-        def call(module: Any) -> Any:
+        def over_features(module: Any) -> Any:
             read = None if context is None else module.embed_context(context)
             return module.head(module.features(codes, context=read)[:, 1:])
+
+        call = over_features
     elif name in CALLS:
-        call: Any = CALLS[name]
+        call = CALLS[name]
     else:
         given = latents(part)
 
-        def call(module: Any) -> Any:
+        def over_latents(module: Any) -> Any:
             return module(given)[0]
+
+        call = over_latents
 
     torch.manual_seed(1)
     expected = call(part)
@@ -286,6 +297,6 @@ def test_what_is_assigned_says_where_the_rest_goes() -> None:
         new, other = Both(), Both()
         new.load_state_dict(state, assign=True)
     assert new.table.device == new.weight.device == torch.device("cpu")
-    assert torch.equal(new.table, torch.tensor([0.1, 0.2]))
+    assert torch.equal(new.get_buffer("table"), torch.tensor([0.1, 0.2]))
     other.load_state_dict({"weight": torch.ones(2, device="meta")}, assign=True)
     assert other.weight.is_meta

@@ -72,7 +72,7 @@ class DerivedBuffers(nn.Module):
         return self
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:  # noqa: FBT001
-        super()._save_to_state_dict(destination, prefix, keep_vars)  # type: ignore[no-untyped-call]
+        super()._save_to_state_dict(destination, prefix, keep_vars)
         metadata = getattr(destination, "_metadata", {})
         if prefix[:-1] in metadata:
             metadata[prefix[:-1]][OPTIONS] = self._derived_options()

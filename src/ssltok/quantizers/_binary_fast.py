@@ -92,7 +92,7 @@ class _BitSums(torch.autograd.Function):
             for arg, dim in zip(args, in_dims, strict=True)
         ]
         rows = zip(*columns, strict=True)
-        return torch.stack([_BitSumsForward.apply(*row) for row in rows]), 0  # type: ignore[no-untyped-call]
+        return torch.stack([_BitSumsForward.apply(*row) for row in rows]), 0
 
 
 class _BitSumsForward(QuickFunction, _BitSums):
@@ -100,7 +100,8 @@ class _BitSumsForward(QuickFunction, _BitSums):
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
-        return bit_tangents_plain(*ctx.saved_tensors, tangent, ctx.scale)
+        values, weight = ctx.saved_tensors
+        return bit_tangents_plain(values, weight, tangent, ctx.scale)
 
 
 def _sums(values: Tensor, weight: Tensor | None, scale: float) -> Tensor:

@@ -61,7 +61,8 @@ class _UnitRowsForward(QuickFunction, _UnitRows):
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Tensor) -> tuple[Tensor, None]:
-        return _slope(*ctx.saved_tensors, tangents[0]), None  # the slope is symmetric
+        tokens, norm = ctx.saved_tensors
+        return _slope(tokens, norm, tangents[0]), None  # the slope is symmetric
 
 
 def _slope(tokens: Tensor, norm: Tensor, grad: Tensor) -> Tensor:
