@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ssltok._shared.checks import check_at_least
+from ssltok._shared.scaling import mean_and_scale
 from ssltok.metrics._checks import check_finite, check_labels, check_two_sets, missing_extra
 from ssltok.metrics._fcn import FCNEncoder
 from ssltok.metrics._frechet import frechet_distance
@@ -82,7 +83,8 @@ def timevqvae_2023_protocol(
         `FCNScores(frechet, inception, inception_spread)`, float64 scalars.
 
     Raises:
-        ValueError: If the shapes do not fit, or there are fewer generated series than splits.
+        ValueError: If the shapes do not fit, there are fewer generated series than splits, or a
+            number is not finite.
 
     Example:
         >>> import torch
@@ -102,8 +104,12 @@ def timevqvae_2023_protocol(
     check_labels(who, "train_labels", train_labels, len(train))
     check_at_least(who, "splits", splits, 2)
     check_at_least(who, "cases of generated", len(generated), splits)
-    mean, std = train.mean(), train.std().clamp_min(1e-8)
-    train, test, generated = ((x.detach().float() - mean) / std for x in (train, test, generated))
+    for name, part in (("train", train), ("test", test), ("generated", generated)):
+        check_finite(who, name, part)
+    mean, scale = mean_and_scale(train.detach(), (0, 1, 2), correction=1)
+    train, test, generated = (
+        ((x.detach() - mean) / scale).float() for x in (train, test, generated)
+    )
     fcn = FCNEncoder.fit(train, train_labels, steps=steps, batch_size=256, generator=generator)
     frechet = frechet_distance(encode(fcn, test), encode(fcn, generated))
     p = encode(fcn.logits, generated).double().softmax(1)
@@ -173,6 +179,7 @@ def nc_vqvae_protocol(
     check_two_sets(who, train, test, names=("train", "test"))
     check_two_sets(who, test, generated, names=("test", "generated"), least_cases=2)
     check_at_least(who, "length", test.shape[2], 2)
+    check_finite(who, "generated", generated)  # also where it is surplus or cut off
     even = test.shape[2] // 2 * 2
     return timevqvae_2023_protocol(
         train[..., :even],
