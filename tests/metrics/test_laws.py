@@ -223,9 +223,11 @@ def test_an_offset_does_not_make_different_sets_alike() -> None:
     assert (fcn.logits(y).argmax(1) == LABELS).all()
 
 
-ORDERED = {"FCNEncoder", "augmentation_gain", "discriminative_score", "few_label_accuracy",
-           "fine_tune_accuracy", "fit_fcn_classifier", "nc_vqvae_protocol", "predictive_score",
-           "timevqvae_2023_protocol", "timevqvae_2024_protocol", "train_on_synthetic_score"}  # fmt: skip
+ORDERED = {
+    "FCNEncoder", "augmentation_gain", "discriminative_score", "few_label_accuracy",
+    "fine_tune_accuracy", "fit_fcn_classifier", "nc_vqvae_protocol", "predictive_score",
+    "timevqvae_2023_protocol", "timevqvae_2024_protocol", "train_on_synthetic_score",
+}  # fmt: skip
 """A generator draws cases by their places: another order is another draw. `evaluate` orders."""
 PAIRED = {"alignment", "reconstruction_error"}
 """Case by case: both sets are put in the same order."""
@@ -241,11 +243,11 @@ def permuted(name: str, x: Tensor, y: Tensor, seed: int) -> tuple[Tensor, Tensor
     for _ in range(2):
         order = torch.arange(CASES)
         for label in (0, 1):
-            members = (LABELS == label).nonzero()[:, 0]
+            members = (label == LABELS).nonzero()[:, 0]
             order[members] = members[torch.randperm(len(members), generator=generator)]
         orders.append(order)
     if name.startswith("memorization_ratio"):  # two sets in one: each in its own order
-        orders[0] = torch.cat([order for order in _halves(generator)])
+        orders[0] = torch.cat(_halves(generator))
     return x[orders[0]], y[orders[0] if name in PAIRED else orders[1]]
 
 

@@ -48,9 +48,8 @@ def marginal_distance(real: Tensor, generated: Tensor) -> Tensor:
         for a, b in zip(torch.split(real, 64, 2), torch.split(generated, 64, 2), strict=True)
     ]
     # Infinite values have no place among the gaps of `_wasserstein`: no score, not a perfect one.
-    bounded = one_if_finite(
-        *(torch.nan_to_num(x, 0.0, torch.inf, -torch.inf) for x in (real, generated))
-    )
+    present = (torch.where(x.isnan(), 0.0, x) for x in (real, generated))
+    bounded = one_if_finite(*present)
     return torch.stack(sums).sum() / (real.shape[1] * real.shape[2]) * bounded
 
 

@@ -23,10 +23,10 @@ __all__ = ["few_label_accuracy", "knn_accuracy", "linear_probe_accuracy", "svm_p
 class Classifier(Protocol):
     """What scikit-learn's classifiers do."""
 
-    def fit(self, X: Any, y: Any) -> Any:
+    def fit(self, X: Any, y: Any) -> Any:  # noqa: N803
         """Learn from rows and their labels."""
 
-    def predict(self, X: Any) -> Any:
+    def predict(self, X: Any) -> Any:  # noqa: N803
         """Label rows."""
 
 
@@ -48,8 +48,8 @@ def knn_accuracy(
     scikit-learn's `KNeighborsClassifier(5)`, which the field reports. With one, the nearest by
     cosine vote with $\exp(\cos / \tau)$; a row of zeros has cosine 0 to all. Equal votes go to the
     smaller label; those equally far as the last voter share the votes that are left, so that the
-    order of the training cases decides nothing (scikit-learn takes the earlier ones). Features are taken as they are; scale them with statistics of the
-    training split if their scales differ.
+    order of the training cases decides nothing (scikit-learn takes the earlier ones). Features are
+    taken as they are; scale them with statistics of the training split if their scales differ.
 
     Args:
         train: Features of the training split, `(cases, dim)`.

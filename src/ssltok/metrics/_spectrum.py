@@ -102,8 +102,9 @@ def cross_correlation_distance(real: Tensor, generated: Tensor) -> Tensor:
     """Measure the difference in correlation between channels at equal times.
 
     The mean over pairs of different channels, neither of them constant in `real`, of the absolute
-    difference of their Pearson correlations over all cases and times. The published score keeps the diagonal (always 1),
-    adds pairs up and divides by 10, so it grows with the channels and is 0 for one channel.
+    difference of their Pearson correlations over all cases and times. The published score keeps
+    the diagonal (always 1), adds pairs up and divides by 10, so it grows with the channels and is
+    0 for one channel.
 
     Args:
         real: Real series, `(cases, channels, length)`, at least 2 channels.
