@@ -141,9 +141,9 @@ def test_a_fifth_is_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
         states: Tensor = original(network, x)
         return states
 
-    original = metrics_scores._Recurrent.forward
+    original = metrics_scores.Recurrent.forward
     monkeypatch.setattr(metrics_scores, "batches", noted)
-    monkeypatch.setattr(metrics_scores._Recurrent, "forward", forward)
+    monkeypatch.setattr(metrics_scores.Recurrent, "forward", forward)
     discriminative_score(noise(0, 24), noise(1, 11), steps=1, repeats=1, generator=seeded(0))
     assert seen == [20, 9]
     assert scored == [4, 2]

@@ -10,7 +10,7 @@ from ssltok._shared.scaling import mean_and_scale
 from ssltok.metrics._checks import check_two_sets, one_if_finite
 from ssltok.metrics._networks import batches, draw_parameters, outside_modes, train
 
-__all__ = ["discriminative_score", "predictive_score"]
+__all__ = ["Recurrent", "discriminative_score", "predictive_score"]
 
 LEARNING_RATE = 1e-3
 
@@ -79,7 +79,7 @@ def discriminative_score(
             seen, unseen = (
                 tuple(((p - mean) / scale).float() for p in parts) for parts in (seen, unseen)
             )
-            network = _Recurrent(real.shape[1], hidden, 1, generator).to(real.device)
+            network = Recurrent(real.shape[1], hidden, 1, generator).to(real.device)
             size = min(half, *map(len, seen))  # as many real as generated, whatever the sets hold
             pairs = [batches(len(p), size=size, steps=steps, generator=generator) for p in seen]
 
@@ -154,7 +154,7 @@ def predictive_score(
         channels = real.shape[1]
         scores = []
         for _ in range(repeats):
-            network = _Recurrent(channels, hidden, channels, generator).to(real.device)
+            network = Recurrent(channels, hidden, channels, generator).to(real.device)
 
             def loss(rows: Tensor) -> Tensor:
                 return _next_error(network, source[rows.to(source.device)])  # noqa: B023
@@ -167,7 +167,7 @@ def predictive_score(
     return torch.stack(scores) * one_if_finite(real, generated)
 
 
-class _Recurrent(nn.Module):
+class Recurrent(nn.Module):
     """A GRU and a linear layer at each time: (cases, channels, length) to (cases, length, out)."""
 
     def __init__(
@@ -184,7 +184,7 @@ class _Recurrent(nn.Module):
         return states
 
 
-def _next_error(network: _Recurrent, x: Tensor) -> Tensor:
+def _next_error(network: Recurrent, x: Tensor) -> Tensor:
     predicted: Tensor = network(x[:, :, :-1])
     return (predicted - x[:, :, 1:].transpose(1, 2)).abs().mean()
 
