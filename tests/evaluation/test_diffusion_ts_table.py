@@ -2,6 +2,7 @@
 
 import math
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from ssltok.training import keyed_generator
 
 SCORES = ("Context-FID", "correlational score", "discriminative score", "predictive score")
 FIT = partial(TS2VecEncoder.fit, steps=2, dim=4, hidden_dim=4, depth=1)
-OPTIONS = {"fit_encoder": FIT, "steps": (2, 3), "repeats": 2}
+OPTIONS: dict[str, Any] = {"fit_encoder": FIT, "steps": (2, 3), "repeats": 2}
 
 
 def windows(cases: int = 121) -> Tensor:
@@ -85,7 +86,7 @@ def test_it_is_a_report(table: Report) -> None:
     assert "roughness" in table.to_html()
     assert table.about["steps"] == "2 and 3"
     assert len(table.rows) == 25
-    default = diffusion_ts_table.__kwdefaults__
+    default = diffusion_ts_table.__kwdefaults__ or {}
     assert default["fit_encoder"] == TS2VecEncoder.fit
     assert (default["steps"], default["repeats"]) == ((2000, 5000), 5)
 

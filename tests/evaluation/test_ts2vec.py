@@ -1,5 +1,7 @@
 """TS2Vec: the published crops, masks and mean of weights, and features that know the law."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -9,7 +11,7 @@ from ssltok.evaluation import _ts2vec as ts2vec
 from ssltok.losses import hierarchical_contrastive_loss
 from ssltok.nn import DilatedConvEncoder, max_pool
 
-SMALL = {"dim": 6, "hidden_dim": 4, "depth": 2}
+SMALL: dict[str, Any] = {"dim": 6, "hidden_dim": 4, "depth": 2}
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -28,13 +30,13 @@ def test_the_weights_are_the_mean_of_all_steps(monkeypatch: pytest.MonkeyPatch) 
     views = [draw(k, 2, 3, 5, 6) for k in range(3)]
     drawn = iter(views)
 
-    def two_views(network: torch.nn.Module, batch: Tensor, generator: object) -> tuple[Tensor, ...]:
+    def two_views(network: Any, batch: Tensor, generator: object) -> tuple[Tensor, ...]:
         scale = network.projection.weight.sum() + network.blocks[0].first.weight.sum()
         return tuple(scale * view for view in next(drawn))
 
     monkeypatch.setattr(ts2vec, "_two_views", two_views)
     encoder = TS2VecEncoder.fit(draw(9, 12, 2, 16), steps=3, generator=seeded(1), **SMALL)
-    plain = TS2VecEncoder(2, generator=seeded(1), **SMALL).network
+    plain: Any = TS2VecEncoder(2, generator=seeded(1), **SMALL).network
     optimizer = torch.optim.AdamW(plain.parameters(), lr=1e-3)
     states = [{k: v.clone() for k, v in plain.state_dict().items()}]
     for pair in views:
@@ -52,17 +54,20 @@ def test_the_weights_are_the_mean_of_all_steps(monkeypatch: pytest.MonkeyPatch) 
 def test_both_views_are_of_the_same_steps(length: int) -> None:
     """A network that returns its input: the overlap is the same in both, and lies in the series."""
 
-    class Same(torch.nn.Module):
-        def forward(self, x: Tensor, *, mask: Tensor, generator: object) -> Tensor:
-            assert mask.shape == (len(x), x.shape[2])
+    class Same(DilatedConvEncoder):
+        def forward(
+            self, series: Tensor, *_: object, mask: Tensor | None = None, **__: object
+        ) -> Tensor:
+            assert mask is not None
+            assert mask.shape == (len(series), series.shape[2])
             hidden.append(mask.float().mean())
-            return x
+            return series
 
     hidden: list[Tensor] = []
     batch = torch.arange(4 * length).view(4, 1, length).float()
     generator, overlaps, longest = seeded(0), set(), 0
     for _ in range(200):
-        a, b = ts2vec._two_views(Same(), batch, generator)
+        a, b = ts2vec._two_views(Same(1), batch, generator)
         assert torch.equal(a, b)
         assert (a.diff(dim=1) == 1).all()
         rows = a[:, :, 0] // length
@@ -91,7 +96,7 @@ def test_published_sizes_and_budgets(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sizes == (320, 64, 10)
     steps: list[int] = []
 
-    def two_views(network: torch.nn.Module, batch: Tensor, generator: object) -> tuple[Tensor, ...]:
+    def two_views(network: Any, batch: Tensor, generator: object) -> tuple[Tensor, ...]:
         steps.append(len(batch))
         z = network.projection.weight[None, :2, :2, 0]
         return z, z
@@ -134,7 +139,7 @@ def test_fitting_draws_series_of_one_kind_together() -> None:
             (slow.mean(0) - fast.mean(0)).square().sum() / (slow.var(0) + fast.var(0)).sum()
         )
 
-    options = {"dim": 16, "hidden_dim": 8, "depth": 3}
+    options: dict[str, Any] = {"dim": 16, "hidden_dim": 8, "depth": 3}
     fitted = TS2VecEncoder.fit(x, steps=60, generator=seeded(3), **options)
     assert apart(fitted) > apart(TS2VecEncoder(1, generator=seeded(3), **options))
 

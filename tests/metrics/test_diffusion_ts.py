@@ -1,18 +1,26 @@
 """Diffusion-TS: each score against its published form written out, and its known defects."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 from torch.nn import functional
 
+from ssltok.metrics import (
+    DiffusionTSScores,
+    diffusion_ts_protocol,
+    frechet_distance,
+    roughness_score,
+)
 from ssltok.metrics import _published as published
-from ssltok.metrics import diffusion_ts_protocol, frechet_distance, roughness_score
+from ssltok.metrics._scores import Recurrent
 
 
 def draw(seed: int, *shape: int) -> Tensor:
@@ -29,12 +37,12 @@ def fit(series: Tensor, *, generator: torch.Generator | None) -> Callable[[Tenso
     return lambda x: (x - series.mean(0)).amax(2) @ weight
 
 
-def scores_of(real: Tensor, generated: Tensor, **options: object) -> object:
-    options = {"fit_encoder": fit, "steps": (2, 2), "repeats": 3, "generator": seeded(1)} | options
-    return diffusion_ts_protocol(real, generated, **options)
+def scores_of(real: Tensor, generated: Tensor, **options: Any) -> DiffusionTSScores:
+    defaults: dict[str, Any] = {"fit_encoder": fit, "steps": (2, 2), "repeats": 3}
+    return diffusion_ts_protocol(real, generated, **({"generator": seeded(1)} | defaults | options))
 
 
-def published_correlations(x: np.ndarray) -> np.ndarray:
+def published_correlations(x: NDArray[Any]) -> NDArray[Any]:
     """z-norms by the unbiased deviation, products of pairs i >= j, mean over time and cases."""
     z = (x - x.mean((0, 2), keepdims=True)) / x.std((0, 2), ddof=1, keepdims=True)
     pairs = [(i, j) for i in range(x.shape[1]) for j in range(i + 1)]
@@ -75,7 +83,7 @@ def test_the_networks_are_those_of_the_code() -> None:
     generator = seeded(4)
     orders = [torch.randperm(300, generator=generator) for _ in range(2)]
     sets = [part[order] for part, order in zip((real, generated), orders, strict=True)]
-    network = published.Recurrent(5, 2, 1, generator)
+    network = Recurrent(5, 2, 1, generator)
     assert network.gru.hidden_size == 2
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     for _ in range(2):
@@ -94,7 +102,7 @@ def test_the_networks_are_those_of_the_code() -> None:
         real, generated, steps=2, repeats=1, generator=seeded(4)
     )
     generator = seeded(4)
-    network = published.Recurrent(4, 2, 1, generator)
+    network = Recurrent(4, 2, 1, generator)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     for _ in range(2):
         batch = generated[torch.randperm(300, generator=generator)[:128]]

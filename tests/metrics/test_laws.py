@@ -257,7 +257,7 @@ def permuted(name: str, x: Tensor, y: Tensor, seed: int) -> tuple[Tensor, Tensor
     for _ in range(2):
         order = torch.arange(CASES)
         for label in (0, 1):
-            members = (label == LABELS).nonzero()[:, 0]
+            members = LABELS.eq(label).nonzero()[:, 0]
             order[members] = members[torch.randperm(len(members), generator=generator)]
         orders.append(order)
     if name.startswith("memorization_ratio"):  # two sets in one: each in its own order

@@ -101,8 +101,8 @@ def test_a_row_of_zeros_has_cosine_zero() -> None:
     """exp(-1) for the row that is opposite, exp(0) for zeros: the votes are 1 to 1/e."""
     x, y = torch.tensor([[-1.0, 0.0], [0.0, 0.0]]), torch.tensor([0, 1])
     u = torch.tensor([[1.0, 0.0], [0.0, 0.0]])
-    options = {"neighbors": 2, "temperature": 1.0}
-    assert knn_accuracy(x, y, u, torch.tensor([1, 0]), **options).item() == 1
+    score = knn_accuracy(x, y, u, torch.tensor([1, 0]), neighbors=2, temperature=1.0)
+    assert score.item() == 1
     # e^1 for one alike, against three zeros of e^0: with a cosine of 1/2 they had 3 e^(1/2).
     x, y = torch.tensor([[1.0, 0.0], *[[0.0, 0.0]] * 2]), torch.tensor([0, 1, 1])
     score = knn_accuracy(x, y, u[:1], torch.tensor([0]), neighbors=3, temperature=1.0)

@@ -124,7 +124,7 @@ class TS2VecEncoder(nn.Module):
                     batch, order = series[order[:size].to(series.device)], order[size:]
                     optimizer.zero_grad()
                     views = _two_views(network, batch, generator)
-                    hierarchical_contrastive_loss(*views).backward()  # type: ignore[no-untyped-call]
+                    hierarchical_contrastive_loss(*views).backward()
                     optimizer.step()
                     mean.update_parameters(network)
             network.load_state_dict(mean.module.state_dict())

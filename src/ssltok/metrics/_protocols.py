@@ -91,8 +91,8 @@ def timevqvae_2023_protocol(
     check_labels(who, "train_labels", train_labels, len(train))
     check_at_least(who, "splits", splits, 2)
     check_at_least(who, "cases of generated", len(generated), splits)
-    for name, part in (("train", train), ("test", test), ("generated", generated)):
-        check_finite(who, name, part)
+    for name, series in (("train", train), ("test", test), ("generated", generated)):
+        check_finite(who, name, series)
     mean, scale = mean_and_scale(train.detach(), (0, 1, 2), correction=1)
     train, test, generated = (
         ((x.detach() - mean) / scale).float() for x in (train, test, generated)

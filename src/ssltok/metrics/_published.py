@@ -72,8 +72,8 @@ def published_predictive(
             network = Recurrent(channels - 1, channels // 2, 1, generator).to(real.device)
 
             def error(series: Tensor) -> Tensor:
-                predicted = network(series[:, :-1, :-1])[:, :, 0].sigmoid()  # noqa: B023
-                return (predicted - series[:, -1, 1:]).abs()
+                logits: Tensor = network(series[:, :-1, :-1])[:, :, 0]  # noqa: B023
+                return (logits.sigmoid() - series[:, -1, 1:]).abs()
 
             def loss() -> Tensor:
                 rows = _order(len(generated), generator)[:BATCH]
@@ -96,5 +96,5 @@ def _train(network: nn.Module, loss: Callable[[], Tensor], steps: int) -> None:
     with torch.enable_grad():
         for _ in range(steps):
             optimizer.zero_grad()
-            loss().backward()  # type: ignore[no-untyped-call]
+            loss().backward()
             optimizer.step()
