@@ -12,6 +12,7 @@ from ssltok.evaluation import (
     RidgeJudge,
     evaluate,
     evaluate_encoder,
+    mean_and_scale,
     standard_measures,
 )
 from ssltok.evaluation._sets import share_error
@@ -93,3 +94,18 @@ def test_a_share_of_none_or_all_has_a_spread() -> None:
     )  # fmt: skip
     assert easy["linear probe"].value == 1
     assert easy["linear probe"].spread == pytest.approx(share_error(torch.tensor(1.0), 48).item())
+
+
+def test_what_is_constant_to_rounding_has_scale_one() -> None:
+    """0.1 has another mean in the last bit; features of a network round as float32 does."""
+    tenth = torch.full((7, 11), 0.1, dtype=torch.float64)
+    mean, scale = mean_and_scale(tenth / 3, (0, 1))
+    assert scale.item() == 1
+    assert mean.item() == pytest.approx(0.1 / 3)
+    wobbling = 5 + 1e-7 * torch.arange(6, dtype=torch.float64)[:, None]
+    assert mean_and_scale(wobbling, (0,), computed_in=torch.float32)[1].item() == 1
+    assert mean_and_scale(wobbling, (0,))[1].item() == pytest.approx(1.7078e-7, rel=1e-3)
+    assert mean_and_scale(wobbling.float(), (0,))[1].item() == 1
+    far = 1e8 + torch.tensor([[0.0], [2.0]], dtype=torch.float64)
+    assert mean_and_scale(far, (0,))[1].item() == 1
+    assert mean_and_scale(far * 0.5, (0,), correction=1)[1].item() == pytest.approx(0.5**0.5)
