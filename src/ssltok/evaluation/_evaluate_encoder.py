@@ -12,7 +12,7 @@ from ssltok._shared.scaling import mean_and_scale
 from ssltok.data import label_index, read_series
 from ssltok.evaluation._report import Report
 from ssltok.evaluation._rows import Measure, Outcome, run_measure
-from ssltok.evaluation._sets import encode_as_they_are
+from ssltok.evaluation._sets import encode_as_they_are, share_error
 from ssltok.metrics import (
     few_label_accuracy,
     fine_tune_accuracy,
@@ -107,7 +107,7 @@ def evaluate_encoder(
         found = []
         for a, b in features.values():
             accuracy = probe(a, labels[0], b, labels[1])
-            found += [accuracy[None], (accuracy * (1 - accuracy) / len(b)).sqrt()[None]]
+            found += [accuracy[None], share_error(accuracy, len(b))[None]]
         return Outcome(found[0], found[1], found[2], found[3], len(series[1]))
 
     def few(share: float) -> Outcome:

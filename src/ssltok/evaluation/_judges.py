@@ -103,7 +103,9 @@ class FCNJudge:
 
         def recognised() -> Outcome:
             made, own = right("generated"), right("test")
-            return score_sets(sets, lambda _, x: x.mean(), made, made, own)._replace(note=ONE)
+            shares = [len(made)], [len(own)]
+            outcome = score_sets(sets, lambda _, x: x.mean(), made, made, own, shares=shares)
+            return outcome._replace(note=ONE)
 
         learned = known.gaps or labels_missing(sets, "train")
         asked = known.gaps or labels_missing(sets, "train", "generated")
@@ -215,7 +217,7 @@ class RidgeJudge:
             raise ImportError(
                 "RidgeJudge: needs scikit-learn; install it with: pip install 'ssltok[pipelines]'"
             ) from error
-        mean, scale = mean_and_scale(x, (0,))
+        mean, scale = mean_and_scale(x, (0,), computed_in=torch.float32)
         model = linear_model.RidgeClassifierCV(alphas=self.alphas)
         model.fit(((x - mean) / scale).numpy(), labels.numpy())
         answers = model.predict(((test - mean) / scale).numpy())

@@ -67,7 +67,9 @@ def token_measures(sets: Sets) -> list[Measure]:
         )
 
     def reuse() -> Outcome:
-        return score_sets(sets, token_reuse, codes["train"], codes["made"], codes["test"])
+        made, test = codes["made"], codes["test"]
+        shares = [len(made)], [len(test)]
+        return score_sets(sets, token_reuse, codes["train"], made, test, shares=shares)
 
     def with_labels() -> Outcome:
         known = sets.labelled

@@ -35,7 +35,8 @@ class ReportRow:
         better: `lower`, `higher`, or `as real` where neither end is best.
         meaning: One sentence for the reader.
         value: Of the generated series; NaN if skipped.
-        spread: Standard error of `value` by halves, or standard deviation over seeds.
+        spread: Standard error of `value` by halves, or standard deviation over seeds; of a share,
+            no less than the standard error of a share of so many cases.
         reference: Of real training series in the place of generated ones; NaN if there is none.
         reference_spread: Its spread.
         cases: Series that were scored.

@@ -1,7 +1,7 @@
 """What an evaluation measures on: the three sets, their features, and how a score is spread."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,7 +15,7 @@ from ssltok.evaluation._rows import Outcome
 from ssltok.metrics import RocketEncoder, encode
 from ssltok.training import keyed_generator
 
-__all__ = ["LEAST", "Between", "Sets", "arrange", "score_sets", "spread_classes"]
+__all__ = ["LEAST", "Between", "Sets", "arrange", "score_sets", "share_error", "spread_classes"]
 
 HALVES = 5
 LEAST = 4  # series of a set
@@ -187,7 +187,7 @@ class Sets:
                     f"evaluate: the encoder must return finite features; "
                     f"got {broken} of {len(rows)} series ({name}) without"
                 )
-        centre, width = mean_and_scale(found["own"], (0,), correction=1)
+        centre, width = mean_and_scale(found["own"], (0,), correction=1, computed_in=torch.float32)
         return {name: (x - centre) / width for name, x in found.items()}
 
     def generator(self, purpose: str, *numbers: int) -> torch.Generator:
@@ -245,12 +245,39 @@ def spread_classes(labels: Tensor) -> Tensor:
     return place.argsort(stable=True)
 
 
-def score_sets(sets: Sets, between: Between, target: Tensor, made: Tensor, own: Tensor) -> Outcome:
+def share_error(share: Tensor, cases: Tensor | int) -> Tensor:
+    """Standard error of a share of so many cases, of which 0 and 1 have one too.
+
+    Of two more of each (Agresti and Coull, 1998): none of 30 may be 1 of 20 in truth, and halves
+    that hold none either cannot see it.
+    """
+    p = (share * cases + 2) / (cases + 4)
+    return (p * (1 - p) / (cases + 4)).sqrt()
+
+
+def score_sets(
+    sets: Sets,
+    between: Between,
+    target: Tensor,
+    made: Tensor,
+    own: Tensor,
+    *,
+    shares: tuple[Sequence[float], Sequence[float]] | None = None,
+) -> Outcome:
     """Score generated and real series against one target; spread over random halves.
 
     Halves drawn without replacement scatter as the whole scatters around the law (delete-half
     jackknife), for measures that settle as 1/sqrt(n). Where a half is too small for the measure,
     the spread is NaN.
+
+    Args:
+        sets: Whose seed draws the halves.
+        between: The measure, `(target, scored)` to one number or more.
+        target: What is scored against.
+        made: Generated series, or what was made of them.
+        own: Real ones in their place.
+        shares: If a number is a share of cases, of how many, for `made` and for `own`, NaN where it
+            is none: its spread is no less than the standard error of a share of so many.
     """
     figures = []
     for x in (made, own):
@@ -265,4 +292,13 @@ def score_sets(sets: Sets, between: Between, target: Tensor, made: Tensor, own: 
         except ValueError:
             figures.append(torch.full_like(figures[-1], torch.nan))
     value, spread, reference, reference_spread = (f.double().flatten() for f in figures)
+    if shares is not None:
+        made_cases, own_cases = (torch.tensor(cases, dtype=torch.float64) for cases in shares)
+        spread = _at_least(spread, share_error(value, made_cases))
+        reference_spread = _at_least(reference_spread, share_error(reference, own_cases))
     return Outcome(value, spread, reference, reference_spread, len(made))
+
+
+def _at_least(spread: Tensor, error: Tensor) -> Tensor:
+    """The larger of both; the spread alone where there is no error, and NaN where it is."""
+    return torch.where(error.isnan(), spread, spread.maximum(error))
