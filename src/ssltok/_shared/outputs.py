@@ -6,7 +6,9 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import socket
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -14,12 +16,14 @@ from typing import BinaryIO
 
 __all__ = [
     "LITTER",
+    "LOCK",
     "check_free",
     "check_output",
     "locked",
     "made_folder",
     "new_file",
     "temporary_beside",
+    "uninterrupted",
     "workplace",
 ]
 
@@ -113,6 +117,27 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM wait until a few renames are done."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    waiting: list[int] = []
+    before = {
+        number: signal.signal(number, lambda arrived, _: waiting.append(arrived))
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if signal.getsignal(number) is not None
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if waiting:
+            signal.raise_signal(waiting[0])
 
 
 @contextlib.contextmanager

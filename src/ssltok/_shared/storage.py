@@ -151,7 +151,7 @@ def pack_state(tree: object) -> dict[str, bytes]:
 
 def unpack_state(path: str | os.PathLike[str], files: Mapping[str, bytes]) -> Any:
     """Invert `pack_state`; `path` is named in the error's text."""
-    tree = parse_json(path, "state.json", files.get("state.json", b""), strict=False)
+    tree = parse_json(path, "state.json", files.get("state.json", b""))
     tensors = load_tensors(path, "state.safetensors", files.get("state.safetensors", b""))
     try:
         return _restore(tree, tensors)
@@ -170,19 +170,12 @@ def load_tensors(path: str | os.PathLike[str], name: str, data: bytes) -> dict[s
         raise ArtifactError(path, f"{name}, which is no safetensors file ({error})") from error
 
 
-def parse_json(path: str | os.PathLike[str], name: str, data: bytes, *, strict: bool = True) -> Any:
-    """Read JSON, with an error that names the folder and the file.
-
-    NaN and infinities are refused, as JSON has none, but where not `strict`: in our own states.
-    """
+def parse_json(path: str | os.PathLike[str], name: str, data: bytes) -> Any:
+    """Read JSON, with an error that names the folder and the file."""
     try:
-        return json.loads(data, parse_constant=_no_constant if strict else None)
+        return json.loads(data)
     except (ValueError, RecursionError) as error:
         raise ArtifactError(path, f"{name}, which is no JSON ({error})") from error
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name}, which JSON does not know")
 
 
 def _digest(manifest: Mapping[str, Any]) -> str:
@@ -230,9 +223,9 @@ def _restore(tree: Any, tensors: Mapping[str, Tensor]) -> Any:
     return {"list": items, "tuple": tuple(items)}[kind]
 
 
-def to_json(value: object) -> bytes:
-    """Readable JSON, as bytes; what is not finite is refused, as other readers would."""
-    return (json.dumps(value, indent=2, default=_plain, allow_nan=False) + "\n").encode()
+def to_json(value: object, *, allow_nan: bool = True) -> bytes:
+    """Readable JSON, as bytes; for other readers without NaN, which JSON does not know."""
+    return (json.dumps(value, indent=2, default=_plain, allow_nan=allow_nan) + "\n").encode()
 
 
 def _plain(value: object) -> object:

@@ -1,5 +1,6 @@
 """Checkpoints on disk: which of a folder's entries are ours, by name and by content."""
 
+import contextlib
 import json
 import pathlib
 import re
@@ -83,7 +84,5 @@ def clear_work(folder: pathlib.Path) -> None:
 
 def remove_empty(folder: pathlib.Path) -> None:
     """Remove a folder that holds nothing; leave any other."""
-    try:
+    with contextlib.suppress(OSError):
         folder.rmdir()
-    except OSError:
-        pass

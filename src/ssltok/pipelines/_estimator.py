@@ -72,6 +72,8 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         checkpoints: A folder where `fit` keeps what it needs to go on after a kill.
         progress: Show bars.
         cpu: Stay on the CPU even where there is an accelerator.
+        length: Samples of the longest series that the model must hold; None takes the longest of
+            `fit`.
 
     Attributes:
         config_: The config used.
@@ -115,6 +117,7 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         checkpoints: str | os.PathLike[str] | None = None,
         progress: bool = False,
         cpu: bool = False,
+        length: int | None = None,
     ) -> None:
         self.preset = preset
         self.bands = bands
@@ -139,6 +142,7 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.checkpoints = checkpoints
         self.progress = progress
         self.cpu = cpu
+        self.length = length
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: FBT001, FBT002  as sklearn
         """Parameters by name; `deep` adds the preset's, such as `preset__tokenizer__dim`."""
@@ -178,7 +182,11 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             TypeError: If a part lacks a member of its protocol.
         """
         config, parts = self._config(), self._parts()
-        data = read_series(X, who="SSLTokenizer.fit")
+        if self.length is not None and (type(self.length) is not int or self.length < 1):
+            raise ValueError(
+                f"SSLTokenizer: length must be an integer >= 1, or None; got {self.length!r}"
+            )
+        data = read_series(X, length=self.length, who="SSLTokenizer.fit")
         labels, classes = label_index(y, len(data.values), who="SSLTokenizer.fit")
         folder = None if self.checkpoints is None else pathlib.Path(self.checkpoints)
         fitted = fit(
@@ -335,6 +343,8 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Raises:
             ValueError: If `n < 1`, or the label or a length is unknown to the model.
         """
+        if n < 1:
+            raise ValueError(f"SSLTokenizer.sample: n must be >= 1; got {n}")
         return self.generate([label] * n, seed=seed, lengths=lengths).series.numpy()
 
     def generate(
@@ -351,7 +361,7 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """
         artifact = self._model()
         if not labels:
-            raise ValueError("SSLTokenizer.sample: n must be >= 1; got 0")
+            raise ValueError("SSLTokenizer.generate: labels must be one or more; got none")
         numbers = artifact.numbers(labels, "SSLTokenizer.sample")
         generator = keyed_generator(seed, "sample")
         sizes = (
@@ -417,10 +427,15 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """
         data, room = self._read("forecast", X), self._model().tokenizer.length
         longest = int(data.lengths.max())
+        if longest == room:
+            raise ValueError(
+                f"SSLTokenizer.forecast: series must be shorter than the {room} samples that the "
+                f"model holds, so that a horizon fits behind them; got one of {longest}"
+            )
         if not 1 <= horizon <= room - longest:
             raise ValueError(
                 f"SSLTokenizer.forecast: horizon must lie in [1, {room - longest}], the length of "
-                f"training less that of the longest series; got {horizon}"
+                f"training ({room}) less that of the longest series ({longest}); got {horizon}"
             )
         further = data._replace(lengths=data.lengths + horizon)
         filled = self._fill(further, y, samples, seed, "forecast")
