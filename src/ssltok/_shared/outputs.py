@@ -22,6 +22,7 @@ __all__ = [
     "locked",
     "made_folder",
     "new_file",
+    "new_folder",
     "temporary_beside",
     "uninterrupted",
     "workplace",
@@ -117,6 +118,28 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def new_folder(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
+    """Fill a folder beside its place and swap it in at the end; on an error there is none.
+
+    Args:
+        path: Where; it must not exist.
+
+    Yields:
+        The folder to fill.
+    """
+    final = pathlib.Path(path).absolute()
+    temporary = temporary_beside(final)
+    with made_folder(final.parent):
+        try:
+            temporary.mkdir()
+            yield temporary
+            temporary.rename(final)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssltok._shared.outputs import LITTER, made_folder, temporary_beside
+from ssltok._shared.outputs import LITTER, new_folder
 
 __all__ = ["ArtifactError", "pack_state", "read_folder", "remove_litter", "unpack_state"]
 
@@ -51,21 +51,14 @@ def write_folder(path: str | os.PathLike[str], files: Mapping[str, bytes]) -> pa
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())}
     manifest: dict[str, Any] = {"format": FORMAT, "files": digests}
     manifest["digest"] = _digest(manifest)
-    temporary = temporary_beside(final)
-    with made_folder(final.parent):
-        try:
-            temporary.mkdir()
-            for name, data in {**files, MANIFEST: json.dumps(manifest, indent=1).encode()}.items():
-                with open(temporary / name, "wb") as stream:
-                    stream.write(data)
-                    stream.flush()
-                    os.fsync(stream.fileno())
-            _sync_folder(temporary)
-            temporary.rename(final)
-            _sync_folder(final.parent)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
+    with new_folder(final) as temporary:
+        for name, data in {**files, MANIFEST: json.dumps(manifest, indent=1).encode()}.items():
+            with open(temporary / name, "wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+        _sync_folder(temporary)
+    _sync_folder(final.parent)
     return final
 
 

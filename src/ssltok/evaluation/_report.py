@@ -6,11 +6,12 @@ import io
 import itertools
 import json
 import math
+import os
 import pathlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 
-from ssltok._shared.outputs import made_folder, new_file
+from ssltok._shared.outputs import new_file, new_folder
 from ssltok.evaluation._numbers import short, with_spread
 from ssltok.evaluation._page import build_page
 
@@ -185,12 +186,16 @@ class Report:
             "json": self.to_json() + "\n",
             "csv": self.to_csv(),
         }
-        with made_folder(place), contextlib.ExitStack() as whole:
-            streams = [
-                whole.enter_context(new_file(place / f"report.{ending}")) for ending in texts
-            ]
-            for stream, text in zip(streams, texts.values(), strict=True):
-                stream.write(text.encode())
+        contents = {f"report.{ending}": text.encode() for ending, text in texts.items()}
+        if os.path.lexists(place):
+            with contextlib.ExitStack() as whole:
+                streams = [whole.enter_context(new_file(place / name)) for name in contents]
+                for stream, content in zip(streams, contents.values(), strict=True):
+                    stream.write(content)
+            return
+        with new_folder(place) as temporary:
+            for name, content in contents.items():
+                (temporary / name).write_bytes(content)
 
     def _head(self) -> tuple[str, ...]:
         value, reference = self.names

@@ -1,5 +1,6 @@
 """A trained model as a folder: parts, weights, labels and where it came from. Data, no code."""
 
+import math
 import os
 import pathlib
 import platform
@@ -20,6 +21,14 @@ from ssltok._shared.storage import (
     write_folder,
 )
 from ssltok.data import label_index
+from ssltok.pipelines._artifact_checks import (
+    PLAIN,
+    built_within,
+    check_classes,
+    check_finite,
+    check_origin,
+    check_training,
+)
 from ssltok.pipelines._generate import Decoding
 from ssltok.pipelines._prior import Prior
 from ssltok.pipelines._protocols import check_prior
@@ -95,7 +104,7 @@ def save_artifact(artifact: Artifact, folder: str | os.PathLike[str]) -> pathlib
     from safetensors.torch import save
 
     for label in artifact.classes:
-        if type(label) not in (str, int, float, bool, type(None)):
+        if type(label) not in PLAIN or label in (math.inf, -math.inf) or label != label:
             raise TypeError(
                 f"save_artifact: labels must be texts, numbers, booleans or None to be saved; "
                 f"got {label!r}"
@@ -123,13 +132,13 @@ def save_artifact(artifact: Artifact, folder: str | os.PathLike[str]) -> pathlib
     return write_folder(
         folder,
         {
-            "config.json": to_json(plain),
+            "config.json": to_json(plain, allow_nan=False),
             # Copies: weights that two parts share are written twice, and loaded into both.
             "model.safetensors": save(
                 {k: v.detach().to("cpu", copy=True).contiguous() for k, v in tensors.items()}
             ),
-            "labels.json": to_json(list(artifact.classes)),
-            "provenance.json": to_json({**provenance(), **artifact.provenance}),
+            "labels.json": to_json(list(artifact.classes), allow_nan=False),
+            "provenance.json": to_json({**provenance(), **artifact.provenance}, allow_nan=False),
         },
     )
 
@@ -166,10 +175,8 @@ def load_artifact(
     classes = parse_json(folder, "labels.json", files["labels.json"])
     origin = parse_json(folder, "provenance.json", files["provenance.json"])
     config = _checked(folder, plain)
-    if not isinstance(classes, list) or len(classes) != plain["classes"]:
-        raise ArtifactError(folder, "a labels.json of another form")
-    if not isinstance(origin, dict):
-        raise ArtifactError(folder, "a provenance.json of another form")
+    check_classes(folder, classes, plain["classes"])
+    check_origin(folder, origin)
     tensors = load_tensors(folder, "model.safetensors", files["model.safetensors"])
     training = []
     for name in ("training.lengths", "training.labels"):
@@ -182,7 +189,11 @@ def load_artifact(
         with torch.device("meta"):
             sketch = _build(folder, plain, config, {})
         _check_tensors(folder, sketch, tensors)
-    modules = _build(folder, plain, config, dict(parts or {}))
+    check_training(folder, training, length=plain["length"], classes=plain["classes"])
+    check_finite(folder, tensors)
+    modules = built_within(
+        folder, tensors, lambda: _build(folder, plain, config, dict(parts or {}))
+    )
     _check_tensors(folder, modules, tensors)
     for name, module in modules.items():
         prefix = f"{name}."

@@ -61,8 +61,8 @@ def run(
         data: From `load_dataset`; without a test part a fifth of it is kept for testing.
         config: What to train, and how long.
         out: The folder to write: `model`, `samples.npz`, `metrics.json`, `report.html`,
-            `figures`, `tensorboard`. Until all are there it holds `unfinished` alone, and a run that
-            was killed is taken up again from it.
+            `figures`, `tensorboard`. Until all are there it holds `unfinished` alone, and a run
+            that was killed is taken up again from it.
         seed: Decides everything random.
         progress: Show bars.
         overwrite: Replace a finished run at the end, or drop another run's unfinished work;
@@ -94,7 +94,8 @@ def run(
         return Report(rows=(), about={}, draw=dict)
     labels, _ = label_index(parts.train_labels, len(series.values))
     with claimed(out, fingerprint(series, labels, config, seed), overwrite=overwrite) as place:
-        estimator.set_params(checkpoints=place.checkpoints).fit(parts.train, parts.train_labels)
+        estimator.checkpoints = place.checkpoints
+        estimator.fit(parts.train, parts.train_labels)
         seconds = {"training": round(time.perf_counter() - began, 1)}
         place.start_results()
         options = {"seed": seed, "progress": progress, "steps": evaluator_steps}
