@@ -23,11 +23,11 @@ from ssltok._shared.storage import (
 from ssltok.data import label_index
 from ssltok.pipelines._artifact_checks import (
     PLAIN,
-    built_within,
     check_classes,
     check_finite,
     check_origin,
     check_training,
+    within_weights,
 )
 from ssltok.pipelines._generate import Decoding
 from ssltok.pipelines._prior import Prior
@@ -184,17 +184,13 @@ def load_artifact(
         if tensor is None or tensor.ndim != 1 or tensor.dtype != torch.int64 or not len(tensor):
             raise ArtifactError(folder, f"model.safetensors without {name}")
         training.append(tensor)
-    # Sizes first, on the meta device: a config that asks for too much costs nothing.
-    if not parts:
-        with torch.device("meta"):
-            sketch = _build(folder, plain, config, {})
-        _check_tensors(folder, sketch, tensors)
     check_training(folder, training, length=plain["length"], classes=plain["classes"])
     check_finite(folder, tensors)
-    modules = built_within(
-        folder, tensors, lambda: _build(folder, plain, config, dict(parts or {}))
-    )
-    _check_tensors(folder, modules, tensors)
+    # Sizes first, on the meta device: a config that asks for too much costs nothing.
+    for device in ("cpu",) if parts else ("meta", "cpu"):
+        with within_weights(folder, tensors), torch.device(device):
+            modules = _build(folder, plain, config, dict(parts or {}))
+        _check_tensors(folder, modules, tensors)
     for name, module in modules.items():
         prefix = f"{name}."
         state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

@@ -3,10 +3,9 @@
 import contextlib
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import (
     register_module_buffer_registration_hook,
@@ -14,59 +13,40 @@ from torch.nn.modules.module import (
     register_module_parameter_registration_hook,
 )
 
-from ssltok._shared.describe import PartError
+from ssltok._shared.reasons import reason_of
 from ssltok._shared.storage import ArtifactError
 
-__all__ = ["built_within", "check_classes", "check_finite", "check_origin", "check_training"]
+__all__ = ["check_classes", "check_finite", "check_origin", "check_training", "within_weights"]
 
 LARGEST_SEED = 2**64
 PLAIN = (str, int, float, bool, type(None))
-SPARE_TENSORS = 4096  # small ones that are built and not saved, or saved once and built twice
-SPARE_NUMBERS = 2**24
-MODULES_A_TENSOR = 64
+SPARE_NUMBERS = 2**24  # of what is built and not saved, or saved once and built twice
+SPARE_MODULES = 512
+MODULES_A_TENSOR = 16
 Folder = str | os.PathLike[str]
-Built = TypeVar("Built")
 
 
 class _TooLarge(Exception):  # noqa: N818  it never leaves this file
     """More was built than the file has weights for."""
 
 
-def built_within(
-    folder: Folder, tensors: Mapping[str, Tensor], build: Callable[[], Built]
-) -> Built:
-    """Build modules, and stop as soon as they are larger than the weights that were saved.
+@contextlib.contextmanager
+def within_weights(folder: Folder, tensors: Mapping[str, Tensor]) -> Iterator[None]:
+    """Stop the building of modules as soon as they are larger than the weights that were saved.
 
-    The first try is on the `meta` device, where tensors take no memory: a description of a
-    thousand million blocks ends at once.
+    A description of a thousand million blocks ends at once.
 
     Args:
         folder: For the error's text.
         tensors: The saved weights.
-        build: Builds the modules anew at each call.
-
-    Returns:
-        What `build` gives, on the CPU.
 
     Raises:
-        ArtifactError: If it grows too large, or cannot be built.
+        ArtifactError: If they grow too large, or cannot be built.
     """
-    counts = sum(tensor.numel() for tensor in tensors.values()), len(tensors)
-    with _told(folder):
-        with contextlib.suppress(NotImplementedError, RuntimeError), _budget(*counts):
-            with torch.device("meta"):  # what needs numbers cannot be built there
-                build()
-        with _budget(*counts):
-            return build()
-
-
-@contextlib.contextmanager
-def _budget(numbers: int, tensors: int) -> Iterator[None]:
-    """Count what modules register, and stop above what was saved and some to spare."""
     left = {
-        "numbers": 2 * numbers + SPARE_NUMBERS,
-        "tensors": 2 * tensors + SPARE_TENSORS,
-        "modules": MODULES_A_TENSOR * tensors + SPARE_TENSORS,
+        "numbers": 2 * sum(tensor.numel() for tensor in tensors.values()) + SPARE_NUMBERS,
+        "tensors": 2 * len(tensors) + SPARE_MODULES,
+        "modules": MODULES_A_TENSOR * len(tensors) + SPARE_MODULES,
     }
 
     def count(_: nn.Module, name: str, tensor: Tensor | None) -> None:
@@ -88,31 +68,19 @@ def _budget(numbers: int, tensors: int) -> Iterator[None]:
     ]
     try:
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-@contextlib.contextmanager
-def _told(folder: Folder) -> Iterator[None]:
-    try:
-        yield
-    except (ArtifactError, PartError):
+    except ArtifactError:
         raise
     except _TooLarge as error:
         raise ArtifactError(
             folder, "a config.json that asks for more than model.safetensors has weights for"
         ) from error
-    except (
-        ArithmeticError,
-        LookupError,
-        MemoryError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-    ) as error:
-        fact = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ArtifactError(folder, f"a config.json that cannot be built ({fact})") from error
+    except (ArithmeticError, LookupError, MemoryError, RuntimeError, TypeError) as error:
+        raise ArtifactError(
+            folder, f"a config.json that cannot be built ({reason_of(error)})"
+        ) from error
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def check_finite(folder: Folder, tensors: Mapping[str, Tensor]) -> None:

@@ -17,7 +17,7 @@ from ssltok.pipelines._tokenizer import Tokenizer
 from ssltok.pipelines._words._build import build_decoding, build_prior, starting_codebooks
 from ssltok.pipelines._words._config import Config
 from ssltok.pipelines._words._parts import Parts
-from ssltok.training import keyed_generator, seeded
+from ssltok.training import SupCon, keyed_generator, seeded
 
 __all__ = ["rehearse"]
 
@@ -60,6 +60,11 @@ def rehearse(
     tokenizer = model.tokenizer
     decoding = build_decoding(config.decoding, tokenizer, parts=parts)
     _check_mask(parts.mask, tokenizer)
+    if isinstance(model.objective, SupCon) and not bool((labels >= 0).any()):
+        raise ValueError(
+            "fit: the objective SupCon must have labels, of some series at least; got none "
+            "(without any it is NTXent: say so)"
+        )
     with seeded(keyed_generator(seed, "rehearsal").initial_seed()):
         with _told("the tokenizer, its objective and the data"):
             _step_one(model, data, labels, config, parts, seed, accelerator)
