@@ -24,9 +24,14 @@ def test_a_file_that_fails_leaves_the_old_one(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "x"
     with new_file(path) as stream:
         stream.write(b"one")
-    with pytest.raises(KeyboardInterrupt), new_file(path) as stream:
-        stream.write(b"two")
-        raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        with new_file(path) as stream:
+            stream.write(b"two")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert path.read_bytes() == b"one"
     assert os.listdir(tmp_path) == ["x"]
 
@@ -41,9 +46,13 @@ def test_a_link_keeps_pointing(tmp_path: pathlib.Path) -> None:
 
 
 def test_a_folder_that_fails_leaves_none_and_no_parents(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(OSError, match="full"), new_folder(tmp_path / "a" / "b") as folder:
-        (folder / "x").write_text("x")
-        raise OSError("full")
+    def fill() -> None:
+        with new_folder(tmp_path / "a" / "b") as folder:
+            (folder / "x").write_text("x")
+            raise OSError("full")
+
+    with pytest.raises(OSError, match="full"):
+        fill()
     assert os.listdir(tmp_path) == []
 
 
@@ -109,18 +118,23 @@ def test_a_second_process_waits_for_nothing_and_a_dead_one_is_no_wall(
 
 
 def test_a_lock_holds_within_a_process_too(tmp_path: pathlib.Path) -> None:
-    with workplace("one", tmp_path / "a" / "b"):
-        with pytest.raises(BlockingIOError), locked("two", tmp_path / "a" / "b"):
-            pass
+    place = tmp_path / "a" / "b"
+    with workplace("one", place), pytest.raises(BlockingIOError), locked("two", place):
+        pass
     assert os.listdir(tmp_path) == []
 
 
 def test_signals_wait_for_the_swap() -> None:
     done = []
-    with pytest.raises(KeyboardInterrupt), uninterrupted():
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(0.01)
-        done.append(1)
+
+    def swap() -> None:
+        with uninterrupted():
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)
+            done.append(1)
+
+    with pytest.raises(KeyboardInterrupt):
+        swap()
     assert done == [1]
     thread = threading.Thread(target=lambda: uninterrupted().__enter__())
     thread.start()

@@ -316,10 +316,13 @@ def test_fit_goes_on_by_itself_after_a_kill(
         patch.setattr(torch.optim.AdamW, "step", sends(signal.SIGTERM, step, after=3))
         refused(words, capsys, 143)
     assert [p.name for p in tmp_path.iterdir()] == ["model.unfinished"]
-    steps = []
-    monkeypatch.setattr(
-        torch.optim.AdamW, "step", lambda *args, **kwargs: (steps.append(1), step(*args, **kwargs))
-    )
+    steps: list[int] = []
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        steps.append(1)
+        return step(*args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", counted)
     main(words)
     assert len(steps) == 1, "three of four steps were there"
     assert [p.name for p in tmp_path.iterdir()] == ["model"]

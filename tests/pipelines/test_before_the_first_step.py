@@ -1,6 +1,5 @@
 """Whatever makes a run raise makes it raise before its first step, and leaves the folder alone."""
 
-import dataclasses
 import functools
 import os
 import pathlib
@@ -26,6 +25,7 @@ from ssltok.training import SupCon, TrainingConfig
 from tests.pipelines.small import series, small, varied
 
 LABELS = ["a", "b"] * 6
+UNHASHABLE: list[Any] = [[0], [1]] * 6
 GOOD = Dataset("waves", series(12), LABELS, series(8, seed=1), LABELS[:8])
 
 
@@ -100,7 +100,7 @@ TRIALS: dict[str, Trial] = {
     "labels without a JSON": Trial(
         GOOD._replace(train_labels=[0.0, np.inf] * 6, test_labels=[0.0, np.inf] * 4)
     ),
-    "unhashable labels": Trial(GOOD._replace(train_labels=[[0], [1]] * 6)),
+    "unhashable labels": Trial(GOOD._replace(train_labels=UNHASHABLE)),
     "negative budget": Trial(options={"evaluator_steps": -1}),
     "out is a file": Trial(prepare=a_file),
     "out below a file": Trial(prepare=below_a_file),
@@ -281,11 +281,12 @@ def test_sizes_that_do_not_fit_are_refused_before_the_first_step(
     tmp_path: pathlib.Path, no_step: None
 ) -> None:
     """A prior whose width its heads cannot share is seen before stage 1 is trained."""
-    for bad in (
+    bads: tuple[Callable[[], Config], ...] = (
         lambda: varied(small(), prior=PriorConfig(dim=15, depth=1, high_dim=15, high_depth=1)),
         lambda: varied(small(), decoding=DecodingConfig(steps=0)),
-        lambda: dataclasses.replace(small(codebook_size=2**20 + 1, dim=1)),
-    ):
+        lambda: small(codebook_size=2**20 + 1, dim=1),
+    )
+    for bad in bads:
         with pytest.raises((ValueError, TypeError)):
             run(GOOD, bad(), tmp_path / "run", progress=False, evaluator_steps=0, cpu=True)
         assert everything(tmp_path) == {}

@@ -27,9 +27,11 @@ class Line(nn.Module):
 
     def forward(self, batch: tuple[Tensor, float, float]) -> Result:
         x, factor, kick = batch
-        loss = self.net(x).square().mean() * factor
-        bent = self.net.weight.sum() * kick
-        return Result(loss + bent - bent.detach(), {"loss": loss, "steady": loss.detach() * 0 + 1})
+        weight = self.net.weight * 1.0
+        if weight.requires_grad:
+            weight.register_hook(lambda gradient: gradient * kick)
+        loss = (x @ weight.T + self.net.bias).square().mean() * factor
+        return Result(loss, {"loss": loss, "steady": torch.ones(())})
 
 
 def train(
@@ -46,7 +48,7 @@ def train(
     def draw(step: int, rows: slice) -> tuple[Tensor, float, float]:
         x = torch.randn(4, 4, generator=torch.Generator().manual_seed(step))
         factor = float("nan") if step == loss_at else 1.0
-        return x, factor, float("inf") if step == gradient_at else 0.0
+        return x, factor, float("inf") if step == gradient_at else 1.0
 
     config = TrainingConfig(**{"steps": steps, "batch": 4, "checkpoint_every": 1, **options})
     stage = Stage("line", model, draw, lambda step, results: None, None)

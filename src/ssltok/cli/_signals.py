@@ -41,7 +41,7 @@ def stoppable() -> Iterator[Stop]:
     before: dict[int, Any] = {}
     try:
         if threading.current_thread() is threading.main_thread():
-            for number in NAMES:
+            for number in map(int, NAMES):
                 handler = signal.getsignal(number)
                 if handler in (signal.SIG_DFL, signal.default_int_handler):
                     before[number] = handler

@@ -123,7 +123,8 @@ class Memory:
         if accelerator.is_main_process:
             remove_litter(self.folder, names=STEP.pattern)
         accelerator.wait_for_everyone()
-        damaged, present = [], list_checkpoints(self.folder)
+        damaged: list[tuple[pathlib.Path, ArtifactError]] = []
+        present = list_checkpoints(self.folder)
         while present:
             state = self._read(present[-1], damaged)
             if state is None:
