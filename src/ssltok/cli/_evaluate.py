@@ -6,6 +6,7 @@ from typing import Annotated
 
 import tyro
 
+from ssltok.cli._outputs import check_new_folder
 from ssltok.cli._reading import ReadingOptions, read
 from ssltok.cli._say import say
 from ssltok.data import Reading, train_and_test
@@ -40,8 +41,9 @@ class Evaluate:
 
     def __call__(self) -> None:
         """Do it."""
-        if self.out.exists():
-            raise FileExistsError(f"evaluate: out must be a new folder; got {self.out}")
+        check_new_folder("evaluate", self.out)
+        if self.steps < 0:
+            raise ValueError(f"evaluate: steps must be >= 0; got {self.steps}")
         data, made = read(self.data, self.reading), load_samples(self.generated)
         model = None if self.model is None else SSLTokenizer.load(self.model)
         train, train_labels, test, test_labels = train_and_test(

@@ -89,8 +89,9 @@ def evaluate(
         The report; `report.save(folder)` writes it.
 
     Raises:
-        ValueError: If series, labels or tokens cannot be used, channels or lengths differ, a set
-            has fewer than 4 series, or measures share some rows and not all.
+        ValueError: If series, labels or tokens cannot be used, channels differ, generated series
+            have a length that no real ones have, a set has fewer than 4 series, or measures share
+            some rows and not all.
         TypeError: If series are no numbers.
 
     Example:
@@ -178,7 +179,7 @@ def _read(who: str, *given: Series) -> dict[str, Tensor]:
             )
     lengths = [series.values.shape[2] for series in read]
     ragged = any(bool((s.lengths != s.lengths[0]).any()) for s in read)
-    if len(set(lengths)) > 1 and not ragged:
+    if len(set(lengths)) > 1 and not ragged and lengths[2] not in lengths[:2]:
         raise ValueError(f"{who}: all three sets must have the same length; got {lengths}")
     short = ("train", "test", "generated")
     return {k: _with_gaps(x, max(lengths)) for k, x in zip(short, read, strict=True)}

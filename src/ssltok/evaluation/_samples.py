@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ssltok._shared.outputs import new_file
 from ssltok.data import Reading, load_dataset
 
 __all__ = ["Samples", "load_samples", "plain_label", "save_samples"]
@@ -74,7 +75,7 @@ def save_samples(
             named["y"] = array
     if codes is not None:
         named["codes"] = np.asarray(codes)
-    with open(path, "wb") as stream:
+    with new_file(path) as stream:
         np.savez_compressed(stream, **named)
 
 

@@ -21,6 +21,13 @@ from ssltok._shared.storage import (
     write_folder,
 )
 from ssltok.data import label_index
+from ssltok.pipelines._artifact_checks import (
+    check_classes,
+    check_finite,
+    check_origin,
+    check_training,
+    within_weights,
+)
 from ssltok.pipelines._generate import Decoding
 from ssltok.pipelines._prior import Prior
 from ssltok.pipelines._protocols import check_prior
@@ -136,13 +143,13 @@ def save_artifact(artifact: Artifact, folder: str | os.PathLike[str]) -> pathlib
     return write_folder(
         folder,
         {
-            "config.json": to_json(plain),
+            "config.json": to_json(plain, allow_nan=False),
             # Copies: weights that two parts share are written twice, and loaded into both.
             "model.safetensors": save(
                 {k: v.detach().to("cpu", copy=True).contiguous() for k, v in tensors.items()}
             ),
-            "labels.json": to_json(list(artifact.classes)),
-            "provenance.json": to_json({**provenance(), **artifact.provenance}),
+            "labels.json": to_json(list(artifact.classes), allow_nan=False),
+            "provenance.json": to_json({**provenance(), **artifact.provenance}, allow_nan=False),
         },
     )
 
@@ -179,10 +186,8 @@ def load_artifact(
     classes = parse_json(folder, "labels.json", files["labels.json"])
     origin = parse_json(folder, "provenance.json", files["provenance.json"])
     config = _checked(folder, plain)
-    if not isinstance(classes, list) or len(classes) != plain["classes"]:
-        raise ArtifactError(folder, "a labels.json of another form")
-    if not isinstance(origin, dict):
-        raise ArtifactError(folder, "a provenance.json of another form")
+    check_classes(folder, classes, plain["classes"])
+    check_origin(folder, origin)
     tensors = load_tensors(folder, "model.safetensors", files["model.safetensors"])
     training = []
     for name in ("training.lengths", "training.labels"):
@@ -194,13 +199,13 @@ def load_artifact(
         name: _per_channel(folder, plain, tensors, f"training.{name}", dtype)
         for name, dtype in (("offset", torch.float64), ("constant", torch.bool))
     }
+    check_training(folder, training, length=plain["length"], classes=plain["classes"])
+    check_finite(folder, tensors)
     # Sizes first, on the meta device: a config that asks for too much costs nothing.
-    if not parts:
-        with torch.device("meta"):
-            sketch = _build(folder, plain, config, {})
-        _check_tensors(folder, sketch, tensors)
-    modules = _build(folder, plain, config, dict(parts or {}))
-    _check_tensors(folder, modules, tensors)
+    for device in ("cpu",) if parts else ("meta", "cpu"):
+        with within_weights(folder, tensors), torch.device(device):
+            modules = _build(folder, plain, config, dict(parts or {}))
+        _check_tensors(folder, modules, tensors)
     for name, module in modules.items():
         prefix = f"{name}."
         state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

@@ -82,6 +82,8 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
         verbose: Say in a line how long each stage will take, also where there is no terminal; None
             says it where bars are shown.
         cpu: Stay on the CPU even where there is an accelerator.
+        length: Samples of the longest series that the model must hold; None takes the longest of
+            `fit`.
 
     Attributes:
         config_: The config used.
@@ -127,6 +129,7 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
         progress: bool = True,
         verbose: bool | int | None = None,
         cpu: bool = False,
+        length: int | None = None,
     ) -> None:
         self.preset = preset
         self.bands = bands
@@ -153,6 +156,7 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
         self.progress = progress
         self.verbose = verbose
         self.cpu = cpu
+        self.length = length
 
     def fit(self, X: Any, y: Labels = None) -> Self:  # noqa: N803
         """Train the tokenizer, then the prior on its tokens.
@@ -170,7 +174,11 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
         """
         who = "SSLTokenizer.fit"
         config, parts = self._config(), self._parts()
-        data = read_series(X, layout=self.layout, who=who)
+        if self.length is not None and (type(self.length) is not int or self.length < 1):
+            raise ValueError(
+                f"SSLTokenizer: length must be an integer >= 1, or None; got {self.length!r}"
+            )
+        data = read_series(X, layout=self.layout, length=self.length, who=who)
         labels, classes = label_index(y, len(data.values), who=who)
         check_savable(who, classes)
         folder = None if self.checkpoints is None else pathlib.Path(self.checkpoints)
@@ -417,10 +425,15 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
         """
         data, room = self._read("forecast", X), self._model().tokenizer.length
         longest = int(data.lengths.max())
+        if longest == room:
+            raise ValueError(
+                f"SSLTokenizer.forecast: series must be shorter than the {room} samples that the "
+                f"model holds, so that a horizon fits behind them; got one of {longest}"
+            )
         if not 1 <= horizon <= room - longest:
             raise ValueError(
                 f"SSLTokenizer.forecast: horizon must lie in [1, {room - longest}], the length of "
-                f"training less that of the longest series; got {horizon}"
+                f"training ({room}) less that of the longest series ({longest}); got {horizon}"
             )
         further = data._replace(lengths=data.lengths + horizon)
         filled = self._fill(further, y, samples, seed, "forecast")
