@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from ssltok._shared.described import described
@@ -20,7 +21,9 @@ def classifier_free_guidance(
 
     At $s = 1$ this is the conditional model, bit for bit, and the unconditional one is not called;
     at $s = 0$ the conditional one is not called. Some codes write $(1 + w) \ell_c - w \ell_u$;
-    then $s = 1 + w$.
+    then $s = 1 + w$. A code that the conditional model forbids (-inf) stays forbidden, and for
+    $s < 1$ also one that the unconditional model forbids; for $s > 1$, where the formula has no
+    value there, the conditional logit stays as it is.
 
     Args:
         unconditional: The model without the condition, a logits function like the one it guides.
@@ -49,7 +52,10 @@ def classifier_free_guidance(
             return conditional(tokens, where)
         if now == 0:
             return unconditional(tokens, where)
-        free = unconditional(tokens, where)
-        return free + now * (conditional(tokens, where) - free)
+        free, kept = unconditional(tokens, where), conditional(tokens, where)
+        mixed = torch.where(
+            free == -torch.inf, kept if now > 1 else free, free + now * (kept - free)
+        )
+        return mixed.masked_fill(kept == -torch.inf, -torch.inf)
 
     return guide

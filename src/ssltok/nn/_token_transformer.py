@@ -174,7 +174,8 @@ class TokenTransformer(nn.Module):
                 a `LevelEmbedding`; `codebook_size` where hidden.
             where: Boolean `(batch, tokens)`, True where logits are wanted; the rows of the
                 result follow it row by row.
-            labels: Classes int64 `(batch,)`, -1 for the null class; None is -1 for all.
+            labels: Classes int64 `(batch,)`, -1 for the null class; None is -1 for all. One that
+                is no class is refused on the CPU and an index error elsewhere.
             level: The level that is asked; 0 is the coarsest. Levels behind it are not read.
             valid: Boolean `(batch, tokens)`, False at padding, whose codes may have any value:
                 nobody reads them, and their logits mean nothing.
@@ -273,7 +274,9 @@ class TokenTransformer(nn.Module):
         if self.training and self.label_dropout > 0:
             drawn = torch.rand(len(tokens), device=tokens.device, generator=generator)
             labels = labels.masked_fill(drawn < self.label_dropout, -1)
-        return functional.embedding(labels.where(labels >= 0, self.classes), table)
+        # The table's last row is the null class: a label of that number is none, and must not pass.
+        index = torch.where(labels < self.classes, labels, labels + 1)
+        return functional.embedding(index.where(labels >= 0, self.classes), table)
 
     def _check_tokens(self, tokens: Tensor, level: int) -> None:
         who, levels = "TokenTransformer", len(self.codebook_sizes)
@@ -301,6 +304,10 @@ class TokenTransformer(nn.Module):
                     f"{who}: labels must have shape {tuple(tokens.shape[:1])}; "
                     f"got {tuple(labels.shape)}"
                 )
+            if labels.device.type == "cpu" and not torch.compiler.is_compiling():
+                most = int(labels.max())
+                if most >= self.classes:
+                    raise ValueError(f"{who}: labels must lie in [-1, {self.classes}); got {most}")
         if valid is not None:
             check_bool_mask(who, "valid", valid, tokens.shape[:2])
         if context is None:
