@@ -15,8 +15,8 @@ def halton_places(grid: tuple[int, ...]) -> Tensor:
 
     Point $i = 1, 2, \dots$ has the coordinates $\phi_2(i), \phi_3(i), \dots$: the digits of $i$ in
     the bases 2, 3, ... mirrored at the point. As in the authors' code the sequence begins at 1,
-    near the middle, and not at 0, the corner. As many points are made as surely visit every place: each place
-    holds a whole box of the sequence's own grid, and $\prod_j b_j^{a_j}$ points with
+    near the middle, and not at 0, the corner. As many points are made as surely visit every place:
+    each place holds a whole box of the sequence's own grid, and $\prod_j b_j^{a_j}$ points with
     $b_j^{a_j} \ge 2 \cdot \text{size}_j$ visit each such box once. (A fixed number of points, as
     in other code, misses places of larger grids.) All in integers.
 

@@ -155,8 +155,9 @@ def critical_reverse(
     Level $t = T - 1, \dots, 1$ masks the $\lfloor N \gamma(t / T) \rfloor$ tokens of lowest score.
     Its error $e_t$ is the mean surprise of the tokens it masks newly, given what it leaves. Going
     back stops, for each row, at the first level where the mean of its last `window` ratios
-    $e_t / e_{t+1}$ (over levels that mask something new in that row) exceeds 1: there more context no longer makes the tokens more certain. The row
-    is returned as at the level before; decode it again with `critic_order(self_token_critic(...))`.
+    $e_t / e_{t+1}$ (over levels that mask something new in that row) exceeds 1: there more context
+    no longer makes the tokens more certain. The row is returned as at the level before; decode it
+    again with `critic_order(self_token_critic(...))`.
 
     Departure: the authors measure $e_t$ as a squared distance of embeddings; the surprise needs no
     codebook.

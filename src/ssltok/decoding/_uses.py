@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from ssltok._shared.checks import check_at_least, check_axes, check_bool_mask, check_codes

@@ -165,6 +165,8 @@ class TokenTransformer(nn.Module):
         level: int = 0,
         valid: Tensor | None = None,
         context: Tensor | None = None,
+        places: Tensor | None = None,
+        allowed: Tensor | None = None,
         generator: Generator | None = None,
     ) -> Tensor:
         """Return the logits of the tokens at `where`, `(where.sum(), codebook_sizes[level])`.
@@ -180,14 +182,20 @@ class TokenTransformer(nn.Module):
             valid: Boolean `(batch, tokens)`, False at padding, whose codes may have any value:
                 nobody reads them, and their logits mean nothing.
             context: `(batch, tokens, dim)`, from `embed_context`.
+            places: Where each token stands, int64 `(batch, tokens)`; None counts from 0. A place
+                may be taken twice, so that a row and a copy of it go through together.
+            allowed: Boolean `(batch, tokens + 1, tokens)`, True where the token of the second axis
+                may read that of the third; its first row is for what stands in front (class token
+                and registers, which all may read). A token always reads itself.
             generator: Source of label dropout, dropout and stochastic depth in training, on the
                 tokens' device; None is torch's own. In evaluation nothing is drawn.
         """
         self._check_tokens(tokens, level)
         check_bool_mask("TokenTransformer", "where", where, tokens.shape[:2])
         features = self.features(
-            tokens, labels, level=level, valid=valid, context=context, generator=generator
-        )
+            tokens, labels, level=level, valid=valid, context=context, places=places,
+            allowed=allowed, generator=generator,
+        )  # fmt: skip
         return self.head(features[where], level=level)
 
     def features(
@@ -198,11 +206,13 @@ class TokenTransformer(nn.Module):
         level: int = 0,
         valid: Tensor | None = None,
         context: Tensor | None = None,
+        places: Tensor | None = None,
+        allowed: Tensor | None = None,
         generator: Generator | None = None,
     ) -> Tensor:
         """Return what the head reads, `(batch, tokens, dim)`; arguments as in `forward`."""
         self._check_tokens(tokens, level)
-        self._check(tokens, labels, valid, context)
+        self._check(tokens, labels, valid, context, places)
         if not self.training:
             generator = None
         if valid is not None:
@@ -213,10 +223,9 @@ class TokenTransformer(nn.Module):
             known = tokens[..., : level + 1]
             tokens = functional.pad(known, (0, behind), value=self.codebook_size)
         x: Tensor = self.embedding(tokens)
-        if self.positions is not None:
-            x = x + self.positions[: tokens.shape[1]]
-        elif self.grid is not None:
-            x = x + self._grid_positions()[: tokens.shape[1]]
+        if self.positions is not None or self.grid is not None:
+            table = self._grid_positions() if self.positions is None else self.positions
+            x = x + (table[: tokens.shape[1]] if places is None else table[places])
         if self.levels is not None:
             x = x + self.levels[level]
         x = self.norm(x)
@@ -239,7 +248,18 @@ class TokenTransformer(nn.Module):
             x = torch.cat([*front, x], dim=1)
             if valid is not None:
                 valid = functional.pad(valid, (prefix, 0), value=True)
-        x = self.trunk(x, valid=valid, condition=condition, prefix=prefix, generator=generator)
+        if allowed is not None:
+            check_bool_mask(
+                "TokenTransformer", "allowed", allowed,
+                (len(x), tokens.shape[1] + 1, tokens.shape[1]),
+            )  # fmt: skip
+            front_reads = allowed[:, :1].expand(-1, prefix, -1)
+            allowed = torch.cat([front_reads, allowed[:, 1:]], dim=1)
+            allowed = functional.pad(allowed, (prefix, 0), value=True)
+        x = self.trunk(
+            x, valid=valid, condition=condition, prefix=prefix, allowed=allowed,
+            places=places if self.trunk.rotary is not None else None, generator=generator,
+        )  # fmt: skip
         return x.narrow(1, prefix, tokens.shape[1])
 
     def head(self, features: Tensor, *, level: int = 0) -> Tensor:
@@ -289,11 +309,19 @@ class TokenTransformer(nn.Module):
             raise ValueError(f"{who}: level must lie in [0, {levels - 1}]; got {level}")
 
     def _check(
-        self, tokens: Tensor, labels: Tensor | None, valid: Tensor | None, context: Tensor | None
-    ) -> None:
+        self, tokens: Tensor, labels: Tensor | None, valid: Tensor | None, context: Tensor | None,
+        places: Tensor | None,
+    ) -> None:  # fmt: skip
         who = "TokenTransformer"
         check_at_least(who, "batch", tokens.shape[0], 1)
-        if not 1 <= tokens.shape[1] <= self.tokens:
+        if places is not None:
+            check_codes(who, "places", places)
+            if places.shape != tokens.shape[:2]:
+                raise ValueError(
+                    f"{who}: places must have shape {tuple(tokens.shape[:2])}; "
+                    f"got {tuple(places.shape)}"
+                )
+        elif not 1 <= tokens.shape[1] <= self.tokens:
             raise ValueError(f"{who}: tokens must be 1 to {self.tokens}; got {tokens.shape[1]}")
         if labels is not None:
             if self.labels is None:
