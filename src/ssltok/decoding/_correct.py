@@ -6,6 +6,7 @@ from torch.nn import functional
 
 from ssltok._shared.checks import check_at_least, check_bool_mask, check_codes, check_same_shape
 from ssltok._shared.described import described
+from ssltok._shared.numerics import upcast
 from ssltok.decoding._iterative import DecodingState, LogitsFn, Sample, Settle, check_drawn
 
 __all__ = ["corrector", "quality_loss", "self_correction_loss"]
@@ -52,10 +53,9 @@ def quality_loss(scores: Tensor, tokens: Tensor, truth: Tensor, where: Tensor) -
     check_same_shape("quality_loss", "scores and tokens", scores, tokens)
     check_same_shape("quality_loss", "truth and tokens", truth, tokens)
     check_bool_mask("quality_loss", "where", where, tokens.shape)
-    right = (tokens == truth)[where].to(torch.float32)
-    summed = functional.binary_cross_entropy_with_logits(
-        scores[where].float(), right, reduction="sum"
-    )
+    asked = upcast(scores[where])
+    right = (tokens == truth)[where].to(asked)
+    summed = functional.binary_cross_entropy_with_logits(asked, right, reduction="sum")
     return summed / where.sum().clamp(min=1)
 
 
@@ -100,7 +100,7 @@ def self_correction_loss(
         guess = logits_fn(codes.masked_fill(where, mask_index), where).argmax(dim=-1)
     filled = codes.masked_scatter(where, guess)
     real = codes >= 0
-    summed = functional.cross_entropy(logits_fn(filled, real).float(), codes[real], reduction="sum")
+    summed = functional.cross_entropy(upcast(logits_fn(filled, real)), codes[real], reduction="sum")
     return summed / real.sum().clamp(min=1)
 
 
