@@ -103,7 +103,8 @@ def test_self_guidance_pushes_away_from_the_model_on_worse_tokens() -> None:
     worse = torch.tensor([[3, 3, 4, 3, 4]])  # the places asked for stay masked
     torch.testing.assert_close(found, 2.5 * table[[1, 2]] - 1.5 * table[[3, 3]])
     assert [row.tolist() for row in seen] in (
-        [worse.tolist(), tokens.tolist()], [tokens.tolist(), worse.tolist()]
+        [worse.tolist(), tokens.tolist()],
+        [tokens.tolist(), worse.tolist()],
     )
     seen.clear()
     self_guidance(lambda tokens: tokens, scale=1.0)(model, tokens, where, 0.5)

@@ -149,7 +149,9 @@ def test_planning_keeps_the_schedule_and_takes_back_more_at_small_eta(eta: float
 
 def test_forward_backward_is_three_moves_of_coins() -> None:
     before, after, n = 0.7, 0.5, 400_000
-    state = state_of(torch.zeros(0, 2), torch.zeros(1, 1, dtype=torch.bool), before=before, after=after)
+    state = state_of(
+        torch.zeros(0, 2), torch.zeros(1, 1, dtype=torch.bool), before=before, after=after
+    )
     back = (before - after) / before  # a step back unmasks a masked token
     noise = 1 - (1 - before) / (1 - after)  # one of noise masks a known one
 
@@ -249,11 +251,11 @@ def test_self_correction_asks_for_the_truth_beside_its_own_guess() -> None:
     real = codes >= 0
     logits = model(filled, everywhere).view(3, 6, 4)
     expected = [-logits[b, i].log_softmax(0)[codes[b, i]] for b, i in real.nonzero().tolist()]
-    assert float(loss.detach()) == pytest.approx(float(torch.stack(expected).mean().detach()), rel=1e-12)
-    (gradient,) = torch.autograd.grad(loss, weight)
-    (wanted,) = torch.autograd.grad(
-        functional.cross_entropy(logits[real], codes[real]), weight
+    assert float(loss.detach()) == pytest.approx(
+        float(torch.stack(expected).mean().detach()), rel=1e-12
     )
+    (gradient,) = torch.autograd.grad(loss, weight)
+    (wanted,) = torch.autograd.grad(functional.cross_entropy(logits[real], codes[real]), weight)
     torch.testing.assert_close(gradient, wanted, rtol=1e-12, atol=1e-12)
 
 
@@ -343,5 +345,7 @@ def test_levels_are_filled_coarse_to_fine_and_finer_ones_read_them(
     assert len(found[0, :, 0].unique()) > 1
     with pytest.raises(ValueError, match=r"^decode_levels: decode must return shape \(4, 6\) at l"):
         decode_levels(lambda codes, level, coarser: codes[:, :3], tokens, mask_index=5)
-    with pytest.raises(ValueError, match=r"^decode_levels: tokens must be \(batch, tokens, codes\)"):
+    with pytest.raises(
+        ValueError, match=r"^decode_levels: tokens must be \(batch, tokens, codes\)"
+    ):
         decode_levels(decode_level(settle), tokens[..., 0], mask_index=5)

@@ -42,7 +42,7 @@ __all__ = ["Fitted", "build_stage_one", "encode_series", "fit", "start_tokenizer
 ENCODE_BATCH = 256
 START_SERIES = 1024  # series whose latents a codebook starts from
 NOTHING = Parts()
-SECOND = ("prior", "mask", "token_loss", "schedule", "order", "sampling", "guidance")
+SECOND = ("prior", "mask", "token_loss", "schedule", "order", "sampling", "guidance", "settle")
 
 
 class Fitted(NamedTuple):

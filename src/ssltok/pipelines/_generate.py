@@ -10,7 +10,15 @@ from torch import Tensor
 
 from ssltok._shared.checks import check_at_least
 from ssltok._shared.modes import evaluation_mode
-from ssltok.decoding import Guidance, LogitsFn, Order, Sample, iterative_decode
+from ssltok.decoding import (
+    Guidance,
+    LogitsFn,
+    Order,
+    Sample,
+    Settle,
+    decode_levels,
+    iterative_decode,
+)
 from ssltok.pipelines._prior import Prior
 from ssltok.pipelines._tokenizer import Tokenizer
 
@@ -24,7 +32,8 @@ class Decoding:
     """How many, which, what: the rules of `ssltok.decoding.iterative_decode`, for each branch."""
 
     steps: int
-    """Forward passes from all tokens hidden to none, for each code of a token."""
+    """Forward passes from all tokens hidden to none, for each code of a token; the most of them
+    where `settle` says how many tokens stay."""
     schedule: Callable[[Tensor], Tensor]
     """From progress to the share masked."""
     orders: tuple[Order, ...]
@@ -33,6 +42,9 @@ class Decoding:
     """What token is drawn."""
     guidance: Callable[[LogitsFn], Guidance] | None = None
     """From the unconditional logits function to a guidance; None is none."""
+    settle: Settle | None = None
+    """How many tokens stay, by the model, such as `entropy_bound(0.5)`; None leaves it to the
+    schedule, which is otherwise the least that stays."""
 
     def __post_init__(self) -> None:
         """Check the steps."""
@@ -58,6 +70,7 @@ def generate(
     lengths: Tensor,
     decoding: Decoding,
     generator: torch.Generator,
+    weak: Prior | None = None,
     observe: Callable[..., None] | None = None,
 ) -> Generated:
     """Draw new series: low tokens first, then high tokens that read them, then the decoder.
@@ -69,6 +82,8 @@ def generate(
         lengths: int64 `(cases,)`, samples of each new series.
         decoding: The rules, such as those of `build_decoding`.
         generator: The only source of randomness.
+        weak: A weaker prior of the same tokens, an earlier checkpoint or a smaller one, to be
+            guided away from (autoguidance); by default the prior without labels.
         observe: Called with each decoding step of the first branch, of the first 256 series.
 
     Returns:
@@ -93,7 +108,7 @@ def generate(
             f"got {int(lengths.min())} to {int(lengths.max())}"
         )
     parts: list[Generated] = []
-    with evaluation_mode(tokenizer, prior):
+    with evaluation_mode(tokenizer, prior, *([] if weak is None else [weak])):
         for some, sizes in zip(
             torch.split(labels, BATCH), torch.split(lengths, BATCH), strict=True
         ):
@@ -104,6 +119,7 @@ def generate(
                 labels=some,
                 decoding=decoding,
                 generator=generator,
+                weak=weak,
                 observe=None if parts else observe,
             )
             series = tokenizer.scaler.inverse(tokenizer.decode(codes))
@@ -121,6 +137,7 @@ def decode_tokens(
     labels: Tensor,
     decoding: Decoding,
     generator: torch.Generator,
+    weak: Prior | None = None,
     observe: Callable[..., None] | None = None,
 ) -> Tensor:
     """Fill the hidden tokens of `(batch, tokens)`, branch by branch; known ones never change.
@@ -132,6 +149,7 @@ def decode_tokens(
         labels: int64 `(batch,)`, -1 for no label.
         decoding: The rules, such as those of `build_decoding`.
         generator: The only source of randomness.
+        weak: As in `generate`.
         observe: Called with each step of the first branch.
 
     Returns:
@@ -139,53 +157,62 @@ def decode_tokens(
     """
     filled: list[Tensor] = []
     for number, part in enumerate(torch.split(tokens, list(prior.sizes), dim=1)):
-        context = prior.context(filled[-1], number) if filled else None
-        watch = observe if number == 0 else None
-        filled.append(
-            _decode_branch(prior, number, part, labels, context, decoding, generator, watch)
-        )
+        ask = _asking(prior, number, filled, labels)
+        free = None
+        if decoding.guidance is not None and weak is not None:
+            free = _asking(weak, number, filled, labels)
+        elif decoding.guidance is not None and bool((labels >= 0).any()):
+            free = functools.partial(ask, labels=torch.full_like(labels, -1))
+        run = functools.partial(
+            _decode_level, prior, number, ask, free, decoding, generator,
+            observe if number == 0 else None,
+        )  # fmt: skip
+        if prior.codes_per_token > 1:
+            filled.append(decode_levels(run, part, mask_index=prior.mask_index))
+        else:
+            filled.append(run(part, 0, part[..., None][..., :0]))
     return torch.cat(filled, dim=1)
 
 
-def _decode_branch(
+def _asking(
+    prior: Prior, number: int, filled: list[Tensor], labels: Tensor
+) -> Callable[..., LogitsFn]:
+    """A branch's logits function, but for its level; what it reads of another is read once."""
+    context = prior.context(filled[-1], number) if filled else None
+    return functools.partial(prior.logits_of, number, labels=labels, context=context)
+
+
+def _decode_level(
     prior: Prior,
     number: int,
-    tokens: Tensor,
-    labels: Tensor,
-    context: Tensor | None,
+    ask: Callable[..., LogitsFn],
+    free: Callable[..., LogitsFn] | None,
     decoding: Decoding,
     generator: torch.Generator,
     observe: Callable[..., None] | None,
+    tokens: Tensor,
+    level: int,
+    coarser: Tensor,
 ) -> Tensor:
-    """Fill a branch's tokens, level by level where they have several codes, coarse ones first."""
-    nothing = torch.full_like(labels, -1)
-    guided = decoding.guidance is not None and bool((labels >= 0).any())
-    levels = list(tokens.unbind(-1)) if prior.codes_per_token > 1 else [tokens]
-    filled: list[Tensor] = []
-    for level, part in enumerate(levels):
-        size = prior.codebook_sizes[number][level]
-        coarser = torch.stack(filled, dim=-1) if filled else None
-        ask = functools.partial(
-            prior.logits_of, number, context=context, level=level, coarser=coarser
-        )
-        guidance = None
-        if guided and decoding.guidance is not None:
-            guidance = decoding.guidance(ask(nothing))
-        filled.append(
-            iterative_decode(
-                ask(labels),
-                part.clamp(max=size) if size < prior.mask_index else part,
-                mask_index=size,
-                steps=decoding.steps,
-                schedule=decoding.schedule,
-                order=decoding.orders[number],
-                sample=decoding.sample,
-                guidance=guidance,
-                observe=observe if level == 0 else None,
-                generator=generator,
-            )
-        )
-    return torch.stack(filled, dim=-1) if prior.codes_per_token > 1 else filled[0]
+    """Fill one code of a branch's tokens, `(batch, tokens)`, given the coarser ones."""
+    size = prior.codebook_sizes[number][level]
+    known = {"level": level, "coarser": coarser if level else None}
+    guidance = None
+    if free is not None and decoding.guidance is not None:
+        guidance = decoding.guidance(free(**known))
+    return iterative_decode(
+        ask(**known),
+        tokens.clamp(max=size) if size < prior.mask_index else tokens,
+        mask_index=size,
+        steps=decoding.steps,
+        schedule=decoding.schedule,
+        order=decoding.orders[number],
+        sample=decoding.sample,
+        guidance=guidance,
+        settle=decoding.settle,
+        observe=observe if level == 0 else None,
+        generator=generator,
+    )
 
 
 def hidden_codes(prior: Prior, valid: Tensor) -> Tensor:
