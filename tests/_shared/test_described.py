@@ -85,7 +85,8 @@ def of_settle(rule: decoding.Settle) -> Tensor:
     last: list[DecodingState] = []
 
     def twice(state: DecodingState) -> Tensor:
-        rule(state._replace(memory=(memory := {}), logits=state.logits * 1.01))
+        memory: dict[str, Tensor] = {}
+        rule(state._replace(memory=memory, logits=state.logits * 1.01))
         last.append(rule(state._replace(memory=memory)))
         return last[-1].logprob
 

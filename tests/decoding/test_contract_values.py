@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 import torch
@@ -50,6 +51,10 @@ def banning(tokens: Tensor, where: Tensor) -> Tensor:
     return logits
 
 
+def as_dtype(tokens: Tensor, where: Tensor, dtype: torch.dtype) -> Tensor:
+    return banning(tokens, where).to(dtype)
+
+
 def decode(
     logits_fn: Callable[[Tensor, Tensor], Tensor] = model,
     *,
@@ -81,7 +86,8 @@ def assert_possible(found: Tensor) -> None:
 @pytest.mark.parametrize("name", list(SAMPLES))
 def test_no_sample_gives_a_forbidden_code(name: str) -> None:
     for dtype in (torch.float32, torch.float64, torch.bfloat16):
-        assert_possible(decode(lambda t, w, d=dtype: banning(t, w).to(d), sample=SAMPLES[name]))
+        rounded = partial(as_dtype, dtype=dtype)
+        assert_possible(decode(rounded, sample=SAMPLES[name]))
 
 
 @pytest.mark.parametrize("name", list(ORDERS))
@@ -232,6 +238,10 @@ def test_no_gradient_is_kept() -> None:
 # what a builder or the loop checks once
 
 
+def constant(rows: int, *, count: int | None = None, code: int = 0) -> Tensor:
+    return torch.full((rows if count is None else count,), code)
+
+
 @pytest.mark.parametrize("places", [[0, 0, 1], [1, 2, 3], [-1, 0, 1], [0, 2, 2]])
 def test_an_order_without_some_place_is_refused(places: list[int]) -> None:
     with pytest.raises(ValueError, match=r"^fixed_order: places must be a permutation of 0 to 2"):
@@ -239,23 +249,21 @@ def test_an_order_without_some_place_is_refused(places: list[int]) -> None:
 
 
 def test_a_sample_rule_of_another_count_or_code_is_refused() -> None:
-    def giving(tokens: Callable[[int], Tensor], rest: int = 0) -> Sample:
-        return lambda logits, progress, generator: (  # type: ignore[return-value]
-            temperature_sample()(logits, progress, generator)._replace(tokens=tokens(len(logits)))
-        )
+    def giving(tokens: Callable[[int], Tensor]) -> Sample:
+        return lambda logits, progress, generator: temperature_sample()(
+            logits, progress, generator
+        )._replace(tokens=tokens(len(logits)))
 
     said = r"^iterative_decode: sample must return tokens and logprob of shape \(6,\); got \("
     tokens = torch.full((2, 3), CODES)
     for wrong in (7, 5, 1):
         with pytest.raises(ValueError, match=said):
-            decode(
-                sample=giving(lambda n, w=wrong: torch.zeros(w, dtype=torch.int64)), tokens=tokens
-            )
+            decode(sample=giving(partial(constant, count=wrong)), tokens=tokens)
     with pytest.raises(ValueError, match=r"sample must return int64 tokens; got torch.int32$"):
         decode(sample=giving(lambda n: torch.zeros(n, dtype=torch.int32)), tokens=tokens)
     for code in (CODES, -1, 7):
         with pytest.raises(ValueError, match=rf"codes in \[0, 5\) of positive .*; got {code}$"):
-            decode(sample=giving(lambda n, c=code: torch.full((n,), c)), tokens=tokens)
+            decode(sample=giving(partial(constant, code=code)), tokens=tokens)
     with pytest.raises(ValueError, match=r"of positive probability; got 2$"):
         decode(banning, sample=giving(lambda n: torch.full((n,), BANNED)), tokens=tokens)
 

@@ -1,5 +1,6 @@
 """How many, by the model: each rule against its paper written naively, row by row."""
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -74,8 +75,9 @@ def naive(
 ) -> tuple[Tensor, list[int]]:
     """Each row alone, greedily: `accept` lists places of the masked ones; how many forwards."""
     rows, forwards = [], []
-    for row in tokens:
-        row, last, count = row.clone(), {}, 0
+    for start_row in tokens:
+        row, count = start_row.clone(), 0
+        last: dict[int, Tensor] = {}
         while (row == CODES).any():
             masked = [i for i in range(TOKENS) if row[i] == CODES]
             p = full(row[None])[0].softmax(dim=-1)
@@ -234,7 +236,7 @@ def test_steps_bound_the_forwards_of_a_rule_that_accepts_nothing(steps: int) -> 
     assert count.rows == steps * ROWS
     left = (trace.tokens == CODES).sum(2)
     assert left[-1].tolist() == [0] * ROWS
-    for before, after in zip(left[:-2], left[1:-1], strict=False):
+    for before, after in itertools.pairwise(left[:-1]):
         assert (after == (before - 1).clamp(min=0)).all()  # the surest stays, whatever the rule
 
 
@@ -253,7 +255,8 @@ def test_settled_has_the_last_word_over_the_order() -> None:
     iterative_decode(
         lambda t, w: torch.zeros(int(w.sum()), 3), torch.full((1, 6), 3), mask_index=3, steps=3,
         schedule=rule_schedule, order=random_order(), sample=temperature_sample(),
-        settle=settle, observe=lambda s, after: left.append((after[0] == 3).nonzero()[:, 0].tolist()),
+        settle=settle,
+        observe=lambda s, after: left.append((after[0] == 3).nonzero()[:, 0].tolist()),
     )  # fmt: skip
     assert left[0] == [2, 3, 4, 5]
     assert len(left[1]) == 4

@@ -221,7 +221,8 @@ def test_a_learned_head_is_a_critic() -> None:
         loss = quality_loss(table[draft], draft, truth, torch.ones(8, 10, dtype=torch.bool))
         (gradient,) = torch.autograd.grad(loss, table)
         table = (table - 5 * gradient).detach().requires_grad_()
-    assert (table[::2] > 1).all() and (table[1::2] < -1).all()
+    assert (table[::2] > 1).all()
+    assert (table[1::2] < -1).all()
     found = iterative_decode(
         lambda t, w: torch.zeros(int(w.sum()), 6), torch.full((200, 4), 6), mask_index=6, steps=8,
         schedule=lambda r: 1 - r, order=critic_order(lambda tokens: table[tokens]),

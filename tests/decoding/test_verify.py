@@ -154,7 +154,8 @@ def prior(kind: str, depth: int = 3) -> TokenTransformer:
 def bound(model: TokenTransformer, labels: Tensor) -> Callable[..., Tensor]:
     def ask(tokens: Tensor, where: Tensor, **options: Tensor) -> Tensor:
         valid = tokens >= 0
-        return model(tokens.clamp(min=0), where, labels, valid=valid, **options)
+        logits: Tensor = model(tokens.clamp(min=0), where, labels, valid=valid, **options)
+        return logits
 
     return ask
 
@@ -317,7 +318,7 @@ def test_complaints() -> None:
         ordered_logits(bound(prior("grid"), LABELS), ranks.int(), mask_index=5)
     for option in ("draft", "verify", "most"):
         with pytest.raises(ValueError, match=rf"^shadow_verification: {option} must lie in \[0, 1"):
-            shadow_verification(**{option: 1.5})  # type: ignore[arg-type]
+            shadow_verification(**{option: 1.5})
     with pytest.raises(ValueError, match=r"^shadow_verification: most must be > 0; got 0"):
         shadow_verification(most=0.0)
     with pytest.raises(ValueError, match=r"^visit_ranks: hidden must have shape \(2, 9\)"):

@@ -24,6 +24,7 @@ from ssltok.decoding import (
 )
 from ssltok.masking import cosine_schedule
 from ssltok.pipelines import (
+    Decoding,
     DecodingConfig,
     Parts,
     Prior,
@@ -57,13 +58,13 @@ def build(**changes: object) -> tuple[Tokenizer, Prior]:
 
 
 def draw(
-    tokenizer: Tokenizer, prior: Prior, decoding: object, *, weak: Prior | None = None,
+    tokenizer: Tokenizer, prior: Prior, decoding: Decoding, *, weak: Prior | None = None,
     trace: DecodingTrace | None = None, label: int = 1,
 ) -> Tensor:  # fmt: skip
     return generate(
         tokenizer, prior, labels=torch.full((3,), label), lengths=torch.tensor([33, 20, 33]),
         decoding=decoding, generator=keyed_generator(0, "x"), weak=weak, observe=trace,
-    ).codes  # type: ignore[arg-type]  # fmt: skip
+    ).codes  # fmt: skip
 
 
 @pytest.mark.parametrize("word", list(WORDS))
@@ -174,7 +175,7 @@ def test_the_second_forward_is_made_where_it_counts() -> None:
 
 def test_an_artefact_keeps_its_rule_and_older_ones_have_none(tmp_path: pathlib.Path) -> None:
     config = varied(small(), decoding=DecodingConfig(steps=60, count="entropy_bound", bound=0.9))
-    model = SSLTokenizer(config, cpu=True).fit(series(8), np.arange(8) % 2)
+    model = SSLTokenizer(config, cpu=True).fit(series(8), [0, 1] * 4)
     expected = model.sample(3, seed=1)
     model.save(tmp_path / "model")
     loaded = SSLTokenizer.load(tmp_path / "model")
@@ -198,4 +199,4 @@ def test_complaints() -> None:
         ({"count": "confidence_threshold", "bound": 1.5}, r"bound must lie in \[0, 1\]; got 1.5"),
     ):
         with pytest.raises(ValueError, match=rf"^DecodingConfig: {match}"):
-            dataclasses.replace(DecodingConfig(), **changes)  # type: ignore[arg-type]
+            dataclasses.replace(DecodingConfig(), **changes)

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ssltok import decoding as rules
 from ssltok import nn as networks
 from ssltok import quantizers, training
-from ssltok import decoding as rules
 from ssltok.augment import NC_VQVAE_GAUSS, NC_VQVAE_SLICE, NC_VQVAE_WARP
 from ssltok.nn import Transformer
 from ssltok.pipelines._token_features import TokenFeatures
