@@ -173,6 +173,36 @@ def test_the_second_forward_is_made_where_it_counts() -> None:
     assert count.calls == 1
 
 
+@pytest.mark.parametrize("widths", [(4,), (2, 4)])
+def test_rows_that_are_finished_do_not_go_through_the_prior(widths: tuple[int, ...]) -> None:
+    tokenizer, prior = build(widths=widths)
+    rows: list[int] = []
+    for part in prior.transformers:
+        part.register_forward_pre_hook(lambda module, args: rows.append(len(args[0])))
+    rules = build_decoding(DecodingConfig(count="entropy_bound", bound=2.5, steps=99), tokenizer)
+    labels = torch.arange(12) % 3
+    hidden = torch.full((12, sum(prior.sizes)), prior.mask_index)
+    hidden[::3, :-2] = 1  # rows with less to draw
+    found = decode_tokens(
+        prior.double(), hidden, labels=labels, decoding=rules, generator=keyed_generator(0, "x")
+    )
+    assert min(rows) < 12
+    assert all(rows)
+    filled: list[Tensor] = []
+    generator = keyed_generator(0, "x")
+    for number, part in enumerate(torch.split(hidden, list(prior.sizes), dim=1)):
+        context = prior.context(filled[-1], number) if filled else None
+        with torch.no_grad():
+            filled.append(
+                iterative_decode(
+                    prior.logits_of(number, labels, context), part, mask_index=prior.mask_index,
+                    steps=99, schedule=rule_schedule, order=rules.orders[number],
+                    sample=rules.sample, settle=rules.settle, generator=generator,
+                )
+            )  # fmt: skip
+    assert torch.equal(found, torch.cat(filled, dim=1))
+
+
 def test_an_artefact_keeps_its_rule_and_older_ones_have_none(tmp_path: pathlib.Path) -> None:
     config = varied(small(), decoding=DecodingConfig(steps=60, count="entropy_bound", bound=0.9))
     model = SSLTokenizer(config, cpu=True).fit(series(8), [0, 1] * 4)

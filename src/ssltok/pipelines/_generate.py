@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -156,11 +156,12 @@ def decode_tokens(
         The tokens, with nothing hidden.
     """
     filled: list[Tensor] = []
+    open_only = decoding.settle is not None  # else rows end together, or nearly
     for number, part in enumerate(torch.split(tokens, list(prior.sizes), dim=1)):
-        ask = _asking(prior, number, filled, labels)
+        ask = _asking(prior, number, filled, labels, open_only=open_only)
         free = None
         if decoding.guidance is not None and weak is not None:
-            free = _asking(weak, number, filled, labels)
+            free = _asking(weak, number, filled, labels, open_only=open_only)
         elif decoding.guidance is not None and bool((labels >= 0).any()):
             free = functools.partial(ask, labels=torch.full_like(labels, -1))
         run = functools.partial(
@@ -175,11 +176,27 @@ def decode_tokens(
 
 
 def _asking(
-    prior: Prior, number: int, filled: list[Tensor], labels: Tensor
+    prior: Prior, number: int, filled: list[Tensor], labels: Tensor, *, open_only: bool
 ) -> Callable[..., LogitsFn]:
     """A branch's logits function, but for its level; what it reads of another is read once."""
     context = prior.context(filled[-1], number) if filled else None
-    return functools.partial(prior.logits_of, number, labels=labels, context=context)
+    ask = _of_open_rows if open_only else Prior.logits_of
+    return functools.partial(ask, prior, number, labels=labels, context=context)
+
+
+def _of_open_rows(
+    prior: Prior, number: int, labels: Tensor, context: Tensor | None, **level: Any
+) -> LogitsFn:
+    """As `Prior.logits_of`, but rows that ask for nothing do not go through the model."""
+    coarser = level.pop("coarser")
+
+    def logits(tokens: Tensor, where: Tensor) -> Tensor:
+        rows = where.any(dim=1)
+        beside = [None if part is None else part[rows] for part in (context, coarser)]
+        ask = prior.logits_of(number, labels[rows], beside[0], coarser=beside[1], **level)
+        return ask(tokens[rows], where[rows])
+
+    return logits
 
 
 def _decode_level(
