@@ -81,7 +81,7 @@ def counted(count: str, *bounds: float) -> dict[str, Rule]:
     }
     paced = {
         f"{count} {bound:g}, paced": Rule(
-            {"count": count, "bound": bound}, lambda config: Parts(schedule=cosine_schedule)
+            {"count": count, "bound": bound, "steps": 10}, lambda config: Parts(schedule=cosine_schedule)
         )
         for bound in bounds
     }
@@ -109,9 +109,9 @@ def _guided(scale: Callable[[float], Any]) -> Callable[[DecodingConfig], Parts]:
 
 RULES: dict[str, Rule] = {
     **{f"schedule {steps}": Rule({"steps": steps}) for steps in (10, 3, 5, 20, 40)},
-    **counted("entropy_bound", 0.1, 0.5, 1.0, 2.0, 4.0),
-    **counted("confidence_threshold", 0.4, 0.6, 0.8),
-    **counted("confidence_factor", 0.5, 1.0, 2.0),
+    **counted("entropy_bound", 0.1, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0),
+    **counted("confidence_threshold", 0.2, 0.4, 0.6),
+    **counted("confidence_factor", 1.0, 2.0, 4.0),
     **counted("stable_prediction", 0.05, 0.5),
     **{f"moments {steps}": Rule({"steps": steps}, _moments) for steps in (5, 10)},
     **{f"planning {eta:g}": Rule({"steps": 10}, lambda c, e=eta: Parts(order=planning_order(eta=e)))
