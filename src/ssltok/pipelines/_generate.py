@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -156,14 +156,15 @@ def decode_tokens(
         The tokens, with nothing hidden.
     """
     filled: list[Tensor] = []
-    open_only = decoding.settle is not None  # else rows end together, or nearly
     for number, part in enumerate(torch.split(tokens, list(prior.sizes), dim=1)):
-        ask = _asking(prior, number, filled, labels, open_only=open_only)
+        context = prior.context(filled[-1], number) if filled else None
+        ask = _asking(prior, number, labels, context, decoding)
         free = None
         if decoding.guidance is not None and weak is not None:
-            free = _asking(weak, number, filled, labels, open_only=open_only)
+            context = weak.context(filled[-1], number) if filled else None
+            free = _asking(weak, number, labels, context, decoding)
         elif decoding.guidance is not None and bool((labels >= 0).any()):
-            free = functools.partial(ask, labels=torch.full_like(labels, -1))
+            free = _asking(prior, number, torch.full_like(labels, -1), context, decoding)
         run = functools.partial(
             _decode_level, prior, number, ask, free, decoding, generator,
             observe if number == 0 else None,
@@ -176,27 +177,27 @@ def decode_tokens(
 
 
 def _asking(
-    prior: Prior, number: int, filled: list[Tensor], labels: Tensor, *, open_only: bool
+    prior: Prior, number: int, labels: Tensor, context: Tensor | None, decoding: Decoding
 ) -> Callable[..., LogitsFn]:
-    """A branch's logits function, but for its level; what it reads of another is read once."""
-    context = prior.context(filled[-1], number) if filled else None
-    ask = _of_open_rows if open_only else Prior.logits_of
-    return functools.partial(ask, prior, number, labels=labels, context=context)
+    """A branch's logits function, but for its level.
 
+    Where a rule ends rows at different steps, those that ask for nothing do not go through.
+    """
+    if decoding.settle is None:
+        return functools.partial(prior.logits_of, number, labels, context=context)
 
-def _of_open_rows(
-    prior: Prior, number: int, labels: Tensor, context: Tensor | None, **level: Any
-) -> LogitsFn:
-    """As `Prior.logits_of`, but rows that ask for nothing do not go through the model."""
-    coarser = level.pop("coarser")
+    def of_open_rows(*, coarser: Tensor | None, level: int) -> LogitsFn:
+        def logits(tokens: Tensor, where: Tensor) -> Tensor:
+            rows = where.any(dim=1)
+            beside = [None if part is None else part[rows] for part in (context, coarser)]
+            ask = prior.logits_of(
+                number, labels[rows], context=beside[0], level=level, coarser=beside[1]
+            )
+            return ask(tokens[rows], where[rows])
 
-    def logits(tokens: Tensor, where: Tensor) -> Tensor:
-        rows = where.any(dim=1)
-        beside = [None if part is None else part[rows] for part in (context, coarser)]
-        ask = prior.logits_of(number, labels[rows], beside[0], coarser=beside[1], **level)
-        return ask(tokens[rows], where[rows])
+        return logits
 
-    return logits
+    return of_open_rows
 
 
 def _decode_level(
@@ -213,12 +214,12 @@ def _decode_level(
 ) -> Tensor:
     """Fill one code of a branch's tokens, `(batch, tokens)`, given the coarser ones."""
     size = prior.codebook_sizes[number][level]
-    known = {"level": level, "coarser": coarser if level else None}
+    seen = coarser if level else None
     guidance = None
     if free is not None and decoding.guidance is not None:
-        guidance = decoding.guidance(free(**known))
+        guidance = decoding.guidance(free(level=level, coarser=seen))
     return iterative_decode(
-        ask(**known),
+        ask(level=level, coarser=seen),
         tokens.clamp(max=size) if size < prior.mask_index else tokens,
         mask_index=size,
         steps=decoding.steps,
