@@ -81,7 +81,8 @@ def counted(count: str, *bounds: float) -> dict[str, Rule]:
     }
     paced = {
         f"{count} {bound:g}, paced": Rule(
-            {"count": count, "bound": bound, "steps": 10}, lambda config: Parts(schedule=cosine_schedule)
+            {"count": count, "bound": bound, "steps": 10},
+            lambda config: Parts(schedule=cosine_schedule),
         )
         for bound in bounds
     }
@@ -99,6 +100,10 @@ def _loop(config: DecodingConfig) -> Parts:
     return Parts(schedule=loop.schedule, order=order)
 
 
+def _planned(eta: float) -> Callable[[DecodingConfig], Parts]:
+    return lambda config: Parts(order=planning_order(eta=eta))
+
+
 def _guided(scale: Callable[[float], Any]) -> Callable[[DecodingConfig], Parts]:
     def parts(config: DecodingConfig) -> Parts:
         rule = partial(classifier_free_guidance, scale=scale(config.guidance))
@@ -114,8 +119,7 @@ RULES: dict[str, Rule] = {
     **counted("confidence_factor", 1.0, 2.0, 4.0),
     **counted("stable_prediction", 0.05, 0.5),
     **{f"moments {steps}": Rule({"steps": steps}, _moments) for steps in (5, 10)},
-    **{f"planning {eta:g}": Rule({"steps": 10}, lambda c, e=eta: Parts(order=planning_order(eta=e)))
-       for eta in (0.5, 1.0)},
+    **{f"planning {eta:g}": Rule({"steps": 10}, _planned(eta)) for eta in (0.5, 1.0)},
     "remask loop 20": Rule({"steps": 20}, _loop),
     "rising guidance": Rule({"steps": 10}, _guided(lambda s: rising_scale(2 * s - 1))),
     "late guidance": Rule({"steps": 10}, _guided(lambda s: interval_scale(s, start=0.5))),

@@ -27,7 +27,16 @@ from ssltok.decoding import (
     self_token_critic,
     temperature_sample,
 )
-from tests.decoding.test_contract import CODES, ORDERS, TOKENS, linear, model, start
+from tests.decoding.test_contract import (
+    CODES,
+    ORDERS,
+    SETTLES,
+    TOKENS,
+    linear,
+    model,
+    settled,
+    start,
+)
 
 SAMPLES: dict[str, Sample] = {
     **{f"temperature {t}": temperature_sample(temperature=t)
@@ -311,13 +320,9 @@ def assert_rows_alone(whole: Callable[[Tensor], Tensor], tokens: Tensor) -> None
         assert (together[..., row, length:] == -1).all()
 
 
-def halfway(state: object) -> Tensor:
-    return torch.tensor(1.0)
-
-
 RAGGED_ORDERS: dict[str, Order] = {
     name: order for name, order in ORDERS.items()
-    if name in ("entropy_order", "margin_order", "critic_order")
+    if name in ("entropy_order", "margin_order", "critic_order", "planning_order")
 } | {"confidence_order": confidence_order(temperature=0.0)}  # fmt: skip
 
 
@@ -329,6 +334,13 @@ def test_a_padded_row_decodes_as_the_row_alone(name: str) -> None:
     tokens, _ = ragged()
     hidden = tokens.masked_fill((tokens >= 0) & (tokens.cumsum(1) % 3 > 0), CODES)
     assert_rows_alone(lambda part: decode(local, order=order, tokens=part), hidden)
+
+
+@pytest.mark.parametrize("name", sorted(set(SETTLES) - {"speculative", "corrector"}))
+def test_a_padded_row_settles_as_the_row_alone(name: str) -> None:
+    tokens, _ = ragged()
+    hidden = tokens.masked_fill((tokens >= 0) & (tokens.cumsum(1) % 3 > 0), CODES)
+    assert_rows_alone(lambda part: settled(name, 1, part, temperature=0.0, logits_fn=local), hidden)
 
 
 @pytest.mark.parametrize("window", [None, 1, 2, 5])

@@ -171,6 +171,18 @@ def test_stable_prediction_is_klass(divergence: float, steps: int, threshold: fl
 # known values
 
 
+def test_a_bound_of_nothing_keeps_one_of_two_nearly_certain_tokens() -> None:
+    for odd, forwards in ((1e-5, 2), (0.0, 1)):  # what is certain costs nothing
+        rows = torch.tensor([[1 - odd, odd]]).log()
+        trace = DecodingTrace()
+        iterative_decode(
+            lambda t, w, rows=rows: rows.expand(int(w.sum()), 2), torch.full((1, 2), 2),  # type: ignore[misc]
+            mask_index=2, steps=2, schedule=rule_schedule, order=random_order(),
+            sample=temperature_sample(temperature=0.0), settle=entropy_bound(0.0), observe=trace,
+        )  # fmt: skip
+        assert trace.steps == forwards
+
+
 def test_a_schedule_beside_a_rule_is_a_slowest_pace() -> None:
     left: list[list[int]] = []
     for settle in (confidence_factor(0.0), None, confidence_factor(1.0)):

@@ -190,12 +190,12 @@ def test_rows_that_are_finished_do_not_go_through_the_prior(widths: tuple[int, .
     assert all(rows)
     filled: list[Tensor] = []
     generator = keyed_generator(0, "x")
-    for number, part in enumerate(torch.split(hidden, list(prior.sizes), dim=1)):
+    for number, tokens in enumerate(torch.split(hidden, list(prior.sizes), dim=1)):
         context = prior.context(filled[-1], number) if filled else None
         with torch.no_grad():
             filled.append(
                 iterative_decode(
-                    prior.logits_of(number, labels, context), part, mask_index=prior.mask_index,
+                    prior.logits_of(number, labels, context), tokens, mask_index=prior.mask_index,
                     steps=99, schedule=rule_schedule, order=rules.orders[number],
                     sample=rules.sample, settle=rules.settle, generator=generator,
                 )
