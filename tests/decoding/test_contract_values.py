@@ -11,10 +11,14 @@ from torch import Tensor
 
 from ssltok.decoding import (
     Guidance,
+    LogitsFn,
     Order,
     Sample,
+    Settle,
+    cap_remask,
     classifier_free_guidance,
     confidence_order,
+    corrector,
     critic_order,
     critical_reverse,
     fixed_order,
@@ -22,10 +26,15 @@ from ssltok.decoding import (
     impute,
     inpaint,
     iterative_decode,
+    ordered_logits,
     random_order,
+    remask_order,
     score,
+    self_correction_loss,
     self_token_critic,
+    speculative,
     temperature_sample,
+    visit_ranks,
 )
 from tests.decoding.test_contract import (
     CODES,
@@ -70,6 +79,7 @@ def decode(
     order: Order | None = None,
     sample: Sample | None = None,
     guidance: Guidance | None = None,
+    settle: Settle | None = None,
     tokens: Tensor | None = None,
     observe: Callable[..., None] | None = None,
     codes: int = CODES,
@@ -77,9 +87,13 @@ def decode(
     return iterative_decode(
         logits_fn, start() if tokens is None else tokens, mask_index=codes, steps=6,
         schedule=linear, order=order or confidence_order(temperature=0.0),
-        sample=sample or temperature_sample(temperature=0.0), guidance=guidance,
+        sample=sample or temperature_sample(temperature=0.0), guidance=guidance, settle=settle,
         observe=observe, generator=torch.Generator().manual_seed(3),
     )  # fmt: skip
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
 
 
 def assert_possible(found: Tensor) -> None:
@@ -289,6 +303,60 @@ def test_scores_are_never_broadcast(shape: tuple[int, ...]) -> None:
         decode(order=lambda state: torch.zeros(shape))
     with pytest.raises(ValueError, match=r"critic must return shape \(7, 12\)"):
         decode(order=critic_order(lambda tokens: torch.zeros(shape)))
+
+
+@pytest.mark.parametrize("shape", [(1, 12), (7, 1)])
+def test_nor_does_what_an_order_reads_from_another(shape: tuple[int, ...]) -> None:
+    order = remask_order(lambda state: torch.zeros(shape), probability=cap_remask(eta=0.5))
+    with pytest.raises(ValueError, match=r"^remask_order: order must return shape \(7, 12\)"):
+        decode(order=order)
+
+
+def more_rows(tokens: Tensor, where: Tensor) -> Tensor:
+    return torch.zeros(int(where.sum()) + 1, CODES)
+
+
+def one_row(tokens: Tensor, where: Tensor) -> Tensor:
+    return torch.zeros(1, CODES)
+
+
+def more_codes(tokens: Tensor, where: Tensor) -> Tensor:
+    return torch.zeros(int(where.sum()), CODES + 1)
+
+
+@pytest.mark.parametrize("wrong", [more_rows, one_row, more_codes])
+def test_a_model_of_another_count_or_code_is_refused(wrong: LogitsFn) -> None:
+    """Whoever asks it: rows are never cut or repeated, a code too many never counted."""
+    full, where = decode(), torch.rand(7, TOKENS, generator=seeded(1)) < 0.5
+    ranks, sample = torch.arange(TOKENS), temperature_sample()
+    uses: dict[str, Callable[[], object]] = {
+        "iterative_decode": lambda: decode(wrong),
+        "score": lambda: score(wrong, full, mask_index=CODES, stride=3),
+        "critical_reverse": lambda: critical_reverse(
+            wrong, full, torch.rand(full.shape), mask_index=CODES, steps=4, schedule=linear
+        ),
+        "self_correction_loss": lambda: self_correction_loss(wrong, full, where, mask_index=CODES),
+        "corrector": lambda: decode(settle=corrector(wrong, sample=sample)),
+        "speculative": lambda: decode(settle=speculative(wrong, ranks)),
+        "classifier_free_guidance": lambda: decode(
+            guidance=classifier_free_guidance(wrong, scale=2.0)
+        ),
+    }
+    for name, use in uses.items():
+        with pytest.raises(ValueError, match=rf"^{name}: (logits must|both models must)"):
+            use()
+
+
+@pytest.mark.parametrize("ranks", [[1, 1, 2], [0, 2, 2], [-1, 1, 2], [0, -1, -1]])
+def test_ranks_that_leave_an_order_open_are_refused(ranks: list[int]) -> None:
+    for rule in (
+        lambda r: speculative(model, r),
+        lambda r: ordered_logits(model, r, mask_index=5),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(ValueError, match=r"ranks must be >= 0, and differ above 0 within a r"):
+            rule(torch.tensor(ranks))
+    with pytest.raises(ValueError, match=r"^visit_ranks: places must be a permutation"):
+        visit_ranks(torch.tensor([0, 2, 2]), torch.ones(1, 3, dtype=torch.bool))
 
 
 # rows

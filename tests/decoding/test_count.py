@@ -183,6 +183,34 @@ def test_a_bound_of_nothing_keeps_one_of_two_nearly_certain_tokens() -> None:
         assert trace.steps == forwards
 
 
+def test_a_factor_of_nothing_keeps_one_of_two_certain_tokens() -> None:
+    trace = DecodingTrace()
+    iterative_decode(
+        lambda t, w: torch.tensor([0.0, -torch.inf]).expand(int(w.sum()), 2),
+        torch.full((1, 2), 2), mask_index=2, steps=2, schedule=rule_schedule, order=random_order(),
+        sample=temperature_sample(), settle=confidence_factor(0.0), observe=trace,
+    )  # fmt: skip
+    assert trace.steps == 2
+
+
+@pytest.mark.parametrize(
+    "settle", [confidence_threshold(1.0), confidence_factor(0.0), stable_prediction()]
+)
+def test_where_nothing_is_sure_the_surest_stays_whatever_the_order(settle: Settle) -> None:
+    rows = torch.randn(TOKENS, CODES, generator=seeded(9))
+    kept: list[list[int]] = []
+    iterative_decode(
+        lambda t, w: rows.expand(len(t), -1, -1)[w], torch.full((4, TOKENS), CODES),
+        mask_index=CODES, steps=TOKENS, schedule=rule_schedule, order=random_order(),
+        sample=temperature_sample(temperature=0.0), settle=settle, generator=seeded(2),
+        observe=lambda state, after: kept.append(
+            ((after < CODES) & state.drawn).long().argmax(1).tolist()
+        ),
+    )  # fmt: skip
+    order = rows.log_softmax(1).amax(1).argsort(descending=True)
+    assert kept[:5] == [[int(place)] * 4 for place in order[:5]]
+
+
 def test_a_schedule_beside_a_rule_is_a_slowest_pace() -> None:
     left: list[list[int]] = []
     for settle in (confidence_factor(0.0), None, confidence_factor(1.0)):

@@ -93,6 +93,9 @@ def test_a_verified_draft_has_the_joint_distribution() -> None:
     assert int(made.max()) <= 5
     assert float(made.double().mean()) < 4.5
     assert count.rows == count.calls * samples
+    # what a token had when it was kept stays beside it
+    kept = trace.tokens[:-1] < 3
+    assert torch.equal(trace.logprob[1:][kept], trace.logprob[:-1][kept])
     # the test has the power to see drafts that nobody verified
     at_once = iterative_decode(
         model, torch.full((samples, 5), 3), mask_index=3, steps=1, schedule=rule_schedule,

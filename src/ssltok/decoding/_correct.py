@@ -7,7 +7,14 @@ from torch.nn import functional
 from ssltok._shared.checks import check_at_least, check_bool_mask, check_codes, check_same_shape
 from ssltok._shared.described import described
 from ssltok._shared.numerics import upcast
-from ssltok.decoding._iterative import DecodingState, LogitsFn, Sample, Settle, check_drawn
+from ssltok.decoding._iterative import (
+    DecodingState,
+    LogitsFn,
+    Sample,
+    Settle,
+    check_drawn,
+    check_logits,
+)
 
 __all__ = ["corrector", "quality_loss", "self_correction_loss"]
 
@@ -79,7 +86,7 @@ def self_correction_loss(
         The mean cross-entropy over all tokens but padding, a scalar.
 
     Raises:
-        ValueError: If shapes or dtypes do not fit.
+        ValueError: If shapes or dtypes do not fit, also of what the model returns.
 
     Example:
         >>> import torch
@@ -97,10 +104,12 @@ def self_correction_loss(
     check_bool_mask("self_correction_loss", "where", where, codes.shape)
     where = where & (codes >= 0)
     with torch.no_grad():
-        guess = logits_fn(codes.masked_fill(where, mask_index), where).argmax(dim=-1)
-    filled = codes.masked_scatter(where, guess)
-    real = codes >= 0
-    summed = functional.cross_entropy(upcast(logits_fn(filled, real)), codes[real], reduction="sum")
+        guess = logits_fn(codes.masked_fill(where, mask_index), where)
+    check_logits(guess, int(where.sum()), mask_index, who="self_correction_loss")
+    filled, real = codes.masked_scatter(where, guess.argmax(dim=-1)), codes >= 0
+    logits = logits_fn(filled, real)
+    check_logits(logits, int(real.sum()), mask_index, who="self_correction_loss", places="real")
+    summed = functional.cross_entropy(upcast(logits), codes[real], reduction="sum")
     return summed / real.sum().clamp(min=1)
 
 
@@ -140,6 +149,13 @@ def corrector(logits_fn: LogitsFn, *, sample: Sample, rounds: int = 1) -> Settle
         where = ~state.given & state.drawn.any(dim=-1, keepdim=True)
         for _ in range(rounds):
             logits = logits_fn(state.tokens, where)
+            check_logits(
+                logits,
+                int(where.sum()),
+                state.logits.shape[1],
+                who="corrector",
+                places="drawn or settled",
+            )
             drawn = sample(logits, state.progress, state.generator)
             check_drawn(drawn, logits)
             state = state._replace(

@@ -37,6 +37,9 @@ def classifier_free_guidance(unconditional: LogitsFn, *, scale: Scale) -> Guidan
         A rule from a conditional logits function, tokens, where and progress to logits, for the
         `guidance` of `iterative_decode`.
 
+    Raises:
+        ValueError: In a run, if the two models return logits of different shapes.
+
     Example:
         >>> import torch
         >>> from ssltok.decoding import classifier_free_guidance
@@ -59,6 +62,11 @@ def classifier_free_guidance(unconditional: LogitsFn, *, scale: Scale) -> Guidan
         if now == 0:
             return unconditional(tokens, where)
         free, kept = unconditional(tokens, where), conditional(tokens, where)
+        if free.shape != kept.shape:
+            raise ValueError(
+                "classifier_free_guidance: both models must return logits of one shape; "
+                f"got {tuple(kept.shape)} and {tuple(free.shape)}"
+            )
         mixed = torch.where(
             free == -torch.inf, kept if now > 1 else free, free + now * (kept - free)
         )

@@ -266,11 +266,14 @@ def check_run(tokens: Tensor, mask_index: int, given: Tensor | None, valid: Tens
         )
 
 
-def check_logits(logits: Tensor, rows: int, mask_index: int) -> None:
-    """Ask for one row per masked place and one column per code, none for `[MASK]`."""
+def check_logits(
+    logits: Tensor, rows: int, mask_index: int, *, who: str = "iterative_decode",
+    places: str = "masked",
+) -> None:  # fmt: skip
+    """Ask for one row per place asked for and one column per code, none for `[MASK]`."""
     if tuple(logits.shape) != (rows, mask_index):
         raise ValueError(
-            "iterative_decode: logits must be (masked places, mask_index) = "
+            f"{who}: logits must be ({places} places, mask_index) = "
             f"({rows}, {mask_index}); got {tuple(logits.shape)}"
         )
 

@@ -46,6 +46,19 @@ def entropies(logits: Tensor) -> Tensor:
     return -(logprobs.exp() * logprobs).nan_to_num(nan=0.0).sum(dim=-1)
 
 
+def check_permutation(who: str, places: Tensor) -> None:
+    """Ask for every token position once; waits for the device, when a rule is built."""
+    check_axes(who, "places", places, "tokens")
+    if places.dtype != torch.int64:
+        raise ValueError(f"{who}: places must be int64; got {places.dtype}")
+    if not torch.equal(places.sort().values, torch.arange(len(places)).to(places)):
+        raise ValueError(
+            f"{who}: places must be a permutation of 0 to {len(places) - 1}; "
+            f"got {places.unique().numel()} different ones from {int(places.min())} "
+            f"to {int(places.max())}"
+        )
+
+
 @described
 def confidence_order(*, temperature: float | Callable[[float], float] = 4.5) -> Order:
     r"""Keep the tokens that the model was surest of, up to noise that dies out (MaskGIT).
@@ -140,15 +153,7 @@ def fixed_order(places: Tensor) -> Order:
         Besnier et al., *Halton scheduler for masked generative image transformer*, 2025,
         <https://arxiv.org/abs/2503.17076>.
     """
-    check_axes("fixed_order", "places", places, "tokens")
-    if places.dtype != torch.int64:
-        raise ValueError(f"fixed_order: places must be int64; got {places.dtype}")
-    if not torch.equal(places.sort().values, torch.arange(len(places)).to(places)):
-        raise ValueError(
-            f"fixed_order: places must be a permutation of 0 to {len(places) - 1}; "
-            f"got {places.unique().numel()} different ones from {int(places.min())} "
-            f"to {int(places.max())}"
-        )
+    check_permutation("fixed_order", places)
     ranks = torch.empty_like(places).scatter_(0, places, torch.arange(len(places)).to(places))
 
     def order(state: DecodingState) -> Tensor:

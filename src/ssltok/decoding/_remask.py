@@ -38,6 +38,9 @@ def remask_order(order: Order, *, probability: RemaskProbability) -> Order:
     Returns:
         A rule for the `order` of `iterative_decode`.
 
+    Raises:
+        ValueError: In a run, if the order returns another shape.
+
     Example:
         >>> from ssltok.decoding import cap_remask, random_order, remask_order
         >>> order = remask_order(random_order(), probability=cap_remask(eta=0.02))
@@ -52,7 +55,13 @@ def remask_order(order: Order, *, probability: RemaskProbability) -> Order:
         again = ~state.given & ~state.drawn & (coin < probability(state))
         noise = torch.empty_like(state.logprob).uniform_(generator=state.generator)
         most = torch.finfo(state.logprob.dtype).max
-        return torch.where(again, -most * (0.5 + 0.5 * noise), order(state).to(noise))
+        priority = order(state)
+        if priority.shape != noise.shape:
+            raise ValueError(
+                f"remask_order: order must return shape {tuple(noise.shape)}; "
+                f"got {tuple(priority.shape)}"
+            )
+        return torch.where(again, -most * (0.5 + 0.5 * noise), priority.to(noise))
 
     return revised
 

@@ -15,7 +15,7 @@ from ssltok._shared.checks import (
 )
 from ssltok._shared.described import described
 from ssltok._shared.ranking import mask_lowest
-from ssltok.decoding._iterative import LogitsFn, shares_of
+from ssltok.decoding._iterative import LogitsFn, check_logits, shares_of
 from ssltok.decoding._sample import log_probability
 
 __all__ = ["TokenScores", "critical_reverse", "score", "self_token_critic"]
@@ -93,11 +93,7 @@ def score(
         truth = tokens.repeat(len(turn), 1)
         logits = logits_fn(truth.masked_fill(hidden, mask_index), hidden)
         truth = truth[hidden]
-        if tuple(logits.shape) != (len(truth), mask_index):
-            raise ValueError(
-                "score: logits must be (hidden places, mask_index) = "
-                f"({len(truth)}, {mask_index}); got {tuple(logits.shape)}"
-            )
+        check_logits(logits, len(truth), mask_index, who="score", places="hidden")
         part = torch.zeros(hidden.shape, device=tokens.device, dtype=torch.float32)
         part = part.masked_scatter(hidden, -log_probability(logits, truth))
         surprise = surprise + part.view(len(turn), *tokens.shape).sum(dim=0)
@@ -222,6 +218,7 @@ def critical_reverse(
         if not bool(new.any()):
             continue
         logits = logits_fn(tokens.masked_fill(deeper, mask_index), new)
+        check_logits(logits, int(new.sum()), mask_index, who=who, places="hidden")
         surprise = torch.zeros(tokens.shape, device=tokens.device, dtype=torch.float32)
         surprise = surprise.masked_scatter(new, -log_probability(logits, tokens[new]))
         some = new.any(dim=-1)

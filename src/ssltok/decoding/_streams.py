@@ -5,9 +5,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ssltok._shared.checks import check_axes, check_bool_mask, check_codes
+from ssltok._shared.checks import check_bool_mask, check_codes
 from ssltok._shared.described import described
 from ssltok.decoding._iterative import LogitsFn
+from ssltok.decoding._orders import check_permutation
 
 __all__ = ["MaskedModel", "ordered_logits", "shadow_logits", "visit_ranks"]
 
@@ -99,7 +100,8 @@ def ordered_logits(model: MaskedModel, ranks: Tensor, *, mask_index: int) -> Log
         A logits function, for `iterative_decode` and `speculative`.
 
     Raises:
-        ValueError: If `ranks` is not int64; when called, if it does not fit the tokens.
+        ValueError: If `ranks` is not int64 or negative, or two tokens of a row share a rank above
+            0; when called, if it does not fit the tokens.
 
     Example:
         >>> import torch
@@ -119,7 +121,7 @@ def ordered_logits(model: MaskedModel, ranks: Tensor, *, mask_index: int) -> Log
         sampling and speculative decoding*, 2025, <https://arxiv.org/abs/2504.20456>.
         Yang et al., *XLNet*, 2019, <https://arxiv.org/abs/1906.08237>, section 2.3.
     """
-    check_codes("ordered_logits", "ranks", ranks)
+    check_ranks("ordered_logits", ranks)
 
     def guess(tokens: Tensor, where: Tensor) -> Tensor:
         rank = ranks.expand_as(tokens)
@@ -153,7 +155,7 @@ def visit_ranks(places: Tensor, hidden: Tensor) -> Tensor:
         The ranks, `(batch, tokens)`, int64.
 
     Raises:
-        ValueError: If shapes or dtypes do not fit.
+        ValueError: If shapes or dtypes do not fit, or `places` is no permutation.
 
     Example:
         >>> import torch
@@ -161,10 +163,21 @@ def visit_ranks(places: Tensor, hidden: Tensor) -> Tensor:
         >>> visit_ranks(torch.tensor([2, 0, 1]), torch.tensor([[True, False, True]]))
         tensor([[2, 0, 1]])
     """
-    check_axes("visit_ranks", "places", places, "tokens")
-    check_codes("visit_ranks", "places", places)
+    check_permutation("visit_ranks", places)
     check_bool_mask("visit_ranks", "hidden", hidden, (len(hidden), len(places)))
     return (places.argsort() + 1) * hidden
+
+
+def check_ranks(who: str, ranks: Tensor) -> None:
+    """Ask for ranks of which none but 0 is taken twice; waits for the device, when built."""
+    check_codes(who, "ranks", ranks)
+    ascending = ranks.sort(dim=-1).values
+    twice = (ascending[..., 1:] == ascending[..., :-1]) & (ascending[..., 1:] != 0)
+    if bool(twice.any()) or bool((ranks < 0).any()):
+        raise ValueError(
+            f"{who}: ranks must be >= 0, and differ above 0 within a row; "
+            f"got {int(ranks.min())} to {int(ranks.max())}, {int(twice.sum())} of them again"
+        )
 
 
 def _both(

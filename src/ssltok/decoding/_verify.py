@@ -6,13 +6,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ssltok._shared.checks import check_codes, check_positive, check_ratio
+from ssltok._shared.checks import check_positive, check_ratio
 from ssltok._shared.described import described
 from ssltok._shared.ranking import mask_lowest
 from ssltok.decoding._count import accept, surest
 from ssltok.decoding._inversion_fast import invert
-from ssltok.decoding._iterative import DecodingState, Guidance, LogitsFn, Settle
+from ssltok.decoding._iterative import DecodingState, Guidance, LogitsFn, Settle, check_logits
 from ssltok.decoding._sample import log_probability
+from ssltok.decoding._streams import check_ranks
 
 __all__ = ["ShadowVerification", "shadow_verification", "speculative"]
 
@@ -39,8 +40,8 @@ def speculative(logits_fn: LogitsFn, ranks: Tensor, *, temperature: float = 1.0)
         `steps` as tokens.
 
     Raises:
-        ValueError: If the temperature is not positive or `ranks` not int64; in a run, if the last
-            step leaves a draft unverified.
+        ValueError: If the temperature is not positive or `ranks` is not as in `ordered_logits`; in
+            a run, if the model returns another shape or the last step leaves a draft unverified.
 
     Example:
         >>> import torch
@@ -62,7 +63,7 @@ def speculative(logits_fn: LogitsFn, ranks: Tensor, *, temperature: float = 1.0)
         Leviathan et al., *Fast inference from transformers via speculative decoding*, 2022,
         <https://arxiv.org/abs/2211.17192>, algorithm 1.
     """
-    check_codes("speculative", "ranks", ranks)
+    check_ranks("speculative", ranks)
     check_positive("speculative", "temperature", temperature)
 
     def settle(state: DecodingState) -> DecodingState:
@@ -73,7 +74,9 @@ def speculative(logits_fn: LogitsFn, ranks: Tensor, *, temperature: float = 1.0)
         end = torch.iinfo(torch.int64).max
         last = rank.new_full((len(rank), 1), end)
         if int(state.drawn.sum(dim=-1).max()) > 1:
-            q = (logits_fn(tokens, state.drawn).float() / temperature).softmax(dim=-1)
+            logits = logits_fn(tokens, state.drawn)
+            check_logits(logits, *p.shape, who="speculative")
+            q = (logits.float() / temperature).softmax(dim=-1)
             of_q, of_p = (each.gather(-1, draft[:, None])[:, 0] for each in (q, p))
             coin = torch.empty_like(of_q).uniform_(generator=state.generator)
             first = rank.where(state.drawn, end).amin(dim=-1, keepdim=True)
