@@ -93,6 +93,9 @@ def test_a_verified_draft_has_the_joint_distribution() -> None:
     assert int(made.max()) <= 5
     assert float(made.double().mean()) < 4.5
     assert count.rows == count.calls * samples
+    most_left = [5, *(trace.tokens[:-1] == 3).sum(2).amax(1).tolist()]
+    assert count.calls == sum(2 if left > 1 else 1 for left in most_left)
+    assert most_left[-1] == 1  # a single token left is not verified
     # what a token had when it was kept stays beside it
     kept = trace.tokens[:-1] < 3
     assert torch.equal(trace.logprob[1:][kept], trace.logprob[:-1][kept])
@@ -260,8 +263,8 @@ def naive_wino(
     return row, forwards
 
 
-@pytest.mark.parametrize("draft", [0.0, 0.25, 0.5])
-@pytest.mark.parametrize("verify", [0.0, 0.3, 0.6])
+@pytest.mark.parametrize("draft", [0.0, 0.25, 0.35, 0.5])
+@pytest.mark.parametrize("verify", [0.0, 0.3, 0.6, 0.95])
 @pytest.mark.parametrize("most", [0.4, 1.0])
 @torch.no_grad()
 def test_narrowing_is_the_authors_loop_row_by_row(draft: float, verify: float, most: float) -> None:
