@@ -113,6 +113,17 @@ def test_no_sample_gives_a_forbidden_code(name: str) -> None:
         assert_possible(decode(rounded, sample=SAMPLES[name]))
 
 
+@pytest.mark.parametrize("temperature", [0.0, 1e-320, 1e-38, 1e-20, 1e-9])
+@pytest.mark.parametrize("size", [1e-5, 1.0, 1e4, 1e37])
+def test_a_temperature_near_zero_is_zero_for_logits_of_any_size(
+    temperature: float, size: float
+) -> None:
+    logits = size * torch.tensor([[1.0, 3.0, -torch.inf, 2.0], [-1.0, -3.0, -2.0, -torch.inf]])
+    for options in ({}, {"top_k": 3}, {"top_p": 0.7}):
+        rule = temperature_sample(temperature=temperature, **options)  # type: ignore[arg-type]
+        assert rule(logits, 0.5, seeded(1)).tokens.tolist() == [1, 0]
+
+
 @pytest.mark.parametrize("name", list(ORDERS))
 def test_no_order_gives_a_forbidden_code(name: str) -> None:
     assert_possible(decode(banning, order=ORDERS[name], sample=SAMPLES["temperature 1.0"]))

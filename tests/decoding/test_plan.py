@@ -243,6 +243,7 @@ def test_self_correction_asks_for_the_truth_beside_its_own_guess() -> None:
     codes = torch.randint(4, (3, 6), generator=seeded(17))
     codes[2, 4:] = -1
     where = torch.rand(3, 6, generator=seeded(18)) < 0.5
+    where[2, 4:] = True  # padding is not filled, whatever is asked
     loss = self_correction_loss(model, codes, where, mask_index=4)
     where = where & (codes >= 0)
     everywhere = torch.ones_like(where)
@@ -271,8 +272,9 @@ def test_a_corrector_mends_what_is_not_given_and_leaves_finished_rows() -> None:
         sure = logits.scatter(2, first[..., None], 9.0)
         return torch.where((tokens == 3)[..., None], logits, sure)[where]
 
-    start = torch.full((3, 6), 3)
+    start = torch.full((4, 6), 3)
     start[0, 0], start[1, 0] = 2, 1
+    start[3, :5] = torch.tensor([1, 2, 2, 2, 2])  # ends in the first step
     start[2] = torch.tensor([0, 1, 2, 0, 1, 2])  # finished before it begins
     greedy = temperature_sample(temperature=0.0)
     found = iterative_decode(
@@ -280,8 +282,9 @@ def test_a_corrector_mends_what_is_not_given_and_leaves_finished_rows() -> None:
         sample=temperature_sample(), settle=corrector(model, sample=greedy, rounds=2),
         generator=seeded(19),
     )  # fmt: skip
-    assert found.tolist() == [[2] * 6, [1] * 6, [0, 1, 2, 0, 1, 2]]
+    assert found.tolist() == [[2] * 6, [1] * 6, [0, 1, 2, 0, 1, 2], [1, 2, 2, 2, 2, 1]]
     assert len(asked) == 9
+    assert not any(where[3].any() for where in asked[3:])
     assert not any(where[2].any() for where in asked)
     assert not any(where[:2, 0].any() for where in asked)
 

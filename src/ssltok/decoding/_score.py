@@ -226,7 +226,7 @@ def critical_reverse(
         ratio = error / last.clamp_min(1e-12)
         newest = torch.cat([ratios[:, 1:], ratio[:, None]], dim=1)
         ratios = torch.where((some & ~last.isnan())[:, None], newest, ratios)
-        alive = alive & ~(some & (ratios.nanmean(dim=-1) > 1 + 1e-6))
+        alive = alive & ~(ratios.nanmean(dim=-1) > 1 + 1e-6)
         last = torch.where(some, error, last)
         hidden = torch.where(alive[:, None], deeper, hidden)
     return tokens.masked_fill(hidden, mask_index)
