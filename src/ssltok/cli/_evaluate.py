@@ -29,6 +29,10 @@ class Evaluate:
     model is measured on the real ones."""
     out: pathlib.Path = pathlib.Path("evaluation")
     """A new folder for the table and the page."""
+    window: int | None = None
+    """As for run: samples of a window, where the real series are long."""
+    stride: int | None = None
+    """As for run: samples from one window to the next."""
     steps: int = 500
     """Budget of each measure that trains a network; 0 leaves those out."""
     seed: int = 0
@@ -42,9 +46,15 @@ class Evaluate:
             raise FileExistsError(f"evaluate: out must be a new folder; got {self.out}")
         data, made = load_dataset(self.data), load_samples(self.generated)
         model = None if self.model is None else SSLTokenizer.load(self.model)
-        train, train_labels, test, test_labels = train_and_test(
-            data, keyed_generator(self.seed, "test-part"), who="evaluate"
+        train, train_labels, test, test_labels, parted = train_and_test(
+            data,
+            keyed_generator(self.seed, "test-part"),
+            window=self.window,
+            stride=self.stride,
+            who="evaluate",
         )
+        if parted:
+            say(f"{self.data}: {parted}")
         if data.test is None:
             say(
                 f"evaluate: {self.data} has no test part, so a fifth of it stands in for one, "

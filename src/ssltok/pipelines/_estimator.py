@@ -17,7 +17,14 @@ from ssltok.nn import mean_pool
 from ssltok.pipelines._artifact import Artifact, load_artifact, provenance, save_artifact
 from ssltok.pipelines._fit import encode_series, fit
 from ssltok.pipelines._generate import Generated, generate
-from ssltok.pipelines._impute import impute_series
+from ssltok.pipelines._long import (
+    decode_codes,
+    encode_long,
+    forecast_long,
+    impute_long,
+    reconstruct_long,
+    widen,
+)
 from ssltok.pipelines._words._build import build_decoding
 from ssltok.pipelines._words._config import Config
 from ssltok.pipelines._words._parts import Parts
@@ -28,7 +35,6 @@ from ssltok.training import History, keyed_generator
 __all__ = ["SSLTokenizer"]
 
 Floats = NDArray[np.float32]
-DECODE_BATCH = 256
 PARTS = (
     "bands", "encoder", "quantizer", "decoder", "objective", "augment", "pool", "compared",
     "quantized", "mask", "token_loss", "everywhere", "prior", "schedule", "order", "sampling",
@@ -217,21 +223,24 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """Turn series into codes.
 
         Args:
-            X: Series with the channels of training, no longer than those.
+            X: Series with the channels of training. Longer ones than those are encoded stretch by
+                stretch, each as long as a training series, the last one as long as it is.
 
         Returns:
             int64 `(cases, tokens)`, in the order low branch, high branch, within each channel by
             channel (where tokens are), frequency by frequency; -1 beyond a series' end. With
-            several codes a token `(cases, tokens, codes)`, coarse first.
+            several codes a token `(cases, tokens, codes)`, coarse first. Where X is longer than
+            the model, `(cases, stretches * tokens)`, stretch by stretch.
         """
-        codes: NDArray[np.int64] = self._codes("encode", X).numpy()
+        data = self._read("encode", X, longer=True)
+        codes: NDArray[np.int64] = encode_long(self._model(), data).numpy()
         return codes
 
     def transform(self, X: Any) -> Floats:  # noqa: N803
         """Turn series into embeddings: the code vectors, averaged over the real tokens.
 
         Args:
-            X: As for `encode`.
+            X: As for `encode`, no longer than the training series.
 
         Returns:
             float32 `(cases, dim * branches)`; channels side by side where tokens are channel by
@@ -251,7 +260,7 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """Turn series into the vectors of their codes, in the order of `encode`.
 
         Args:
-            X: As for `encode`.
+            X: As for `encode`, no longer than the training series.
 
         Returns:
             float32 `(cases, tokens, dim)`, 0 beyond a series' end.
@@ -266,22 +275,22 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """Take series through the tokens and back.
 
         Args:
-            X: As for `encode`.
+            X: As for `encode`. Longer series than those of training are taken in windows that
+                overlap by half, put together by `ssltok.data.stitch`.
 
         Returns:
             float32 `(cases, channels, length)` in the units of X, NaN beyond a series' end;
             missing values inside are filled by the model.
         """
-        artifact = self._model()
-        data = self._read("reconstruct", X)
-        codes = encode_series(artifact.tokenizer, self._scaled(data))
-        return self._decode(codes, data.lengths)
+        data = self._read("reconstruct", X, longer=True)
+        rebuilt: Floats = reconstruct_long(self._model(), data).numpy()
+        return rebuilt
 
     def score(self, X: Any, y: Any = None) -> float:  # noqa: N803
         """Measure the share of the variance that the tokens explain, 1 at best.
 
         Args:
-            X: As for `encode`.
+            X: As for `encode`, no longer than the training series.
             y: Not read; grid search passes it.
 
         Returns:
@@ -290,7 +299,7 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """
         data = self._read("score", X)
         scaled = self._scaled(data).values
-        rebuilt = torch.from_numpy(self._decode(self._codes("score", X), data.lengths))
+        rebuilt = reconstruct_long(self._model(), data)
         known = data.valid
         guess = self._model().tokenizer.scale(rebuilt, known)[known]
         return 1 - float((scaled[known] - guess).square().sum() / scaled[known].square().sum())
@@ -299,10 +308,11 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """Turn codes into series.
 
         Args:
-            codes: int64 `(cases, tokens)`, or with several codes a token, as `encode` gives them.
+            codes: int64 `(cases, tokens)`, or with several codes a token, as `encode` gives them;
+                or several stretches of so many tokens.
 
         Returns:
-            float32 `(cases, channels, length)` in the units of X.
+            float32 `(cases, channels, length)` in the units of X, stretch after stretch.
 
         Raises:
             ValueError: If the codes have another shape, or are out of range.
@@ -310,12 +320,14 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         tokenizer = self._model().tokenizer
         tensor, several = torch.as_tensor(codes), tokenizer.codes_per_token
         shape = (self.tokens_,) if several == 1 else (self.tokens_, several)
-        if tuple(tensor.shape[1:]) != shape or tensor.dtype != torch.int64:
+        fits = tensor.ndim == len(shape) + 1 and tensor.shape[2:] == torch.Size(shape[1:])
+        if not fits or tensor.shape[1] % shape[0] or tensor.dtype != torch.int64:
             raise ValueError(
                 f"SSLTokenizer.decode: codes must be int64 {('cases', *shape)}; "
                 f"got {tensor.dtype} {tuple(tensor.shape)}".replace("'", "")
             )
-        return self._decode(tensor, torch.full((len(tensor),), tokenizer.length))
+        series: Floats = decode_codes(tokenizer, tensor).numpy()
+        return series
 
     def sample(
         self, n: int, label: Hashable = None, *, seed: int = 0, lengths: Sequence[int] | None = None
@@ -378,7 +390,8 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """Draw the missing values of series: NaN before a series' end.
 
         Args:
-            X: As for `encode`; known values stay as they are.
+            X: As for `encode`; known values stay as they are. Longer series than those of training
+                are filled window by window, from left to right.
             y: A label for each series, None where unknown; or None for all.
             samples: Draws of each series, at least 1; their spread says how sure the model is.
             seed: Same seed, same values.
@@ -389,7 +402,12 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Raises:
             ValueError: If the series or labels are not the model's, or `samples < 1`.
         """
-        return self._fill(self._read("impute", X), y, samples, seed, "impute").numpy()
+        data, labels = self._asked("impute", X, y, samples)
+        filled: Floats = impute_long(
+            self._model(), data, labels=labels, samples=samples,
+            generator=keyed_generator(seed, "impute"),
+        ).numpy()  # fmt: skip
+        return filled
 
     def forecast(
         self,
@@ -403,9 +421,11 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """Continue series, each from its own end.
 
         Args:
-            X: As for `encode`, with room for `horizon` samples within the length of training.
+            X: As for `encode`, of any length.
             y: A label for each series, None where unknown; or None for all.
-            horizon: Samples to draw, at least 1.
+            horizon: Samples to draw, at least 1. Where series and horizon are longer than a series
+                of training, the model rolls on: half of that length at a time, given what was
+                known or drawn before.
             samples: Draws of each series, at least 1.
             seed: Same seed, same values.
 
@@ -415,17 +435,13 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Raises:
             ValueError: If the series or labels are not the model's, or an option is out of range.
         """
-        data, room = self._read("forecast", X), self._model().tokenizer.length
-        longest = int(data.lengths.max())
-        if not 1 <= horizon <= room - longest:
-            raise ValueError(
-                f"SSLTokenizer.forecast: horizon must lie in [1, {room - longest}], the length of "
-                f"training less that of the longest series; got {horizon}"
-            )
-        further = data._replace(lengths=data.lengths + horizon)
-        filled = self._fill(further, y, samples, seed, "forecast")
-        times = (data.lengths[:, None] + torch.arange(horizon))[None, :, None]
-        continued: Floats = filled.gather(3, times.expand(samples, -1, filled.shape[2], -1)).numpy()
+        if horizon < 1:
+            raise ValueError(f"SSLTokenizer.forecast: horizon must be >= 1; got {horizon}")
+        data, labels = self._asked("forecast", X, y, samples)
+        continued: Floats = forecast_long(
+            self._model(), data, labels=labels, horizon=horizon, samples=samples,
+            generator=keyed_generator(seed, "forecast"),
+        ).numpy()  # fmt: skip
         return continued
 
     def save(self, folder: str | os.PathLike[str]) -> pathlib.Path:
@@ -490,14 +506,12 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             raise NotFittedError("SSLTokenizer: must be fitted or loaded first; got a new one")
         return self.artifact_
 
-    def _read(self, method: str, X: Any) -> SeriesSet:  # noqa: N803
+    def _read(self, method: str, X: Any, *, longer: bool = False) -> SeriesSet:  # noqa: N803
         tokenizer = self._model().tokenizer
-        return read_series(
-            X,
-            channels=tokenizer.channels,
-            length=tokenizer.length,
-            who=f"SSLTokenizer.{method}",
-        )
+        length = None if longer else tokenizer.length
+        who = f"SSLTokenizer.{method}"
+        data = read_series(X, channels=tokenizer.channels, length=length, who=who)
+        return widen(data, tokenizer.length)
 
     def _scaled(self, data: SeriesSet) -> SeriesSet:
         return data._replace(values=self._model().tokenizer.scale(data.values, data.valid))
@@ -505,41 +519,14 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def _codes(self, method: str, X: Any) -> Tensor:  # noqa: N803
         return encode_series(self._model().tokenizer, self._scaled(self._read(method, X)))
 
-    def _decode(self, codes: Tensor, lengths: Tensor) -> Floats:
-        tokenizer = self._model().tokenizer
-        with torch.no_grad():
-            series = torch.cat(
-                [
-                    tokenizer.scaler.inverse(tokenizer.decode(part))
-                    for part in torch.split(codes, DECODE_BATCH)
-                ]
-            )
-        times = torch.arange(tokenizer.length)
-        series = series.masked_fill((times >= lengths[:, None])[:, None], torch.nan)
-        result: Floats = series.numpy()
-        return result
-
-    def _fill(
-        self,
-        data: SeriesSet,
-        labels: Sequence[Hashable] | None,
-        samples: int,
-        seed: int,
-        method: str,
-    ) -> Tensor:
-        artifact, cases = self._model(), len(data.values)
-        known = [None] * cases if labels is None else list(labels)
-        if len(known) != cases or samples < 1:
+    def _asked(self, method: str, X: Any, y: Any, samples: int) -> tuple[SeriesSet, Tensor]:  # noqa: N803
+        """The series to draw in, and the numbers of their labels."""
+        data = self._read(method, X, longer=True)
+        cases = len(data.values)
+        labels = [None] * cases if y is None else list(y)
+        if len(labels) != cases or samples < 1:
             raise ValueError(
                 f"SSLTokenizer.{method}: y must hold {cases} labels and samples be >= 1; "
-                f"got {len(known)} and {samples}"
+                f"got {len(labels)} and {samples}"
             )
-        return impute_series(
-            artifact.tokenizer,
-            artifact.prior,
-            data,
-            labels=artifact.numbers(known, f"SSLTokenizer.{method}"),
-            samples=samples,
-            decoding=artifact.decoding,
-            generator=keyed_generator(seed, method),
-        )
+        return data, self._model().numbers(labels, f"SSLTokenizer.{method}")

@@ -47,6 +47,8 @@ def run(
     overwrite: bool = False,
     evaluator_steps: int = 500,
     cpu: bool = False,
+    window: int | None = None,
+    stride: int | None = None,
 ) -> Report:
     """Train on the training part, generate, evaluate on the test part, and write a folder.
 
@@ -54,16 +56,20 @@ def run(
     beside its own: `ssltok evaluate` gives the same for the folder's `samples.npz` and `model`.
 
     Args:
-        data: From `load_dataset`; without a test part a fifth of it is kept for testing.
+        data: From `load_dataset`; without a test part a fifth of it is kept for testing, see
+            `ssltok.data.train_and_test`.
         config: What to train, and how long.
         out: The folder to write: `model`, `samples.npz`, `metrics.json`, `report.html`,
-            `figures`. A run that was killed there is taken up again.
+            `figures`, and `samples.csv` and `forecast.csv` where `window` is given. A run that was
+            killed there is taken up again.
         seed: Decides everything random.
         progress: Show bars.
         overwrite: Replace a finished run.
         evaluator_steps: `steps` of `evaluate`: budget of each network that judges the series; 0
             leaves these out.
         cpu: Stay on the CPU even where there is an accelerator.
+        window: Samples of a window, where the series are long and windows of them are learned.
+        stride: Samples from one window to the next; None is a quarter of a window.
 
     Returns:
         The report; without rows on all processes but the first.
@@ -76,7 +82,11 @@ def run(
     began = time.perf_counter()
     if evaluator_steps < 0:
         raise ValueError(f"run: evaluator_steps must be >= 0; got {evaluator_steps}")
-    X, y, X_test, y_test = train_and_test(data, keyed_generator(seed, "test-part"))
+    X, y, X_test, y_test, parted = train_and_test(
+        data, keyed_generator(seed, "test-part"), window=window, stride=stride
+    )
+    if progress and parted and is_first():
+        print(f"{data.name}: {parted}", flush=True)
     _check(X, y, X_test, y_test)
     _make_room(out, overwrite=overwrite)
     estimator = SSLTokenizer(
@@ -112,6 +122,7 @@ def run(
         f"ssltok on {data.name}: {len(X)} series trained on, {len(X_test)} kept for testing, "
         f"{len(labels)} generated; seed {seed}."
     )
+    intro += f" Parts: {parted}." if parted else ""
     report = dataclasses.replace(
         report,
         title=f"{data.name}: tokens and new series",
