@@ -1,0 +1,216 @@
+"""Series longer than the model: against loops over windows, with the model and with a stand-in."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from ssltok.data import SeriesSet, read_series
+from ssltok.pipelines import SSLTokenizer
+from ssltok.pipelines import _long as long
+from ssltok.pipelines._impute import impute_series
+from ssltok.training import keyed_generator
+from tests.pipelines.small import series, small
+
+ROOM = 33
+CHANNELS = 2
+
+
+@pytest.fixture(scope="module")
+def model() -> SSLTokenizer:
+    return SSLTokenizer(small(), seed=1).fit(series(channels=CHANNELS), list("ab" * 5))
+
+
+def far(cases: int = 2, length: int = 80, seed: int = 3) -> np.ndarray:
+    return series(cases, channels=CHANNELS, length=length, seed=seed)
+
+
+def test_codes_of_a_long_series_are_those_of_its_stretches(model: SSLTokenizer) -> None:
+    x = far()
+    x[1, 0, 40:47] = np.nan
+    codes = model.encode(x)
+    assert codes.shape == (2, 3 * model.tokens_)
+    parts = [model.encode(x[..., k : k + ROOM]) for k in range(0, 80, ROOM)]
+    np.testing.assert_array_equal(codes, np.concatenate(parts, axis=1))
+    back = model.decode(codes)
+    assert back.shape == (2, CHANNELS, 3 * ROOM)
+    np.testing.assert_array_equal(back[..., ROOM : 2 * ROOM], model.decode(parts[1]))
+    ragged = model.encode([x[0], x[1, :, :20]])
+    np.testing.assert_array_equal(ragged[0], codes[0])
+    assert (ragged[1, model.tokens_ :] == -1).all()
+    np.testing.assert_array_equal(ragged[1, : model.tokens_], model.encode(x[1:, :, :20])[0])
+
+
+def test_a_long_series_is_rebuilt_from_windows_that_overlap(model: SSLTokenizer) -> None:
+    for length in (34, 49, 50, 80):
+        x = far(length=length)
+        starts = list(range(0, length - ROOM + 1, ROOM // 2))
+        if starts[-1] + ROOM < length:
+            starts.append(length - ROOM)
+        above, below = np.zeros(x.shape), np.zeros(length)
+        weights = np.sin(np.pi * np.arange(1, ROOM + 1) / (ROOM + 1)) ** 2
+        for s in starts:
+            above[..., s : s + ROOM] += weights * model.reconstruct(x[..., s : s + ROOM])
+            below[s : s + ROOM] += weights
+        np.testing.assert_allclose(model.reconstruct(x), above / below, rtol=1e-4)
+    both = model.reconstruct([x[0], x[1, :, :20]])
+    assert both.shape == (2, CHANNELS, 80)
+    # Another batch may round in another way.
+    np.testing.assert_allclose(both[0], model.reconstruct(x)[0], rtol=1e-5)
+    np.testing.assert_allclose(both[1, :, :ROOM], model.reconstruct(x[1:, :, :20])[0], rtol=1e-5)
+    assert np.isnan(both[1, :, 20:]).all()
+
+
+def test_known_values_stay_and_every_gap_is_filled(model: SSLTokenizer) -> None:
+    x = far(3, 120)
+    x[0, :, 20:95] = np.nan  # longer than the model
+    x[1, 0, 5:8] = x[1, 1, 60:64] = np.nan
+    x[2, :, 100:] = np.nan  # an end
+    filled = model.impute(x, samples=3, seed=5)
+    assert filled.shape == (3, 3, CHANNELS, 120)
+    known = ~np.isnan(x)
+    for draw in filled:
+        np.testing.assert_array_equal(draw[known], x[known])
+    assert np.isfinite(filled[:, :2]).all()
+    assert np.isnan(filled[:, 2, :, 100:]).all()
+    assert not np.array_equal(filled[0], filled[1], equal_nan=True)
+    np.testing.assert_array_equal(filled, model.impute(x, samples=3, seed=5))
+    np.testing.assert_array_equal(model.impute(far(2, 90))[0], far(2, 90))
+
+
+def test_a_channel_that_was_never_measured_does_not_spoil_the_rest(model: SSLTokenizer) -> None:
+    x = far(2, 100)
+    x[0, 1] = np.nan
+    assert np.isfinite(model.impute(x)).all()
+    assert np.isfinite(model.forecast(x, horizon=60)).all()
+
+
+def test_what_fits_is_drawn_at_once_with_the_bits_of_before(model: SSLTokenizer) -> None:
+    x = far(3, 25)
+    artifact = model.artifact_
+    data = read_series(x, length=ROOM)
+    filled = impute_series(
+        artifact.tokenizer, artifact.prior, data._replace(lengths=data.lengths + 8),
+        labels=torch.tensor([0, 1, -1]), samples=2, decoding=artifact.decoding,
+        generator=keyed_generator(4, "forecast"),
+    )  # fmt: skip
+    drawn = model.forecast(x, ["a", "b", None], horizon=8, samples=2, seed=4)
+    np.testing.assert_array_equal(drawn, filled[..., 25:].numpy())
+
+
+@pytest.mark.parametrize(("length", "horizon"), [(25, 9), (33, 1), (20, 70), (90, 40), (90, 5)])
+def test_forecasts_of_any_length(model: SSLTokenizer, length: int, horizon: int) -> None:
+    x = far(2, length)
+    drawn = model.forecast(x, horizon=horizon, samples=3, seed=1)
+    assert drawn.shape == (3, 2, CHANNELS, horizon)
+    assert np.isfinite(drawn).all()
+    assert not np.array_equal(drawn[0], drawn[1])
+    np.testing.assert_array_equal(drawn, model.forecast(x, horizon=horizon, samples=3, seed=1))
+    if length > ROOM:  # only the last samples are read
+        other = x.copy()
+        other[..., : length - ROOM] += 5.0
+        again = model.forecast(other, horizon=horizon, samples=3, seed=1)
+        np.testing.assert_array_equal(drawn, again)
+
+
+def ramp(_: Any, __: Any, data: SeriesSet, *, samples: int, **___: Any) -> Tensor:
+    """A stand-in for the model that goes up by one a sample from the last valid value before.
+
+    The draws of one series differ by a thousand in their first missing value.
+    """
+    assert data.values.shape[-1] == ROOM
+    assert int(data.lengths.max()) <= ROOM
+    draws = []
+    for draw in range(samples):
+        values = data.values.clone()
+        for case, length in enumerate(data.lengths.tolist()):
+            for channel in range(CHANNELS):
+                fresh = True
+                for t in range(1, length):
+                    if not data.valid[case, channel, t]:
+                        step = 1 + 1000 * draw * fresh
+                        values[case, channel, t] = values[case, channel, t - 1] + step
+                        fresh = False
+        draws.append(values)
+    return torch.stack(draws)
+
+
+def test_every_draw_goes_on_from_itself(
+    model: SSLTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(long, "impute_series", ramp)
+    for lengths in ([25, 12], [90, 40], [33, 33]):
+        cases = [k * 100.0 + np.arange(n) + np.zeros((CHANNELS, 1)) for k, n in enumerate(lengths)]
+        drawn = model.forecast(cases, horizon=70, samples=2)
+        for draw in range(2):
+            for k, n in enumerate(lengths):
+                expected = 100 * k + 1000 * draw + np.arange(n, n + 70)
+                np.testing.assert_array_equal(drawn[draw, k], np.tile(expected, (CHANNELS, 1)))
+
+
+def naive_fill(data: SeriesSet, case: int) -> Tensor:
+    """Window after window, each with what those before have drawn; middles are drawn only."""
+    length = int(data.lengths[case])
+    values, valid = data.values[case].clone(), data.valid[case].clone()
+    stride = ROOM // 2
+    starts = list(range(0, max(length - ROOM, 0) + 1, stride))
+    if starts[-1] + ROOM < length:
+        starts.append(length - ROOM)
+    for k, s in enumerate(starts):
+        until = length if k + 1 == len(starts) else (s + starts[k + 1] + ROOM) // 2
+        size = min(ROOM, length - s)
+        piece, real = torch.zeros(1, CHANNELS, ROOM), torch.zeros(1, CHANNELS, ROOM).bool()
+        piece[0, :, :size] = values[:, s : s + size]
+        real[0, :, :size] = valid[:, s : s + size]
+        window = SeriesSet(piece, real, torch.tensor([size]))
+        drawn = ramp(None, None, window, samples=1)[0, 0]
+        for t in range(s, until):
+            gone = ~valid[:, t]
+            values[gone, t] = drawn[gone, t - s]
+            valid[:, t] = True
+    return values
+
+
+@given(st.integers(34, 150), st.integers(8, 150), st.integers(0, 1000))
+def test_windows_know_what_those_before_have_drawn(first: int, second: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    cases = []
+    for length in (first, second):
+        x = 10 * random.normal(size=(CHANNELS, length))
+        for _ in range(4):
+            begin = random.integers(1, length)
+            x[random.integers(CHANNELS), begin : begin + random.integers(1, 50)] = np.nan
+        x[:, [0, -1]] = 1.0
+        cases.append(x)
+    data = long.widen(read_series(cases), ROOM)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(long, "impute_series", ramp)
+        filled = long.impute_long(
+            _Bare(), data, labels=torch.tensor([-1, -1]), samples=1, generator=torch.Generator()
+        )
+    for case, length in enumerate(data.lengths.tolist()):
+        expected = naive_fill(data, case)[:, :length]
+        np.testing.assert_array_equal(filled[0, case, :, :length], expected)
+
+
+class _Bare:
+    """All that `impute_long` asks of an artefact where a stand-in draws."""
+
+    prior = decoding = None
+
+    class tokenizer:  # noqa: N801
+        length = ROOM
+
+
+def test_complaints(model: SSLTokenizer) -> None:
+    for method in ("transform", "token_vectors", "score"):
+        with pytest.raises(ValueError, match=rf"^SSLTokenizer.{method}: series must have at mo"):
+            getattr(model, method)(far())
+    with pytest.raises(ValueError, match=r"^SSLTokenizer.decode: codes must be int64 \(cases, "):
+        model.decode(np.zeros((2, model.tokens_ + 1), dtype=np.int64))
+    with pytest.raises(ValueError, match=r"^SSLTokenizer.forecast: horizon must be >= 1; got -2$"):
+        model.forecast(far(), horizon=-2)
