@@ -1,4 +1,4 @@
-"""The command `ssltok`: run, fit, sample, encode, evaluate, info; tyro builds it from these."""
+"""The command `ssltok`: its subcommands, of which tyro builds it."""
 
 import csv
 import dataclasses
@@ -13,8 +13,9 @@ import tyro
 
 from ssltok._shared.storage import to_json
 from ssltok.cli._evaluate import Evaluate
+from ssltok.cli._forecast import Forecast, Impute, read_regular
 from ssltok.cli._say import say
-from ssltok.data import load_dataset
+from ssltok.data import Dataset, load_dataset, windowed
 from ssltok.distributed import is_first
 from ssltok.evaluation import ReportRow, save_samples
 from ssltok.pipelines import (
@@ -41,6 +42,12 @@ class Training:
 
     data: str = "GunPoint"
     """A data set that sktime ships or fetches, or a .npz, .npy, .csv, .ts, .tsv or .arff file."""
+    window: int | None = None
+    """Cut long series into windows of this many samples, and learn these."""
+    stride: int | None = None
+    """Samples from one window to the next; by default a quarter of a window."""
+    resample: str | None = None
+    """Bring irregular times to this step first, such as h, 15min or D."""
     preset: Preset = "demo"
     """Where the numbers below come from: demo ends in minutes, the papers' presets do not."""
     seed: int = 0
@@ -66,6 +73,10 @@ class Training:
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
     """How new series are drawn."""
 
+    def read(self) -> Dataset:
+        """The data, at regular times where that is asked for."""
+        return read_regular(self.data, self.resample)
+
     def config(self) -> Config:
         """The config of these options."""
         own = {f.name: getattr(self, f.name) for f in dataclasses.fields(Config)}
@@ -90,7 +101,7 @@ class Run(Training):
 
     def __call__(self) -> None:
         """Do it."""
-        data = load_dataset(self.data)
+        data = self.read()
         report = run(
             data,
             self.config(),
@@ -100,6 +111,8 @@ class Run(Training):
             overwrite=self.overwrite,
             evaluator_steps=self.evaluator_steps,
             cpu=self.cpu,
+            window=self.window,
+            stride=self.stride,
         )
         if report.rows:
             say(f"{report.to_text()}\n")
@@ -120,7 +133,10 @@ class Fit(Training):
         """Do it."""
         if self.out.exists():
             raise FileExistsError(f"fit: out must be a new folder; got {self.out}")
-        data = load_dataset(self.data)
+        data = self.read()
+        if self.window is not None:
+            data = windowed(data, size=self.window, stride=self.stride, who="fit")
+            say(f"{self.data}: {data.about}")
         model = SSLTokenizer(
             self.config(),
             seed=self.seed,
@@ -226,6 +242,8 @@ Command = (
     | Annotated[Fit, tyro.conf.subcommand("fit")]
     | Annotated[Sample, tyro.conf.subcommand("sample")]
     | Annotated[Encode, tyro.conf.subcommand("encode")]
+    | Annotated[Forecast, tyro.conf.subcommand("forecast")]
+    | Annotated[Impute, tyro.conf.subcommand("impute")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Info, tyro.conf.subcommand("info")]
 )
@@ -261,6 +279,8 @@ def _command_type(words: list[str]) -> Any:
         | Annotated[Fit, tyro.conf.subcommand("fit", default=Fit(**start))]
         | Annotated[Sample, tyro.conf.subcommand("sample")]
         | Annotated[Encode, tyro.conf.subcommand("encode")]
+        | Annotated[Forecast, tyro.conf.subcommand("forecast")]
+        | Annotated[Impute, tyro.conf.subcommand("impute")]
         | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
         | Annotated[Info, tyro.conf.subcommand("info")]
     )

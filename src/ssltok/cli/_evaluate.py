@@ -6,8 +6,9 @@ from typing import Annotated
 
 import tyro
 
+from ssltok.cli._forecast import read_regular
 from ssltok.cli._say import say
-from ssltok.data import load_dataset, train_and_test
+from ssltok.data import train_and_test
 from ssltok.evaluation import evaluate, load_samples, standard_measures
 from ssltok.pipelines import SSLTokenizer, tokenizer_measures, tokens_of
 from ssltok.training import keyed_generator
@@ -33,6 +34,8 @@ class Evaluate:
     """As for run: samples of a window, where the real series are long."""
     stride: int | None = None
     """As for run: samples from one window to the next."""
+    resample: str | None = None
+    """As for run: bring irregular times to this step first."""
     steps: int = 500
     """Budget of each measure that trains a network; 0 leaves those out."""
     seed: int = 0
@@ -44,7 +47,7 @@ class Evaluate:
         """Do it."""
         if self.out.exists():
             raise FileExistsError(f"evaluate: out must be a new folder; got {self.out}")
-        data, made = load_dataset(self.data), load_samples(self.generated)
+        data, made = read_regular(self.data, self.resample), load_samples(self.generated)
         model = None if self.model is None else SSLTokenizer.load(self.model)
         train, train_labels, test, test_labels, parted = train_and_test(
             data,
@@ -58,7 +61,7 @@ class Evaluate:
         if data.test is None:
             say(
                 f"evaluate: {self.data} has no test part, so a fifth of it stands in for one, "
-                f"drawn from seed {self.seed}. `ssltok run` with that seed keeps the same fifth "
+                f"from seed {self.seed}. `ssltok run` with the same options keeps the same fifth "
                 "out of its training. A model that was fitted on the whole file, as by "
                 "`ssltok fit`, has seen these series, and what is said of unseen series below "
                 "does not hold for it."

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ssltok._shared.checks import check_at_least, check_positive
 
-__all__ = ["Resampled", "Timeline", "further_times", "read_times", "resample"]
+__all__ = ["Resampled", "Timeline", "elapsed_times", "further_times", "read_times", "resample"]
 
 TOLERANCE = 1e-3  # of a step: how far rounding may move a time
 NAMES = {
@@ -136,6 +136,39 @@ def further_times(timeline: Timeline, count: int) -> Any:
     if isinstance(timeline.times, np.ndarray):
         return last + timeline.step * np.arange(1, count + 1)
     return _pandas().date_range(last, periods=count + 1, freq=timeline.step)[1:]
+
+
+def elapsed_times(timeline: Timeline, count: int) -> Any:
+    """Name the samples of a stretch that has no place in time, such as one that was generated.
+
+    Args:
+        timeline: The times of what it was learned from.
+        count: How many samples.
+
+    Returns:
+        Time since the first sample, a pandas `TimedeltaIndex` or float64 numbers; for steps of
+        unequal length (months, business days) how many steps, int64.
+
+    Raises:
+        ValueError: If `count < 1`.
+
+    Example:
+        >>> from ssltok.data import elapsed_times, read_times
+        >>> elapsed_times(read_times([7.0, 7.5, 8.0]), 4).tolist()
+        [0.0, 0.5, 1.0, 1.5]
+    """
+    check_at_least("elapsed_times", "count", count, 1)
+    steps = np.arange(count)
+    if isinstance(timeline.times, np.ndarray):
+        return timeline.step * steps
+    pandas, step = _pandas(), timeline.step
+    days = {"D": 1, "W": 7}.get(getattr(step, "name", "").split("-")[0])
+    if days:
+        return pandas.to_timedelta(days * step.n * steps, unit="D")
+    try:
+        return pandas.Timedelta(step) * steps
+    except ValueError:
+        return steps
 
 
 def resample(series: ArrayLike, times: ArrayLike, every: str | float) -> Resampled:

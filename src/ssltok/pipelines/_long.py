@@ -72,7 +72,7 @@ def forecast_long(
         parts.append(new)
         data = data._replace(
             values=data.values.scatter(2, times[:, None].expand_as(new), new),
-            valid=data.valid.scatter(2, times[:, None].expand_as(new), True),
+            valid=data.valid.scatter(2, times[:, None].expand_as(new), ~new.isnan()),
             lengths=data.lengths + block,
         )
         left -= block
@@ -125,12 +125,10 @@ def impute_long(
             rows.tolist(), starts.tolist(), begins.tolist(), ends.tolist(), drawn, strict=True
         ):
             stretch = slice(begin, end)
-            data.values[row, :, stretch] = torch.where(
-                missing[row, :, stretch],
-                window[:, begin - start : end - start],
-                data.values[row, :, stretch],
-            )
-            data.valid[row, :, stretch] = True
+            new = window[:, begin - start : end - start]
+            gone = missing[row, :, stretch]
+            data.values[row, :, stretch] = torch.where(gone, new, data.values[row, :, stretch])
+            data.valid[row, :, stretch] |= gone & ~new.isnan()
     filled = data.values.masked_fill(~within[again][:, None], torch.nan)
     return filled.unflatten(0, (samples, cases))
 

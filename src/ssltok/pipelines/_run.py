@@ -13,7 +13,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssltok.data import Dataset, read_series, train_and_test
+from ssltok.data import (
+    Dataset,
+    elapsed_times,
+    further_times,
+    quantile_columns,
+    read_series,
+    read_times,
+    train_and_test,
+    write_dated,
+)
 from ssltok.distributed import is_first
 from ssltok.evaluation import (
     Report,
@@ -33,6 +42,7 @@ from ssltok.training import keyed_generator
 __all__ = ["run"]
 
 LEAST_GENERATED = 200
+FORECAST_SAMPLES = 20
 WRITABLE = (str, int, float, bool, type(None))
 Figures = dict[str, tuple[str, bytes]]
 
@@ -108,6 +118,8 @@ def run(
         out / "samples.npz", generated.series, labels=None if y is None else labels,
         codes=generated.codes,
     )  # fmt: skip
+    if window is not None:
+        _write_dated(out, data, estimator, generated.series, seed=seed)
     series = generated.series
     report = evaluate(
         X, X_test, series, train_labels=y, test_labels=y_test,
@@ -142,6 +154,26 @@ def run(
     (out / "metrics.json").write_text(report.to_json() + "\n", encoding="utf-8")
     _tidy(out)  # last: until the numbers are there, the checkpoints say that a run can go on
     return report
+
+
+def _write_dated(
+    out: pathlib.Path, data: Dataset, estimator: SSLTokenizer, series: Tensor, *, seed: int
+) -> None:
+    """The samples, and a forecast of half a window, with times and names of channels."""
+    window = series.shape[-1]
+    horizon = window // 2
+    draws = estimator.forecast(
+        data.train, data.train_labels, horizon=horizon, samples=FORECAST_SAMPLES, seed=seed
+    )
+    columns = quantile_columns(draws, data.channels)
+    elapsed = ahead = None
+    if data.times is not None:
+        timeline = read_times(data.times)
+        end = int(np.flatnonzero(~np.isnan(np.atleast_2d(data.train[0])).all(axis=0))[-1]) + 1
+        ahead = further_times(timeline._replace(times=timeline.times[:end]), horizon)
+        elapsed = elapsed_times(timeline, window)
+    write_dated(out / "samples.csv", series.numpy(), channels=data.channels, times=elapsed)
+    write_dated(out / "forecast.csv", columns.series, channels=columns.names, times=ahead)
 
 
 def _figures_of(estimator: SSLTokenizer, test: Any, trace: Sequence[Tensor]) -> Figures:
