@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ssltok.cli import _commands, _forecast, main
+from ssltok.cli import _forecast, main
 from ssltok.data import Dataset
 from ssltok.evaluation import load_samples
 from tests.cli.test_cli import SMALL
@@ -180,4 +180,3 @@ def test_a_window_is_asked_for_before_any_training(
             main(["run", "--data", "plant", "--out", str(tmp_path / "r"), *words, *WORDS])
         assert re.search(message, capsys.readouterr().err)
         assert not (tmp_path / "r").exists()
-    assert _commands.read_regular is _forecast.read_regular

@@ -19,10 +19,8 @@ def draw(seed: int = 0) -> torch.Generator:
 
 def distance(starts: list[int], size: int, split: Split) -> int:
     """Samples between the nearest two windows of the two sides, below 0 where they overlap."""
-    return min(
-        max(starts[b] - starts[a] - size, starts[a] - starts[b] - size)
-        for a in split.train for b in split.test
-    )  # fmt: skip
+    train, test = [starts[k] for k in split.train], [starts[k] for k in split.test]
+    return min(max(b - a - size, a - b - size) for a in train for b in test)
 
 
 def disjoint(split: Split, cases: int) -> None:

@@ -187,10 +187,11 @@ def test_windows_know_what_those_before_have_drawn(first: int, second: int, seed
         x[:, [0, -1]] = 1.0
         cases.append(x)
     data = long.widen(read_series(cases), ROOM)
+    bare: Any = _Bare()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(long, "impute_series", ramp)
         filled = long.impute_long(
-            _Bare(), data, labels=torch.tensor([-1, -1]), samples=1, generator=torch.Generator()
+            bare, data, labels=torch.tensor([-1, -1]), samples=1, generator=torch.Generator()
         )
     for case, length in enumerate(data.lengths.tolist()):
         expected = naive_fill(data, case)[:, :length]

@@ -130,7 +130,8 @@ def windowed(
         ((97, 1, 24), '97 windows of 24 every 4')
     """
     step = _step(size, stride)
-    lines, parts = [_regular(who, data)], []
+    lines = [_regular(who, data)]
+    parts: list[Any] = []
     for name, series, labels in (
         ("", data.train, data.train_labels), ("for testing ", data.test, data.test_labels)
     ):  # fmt: skip

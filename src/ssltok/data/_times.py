@@ -44,7 +44,7 @@ class Resampled(NamedTuple):
     about: str
 
 
-def read_times(times: ArrayLike, *, who: str = "read_times") -> Timeline:
+def read_times(times: Any, *, who: str = "read_times") -> Timeline:
     """Find the step of regular times; refuse irregular ones.
 
     Dates are regular where a pandas frequency leads from each to the next (hours, days in local
@@ -171,7 +171,7 @@ def elapsed_times(timeline: Timeline, count: int) -> Any:
         return steps
 
 
-def resample(series: ArrayLike, times: ArrayLike, every: str | float) -> Resampled:
+def resample(series: ArrayLike, times: Any, every: str | float) -> Resampled:
     """Bring a series to regular times: the mean of what lies in each step.
 
     A step in which nothing was measured is NaN, that is missing: nothing is filled in.

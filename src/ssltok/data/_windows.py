@@ -84,13 +84,14 @@ def windows(
             f"windows: index must name each of the {length} samples; got {len(index)} names"
         )
     starts = np.arange(0, length - size + 1, stride)
+    values: Any
     if isinstance(series, Tensor):
         values = series.unfold(-1, size, stride).movedim(-2, 0)
     else:
         values = np.moveaxis(sliding_window_view(series, size, axis=-1)[..., ::stride, :], -2, 0)
     if partial and starts[-1] + size < length:
         starts = np.append(starts, length - size)
-        last = series[None, ..., length - size :]
+        last: Any = series[None, ..., length - size :]
         if isinstance(series, Tensor):
             values = torch.cat([values, last])
         else:
@@ -148,7 +149,9 @@ def stitch(windows: Windows, *, taper: ArrayLike | None = None) -> Any:
         raise ValueError(f"stitch: taper must be positive and ({size},); got {taper!r}")
     total = np.zeros(windows.length)
     whole = (*shape[1:-1], windows.length)
-    series = values.new_full(whole, math.nan) if tensor else np.full(whole, np.nan, values.dtype)
+    series: Any = (
+        values.new_full(whole, math.nan) if tensor else np.full(whole, np.nan, values.dtype)
+    )
     for start, window in zip(starts.tolist(), values, strict=True):
         stretch = slice(start, start + size)
         new = total[stretch] == 0

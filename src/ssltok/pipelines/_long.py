@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Generator, Tensor
 
 from ssltok.data import SeriesSet, Windows, stitch
@@ -76,7 +77,8 @@ def forecast_long(
             lengths=data.lengths + block,
         )
         left -= block
-    return torch.cat(parts, dim=2).unflatten(0, (samples, cases))
+    drawn = torch.cat(parts, dim=2)
+    return rearrange(drawn, "(samples cases) ... -> samples cases ...", samples=samples)
 
 
 def impute_long(
@@ -130,7 +132,7 @@ def impute_long(
             data.values[row, :, stretch] = torch.where(gone, new, data.values[row, :, stretch])
             data.valid[row, :, stretch] |= gone & ~new.isnan()
     filled = data.values.masked_fill(~within[again][:, None], torch.nan)
-    return filled.unflatten(0, (samples, cases))
+    return rearrange(filled, "(samples cases) ... -> samples cases ...", samples=samples)
 
 
 def reconstruct_long(artifact: Artifact, data: SeriesSet) -> Tensor:
@@ -179,16 +181,20 @@ def encode_long(artifact: Artifact, data: SeriesSet) -> Tensor:
     rows = torch.arange(cases).repeat_interleave(stretches)
     part = _window(data.take(rows), starts.repeat(cases), tokenizer.length)
     held = part.lengths > 0
-    some = encode_series(tokenizer, _scaled(tokenizer, part.take(torch.nonzero(held)[:, 0])))
-    codes = some.new_full((len(rows), *some.shape[1:]), -1)
-    codes[held] = some
-    return codes.unflatten(0, (cases, stretches)).flatten(1, 2)
+    real = encode_series(tokenizer, _scaled(tokenizer, part.take(torch.nonzero(held)[:, 0])))
+    codes = real.new_full((len(rows), *real.shape[1:]), -1)
+    codes[held] = real
+    return rearrange(
+        codes, "(cases stretches) tokens ... -> cases (stretches tokens) ...", cases=cases
+    )
 
 
 def decode_codes(tokenizer: Tokenizer, codes: Tensor) -> Tensor:
     """Series of codes in their units, in batches; several stretches follow each other."""
     stretches = codes.shape[1] // sum(tokenizer.sizes)
-    codes = codes.unflatten(1, (stretches, -1)).flatten(0, 1)
+    codes = rearrange(
+        codes, "cases (stretches tokens) ... -> (cases stretches) tokens ...", stretches=stretches
+    )
     with torch.no_grad():
         waves = torch.cat(
             [
@@ -196,7 +202,10 @@ def decode_codes(tokenizer: Tokenizer, codes: Tensor) -> Tensor:
                 for part in torch.split(codes, DECODE_BATCH)
             ]
         )
-    return waves.unflatten(0, (-1, stretches)).movedim(1, 2).flatten(2)
+    return rearrange(
+        waves, "(cases stretches) channels length -> cases channels (stretches length)",
+        stretches=stretches,
+    )  # fmt: skip
 
 
 def _scaled(tokenizer: Tokenizer, data: SeriesSet) -> SeriesSet:
