@@ -20,7 +20,8 @@ def draw(seed: int = 0) -> torch.Generator:
 def distance(starts: list[int], size: int, split: Split) -> int:
     """Samples between the nearest two windows of the two sides, below 0 where they overlap."""
     train, test = [starts[k] for k in split.train], [starts[k] for k in split.test]
-    return min(max(b - a - size, a - b - size) for a in train for b in test)
+    apart: list[int] = [max(b - a - size, a - b - size) for a in train for b in test]
+    return min(apart)
 
 
 def disjoint(split: Split, cases: int) -> None:
@@ -148,6 +149,13 @@ def test_classes_keep_their_shares(labels: list[Hashable], ratio: float, seed: i
             assert abs(tested[label] - share) < len(counts)
     if len(split.test) >= len(able):
         assert all(tested[label] for label in able)
+
+
+def test_a_group_is_left_for_training_and_one_for_testing() -> None:
+    for ratio in (0.01, 0.99):
+        split = split_groups("aab", generator=draw(), test_ratio=ratio)
+        disjoint(split, 3)
+    assert split_groups("aaaab", generator=draw(), test_ratio=0.01).test.tolist() == [4]
 
 
 def test_shares_are_those_of_sklearn() -> None:

@@ -189,6 +189,12 @@ def test_resampling_of_what_is_regular_changes_nothing() -> None:
         np.testing.assert_array_equal(found.series, values)
 
 
+def test_a_time_that_rounding_moves_stays_in_its_step() -> None:
+    """0.3 / 0.1 is less than 3."""
+    values = np.arange(30.0)
+    np.testing.assert_array_equal(resample(values, values / 10, 0.1).series[0], values)
+
+
 def test_complaints_of_resample() -> None:
     dates = grid("h", 9)
     with pytest.raises(ValueError, match=r"with 9 times; got shape \(1, 8\)$"):

@@ -198,6 +198,30 @@ def test_windows_know_what_those_before_have_drawn(first: int, second: int, seed
         np.testing.assert_array_equal(filled[0, case, :, :length], expected)
 
 
+def by_label(
+    _: Any, __: Any, data: SeriesSet, *, labels: Tensor, samples: int, generator: Any, **___: Any
+) -> Tensor:
+    """A stand-in that fills with a thousand times the label, and a number that each row draws."""
+    assert samples * len(data.values) <= 6, "no draw is drawn again"
+    drawn = torch.rand((samples, len(labels), 1, 1), generator=generator)
+    return torch.where(data.valid, data.values, 1000.0 * labels[:, None, None] + drawn)
+
+
+def test_each_draw_has_its_label_and_its_own_numbers(
+    model: SSLTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(long, "impute_series", by_label)
+    x = far(2, 120)
+    x[:, :, 20:95] = np.nan
+    filled = model.impute(x, ["b", "a"], samples=3)[..., 20:95]
+    ahead = model.forecast(x, ["b", "a"], horizon=70, samples=3)
+    for drawn in (filled, ahead):
+        label = np.array([1, 0])[:, None, None]
+        np.testing.assert_array_equal(drawn // 1000, np.broadcast_to(label, drawn.shape))
+        for t in range(drawn.shape[-1]):
+            assert len(np.unique(drawn[:, :, 0, t])) == 6
+
+
 class _Bare:
     """All that `impute_long` asks of an artefact where a stand-in draws."""
 

@@ -93,8 +93,8 @@ def read_times(times: Any, *, who: str = "read_times") -> Timeline:
             return Timeline(found, step, _words(step))
     mean = (ticks[-1] - ticks[0]) / (len(ticks) - 1)
     off = np.abs(ticks - ticks[0] - mean * np.arange(len(ticks)))
-    rounding = 4 * np.spacing(np.abs(ticks).max())
-    if off.max() <= max(TOLERANCE * mean, rounding) and (np.abs(steps / mean - 1) < 0.01).all():
+    rounding = min(4 * np.spacing(float(np.abs(ticks).max())), mean / 100)
+    if off.max() <= max(TOLERANCE * mean, rounding):
         if numbers:
             return Timeline(found, float(mean), f"every {mean:.6g}")
         step = _pandas().Timedelta(round(mean), unit=found.unit)

@@ -253,13 +253,12 @@ def _rounds(missing: Tensor, lengths: Tensor, size: int) -> Iterator[list[tuple[
     for case, (gone, length) in enumerate(zip(missing, lengths.tolist(), strict=True)):
         starts = _starts(length, size)
         edges = [(a + b + size) // 2 for a, b in itertools.pairwise(starts)]
-        before: list[tuple[int, int, int]] = []  # begin, end and round of windows with draws
+        last, number = slice(0, 0), -1  # where the window before draws, and in which round
         for start, begin, end in zip(starts, [0, *edges], [*edges, length], strict=True):
             if not gone[begin:end].any():
                 continue
-            after = [r for b, e, r in before[-2:] if gone[max(b, start) : max(e, start)].any()]
-            number = max(after, default=-1) + 1
-            before.append((begin, end, number))
+            held = gone[max(last.start, start) : max(last.stop, start)].any()
+            last, number = slice(begin, end), number + 1 if held else 0
             rounds.setdefault(number, []).append((case, start, begin, end))
     for number in sorted(rounds):
         yield rounds[number]
