@@ -98,7 +98,7 @@ def refused(words: list[str], capsys: pytest.CaptureFixture[str], status: int = 
 
 
 STAGES = [
-    ("ssltok.cli._commands.load_dataset", 0),
+    ("ssltok.cli._reading.load_dataset", 0),
     ("ssltok.pipelines._fit.rehearse", 0),
     ("torch.optim.AdamW.step", 0),
     ("torch.optim.AdamW.step", 1),
@@ -153,7 +153,7 @@ def test_a_signal_in_each_stage_of_a_run_leaves_what_the_next_start_needs(
 def test_a_signal_amid_the_swap_waits_until_it_is_done(
     data: str, light: None, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ssltok.pipelines._place import Place
+    from ssltok.pipelines._folders._place import Place
 
     monkeypatch.setattr(Place, "publish", sends(signal.SIGTERM, Place.publish))
     with pytest.raises(SystemExit) as ended:

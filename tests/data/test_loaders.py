@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from ssltok.data import Reading, load_dataset, read_series
+from ssltok.data import Reading, load_dataset, read_series, windowed
 
 X = np.arange(36.0).reshape(4, 1, 9)
 TS = "@problemName x\n@timestamps false\n@univariate true\n@classLabel true a b\n@data\n"
@@ -61,9 +61,10 @@ def test_tsv_and_arff(tmp_path: pathlib.Path) -> None:
     assert np.asarray(data.train).reshape(2, 3).tolist() == [[5, 6, 7], [8, 9, 10]]
     assert data.train_labels == [1, 2]
     (tmp_path / "x_TEST.tsv").write_text("2\t5\t6\tNaN\n")
-    data = load_dataset(tmp_path / "x_TRAIN.tsv", reading=Reading(window=2, stride=1))
-    assert (data.train.shape, data.test.shape) == ((4, 1, 2), (1, 1, 2))
-    assert (data.train_labels, data.test_labels) == ([1, 1, 2, 2], [2])
+    data = load_dataset(tmp_path / "x_TRAIN.tsv")
+    cut = windowed(data, size=2, stride=1)
+    assert (cut.train.shape, cut.test.shape) == ((4, 1, 2), (1, 1, 2))
+    assert (cut.train_labels, cut.test_labels) == ([1, 1, 2, 2], [2])
     for reading in (Reading(layout="series_in_rows"), Reading(layout="time_in_rows")):
         load_dataset(tmp_path / "x_TRAIN.tsv", reading=reading)
     head = "@relation x\n@attribute a numeric\n@attribute b numeric\n@attribute t {u,v}\n@data\n"

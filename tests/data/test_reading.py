@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ssltok.data import Reading, load_dataset, read_series
+from ssltok.data import Reading, load_dataset, read_series, windowed
 
 pandas = pytest.importorskip("pandas")
 RANDOM = np.random.default_rng(0)
@@ -170,11 +170,8 @@ READ: dict[str, tuple[Write, dict[str, Any], tuple[int, ...], str]] = {
     "savetxt": (lambda path: np.savetxt(path, X), {"layout": "series_in_rows"}, (20, 24),
                 "20 series of 24 samples x 1 channel, no label"),
     "a log": (csv(DATED), {}, (1, 10, 400), "400 times x 10 channels (T0..T9), hourly, no label"),
-    "windows": (csv(DATED), {"window": 24, "stride": 4}, (95, 10, 24), "400 times x 10 channels "
-                "(T0..T9), hourly, no label; 95 windows of 24 every 4"),
-    "windows, a rest": (csv(LOG), {"window": 24, "layout": "time_in_rows"}, (16, 10, 24),
-        "400 times x 10 channels (T0..T9), no label; 16 windows of 24 every 24 (16 samples at the "
-        "end in none)"),
+    "a log without dates": (csv(LOG), {"layout": "time_in_rows"}, (1, 10, 400),
+        "400 times x 10 channels (T0..T9), no label"),
     "labels": (csv(ROWS.assign(label=LABELS)), {}, (20, 24),
                "20 series of 24 samples x 1 channel, 2 classes"),
     "an index of dates": (csv(LOG.set_index(DATES), index=True, index_label="date"), {},
@@ -205,21 +202,31 @@ def test_a_log_keeps_values_names_and_times(tmp_path: pathlib.Path) -> None:
     np.testing.assert_array_equal(data.train[0].T, LOG.to_numpy())
     assert data.channels == tuple(LOG)
     assert (data.times == DATES.to_numpy()).all()
-    windows = load_dataset(path, reading=Reading(window=50, stride=30)).train
-    for number, window in enumerate(windows):
+    cut = windowed(data, size=50, stride=30)
+    assert cut.about == f"{data.about}, 12 windows of 50 every 30"
+    for number, window in enumerate(cut.train):
         np.testing.assert_array_equal(window, data.train[0][:, 30 * number : 30 * number + 50])
 
 
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York"])
-def test_times_with_zones_come_in_utc(tmp_path: pathlib.Path, zone: str) -> None:
+def test_times_keep_their_zone(tmp_path: pathlib.Path, zone: str) -> None:
     """Over the change of clocks too, where local hours come twice."""
     hours = pandas.date_range("2024-10-26", "2024-11-05", freq="h", tz=zone)
     frame = pandas.DataFrame({"time": hours, "v": np.arange(len(hours), dtype=float)})
     path = tmp_path / "log.csv"
     frame.to_csv(path, index=False)
-    data = load_dataset(path)
-    assert (data.times == hours.tz_convert(None).to_numpy()).all()
+    data = load_dataset(path)  # texts with two offsets, which name no zone: in UTC
+    assert str(data.times.tz) == "UTC"
+    assert (data.times == hours).all()
     assert "hourly" in data.about
+    pytest.importorskip("pyarrow")
+    days = pandas.DataFrame({"time": hours[::24].normalize()[:9], "v": np.arange(9.0)})
+    days = days.drop_duplicates("time").reset_index(drop=True)
+    days.to_parquet(tmp_path / "log.parquet")
+    typed = load_dataset(tmp_path / "log.parquet")  # local days have 23 to 25 hours
+    assert str(typed.times.tz) == zone
+    assert (typed.times == pandas.DatetimeIndex(days["time"])).all()
+    assert "daily" in typed.about
     frame["time"] = hours.tz_localize(None)
     frame.to_csv(path, index=False)
     with pytest.raises(ValueError, match=r"times must rise from row to row; got .* in line"):
@@ -245,14 +252,15 @@ def test_times_in_many_forms(
     path = tmp_path / "log.csv"
     path.write_text("time,v\n" + "\n".join(f"{t},{n}.5" for n, t in enumerate(times)))
     data = load_dataset(path, reading=Reading(time_format=form))
-    assert data.times[0] == np.datetime64(first)
+    zone = "UTC" if times[0].endswith("Z") else None
+    assert pandas.Timestamp(data.times[0]) == pandas.Timestamp(first, tz=zone)
     assert data.times[1] > data.times[0]
 
 
 def test_rhythms_are_said(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "log.csv"
-    rhythms = {"15min": "every 15 min", "D": "daily", "MS": "monthly", "YS": "yearly", "s": "every "
-               "second", "7D": "every 7 day", "90s": "every 90 s"}  # fmt: skip
+    rhythms = {"15min": "every 15 minutes", "D": "daily", "MS": "monthly", "YS": "yearly",
+               "s": "every second", "7D": "weekly", "90s": "every 90 seconds"}  # fmt: skip
     for code, word in rhythms.items():
         times = pandas.date_range("2021-01-01", periods=30, freq=code)
         pandas.DataFrame({"time": times, "v": range(30)}).to_csv(path, index=False)
@@ -261,7 +269,7 @@ def test_rhythms_are_said(tmp_path: pathlib.Path) -> None:
     assert "irregular times" in load_dataset(path).about
     pandas.DataFrame({"time": np.arange(30) / 4, "v": range(30)}).to_csv(path, index=False)
     data = load_dataset(path)
-    assert "a time every 0.25" in data.about
+    assert "(v), every 0.25, " in data.about
     assert data.times[1] == 0.25
 
 
@@ -289,7 +297,11 @@ def test_long_and_stacked_tables(tmp_path: pathlib.Path) -> None:
             np.testing.assert_array_equal(one, wanted[list(parts).index(name)])
         if "label" in options:
             assert data.train_labels == [name * 2 for name in order]
-        assert data.groups == order
+        assert data.ids == order
+        assert data.groups is None  # each is a series of its own
+        dates = {name: part["date"].to_numpy() for name, part in parts.items()}
+        for clock, name in zip(data.times, order, strict=True):
+            np.testing.assert_array_equal(clock, dates[name])
     stacked["kind"] = range(len(stacked))
     stacked.to_csv(path, index=False)
     with pytest.raises(ValueError, match=r"a series must have one label; got .*'kind'"):
@@ -378,10 +390,14 @@ def test_groups_are_kept(tmp_path: pathlib.Path) -> None:
     ROWS[:3].assign(label=list("aba"), subject=["p1", "p1", "p2"]).to_csv(path, index=False)
     data = load_dataset(path, reading=Reading(group="subject"))
     assert data.groups == ["p1", "p1", "p2"]
-    data = load_dataset(path, reading=Reading(group="subject", window=12))
+    data = windowed(data, size=12, stride=12)
     assert data.groups == ["p1", "p1", "p1", "p1", "p2", "p2"]
     assert data.train_labels == ["a", "a", "b", "b", "a", "a"]
     np.testing.assert_array_equal(data.train[2:4].reshape(24), X[1])
+    for names, groups in ((["s1", "s1", "s2"], ["s1", "s1", "s2"]), (["s1", "s2", "s3"], None)):
+        ROWS[:3].assign(label=list("aba"), id=names).to_csv(path, index=False)
+        data = load_dataset(path, reading=Reading(id="id"))
+        assert (data.ids, data.groups) == (names, groups)
 
 
 @pytest.mark.parametrize("ending", ["csv.gz", "csv.bz2", "csv.xz", "tsv", "txt"])
@@ -435,8 +451,8 @@ def test_matrices_of_matlab(tmp_path: pathlib.Path) -> None:
     scipy_io.savemat(path, {"A": LOG.to_numpy()})
     with pytest.raises(ValueError, match=r"a matrix of \(400, 10\) can be either: pass Reading\("):
         load_dataset(path)
-    data = load_dataset(path, reading=Reading(layout="time_in_rows", window=40))
-    np.testing.assert_array_equal(data.train[1], LOG.to_numpy()[40:80].T)
+    data = load_dataset(path, reading=Reading(layout="time_in_rows"))
+    np.testing.assert_array_equal(data.train[0], LOG.to_numpy().T)
     scipy_io.savemat(path, {"A": X, "kind": np.arange(20), "B": X})
     with pytest.raises(ValueError, match=r"must hold X_train or X; got \['A', 'B', 'kind'\]: pass"):
         load_dataset(path)
@@ -503,8 +519,6 @@ def test_timestamps_of_ts_files(tmp_path: pathlib.Path, rows: str, said: str) ->
     ("options", "said"),
     [
         ({"layout": "rows"}, "layout must be one of"),
-        ({"window": 0}, "window must be >= 1; got 0"),
-        ({"stride": 3}, "stride needs a window"),
         ({"decimal": ";"}, "decimal must be"),
         ({"decimal": ",", "separator": ","}, "not the separator"),
         ({"drop": "a"}, "tuples of texts"),
@@ -520,7 +534,6 @@ def test_readings_are_checked(options: dict[str, Any], said: str) -> None:
     ("options", "said"),
     [
         ({"label": "knid"}, r"label must name a column; got 'knid'; did you mean 'kind'\?"),
-        ({"window": 21}, r"no longer than the shortest series; got 21 for 20"),
         ({"layout": "long"}, r"one column of values"),
         ({"layout": "time_in_rows", "value": "v0"}, r"value is for long tables"),
         ({"layout": "series_in_rows", "time": "v0"}, r"has no time of its own"),
@@ -541,11 +554,10 @@ def test_readings_that_do_not_fit(
 def test_options_of_tables_are_refused_elsewhere(tmp_path: pathlib.Path) -> None:
     np.save(tmp_path / "x.npy", X)
     for field in dataclasses.fields(Reading):
-        value: Any = {"drop": ("a",), "missing": ("?",), "header": True, "window": 9, "stride": 3,
+        value: Any = {"drop": ("a",), "missing": ("?",), "header": True,
                       "decimal": ",", "layout": "time_in_rows"}.get(field.name, "a")  # fmt: skip
-        extra = {"window": 9} if field.name == "stride" else {}
-        reading = Reading(**{field.name: value, **extra})
-        if field.name in ("layout", "value", "label", "window", "stride"):
+        reading = Reading(**{field.name: value})
+        if field.name in ("layout", "value", "label"):
             load_dataset(tmp_path / "x.npy", reading=reading)
             continue
         with pytest.raises(ValueError, match=rf"{field.name} must be left out for a .npy file"):

@@ -48,9 +48,8 @@ def test_a_table_comes_back_as_it_was(tmp_path: pathlib.Path, name: str, ending:
     write_table(
         copy, data.train if np.ndim(data.train[0]) == 2 else data.train[:, None],
         reading=data.reading, channels=data.channels, labels=data.train_labels,
-        times=data.times if data.times is not None else
-        list([LOG["when"].to_numpy()] * 2 if name in ("stacked", "long") else []) or None,
-        ids=data.groups,
+        times=data.times,
+        ids=data.ids,
     )  # fmt: skip
     again = load_dataset(copy, reading=data.reading)
     np.testing.assert_array_equal(again.train, data.train)

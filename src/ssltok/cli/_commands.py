@@ -1,25 +1,24 @@
-"""The command `ssltok`: run, fit, sample, encode, evaluate, info; tyro builds it from these."""
+"""The command `ssltok`: its subcommands, of which tyro builds it."""
 
 import dataclasses
 import math
 import pathlib
-from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-import numpy as np
 import tyro
 
-from ssltok._shared.outputs import new_file
 from ssltok._shared.storage import to_json
 from ssltok._shared.work_folders import clear_work, has_checkpoints
 from ssltok.cli._evaluate import Evaluate
-from ssltok.cli._outputs import check_new_file, check_new_folder, unfinished
+from ssltok.cli._forecast import Forecast, Impute
+from ssltok.cli._outputs import check_new_folder, unfinished
 from ssltok.cli._reading import ReadingOptions, read
+from ssltok.cli._sample import Encode, Sample
 from ssltok.cli._say import say
-from ssltok.data import Reading, write_table
+from ssltok.data import Dataset, Reading, windowed
 from ssltok.distributed import is_first
-from ssltok.evaluation import ReportRow, save_samples
+from ssltok.evaluation import ReportRow
 from ssltok.pipelines import (
     Config,
     DecodingConfig,
@@ -46,6 +45,12 @@ class Training:
     """A data set that sktime ships or fetches, or a file: .csv, .tsv, .txt, .parquet, .feather,
     .xlsx, .npz, .npy, .mat, .ts, .arff or .tsf."""
     reading: ReadingOptions = field(default_factory=Reading)
+    window: int | None = None
+    """Cut long series into windows of this many samples, and learn these."""
+    stride: int | None = None
+    """Samples from one window to the next; by default a quarter of a window."""
+    resample: str | None = None
+    """Bring irregular times to this step first, such as h, 15min or D."""
     preset: Preset = "demo"
     """Where the numbers below come from: demo ends in minutes, the papers' presets do not."""
     seed: int = 0
@@ -71,6 +76,10 @@ class Training:
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
     """How new series are drawn."""
 
+    def read(self) -> Dataset:
+        """The data, at regular times where that is asked for."""
+        return read(self.data, self.reading, resample=self.resample)
+
     def config(self) -> Config:
         """The config of these options."""
         own = {f.name: getattr(self, f.name) for f in dataclasses.fields(Config)}
@@ -95,7 +104,7 @@ class Run(Training):
 
     def __call__(self) -> None:
         """Do it."""
-        data = read(self.data, self.reading)
+        data = self.read()
         report = run(
             data,
             self.config(),
@@ -105,6 +114,8 @@ class Run(Training):
             overwrite=self.overwrite,
             evaluator_steps=self.evaluator_steps,
             cpu=self.cpu,
+            window=self.window,
+            stride=self.stride,
         )
         if report.rows:
             say(f"{report.to_text()}\n")
@@ -125,13 +136,17 @@ class Fit(Training):
     def __call__(self) -> None:
         """Do it."""
         check_new_folder("fit", self.out)
-        data = read(self.data, self.reading)
+        data = self.read()
+        if self.window is not None:
+            data = windowed(data, size=self.window, stride=self.stride, who="fit")
+            say(f"{self.data}: {data.about}")
         kept = unfinished("fit", self.out) if self.checkpoints is None else self.checkpoints
         try:
             model = SSLTokenizer(
                 self.config(),
                 seed=self.seed,
                 checkpoints=kept,
+                layout=None if self.window is None else "channels_first",
                 progress=not self.quiet,
                 cpu=self.cpu,
             ).fit(data.train, data.train_labels)
@@ -144,70 +159,6 @@ class Fit(Training):
             if self.checkpoints is None:
                 clear_work(kept)
             say(f"model: {self.out}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sample:
-    """Draw new series from a saved model."""
-
-    model: Annotated[pathlib.Path, tyro.conf.Positional]
-    """The model's folder."""
-    n: int = 16
-    """How many series."""
-    label: str | None = None
-    """Of which class; by default of any."""
-    seed: int = 0
-    """Same seed, same series."""
-    out: pathlib.Path = pathlib.Path("samples.npy")
-    """A new .npy, .npz or .csv file (csv: one channel only)."""
-    overwrite: bool = False
-    """Replace the file if there is one."""
-
-    def __call__(self) -> None:
-        """Do it."""
-        if self.n < 1:
-            raise ValueError(f"sample: n must be >= 1; got {self.n}")
-        check_new_file("sample", self.out, (".npy", ".npz", ".csv"), overwrite=self.overwrite)
-        model = SSLTokenizer.load(self.model)
-        label, channels = _known_label(model, self.label), model.artifact_.tokenizer.channels
-        if self.out.suffix == ".csv" and channels != 1:
-            raise ValueError(f"sample: a .csv file must hold one channel; got {channels} channels")
-        drawn = model.generate([label] * self.n, seed=self.seed)
-        series = drawn.series.numpy()
-        if self.out.suffix == ".npz":
-            labels = None if self.label is None else [label] * self.n
-            save_samples(self.out, series, labels=labels, codes=drawn.codes)
-        else:
-            write_table(self.out, series, reading=Reading(layout="series_in_rows"))
-        say(f"{series.shape[0]} series of shape {series.shape[1:]}: {self.out}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Encode:
-    """Turn series into tokens and embeddings."""
-
-    model: Annotated[pathlib.Path, tyro.conf.Positional]
-    """The model's folder."""
-    data: str = "GunPoint"
-    """As for fit; a test part is encoded too."""
-    reading: ReadingOptions = field(default_factory=Reading)
-    out: pathlib.Path = pathlib.Path("tokens.npz")
-    """A new .npz file: codes and embeddings of the training and the test part."""
-    overwrite: bool = False
-    """Replace the file if there is one."""
-
-    def __call__(self) -> None:
-        """Do it."""
-        check_new_file("encode", self.out, (".npz",), overwrite=self.overwrite)
-        model, data = SSLTokenizer.load(self.model), read(self.data, self.reading)
-        found: dict[str, Any] = {}
-        for part, series in (("train", data.train), ("test", data.test)):
-            if series is not None:
-                found[f"codes_{part}"] = model.encode(series)
-                found[f"embeddings_{part}"] = model.transform(series)
-        with new_file(self.out) as stream:
-            np.savez_compressed(stream, **found)
-        say(f"{', '.join(f'{k} {v.shape}' for k, v in found.items())}: {self.out}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,6 +193,8 @@ Command = (
     | Annotated[Fit, tyro.conf.subcommand("fit")]
     | Annotated[Sample, tyro.conf.subcommand("sample")]
     | Annotated[Encode, tyro.conf.subcommand("encode")]
+    | Annotated[Forecast, tyro.conf.subcommand("forecast")]
+    | Annotated[Impute, tyro.conf.subcommand("impute")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Info, tyro.conf.subcommand("info")]
 )
@@ -277,6 +230,8 @@ def _command_type(words: list[str]) -> Any:
         | Annotated[Fit, tyro.conf.subcommand("fit", default=Fit(**start))]
         | Annotated[Sample, tyro.conf.subcommand("sample")]
         | Annotated[Encode, tyro.conf.subcommand("encode")]
+        | Annotated[Forecast, tyro.conf.subcommand("forecast")]
+        | Annotated[Impute, tyro.conf.subcommand("impute")]
         | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
         | Annotated[Info, tyro.conf.subcommand("info")]
     )
@@ -288,18 +243,3 @@ def _line(row: ReportRow) -> str:
     reference = "" if math.isnan(row.reference) else f" (real: {row.reference:.4g})"
     note = f" ({row.note})" if row.note else ""
     return f"{row.name}: {row.value:.4g}{reference}{note}"
-
-
-def _known_label(model: SSLTokenizer, label: str | None) -> Hashable:
-    """The class whose text is what the user typed."""
-    if label is None:
-        return None
-    names = [str(known) for known in model.classes_]
-    if names.count(label) == 1:
-        return model.classes_[names.index(label)]
-    if label in names:
-        raise ValueError(
-            f"sample: label must name one class; got {label!r} for {names.count(label)} classes of "
-            "other types: use SSLTokenizer.sample"
-        )
-    raise ValueError(f"sample: label must be one of {names}; got {label!r}")

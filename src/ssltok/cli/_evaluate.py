@@ -32,6 +32,12 @@ class Evaluate:
     model is measured on the real ones."""
     out: pathlib.Path = pathlib.Path("evaluation")
     """A new folder for the table and the page."""
+    window: int | None = None
+    """As for run: samples of a window, where the real series are long."""
+    stride: int | None = None
+    """As for run: samples from one window to the next."""
+    resample: str | None = None
+    """As for run: bring irregular times to this step first."""
     steps: int = 500
     """Budget of each measure that trains a network; 0 leaves those out."""
     seed: int = 0
@@ -44,15 +50,22 @@ class Evaluate:
         check_new_folder("evaluate", self.out)
         if self.steps < 0:
             raise ValueError(f"evaluate: steps must be >= 0; got {self.steps}")
-        data, made = read(self.data, self.reading), load_samples(self.generated)
+        data = read(self.data, self.reading, resample=self.resample)
+        made = load_samples(self.generated)
         model = None if self.model is None else SSLTokenizer.load(self.model)
-        train, train_labels, test, test_labels = train_and_test(
-            data, keyed_generator(self.seed, "test-part"), who="evaluate"
+        train, train_labels, test, test_labels, parted = train_and_test(
+            data,
+            keyed_generator(self.seed, "test-part"),
+            window=self.window,
+            stride=self.stride,
+            who="evaluate",
         )
+        if parted:
+            say(f"{self.data}: {parted}")
         if data.test is None:
             say(
                 f"evaluate: {self.data} has no test part, so a fifth of it stands in for one, "
-                f"drawn from seed {self.seed}. `ssltok run` with that seed keeps the same fifth "
+                f"from seed {self.seed}. `ssltok run` with the same options keeps the same fifth "
                 "out of its training. A model that was fitted on the whole file, as by "
                 "`ssltok fit`, has seen these series, and what is said of unseen series below "
                 "does not hold for it."

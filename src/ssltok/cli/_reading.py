@@ -1,11 +1,11 @@
-"""How `run`, `fit`, `encode` and `evaluate` read their data; the options are those of `Reading`."""
+"""How the commands read their data; the options are those of `Reading`."""
 
 from typing import Annotated
 
 import tyro
 
 from ssltok.cli._say import say
-from ssltok.data import Dataset, Reading, load_dataset
+from ssltok.data import Dataset, Reading, load_dataset, resample_dataset
 
 __all__ = ["ReadingOptions", "read"]
 
@@ -13,8 +13,19 @@ ReadingOptions = Annotated[Reading, tyro.conf.arg(name="")]
 """A command's field of this type takes `--layout`, `--time`, `--label`, ... without a prefix."""
 
 
-def read(data: str, reading: Reading) -> Dataset:
-    """Load a data set and say in one line what was read."""
+def read(data: str, reading: Reading, *, resample: str | None = None) -> Dataset:
+    """Load a data set, at regular times where they are asked for, and say in one line what it is.
+
+    Args:
+        data: A name or a file.
+        reading: What the file does not say.
+        resample: The step to bring irregular times to; None leaves times as they are.
+
+    Returns:
+        The data set.
+    """
     loaded = load_dataset(data, reading=reading)
+    if resample is not None:
+        loaded = resample_dataset(loaded, resample)
     say(f"{data}: {loaded.about}")
     return loaded

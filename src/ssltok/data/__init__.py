@@ -2,18 +2,56 @@
 
 from ssltok.data._labels import label_index
 from ssltok.data._loaders import Dataset, load_dataset
+from ssltok.data._long._draws import Columns, forecast_times, quantile_columns, write_draws
+from ssltok.data._long._parts import TrainAndTest, resample_dataset, train_and_test, windowed
+from ssltok.data._long._splits import (
+    Split,
+    split_blocks,
+    split_groups,
+    split_stratified,
+    split_time,
+)
+from ssltok.data._long._times import (
+    Resampled,
+    Timeline,
+    elapsed_times,
+    further_times,
+    read_times,
+    resample,
+)
+from ssltok.data._long._windows import Windows, stitch, windows
 from ssltok.data._reading import Reading
 from ssltok.data._series_set import SeriesSet, read_series
-from ssltok.data._split import train_and_test
 from ssltok.data._write import write_table
 
 __all__ = [
+    "Columns",
     "Dataset",
     "Reading",
+    "Resampled",
     "SeriesSet",
+    "Split",
+    "Timeline",
+    "TrainAndTest",
+    "Windows",
+    "elapsed_times",
+    "forecast_times",
+    "further_times",
     "label_index",
     "load_dataset",
+    "quantile_columns",
     "read_series",
+    "read_times",
+    "resample",
+    "resample_dataset",
+    "split_blocks",
+    "split_groups",
+    "split_stratified",
+    "split_time",
+    "stitch",
     "train_and_test",
+    "windowed",
+    "windows",
+    "write_draws",
     "write_table",
 ]

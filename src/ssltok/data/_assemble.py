@@ -8,19 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssltok.data._layout import Roles
+from ssltok.data._long._times import read_times
 from ssltok.data._reading import Reading, Refusal, choices
 from ssltok.data._tables import Table, need, numbers, text_of
 
-__all__ = ["Part", "assemble", "cut", "parse_times", "spacing"]
+__all__ = ["Part", "assemble", "parse_times"]
 
 Floats = NDArray[np.float64]
 DAYS = ("%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%d.%m.%Y", "%m.%d.%Y", "%Y/%m/%d",
         "%Y.%m.%d", "%d/%m/%y", "%m/%d/%y")  # fmt: skip
+ZONE = r"\d:\d\d.*?\s?(Z|[+-]\d\d:?\d\d)$"
 CLOCKS = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f")
-UNITS = (
-    (86400.0, "daily", "day"), (3600.0, "hourly", "h"), (60.0, "every minute", "min"),
-    (1.0, "every second", "s"),
-)  # fmt: skip
 
 
 class Part(NamedTuple):
@@ -36,6 +34,7 @@ class Part(NamedTuple):
     channels: tuple[str, ...] = ()
     times: Any = None
     about: str = ""
+    ids: list[Any] | None = None
 
 
 def assemble(table: Table, roles: Roles, reading: Reading) -> Part:
@@ -51,21 +50,16 @@ def assemble(table: Table, roles: Roles, reading: Reading) -> Part:
                 f"{choices(('drop', name))}"
             )
         names = None if roles.id is None else text_of(table.frame[roles.id])
-        if groups is None and names is not None and (
-            reading.window is not None or len(set(names)) < len(names)
-        ):  # fmt: skip
-            groups = names
-        rows = cut([row[None] for row in values], labels, groups, reading) if reading.window else (
-            values, labels, groups, "")  # fmt: skip
-        return Part(rows[0], rows[1], rows[2], (), None, rows[3])
+        if groups is None and names is not None and len(set(names)) < len(names):
+            groups = names  # rows of one name are series of one source
+        return Part(values, labels, groups, ids=names)
     build = _rows if roles.layout == "time_in_rows" else _long
     series, times, names, first = build(table, roles, reading)
     channels = tuple(names)
     labels = _of_series(table, roles.label, "label", first, labels)
     groups = _of_series(table, roles.group, "group", first, groups)
-    if roles.id is not None and groups is None:
-        groups = [text_of(table.frame[roles.id].iloc[[rows[0]]])[0] for rows in first]
-    rhythm = spacing(times[0]) if len(times) == 1 and times[0] is not None else ""
+    clocks = None if roles.time is None else [_in_zone(table, roles.time, t) for t in times]
+    rhythm = _rhythm(clocks[0]) if clocks is not None and len(clocks) == 1 else ""
     short = [one.shape[1] for one in series]
     about = (
         f"{len(series)} series of {_range(short)} times" if roles.id is not None
@@ -75,38 +69,13 @@ def assemble(table: Table, roles: Roles, reading: Reading) -> Part:
     missing = sum(int(np.isnan(one).sum()) for one in series)
     about += f", {missing} values missing" if missing else ""
     about += ", no label" if labels is None else f", {len(set(labels))} labels"
-    shaped, labels, groups, windows = cut(series, labels, groups, reading)
+    ids = None
+    if roles.id is not None:
+        ids = [text_of(table.frame[roles.id].iloc[[rows[0]]])[0] for rows in first]
     return Part(
-        shaped, labels, groups if roles.id is not None or roles.group is not None else None,
-        channels, times[0] if len(times) == 1 else None, about + windows,
+        np.stack(series) if len(set(short)) == 1 else series, labels, groups, channels,
+        clocks[0] if clocks is not None and len(clocks) == 1 else clocks, about, ids,
     )  # fmt: skip
-
-
-def cut(
-    series: Sequence[Any], labels: list[Any] | None, groups: list[Any] | None, reading: Reading
-) -> tuple[Any, list[Any] | None, list[Any] | None, str]:
-    """Windows of every series, or the series as they are; what was cut is said in words."""
-    if reading.window is None:
-        equal = len({one.shape for one in series}) == 1
-        return np.stack(series) if equal else list(series), labels, groups, ""
-    size, stride = reading.window, reading.stride or reading.window
-    pieces, index, left = [], [], 0
-    for number, padded in enumerate(series):
-        known = np.flatnonzero(~np.isnan(padded).all(axis=0))
-        one = padded[:, : known[-1] + 1] if len(known) else padded
-        if one.shape[-1] < size:
-            raise Refusal(
-                f"window must be no longer than the shortest series; got {size} for "
-                f"{one.shape[-1]} samples"
-            )
-        views = np.lib.stride_tricks.sliding_window_view(one, size, axis=-1)[..., ::stride, :]
-        pieces.append(np.moveaxis(views, -2, 0))
-        index += [number] * views.shape[-2]
-        left += one.shape[-1] - size - stride * (views.shape[-2] - 1)
-    said = f"; {len(index)} windows of {size} every {stride}"
-    said += f" ({left} samples at the end in none)" if left else ""
-    by_window = [None if of is None else [of[i] for i in index] for of in (labels, groups)]
-    return np.concatenate(pieces), by_window[0], by_window[1], said
 
 
 def parse_times(table: Table, column: int, reading_format: str | None) -> Any:
@@ -140,31 +109,6 @@ def parse_times(table: Table, column: int, reading_format: str | None) -> Any:
             f"{table.name(column)!r}: {choices(('time_format', '%d %b %Y %H:%M'))}, as they are"
         )
     return next(iter(read.values()))
-
-
-def spacing(times: Any) -> str:
-    """How far apart times are, in words: `hourly`, `every 15 min`, `monthly`, `irregular times`."""
-    if len(times) < 2:
-        return ""
-    steps = np.diff(times)
-    if np.issubdtype(times.dtype, np.datetime64):
-        seconds = steps / np.timedelta64(1, "s")
-        if (steps == steps[0]).all():
-            for unit, word, short in UNITS:
-                if seconds[0] % unit == 0:
-                    count = int(seconds[0] // unit)
-                    return word if count == 1 else f"every {count} {short}"
-            return f"every {seconds[0]:g} s"
-        months = times.astype("datetime64[M]").astype(int)
-        apart = np.diff(months)
-        inside = (times - times.astype("datetime64[M]")) / np.timedelta64(1, "s")
-        if (apart == apart[0]).all() and apart[0] > 0 and (inside == inside[0]).all():
-            return {1: "monthly", 3: "quarterly", 12: "yearly"}.get(
-                int(apart[0]), f"every {apart[0]} months"
-            )
-    elif np.allclose(steps, steps[0], rtol=1e-6, atol=0):
-        return f"a time every {steps[0]:g}"
-    return "irregular times"
 
 
 def _rows(
@@ -226,6 +170,14 @@ def _long(
     return series, clocks, names, index
 
 
+def _rhythm(times: Any) -> str:
+    """How far apart times are, in words."""
+    try:
+        return read_times(times).about if len(times) > 2 else ""
+    except ValueError:
+        return "irregular times"
+
+
 def _are_targets(labels: list[Any]) -> bool:
     """Numbers with a fraction, another for each of at least eight series."""
     texts = {str(label) for label in labels}
@@ -263,6 +215,23 @@ def _of_series(
             )
         result.append(several.pop())
     return result
+
+
+def _in_zone(table: Table, column: int, times: Any) -> Any:
+    """Times in the zone they were given in, UTC for texts of several; as they are without one."""
+    pandas, data = need("pandas"), table.frame[column]
+    if not np.issubdtype(times.dtype, np.datetime64):
+        return times
+    if pandas.api.types.is_datetime64_any_dtype(data):
+        zone = data.dt.tz
+    else:
+        zones = data.astype(str).str.strip().str.extract(ZONE, expand=False).unique()
+        named = not pandas.isna(zones[0])
+        zone = pandas.Timestamp(f"2000-01-01T00{zones[0]}").tz if named else None
+        zone = zone if len(zones) == 1 else "UTC"
+    if zone is None:
+        return times
+    return pandas.DatetimeIndex(times).tz_localize("UTC").tz_convert(zone)
 
 
 def _formats(text: str) -> list[str]:

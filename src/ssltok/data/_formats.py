@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ssltok.data._assemble import Part, cut
+from ssltok.data._assemble import Part
 from ssltok.data._reading import Reading, Refusal, choices, option
 from ssltok.data._tables import LABELS, need
 
@@ -130,9 +130,8 @@ def read_tsf(path: pathlib.Path, reading: Reading) -> Part:
             frame["start_timestamp"].iloc[0], periods=series[0].shape[1],
             freq=FREQUENCIES[about["frequency"]],
         ).to_numpy()  # fmt: skip
-    names = frame["series_name"].tolist() if "series_name" in frame else None
-    shaped, _, groups, said = cut(series, None, names, reading)
-    return Part(shaped, None, groups if reading.window else None, (), times, said)
+    equal = len({one.shape for one in series}) == 1
+    return Part(np.stack(series) if equal else series, None, times=times)
 
 
 def _ts_header(path: pathlib.Path) -> tuple[dict[str, list[str]], list[str]]:
@@ -209,15 +208,12 @@ def _padded(channels: list[np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
 
 
 def _finished(series: Any, labels: list[Any] | None, reading: Reading) -> Part:
-    """Windows where they are asked for; a label NaN is none."""
+    """A label NaN is none."""
     if labels is not None:
         labels = [None if str(label).lower() == "nan" else label for label in labels]
     if reading.label == "":
         labels = None
-    if reading.window is None:
-        return Part(series, labels)
-    shaped, labels, groups, said = cut(list(series), labels, list(range(len(series))), reading)
-    return Part(shaped, labels, groups, (), None, said)
+    return Part(series, labels)
 
 
 def _whole_array(stream: Any) -> Any:
@@ -288,10 +284,4 @@ def _arranged(array: Any, y: Any, reading: Reading, *, plain: bool) -> Part:
         raise Refusal(f"an array of {array.shape} has no {option('layout', reading.layout)}")
     if reading.layout == "time_in_rows":
         array = array.T[None]
-    if reading.window is None:
-        return Part(array, labels)
-    if array.ndim not in (2, 3):
-        raise Refusal(f"windows must be cut from (cases, length) or more; got {array.shape}")
-    series = [one[None] if one.ndim == 1 else one for one in array]
-    shaped, labels, groups, said = cut(series, labels, list(range(len(series))), reading)
-    return Part(shaped, labels, groups, (), None, said)
+    return Part(array, labels)

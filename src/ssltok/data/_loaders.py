@@ -24,8 +24,8 @@ ARRAYS = (".npz", ".npy", ".mat")
 FIELD = (".ts", ".arff", ".tsf")
 ENDINGS = (*ARRAYS, *TEXTS, *BINARY, *FIELD)
 ALLOWED = {
-    **dict.fromkeys(ARRAYS, ("layout", "value", "label", "window", "stride")),
-    **dict.fromkeys(FIELD, ("layout", "label", "window", "stride")),
+    **dict.fromkeys(ARRAYS, ("layout", "value", "label")),
+    **dict.fromkeys(FIELD, ("layout", "label")),
 }
 """The options of files that are no tables; tables take all."""
 UCR = Reading(layout="series_in_rows", label="0", header=False, separator="\t")
@@ -35,10 +35,12 @@ class Dataset(NamedTuple):
     """Series and labels as they were found; the test part is None where there is none.
 
     `channels` are their names, empty where the source has none; `times` is the time of every sample
-    of one long series (numpy datetime64 or numbers), None where there is none; `about` says in one
+    of one long series (numpy datetime64, a pandas index where there is a time zone, or numbers), a
+    list of such with those of each where there are several, None without any; `about` says in one
     line what was read; `groups` are what a split keeps together, such as the subject of each
-    series or the series of each window, None where each stands alone; `reading` reads the file
-    again in the same way, and writes what comes out in the same form, None where it was no table.
+    training series, None where each stands alone; `reading` reads the file
+    again in the same way, and writes what comes out in the same form, None where it was no table;
+    `ids` are the names of the training series, None where they have none.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Dataset(NamedTuple):
     about: str = ""
     groups: Sequence[Hashable] | None = None
     reading: Reading | None = None
+    ids: Sequence[Hashable] | None = None
 
 
 def load_dataset(
@@ -73,8 +76,8 @@ def load_dataset(
         reading: What the file itself does not say.
 
     Returns:
-        The data set. A table whose rows are times is `(1, channels, length)`, or
-        `(windows, channels, window)`.
+        The data set. A table whose rows are times is `(1, channels, length)`: one long series,
+        which `windowed` or `train_and_test` cut into windows.
 
     Raises:
         FileNotFoundError: If the path does not exist.
@@ -135,7 +138,7 @@ def _check_options(reading: Reading, ending: str, what: str) -> None:
 def _of_the_archive(path: pathlib.Path, reading: Reading) -> bool:
     """Whether a `.tsv` is of the UCR archive: by its name, unless the caller says more."""
     known = "_TRAIN" in path.stem or "_TEST" in path.stem
-    return known and not set(reading.changed()) - {"window", "stride", "missing"}
+    return known and not set(reading.changed()) - {"missing"}
 
 
 def _packed(path: pathlib.Path) -> bool:
@@ -198,7 +201,7 @@ def _dataset(name: str, parts: list[Part], form: Reading | None) -> Dataset:
         about += "" if test.series is None else f"; for testing {_said(test)}{test.about}"
     return Dataset(
         name, train.series, labels[0], test.series, labels[1], train.channels, train.times,
-        about, train.groups, form,
+        about, train.groups, form, train.ids,
     )  # fmt: skip
 
 

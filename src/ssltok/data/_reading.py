@@ -12,7 +12,6 @@ MISSING = (
 )  # fmt: skip
 """What pandas takes for a missing value; `Reading.missing` adds to it."""
 CHOICES = ("series_in_rows", "time_in_rows", "long")
-POSITIVE = ("window", "stride")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,8 +27,8 @@ class Reading:
 
     Example:
         >>> from ssltok.data import Reading
-        >>> Reading(layout="time_in_rows", window=24).stride is None
-        True
+        >>> Reading(layout="time_in_rows", missing=("-999",)).changed()
+        ['layout', 'missing']
     """
 
     layout: Layout | None = None
@@ -62,10 +61,6 @@ class Reading:
     """The text's encoding; UTF-8 or the file's own mark where None."""
     sheet: str | None = None
     """The sheet of an .xlsx file."""
-    window: int | None = None
-    """Cut long series into windows of this many samples."""
-    stride: int | None = None
-    """Samples from one window to the next; as many as a window has where None."""
 
     def __post_init__(self) -> None:
         """Check every option."""
@@ -74,12 +69,6 @@ class Reading:
         lists: tuple[object, object] = (self.drop, self.missing)
         if any(isinstance(words, str) for words in lists):
             raise ValueError("Reading: drop and missing must be tuples of texts; got one text")
-        for name in POSITIVE:
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or value < 1):
-                raise ValueError(f"Reading: {name} must be >= 1; got {value}")
-        if self.stride is not None and self.window is None:
-            raise ValueError(f"Reading: stride needs a window; got stride {self.stride} alone")
         if self.decimal not in (".", ",") or self.decimal == self.separator:
             raise ValueError(
                 f"Reading: decimal must be '.' or ',' and not the separator; got {self.decimal!r}"

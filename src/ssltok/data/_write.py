@@ -40,7 +40,7 @@ def write_table(
         channels: Their names; numbers from 0 by default.
         labels: One for each series, for the column `reading.label` (or `label`).
         times: The times of every series, `(length,)`, or a list of such; samples are numbered from
-            0 where the layout needs a time and there is none.
+            0 where the layout needs a time and there is none. A pandas index keeps its zone.
         ids: The name of each series; numbers from 0 by default.
 
     Raises:
@@ -57,7 +57,7 @@ def write_table(
         ('heat', 'flow')
     """
     target = pathlib.Path(path)
-    arrays = [_real(np.asarray(one, dtype=np.float64)) for one in series]
+    arrays = [_real(_floats(one)) for one in series]
     names = list(channels) or [str(n) for n in range(len(arrays[0]))]
     frame = _frame(arrays, names, reading, labels, times, ids)
     packed = target.suffix.lower() in OPENERS
@@ -76,6 +76,8 @@ def write_table(
             )  # fmt: skip
         elif ending == ".xlsx":
             need("openpyxl")
+            for column in frame.select_dtypes("datetimetz"):  # Excel has no zones
+                frame[column] = frame[column].astype(str)
             frame.to_excel(fresh, index=False, header=reading.header is not False,
                            sheet_name=reading.sheet or "Sheet1")  # fmt: skip
         else:
@@ -96,6 +98,11 @@ def _frame(
                 f"write_table: {what} must be one for each series; got {len(values)} for "
                 f"{len(arrays)}"
             )
+    if times is not None and isinstance(times, list) and len(times) != len(arrays):
+        raise ValueError(
+            f"write_table: times must be of every series, or a list with those of each; got "
+            f"{len(times)} for {len(arrays)}"
+        )
     if any(len(one) != len(names) for one in arrays):
         raise ValueError(
             f"write_table: series must have {len(names)} channels; got "
@@ -108,10 +115,12 @@ def _frame(
     clocks = _clocks(arrays, times)
     parts = []
     for number, (one, clock) in enumerate(zip(arrays, clocks, strict=True)):
-        timed = reading.time or ("time" if clock is not None or several or layout == "long" else "")
+        timed = reading.time
+        if not timed and (clock is not None or several or layout == "long"):
+            timed = _free("time", names)
         head: dict[str, Any] = {}
         if several or layout == "long":
-            head[reading.id or "id"] = number if ids is None else ids[number]
+            head[reading.id or _free("id", names)] = number if ids is None else ids[number]
         if timed:
             head[timed] = np.arange(one.shape[1]) if clock is None else clock
         tail = {} if labels is None else {label: labels[number]}
@@ -148,7 +157,8 @@ def _of_rows(arrays: list[Any], reading: Reading, label: str, labels: Any, ids: 
 def _clocks(arrays: list[Any], times: Any) -> list[Any]:
     if times is None:
         return [None] * len(arrays)
-    clocks = list(times) if isinstance(times, list) else [np.asarray(times)] * len(arrays)
+    clocks = list(times) if isinstance(times, list) else [times] * len(arrays)
+    clocks = [clock if hasattr(clock, "array") else np.asarray(clock) for clock in clocks]
     for one, clock in zip(arrays, clocks, strict=True):
         if len(clock) < one.shape[1]:
             raise ValueError(
@@ -164,5 +174,18 @@ def _real(one: Any) -> Any:
     return one[:, : known[-1] + 1] if len(known) else one
 
 
+def _floats(one: ArrayLike) -> NDArray[Any]:
+    """In the type they have, as float32 is written with fewer digits."""
+    array: NDArray[Any] = np.asarray(one)
+    return array if array.dtype.kind == "f" else array.astype(np.float64)
+
+
 def _date_format(reading: Reading) -> str | None:
     return None if reading.time_format in (None, "ISO8601") else reading.time_format
+
+
+def _free(word: str, names: Sequence[str]) -> str:
+    """The word, longer where a column has it already."""
+    while word in names:
+        word += "_"
+    return word

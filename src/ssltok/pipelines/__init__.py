@@ -17,10 +17,10 @@ for _package in ("accelerate", "safetensors", "sklearn", "tqdm"):
 
 from ssltok._shared.describe import PartError, build_described, describe
 from ssltok._shared.storage import ArtifactError
-from ssltok.pipelines._artifact import Artifact, load_artifact, save_artifact
 from ssltok.pipelines._branch import Branch
 from ssltok.pipelines._estimator import SSLTokenizer
 from ssltok.pipelines._fit import Fitted, build_stage_one, encode_series, fit, start_tokenizer
+from ssltok.pipelines._folders._artifact import Artifact, load_artifact, save_artifact
 from ssltok.pipelines._generate import Decoding, Generated, decode_tokens, generate
 from ssltok.pipelines._prior import Prior, PriorBatch, PriorOutput, prior_step
 from ssltok.pipelines._prior_loss import loss_by_share

@@ -14,17 +14,24 @@ from torch import Tensor
 
 from ssltok.data import SeriesSet, label_index, read_series
 from ssltok.nn import mean_pool
-from ssltok.pipelines._artifact import (
+from ssltok.pipelines._estimator_parameters import PresetEstimator
+from ssltok.pipelines._fit import encode_series, fit
+from ssltok.pipelines._folders._artifact import (
     Artifact,
     check_savable,
     load_artifact,
     provenance,
     save_artifact,
 )
-from ssltok.pipelines._estimator_parameters import PresetEstimator
-from ssltok.pipelines._fit import encode_series, fit
 from ssltok.pipelines._generate import Generated, generate
-from ssltok.pipelines._impute import impute_series
+from ssltok.pipelines._long import (
+    decode_codes,
+    encode_long,
+    forecast_long,
+    impute_long,
+    reconstruct_long,
+    widen,
+)
 from ssltok.pipelines._stages import teller
 from ssltok.pipelines._words._build import build_decoding
 from ssltok.pipelines._words._config import Config
@@ -35,7 +42,6 @@ __all__ = ["SSLTokenizer"]
 
 Floats = NDArray[np.float32] | NDArray[np.float64]
 Labels = Iterable[Hashable] | Tensor | None
-DECODE_BATCH = 256
 
 
 class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEstimator):  # type: ignore[misc]
@@ -219,21 +225,24 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
         """Turn series into codes.
 
         Args:
-            X: Series with the channels of training, no longer than those.
+            X: Series with the channels of training. Longer ones than those are encoded stretch by
+                stretch, each as long as a training series, the last one as long as it is.
 
         Returns:
             int64 `(cases, tokens)`, in the order low branch, high branch, within each channel by
             channel (where tokens are), frequency by frequency; -1 beyond a series' end. With
-            several codes a token `(cases, tokens, codes)`, coarse first.
+            several codes a token `(cases, tokens, codes)`, coarse first. Where X is longer than
+            the model, `(cases, stretches * tokens)`, stretch by stretch.
         """
-        codes: NDArray[np.int64] = self._codes("encode", X).numpy()
+        data = self._read("encode", X, longer=True)
+        codes: NDArray[np.int64] = encode_long(self._model(), data).numpy()
         return codes
 
     def transform(self, X: Any) -> Floats:  # noqa: N803
         """Turn series into embeddings: the code vectors, averaged over the real tokens.
 
         Args:
-            X: As for `encode`.
+            X: As for `encode`, no longer than the training series.
 
         Returns:
             float32 `(cases, dim * branches)`; channels side by side where tokens are channel by
@@ -256,7 +265,7 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
         """Turn series into the vectors of their codes, in the order of `encode`.
 
         Args:
-            X: As for `encode`.
+            X: As for `encode`, no longer than the training series.
 
         Returns:
             float32 `(cases, tokens, dim)`, 0 beyond a series' end.
@@ -271,20 +280,21 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
         """Take series through the tokens and back.
 
         Args:
-            X: As for `encode`.
+            X: As for `encode`. Longer series than those of training are taken in windows that
+                overlap by half, put together by `ssltok.data.stitch`.
 
         Returns:
             `(cases, channels, length)` in the units of X, NaN beyond a series' end and in a
             channel without any value; other missing values are filled by the model.
         """
-        data = self._read("reconstruct", X)
-        return self._turned(self._reconstruct(data))
+        data = self._read("reconstruct", X, longer=True)
+        return self._turned(reconstruct_long(self._model(), data))
 
     def score(self, X: Any, y: Any = None) -> float:  # noqa: N803
         """Measure the share of the variance that the tokens explain, 1 at best.
 
         Args:
-            X: As for `encode`.
+            X: As for `encode`, no longer than the training series.
             y: Not read; grid search passes it.
 
         Returns:
@@ -293,7 +303,7 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
         """
         data, tokenizer = self._read("score", X), self._model().tokenizer
         scaled, known = tokenizer.scaled(data).values, data.valid
-        rebuilt = (self._reconstruct(data) - tokenizer.offset[:, None]).float()
+        rebuilt = (reconstruct_long(self._model(), data) - tokenizer.offset[:, None]).float()
         guess = tokenizer.scale(rebuilt, known)[known]
         return 1 - float((scaled[known] - guess).square().sum() / scaled[known].square().sum())
 
@@ -301,10 +311,11 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
         """Turn codes into series.
 
         Args:
-            codes: int64 `(cases, tokens)`, or with several codes a token, as `encode` gives them.
+            codes: int64 `(cases, tokens)`, or with several codes a token, as `encode` gives them;
+                or several stretches of so many tokens.
 
         Returns:
-            `(cases, channels, length)` in the units of X.
+            `(cases, channels, length)` in the units of X, stretch after stretch.
 
         Raises:
             ValueError: If the codes have another shape, or are out of range.
@@ -312,13 +323,13 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
         tokenizer = self._model().tokenizer
         tensor, several = torch.as_tensor(codes), tokenizer.codes_per_token
         shape = (self.tokens_,) if several == 1 else (self.tokens_, several)
-        if tuple(tensor.shape[1:]) != shape or tensor.dtype != torch.int64:
+        fits = tensor.ndim == len(shape) + 1 and tensor.shape[2:] == torch.Size(shape[1:])
+        if not fits or tensor.shape[1] % shape[0] or tensor.dtype != torch.int64:
             raise ValueError(
                 f"SSLTokenizer.decode: codes must be int64 {('cases', *shape)}; "
                 f"got {tensor.dtype} {tuple(tensor.shape)}".replace("'", "")
             )
-        lengths = torch.full((len(tensor),), tokenizer.length)
-        return self._turned(self._decode(tensor, lengths))
+        return self._turned(decode_codes(tokenizer, tensor))
 
     def sample(
         self, n: int, label: Hashable = None, *, seed: int = 0, lengths: Sequence[int] | None = None
@@ -385,7 +396,8 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
         """Draw the missing values of series: NaN before a series' end.
 
         Args:
-            X: As for `encode`; known values stay as they are.
+            X: As for `encode`; known values stay as they are. Longer series than those of training
+                are filled window by window, from left to right.
             y: A label for each series, None where unknown; or None for all.
             samples: Draws of each series, at least 1; their spread says how sure the model is.
             seed: Same seed, same values.
@@ -397,7 +409,11 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
         Raises:
             ValueError: If the series or labels are not the model's, or `samples < 1`.
         """
-        return self._turned(self._fill(self._read("impute", X), y, samples, seed, "impute"))
+        data, labels = self._asked("impute", X, y, samples)
+        generator = keyed_generator(seed, "impute")
+        return self._turned(
+            impute_long(self._model(), data, labels=labels, samples=samples, generator=generator)
+        )
 
     def forecast(
         self,
@@ -411,9 +427,11 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
         """Continue series, each from its own end.
 
         Args:
-            X: As for `encode`, with room for `horizon` samples within the length of training.
+            X: As for `encode`, of any length.
             y: A label for each series, None where unknown; or None for all.
-            horizon: Samples to draw, at least 1.
+            horizon: Samples to draw, at least 1. Where series and horizon are longer than a series
+                of training, the model rolls on: half of that length at a time, given what was
+                known or drawn before.
             samples: Draws of each series, at least 1.
             seed: Same seed, same values.
 
@@ -423,22 +441,14 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
         Raises:
             ValueError: If the series or labels are not the model's, or an option is out of range.
         """
-        data, room = self._read("forecast", X), self._model().tokenizer.length
-        longest = int(data.lengths.max())
-        if longest == room:
-            raise ValueError(
-                f"SSLTokenizer.forecast: series must be shorter than the {room} samples that the "
-                f"model holds, so that a horizon fits behind them; got one of {longest}"
-            )
-        if not 1 <= horizon <= room - longest:
-            raise ValueError(
-                f"SSLTokenizer.forecast: horizon must lie in [1, {room - longest}], the length of "
-                f"training ({room}) less that of the longest series ({longest}); got {horizon}"
-            )
-        further = data._replace(lengths=data.lengths + horizon)
-        filled = self._fill(further, y, samples, seed, "forecast")
-        times = (data.lengths[:, None] + torch.arange(horizon))[None, :, None]
-        return self._turned(filled.gather(3, times.expand(samples, -1, filled.shape[2], -1)))
+        if horizon < 1:
+            raise ValueError(f"SSLTokenizer.forecast: horizon must be >= 1; got {horizon}")
+        data, labels = self._asked("forecast", X, y, samples)
+        drawn = forecast_long(
+            self._model(), data, labels=labels, horizon=horizon, samples=samples,
+            generator=keyed_generator(seed, "forecast"),
+        )  # fmt: skip
+        return self._turned(drawn)
 
     def save(self, folder: str | os.PathLike[str]) -> pathlib.Path:
         """Write the model as a new folder: JSON and safetensors, whole or not at all."""
@@ -492,33 +502,21 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
             raise NotFittedError("SSLTokenizer: must be fitted or loaded first; got a new one")
         return self.artifact_
 
-    def _read(self, method: str, X: Any) -> SeriesSet:  # noqa: N803
+    def _read(self, method: str, X: Any, *, longer: bool = False) -> SeriesSet:  # noqa: N803
         tokenizer = self._model().tokenizer
-        return read_series(
+        data = read_series(
             X,
             channels=tokenizer.channels,
-            length=tokenizer.length,
+            length=None if longer else tokenizer.length,
             offset=tokenizer.offset,
             layout=self.layout,
             who=f"SSLTokenizer.{method}",
         )
+        return widen(data, tokenizer.length)
 
     def _codes(self, method: str, X: Any) -> Tensor:  # noqa: N803
         tokenizer = self._model().tokenizer
         return encode_series(tokenizer, tokenizer.scaled(self._read(method, X)))
-
-    def _reconstruct(self, data: SeriesSet) -> Tensor:
-        tokenizer = self._model().tokenizer
-        series = self._decode(encode_series(tokenizer, tokenizer.scaled(data)), data.lengths)
-        return series.masked_fill(~data.valid.any(dim=2, keepdim=True), torch.nan)
-
-    def _decode(self, codes: Tensor, lengths: Tensor) -> Tensor:
-        tokenizer = self._model().tokenizer
-        with torch.no_grad():
-            parts = torch.split(codes, DECODE_BATCH)
-            series = torch.cat([tokenizer.in_units(tokenizer.decode(part)) for part in parts])
-        times = torch.arange(tokenizer.length)
-        return series.masked_fill((times >= lengths[:, None])[:, None], torch.nan)
 
     def _turned(self, series: Tensor) -> Floats:
         result: Floats = self._turned_tensor(series).numpy()
@@ -528,27 +526,14 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
         """Series `(..., channels, length)` in the layout of X."""
         return series.mT.contiguous() if self.layout == "channels_last" else series
 
-    def _fill(
-        self,
-        data: SeriesSet,
-        labels: Labels,
-        samples: int,
-        seed: int,
-        method: str,
-    ) -> Tensor:
-        artifact, cases = self._model(), len(data.values)
-        known = [None] * cases if labels is None else list(labels)
-        if len(known) != cases or samples < 1:
+    def _asked(self, method: str, X: Any, y: Labels, samples: int) -> tuple[SeriesSet, Tensor]:  # noqa: N803
+        """The series to draw in, and the numbers of their labels."""
+        data = self._read(method, X, longer=True)
+        cases = len(data.values)
+        labels = [None] * cases if y is None else list(y)
+        if len(labels) != cases or samples < 1:
             raise ValueError(
                 f"SSLTokenizer.{method}: y must hold {cases} labels and samples be >= 1; "
-                f"got {len(known)} and {samples}"
+                f"got {len(labels)} and {samples}"
             )
-        return impute_series(
-            artifact.tokenizer,
-            artifact.prior,
-            data,
-            labels=artifact.numbers(known, f"SSLTokenizer.{method}"),
-            samples=samples,
-            decoding=artifact.decoding,
-            generator=keyed_generator(seed, method),
-        )
+        return data, self._model().numbers(labels, f"SSLTokenizer.{method}")

@@ -12,12 +12,11 @@ from ssltok.pipelines._generate import Decoding, decode_tokens
 from ssltok.pipelines._prior import Prior
 from ssltok.pipelines._tokenizer import Tokenizer
 
-__all__ = ["hidden_tokens", "impute_series"]
+__all__ = ["draw_missing", "hidden_tokens", "impute_series"]
 
 BATCH = 256
 
 
-@torch.no_grad()
 def impute_series(
     tokenizer: Tokenizer,
     prior: Prior,
@@ -48,6 +47,28 @@ def impute_series(
         `(samples, cases, channels, length)` in the units of the series, NaN beyond their ends, and
         throughout a channel of a series without any value. float64 where there is an offset.
     """
+    filled = draw_missing(
+        tokenizer, prior, data, labels=labels, samples=samples, decoding=decoding,
+        generator=generator,
+    )  # fmt: skip
+    return filled.masked_fill(~data.valid.any(dim=2, keepdim=True), torch.nan)
+
+
+@torch.no_grad()
+def draw_missing(
+    tokenizer: Tokenizer,
+    prior: Prior,
+    data: SeriesSet,
+    *,
+    labels: Tensor,
+    samples: int,
+    decoding: Decoding,
+    generator: Generator,
+) -> Tensor:
+    """As `impute_series`, with values drawn also in a channel without any: it may have some before.
+
+    Such is a window of a longer series.
+    """
     within = torch.arange(tokenizer.length) < data.lengths[:, None]
     missing = ~data.valid & within[:, None]
     where = hidden_tokens(tokenizer, missing)
@@ -74,8 +95,7 @@ def impute_series(
         )
     generated = generated.unflatten(0, (samples, -1))
     filled = torch.where(missing, generated, data.in_units())
-    silent = ~data.valid.any(dim=2, keepdim=True)
-    return filled.masked_fill(~within[:, None] | silent, torch.nan)
+    return filled.masked_fill(~within[:, None], torch.nan)
 
 
 def hidden_tokens(tokenizer: Tokenizer, missing: Tensor) -> Tensor:

@@ -13,7 +13,18 @@ from torch import Tensor
 
 from ssltok._shared.outputs import uninterrupted
 from ssltok._shared.reasons import draw_or_tell
-from ssltok.data import Dataset, SeriesSet, label_index, read_series, train_and_test
+from ssltok.data import (
+    Dataset,
+    SeriesSet,
+    TrainAndTest,
+    elapsed_times,
+    forecast_times,
+    label_index,
+    read_series,
+    read_times,
+    train_and_test,
+    write_draws,
+)
 from ssltok.evaluation import (
     Report,
     draw_curves,
@@ -24,10 +35,10 @@ from ssltok.evaluation import (
     save_samples,
     standard_measures,
 )
-from ssltok.pipelines._artifact import check_savable
 from ssltok.pipelines._estimator import SSLTokenizer
 from ssltok.pipelines._fit import fingerprint
-from ssltok.pipelines._place import Place, check_place, claimed
+from ssltok.pipelines._folders._artifact import check_savable
+from ssltok.pipelines._folders._place import Place, check_place, claimed
 from ssltok.pipelines._tokenizer_measures import tokenizer_measures, tokens_of
 from ssltok.pipelines._words._config import Config
 from ssltok.training import keyed_generator
@@ -35,6 +46,7 @@ from ssltok.training import keyed_generator
 __all__ = ["run"]
 
 LEAST_GENERATED = 200
+FORECAST_SAMPLES = 20
 Figures = dict[str, tuple[str, bytes]]
 
 
@@ -48,6 +60,8 @@ def run(
     overwrite: bool = False,
     evaluator_steps: int = 500,
     cpu: bool = False,
+    window: int | None = None,
+    stride: int | None = None,
 ) -> Report:
     """Train on the training part, generate, evaluate on the test part, and write a folder.
 
@@ -55,11 +69,13 @@ def run(
     beside its own: `ssltok evaluate` gives the same for the folder's `samples.npz` and `model`.
 
     Args:
-        data: From `load_dataset`; without a test part a fifth of it is kept for testing.
+        data: From `load_dataset`; without a test part a fifth of it is kept for testing, see
+            `ssltok.data.train_and_test`.
         config: What to train, and how long.
         out: The folder to write: `model`, `samples.npz`, `metrics.json`, `report.html`,
-            `figures`, `tensorboard`. Until all are there it holds `unfinished` alone, and a run
-            that was killed is taken up again from it.
+            `figures`, `tensorboard`, and `samples.csv` and `forecast.csv` where `window` is given.
+            Until all are there it holds `unfinished` alone, and a run that was killed is taken up
+            again from it.
         seed: Decides everything random.
         progress: Show bars.
         overwrite: Replace a finished run at the end, or drop another run's unfinished work;
@@ -67,6 +83,8 @@ def run(
         evaluator_steps: `steps` of `evaluate`: budget of each network that judges the series; 0
             leaves these out.
         cpu: Stay on the CPU even where there is an accelerator.
+        window: Samples of a window, where the series are long and windows of them are learned.
+        stride: Samples from one window to the next; None is a quarter of a window.
 
     Returns:
         The report; without rows on all processes but the first.
@@ -81,10 +99,16 @@ def run(
     if evaluator_steps < 0:
         raise ValueError(f"run: evaluator_steps must be >= 0; got {evaluator_steps}")
     check_place(out, overwrite=overwrite)
-    parts = train_and_test(data, keyed_generator(seed, "test-part"))
-    series, length = _check(*parts)
-    estimator = SSLTokenizer(config, seed=seed, length=length, progress=progress, cpu=cpu)
-    if os.environ.get("RANK", "0") != "0":  # the group of processes is set up by `fit`
+    parts = train_and_test(data, keyed_generator(seed, "test-part"), window=window, stride=stride)
+    first = os.environ.get("RANK", "0") == "0"
+    if progress and parts.about and first:
+        print(f"{data.name}: {parts.about}", flush=True)
+    layout = None if window is None else "channels_first"  # windows are cut so
+    series, length = _check(*parts[:4], layout=layout)
+    estimator = SSLTokenizer(
+        config, seed=seed, length=length, layout=layout, progress=progress, cpu=cpu
+    )
+    if not first:  # the group of processes is set up by `fit`
         estimator.set_params(checkpoints=Place(out).checkpoints).fit(
             parts.train, parts.train_labels
         )
@@ -96,7 +120,8 @@ def run(
         seconds = {"training": round(time.perf_counter() - began, 1)}
         place.start_results()
         options = {"seed": seed, "progress": progress, "steps": evaluator_steps}
-        report = _results(data.name, estimator, parts, place.results, options)
+        tables = None if window is None else data
+        report = _results(data.name, estimator, parts, place.results, options, tables)
         seconds["whole"] = round(time.perf_counter() - began, 1)
         about = {
             **report.about,
@@ -114,10 +139,15 @@ def run(
 
 
 def _results(
-    name: str, estimator: SSLTokenizer, parts: Any, folder: pathlib.Path, options: dict[str, Any]
+    name: str,
+    estimator: SSLTokenizer,
+    parts: TrainAndTest,
+    folder: pathlib.Path,
+    options: dict[str, Any],
+    tables: Dataset | None,
 ) -> Report:
     """Generate, evaluate, draw, and write all but the numbers."""
-    X, y, X_test, y_test = parts
+    X, y, X_test, y_test, parted = parts
     seed = options["seed"]
     count = max(len(X), LEAST_GENERATED)
     known = [None if k < 0 else estimator.classes_[k] for k in estimator.artifact_.labels.tolist()]
@@ -131,6 +161,8 @@ def _results(
         folder / "samples.npz", generated.series, labels=None if y is None else labels,
         codes=generated.codes,
     )  # fmt: skip
+    if tables is not None:
+        _write_tables(tables, estimator, generated.series, folder, seed)
     series = generated.series
     report = evaluate(
         X, X_test, series, train_labels=y, test_labels=y_test,
@@ -144,6 +176,7 @@ def _results(
         f"ssltok on {name}: {len(X)} series trained on, {len(X_test)} kept for testing, "
         f"{len(labels)} generated; seed {seed}."
     )
+    intro += f" Parts: {parted}." if parted else ""
     report = dataclasses.replace(
         report,
         title=f"{name}: tokens and new series",
@@ -152,6 +185,25 @@ def _results(
     )
     (folder / "report.html").write_text(report.to_html(), encoding="utf-8")
     return report
+
+
+def _write_tables(
+    data: Dataset, estimator: SSLTokenizer, series: Tensor, folder: pathlib.Path, seed: int
+) -> None:
+    """The samples, and a forecast of half a window, with times and names of channels."""
+    window, elapsed = series.shape[-1], None
+    if data.times is not None:
+        clock = data.times[0] if isinstance(data.times, list) else data.times
+        elapsed = elapsed_times(read_times(clock), window)
+    write_draws(
+        folder / "samples.csv", series.numpy()[None], data=data._replace(ids=None), times=elapsed
+    )
+    horizon = max(1, window // 2)
+    draws = estimator.forecast(
+        data.train, data.train_labels, horizon=horizon, samples=FORECAST_SAMPLES, seed=seed
+    )
+    times = forecast_times(data, horizon, who="run")
+    write_draws(folder / "forecast.csv", draws, data=data, times=times)
 
 
 def _figures_of(estimator: SSLTokenizer, test: Any, trace: Sequence[Tensor]) -> Figures:
@@ -188,7 +240,12 @@ def _write_figures(folder: pathlib.Path, figures: Figures) -> None:
 
 
 def _check(
-    train: Any, labels: Sequence[Hashable] | None, test: Any, test_labels: Any
+    train: Any,
+    labels: Sequence[Hashable] | None,
+    test: Any,
+    test_labels: Any,
+    *,
+    layout: str | None,
 ) -> tuple[SeriesSet, int | None]:
     """Ask before training what would fail after it: the evaluation, and writing the labels.
 
@@ -196,13 +253,13 @@ def _check(
         The training series as the model will read them, and the length that it must hold where
         test series are longer: the length alone, no value of them.
     """
-    series = read_series(train, who="run: training part")
+    series = read_series(train, layout=layout, who="run: training part")
     channels, longest = series.values.shape[1:]
     held = read_series(test, channels=channels, offset=series.offset, who="run: test part")
     length = None
     if held.values.shape[2] > longest:
         length = held.values.shape[2]
-        series = read_series(train, length=length, who="run: training part")
+        series = read_series(train, length=length, layout=layout, who="run: training part")
     _, classes = label_index(labels, len(series.values), who="run")
     check_savable("run", classes)
     evaluate(train, test, train, train_labels=labels, test_labels=test_labels, measures=())

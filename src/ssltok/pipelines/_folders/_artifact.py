@@ -21,7 +21,7 @@ from ssltok._shared.storage import (
     write_folder,
 )
 from ssltok.data import label_index
-from ssltok.pipelines._artifact_checks import (
+from ssltok.pipelines._folders._artifact_checks import (
     check_classes,
     check_finite,
     check_origin,

@@ -1,0 +1,113 @@
+"""The commands `ssltok forecast` and `ssltok impute`: a file in, one with dates and names out."""
+
+import importlib.util
+import pathlib
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import numpy as np
+import tyro
+
+from ssltok.cli._outputs import check_new_file
+from ssltok.cli._reading import ReadingOptions, read
+from ssltok.cli._say import say
+from ssltok.data import Dataset, Reading, forecast_times, read_times, write_draws
+from ssltok.pipelines import SSLTokenizer
+
+__all__ = ["Forecast", "Impute"]
+
+NEEDS = {
+    ".csv": "pandas", ".tsv": "pandas", ".txt": "pandas", ".parquet": "pyarrow",
+    ".feather": "pyarrow", ".xlsx": "openpyxl",
+}  # fmt: skip
+"""The files that can be written, and the library that each needs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """What `forecast` and `impute` share."""
+
+    model: Annotated[pathlib.Path, tyro.conf.Positional]
+    """The model's folder."""
+    data: Annotated[str, tyro.conf.Positional]
+    """A file, as for fit; its training part where it has two."""
+    reading: ReadingOptions = field(default_factory=Reading)
+    resample: str | None = None
+    """Bring irregular times to this step first, such as h, 15min or D."""
+    quantiles: tuple[float, ...] = (0.1, 0.5, 0.9)
+    """With several samples: which quantiles of them are written, as columns such as heat_q10."""
+    seed: int = 0
+    """Same seed, same values."""
+    overwrite: bool = False
+    """Replace the file if there is one."""
+
+    def read(self) -> Dataset:
+        """The data, at regular times where that is asked for."""
+        return read(self.data, self.reading, resample=self.resample)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast(Drawing):
+    """Continue the series of a file, each from its own end, as far as you like."""
+
+    horizon: int
+    """How many samples to draw; beyond the length of training the model rolls on."""
+    samples: int = 20
+    """Draws of each series; a single one is written as it is, several as quantiles."""
+    out: pathlib.Path = pathlib.Path("forecast.csv")
+    """A new table (.csv, .tsv, .txt, .parquet, .feather, .xlsx): times that go on from those of the
+    data, and a column for each channel."""
+
+    def __call__(self) -> None:
+        """Do it."""
+        check_drawing("forecast", self.out, self.quantiles, overwrite=self.overwrite)
+        model, data = SSLTokenizer.load(self.model), self.read()
+        times = forecast_times(data, self.horizon, who="forecast")
+        draws = model.forecast(
+            data.train, horizon=self.horizon, samples=self.samples, seed=self.seed
+        )
+        write_draws(self.out, draws, data=data, times=times, quantiles=self.quantiles)
+        start = "" if data.times is None else f", from {times[0][0]}"
+        say(f"{len(times)} series, {self.horizon} samples ahead{start}: {self.out}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Impute(Drawing):
+    """Fill the missing values of the series of a file, of any length; known ones stay."""
+
+    samples: int = 1
+    """Draws of each series; a single one is written as it is, several as quantiles."""
+    out: pathlib.Path = pathlib.Path("imputed.csv")
+    """A new table (.csv, .tsv, .txt, .parquet, .feather, .xlsx): the times of the data, and a
+    column for each channel."""
+
+    def __call__(self) -> None:
+        """Do it."""
+        check_drawing("impute", self.out, self.quantiles, overwrite=self.overwrite)
+        model, data = SSLTokenizer.load(self.model), self.read()
+        for clock in data.times if isinstance(data.times, list) else [data.times]:
+            if clock is not None:
+                read_times(clock, who="impute")
+        draws = model.impute(data.train, samples=self.samples, seed=self.seed)
+        write_draws(self.out, draws, data=data, times=data.times, quantiles=self.quantiles)
+        filled = 0
+        for series, draw in zip(data.train, draws[0], strict=True):
+            gone = np.isnan(np.atleast_2d(series))
+            filled += int((gone & np.isfinite(draw[:, : gone.shape[-1]])).sum())
+        say(f"{len(data.train)} series, {filled} missing values filled: {self.out}")
+
+
+def check_drawing(
+    who: str, out: pathlib.Path, quantiles: tuple[float, ...], *, overwrite: bool
+) -> None:
+    """Refuse before any work what could not be written after it."""
+    check_new_file(who, out, tuple(NEEDS), overwrite=overwrite)
+    library = NEEDS[out.suffix]
+    if importlib.util.find_spec(library) is None:
+        raise ImportError(
+            f"{who}: a {out.suffix} file needs {library}; install it with: pip install "
+            f"'ssltok[{'data' if library == 'pandas' else 'files'}]'"
+        )
+    levels = list(quantiles)
+    if not levels or levels != sorted(set(levels)) or not 0 <= levels[0] <= levels[-1] <= 1:
+        raise ValueError(f"{who}: quantiles must rise within [0, 1]; got {quantiles}")
