@@ -10,6 +10,7 @@ from ssltok.nn import (
     Attention,
     AttentionPool,
     AverageMaxPool,
+    CausalTokenTransformer,
     ContextEmbedding,
     ConvDecoder1d,
     ConvEncoder1d,
