@@ -163,9 +163,7 @@ def test_padding_in_one_part_alone(name: str) -> None:
         valid = torch.ones(BATCH, TOKENS, dtype=torch.bool)
         valid[1, 1 if first else 7] = False
         one = trunk.extend(x[:, :5], valid=valid[:, :5] if first else None, **options)
-        two = trunk.extend(
-            x[:, 5:], one.cache, valid=None if first else valid[:, 5:], **options
-        )
+        two = trunk.extend(x[:, 5:], one.cache, valid=None if first else valid[:, 5:], **options)
         tokens = torch.cat([one.tokens, two.tokens], dim=1)
         expected = whole(trunk, x, valid=valid, prefix=0, **options)
         torch.testing.assert_close(tokens[valid], expected[valid], **CLOSE)
@@ -350,7 +348,7 @@ def test_complaints() -> None:
     cache = trunk.extend(x, prefix=1).cache
     with pytest.raises(ValueError, match="Transformer: prefix must be 0 beside a cache; got 1"):
         trunk.extend(x[:, :2], cache, prefix=1)
-    with pytest.raises(ValueError, match=r"RotaryPositions: tokens must lie in \[1, 1\]; got 2 beh"):
+    with pytest.raises(ValueError, match=r"tokens must lie in \[1, 1\]; got 2 behind 8"):
         trunk.extend(x[:, :2], cache)
     valid = torch.ones(BATCH, 2, dtype=torch.bool)
     with pytest.raises(ValueError, match=r"Transformer: places must lie in \[0, 9\); got 9"):
