@@ -92,8 +92,8 @@ def test_the_uncached_loop_draws_the_same(name: str, prompt: str, rule: str) -> 
     for one, other in zip(found, expected, strict=True):
         assert torch.equal(one.tokens, other.tokens)
         torch.testing.assert_close(one.logprob, other.logprob)
-    for one, other in zip(fast, plain, strict=True):
-        torch.testing.assert_close(one, other, rtol=0.0, atol=1e-12)
+    for one_of_fast, one_of_plain in zip(fast, plain, strict=True):
+        torch.testing.assert_close(one_of_fast, one_of_plain, rtol=0.0, atol=1e-12)
 
 
 def test_the_joint_is_the_models() -> None:

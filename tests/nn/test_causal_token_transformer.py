@@ -66,7 +66,8 @@ def test_each_token_from_those_before_it_alone(name: str) -> None:
         x = prior.embedding.widen(table[FULL[row, :column]])
         if prior.positions is not None:
             x = x + prior.positions[:column]
-        condition, front = None, prior.start
+        condition: Tensor | None = None
+        front: Tensor | None = prior.start
         if prior.labels is not None and labels is not None:
             chosen = prior.labels[3 if labels[row] < 0 else labels[row]][None]
             front, condition = (chosen, None) if front is None else (front, chosen)
@@ -211,7 +212,7 @@ def test_labels_are_dropped_in_training_only() -> None:
     ],
 )
 def test_a_prior_that_cannot_be(options: dict[str, Any], message: str) -> None:
-    parts = {
+    parts: dict[str, Any] = {
         "embedding": TokenEmbedding(4, 8),
         "trunk": Transformer(8, depth=1, heads=2, causal=True),
         "tokens": 7,

@@ -52,7 +52,7 @@ CUTS = [[9], [1] * 9, [4, 1, 1, 3], [2, 7], [5, 1, 1, 1, 1]]
 every_trunk = pytest.mark.parametrize("name", TRUNKS)
 
 
-def ready(name: str) -> tuple[Transformer, Tensor, dict[str, Tensor]]:
+def ready(name: str) -> tuple[Transformer, Tensor, dict[str, Any]]:
     trunk = scrambled(TRUNKS[name]().double(), std=0.4)
     assert isinstance(trunk, Transformer)
     x = torch.randn(BATCH, TOKENS, DIM, dtype=torch.float64)

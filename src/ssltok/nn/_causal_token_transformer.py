@@ -180,7 +180,8 @@ class CausalTokenTransformer(nn.Module):
             column = torch.arange(1, x.shape[1], device=x.device) * read
             last = functional.pad(column, (1, 0)).cummax(dim=1).values
             x = x.gather(1, last.unsqueeze(-1).expand_as(x))
-        return self.head(x, self.embedding)
+        logits: Tensor = self.head(x, self.embedding)
+        return logits
 
     def extend(
         self,
@@ -246,12 +247,15 @@ class CausalTokenTransformer(nn.Module):
                     f"CausalTokenTransformer: tokens to read must be fewer than {self.tokens}; "
                     f"got {before + new}"
                 )
-            at = slice(before, before + new)
-            return self.norm(x if self.positions is None else x + self.positions[at])
-        places = count_places(padding[:, cache.prefix if cache is not None else 0 :])
-        places = places[:, places.shape[1] - new :]
-        check_room("CausalTokenTransformer", places, self.tokens - 1)
-        return self.norm(x if self.positions is None else x + self.positions[places])
+            places: slice | Tensor = slice(before, before + new)
+        else:
+            places = count_places(padding[:, 0 if cache is None else cache.prefix :])
+            places = places[:, places.shape[1] - new :]
+            check_room("CausalTokenTransformer", places, self.tokens - 1)
+        if self.positions is not None:
+            x = x + self.positions[places]
+        normed: Tensor = self.norm(x)
+        return normed
 
     def _check(self, tokens: Tensor, labels: Tensor | None, valid: Tensor | None) -> None:
         who = "CausalTokenTransformer"
