@@ -43,6 +43,8 @@ from torch import Tensor
 from ssltok.data import Dataset
 from ssltok.decoding import (
     classifier_free_guidance,
+    confidence_order,
+    entropy_bound,
     interval_scale,
     moment_order,
     moment_sample,
@@ -94,6 +96,16 @@ def _moments(config: DecodingConfig) -> Parts:
     return Parts(order=moment_order(temperature=tau), sampling=moment_sample(temperature=tau))
 
 
+def _in_order(bound: float) -> Callable[[DecodingConfig], Parts]:
+    """The default's order and its slowest pace, and more at once where entropies are small."""
+
+    def parts(config: DecodingConfig) -> Parts:
+        order = confidence_order(temperature=config.order_temperature)
+        return Parts(settle=entropy_bound(bound, order=order), schedule=cosine_schedule)
+
+    return parts
+
+
 def _loop(config: DecodingConfig) -> Parts:
     loop = remask_loop()
     order = remask_order(random_order(), probability=loop.probability)
@@ -115,6 +127,8 @@ def _guided(scale: Callable[[float], Any]) -> Callable[[DecodingConfig], Parts]:
 RULES: dict[str, Rule] = {
     **{f"schedule {steps}": Rule({"steps": steps}) for steps in (10, 3, 5, 20, 40)},
     **counted("entropy_bound", 0.1, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0),
+    **{f"entropy_bound {bound:g} in the default order": Rule({"steps": 10}, _in_order(bound))
+       for bound in (0.5, 1.0, 2.0, 4.0)},
     **counted("confidence_threshold", 0.2, 0.4, 0.6),
     **counted("confidence_factor", 1.0, 2.0, 4.0),
     **counted("stable_prediction", 0.05, 0.5),

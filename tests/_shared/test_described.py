@@ -153,7 +153,7 @@ CASES: dict[str, Case] = {
         of_logits, (), {"temperature": 0.7, "top_p": 0.8},
         {"temperature": 0.7, "top_k": None, "top_p": 0.8},
     ),
-    "entropy_bound": (of_settle, (0.7,), {}, {"bound": 0.7}),
+    "entropy_bound": (of_settle, (0.7,), {"order": RANDOM}, {"bound": 0.7, "order": RANDOM}),
     "confidence_threshold": (of_settle, (0.6,), {}, {"threshold": 0.6}),
     "confidence_factor": (of_settle, (1.7,), {}, {"factor": 1.7}),
     "stable_prediction": (

@@ -120,7 +120,7 @@ def test_a_temperature_near_zero_is_zero_for_logits_of_any_size(
 ) -> None:
     logits = size * torch.tensor([[1.0, 3.0, -torch.inf, 2.0], [-1.0, -3.0, -2.0, -torch.inf]])
     for options in ({}, {"top_k": 3}, {"top_p": 0.7}):
-        rule = temperature_sample(temperature=temperature, **options)  # type: ignore[arg-type]
+        rule = temperature_sample(temperature=temperature, **options)
         assert rule(logits, 0.5, seeded(1)).tokens.tolist() == [1, 0]
 
 

@@ -17,6 +17,7 @@ from ssltok.decoding import (
     confidence_order,
     confidence_threshold,
     entropy_bound,
+    fixed_order,
     iterative_decode,
     random_order,
     rule_schedule,
@@ -108,6 +109,27 @@ def test_entropy_bound_is_the_rule_of_diffusers_row_by_row(bound: float) -> None
     expected, forwards = naive(start(), published)
     assert torch.equal(found, expected)
     assert trace.forwards.tolist() == forwards
+
+
+@pytest.mark.parametrize("bound", [0.0, 0.3, 1.5, 5.0, math.inf])
+def test_entropy_bound_takes_places_in_any_order(bound: float) -> None:
+    visits = torch.randperm(TOKENS, generator=seeded(6)).tolist()
+
+    def published(masked: list[int], p: Tensor, _: dict[int, Tensor]) -> list[int]:
+        entropy = -(p * p.log()).nan_to_num().sum(dim=-1)
+        order = [i for i in visits if i in masked]
+        fits = [k for k in range(1, len(order) + 1)
+                if float(entropy[order[:k]].sum() - entropy[order[:k]].max()) <= bound]  # fmt: skip
+        return order[: max(fits[-1], 1)]
+
+    trace = DecodingTrace()
+    found = decode(entropy_bound(bound, order=fixed_order(torch.tensor(visits))), trace=trace)
+    expected, forwards = naive(start(), published)
+    if bound > 0:  # at 0 the last bit of a sum less itself decides
+        assert torch.equal(found, expected)
+        assert trace.forwards.tolist() == forwards
+    else:
+        assert trace.forwards.tolist() == (start() == CODES).sum(1).tolist()
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.3, 0.8, 0.99, 1.0])

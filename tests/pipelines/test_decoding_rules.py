@@ -40,7 +40,7 @@ from ssltok.training import keyed_generator
 from tests.pipelines.small import series, small, varied
 
 WORDS = {
-    "entropy_bound": {"bound": 0.7},
+    "entropy_bound": {"bound": 0.7, "order": None},
     "confidence_threshold": {"threshold": 0.7},
     "confidence_factor": {"factor": 0.7},
     "stable_prediction": {"divergence": 0.7, "threshold": 0.9, "steps": 2},

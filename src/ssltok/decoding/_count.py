@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ssltok._shared.checks import check_at_least, check_ratio
 from ssltok._shared.described import described
-from ssltok.decoding._iterative import DecodingState, Settle
+from ssltok.decoding._iterative import DecodingState, Order, Settle
 from ssltok.decoding._orders import entropies, of_rows
 
 __all__ = [
@@ -56,11 +56,11 @@ def surest(state: DecodingState) -> Tensor:
 
 
 @described
-def entropy_bound(bound: float) -> Settle:
+def entropy_bound(bound: float, *, order: Order | None = None) -> Settle:
     r"""Keep the tokens of least entropy while what they may owe each other stays bounded (EB).
 
-    With the entropies of a row's masked places ascending, the first $k$ are kept, $k$ the largest
-    with
+    With the entropies of a row's masked places ascending, or in another order, the first $k$ are
+    kept, $k$ the largest with
 
     $$\sum_{i \le k} H_i - \max_{i \le k} H_i \le \gamma.$$
 
@@ -69,6 +69,8 @@ def entropy_bound(bound: float) -> Settle:
 
     Args:
         bound: $\gamma \ge 0$ in nats, such as the authors' 0.1; may be infinite.
+        order: In which order places are taken, such as `confidence_order()`; the least entropy
+            first by default.
 
     Returns:
         A rule for the `settle` of `iterative_decode`.
@@ -87,8 +89,12 @@ def entropy_bound(bound: float) -> Settle:
     check_at_least("entropy_bound", "bound", bound, 0)
 
     def settle(state: DecodingState) -> DecodingState:
-        ascending, places = of_rows(entropies(state.logits), state).sort(dim=-1, stable=True)
-        before = torch.nn.functional.pad(ascending, (1, 0))[:, :-1].cumsum(dim=-1)
+        entropy = of_rows(entropies(state.logits), state)
+        first = -entropy if order is None else order(state).masked_fill(~state.drawn, -torch.inf)
+        places = first.argsort(dim=-1, descending=True, stable=True)
+        taken = entropy.gather(-1, places)
+        most = torch.nn.functional.pad(taken.cummax(dim=-1).values, (1, 0))[:, :-1]
+        before = torch.minimum(taken, most).cumsum(dim=-1)  # the sum without the largest
         accepted = torch.zeros_like(state.drawn).scatter(-1, places, before <= bound)
         return accept(state, accepted)
 
