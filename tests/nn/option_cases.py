@@ -10,6 +10,7 @@ from ssltok.nn import (
     Attention,
     AttentionPool,
     AverageMaxPool,
+    CausalTokenTransformer,
     ContextEmbedding,
     ConvDecoder1d,
     ConvEncoder1d,
@@ -103,6 +104,19 @@ def prior() -> TokenTransformer:
     )
 
 
+def causal_prior() -> CausalTokenTransformer:
+    return CausalTokenTransformer(
+        TokenEmbedding(4, 8, embedding_dim=5),
+        trunk(causal=True, rotary=RotaryPositions(4, grid=(4,))),
+        tokens=4,
+        classes=2,
+        label_dropout=0.5,
+        tied=True,
+        learned_positions=False,
+        dropout=0.2,
+    )
+
+
 def grid_prior() -> TokenTransformer:
     return TokenTransformer(LevelEmbedding((4, 3), 8), trunk(), tokens=4, grid=(2, 2))
 
@@ -144,6 +158,9 @@ OPTION_CASES: dict[str, list[Case]] = {
     "Attention": [(lambda: Attention(8, heads=4), on(3, 5, 8))],
     "AttentionPool": [(lambda: AttentionPool(4, hidden_dim=3, channel_dim=-1), on(3, 5, 4))],
     "AverageMaxPool": [(AverageMaxPool, on(3, 4, 5))],
+    "CausalTokenTransformer": [
+        (causal_prior, lambda module: module(CODES, torch.tensor([1, -1, 0]))),
+    ],
     "ContextEmbedding": [
         (
             lambda: ContextEmbedding(TokenEmbedding(4, 8), grid=(2, 2), onto=(3, 5), kernel=3),

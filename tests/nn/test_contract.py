@@ -14,6 +14,7 @@ from ssltok.nn import (
     Attention,
     AttentionPool,
     AverageMaxPool,
+    CausalTokenTransformer,
     ContextEmbedding,
     ConvDecoder1d,
     ConvEncoder1d,
@@ -108,6 +109,11 @@ def prior() -> TokenTransformer:
     return TokenTransformer(TokenEmbedding(4, 8), trunk, tokens=4, classes=2, label_dropout=0.5)
 
 
+def causal() -> CausalTokenTransformer:
+    trunk = Transformer(8, depth=2, heads=2, causal=True)
+    return CausalTokenTransformer(TokenEmbedding(4, 8), trunk, tokens=4, classes=2)
+
+
 def vit() -> ViT1d:
     return ViT1d(PatchEmbed1d(2, 8, patch=5), Transformer(8, depth=2, heads=2), registers=2)
 
@@ -126,6 +132,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], Call, tuple[int, ...]]] = {
     "Attention": (lambda: Attention(8, heads=2), apply, (3, 5, 8)),
     "AttentionPool": (lambda: AttentionPool(4, hidden_dim=3), apply, (3, 4, 5)),
     "AverageMaxPool": (AverageMaxPool, apply, (3, 4, 2, 5)),
+    "CausalTokenTransformer": (causal, over_codes, (3, 4, 4)),
     "ContextEmbedding": (context, over_codes, (3, 15, 8)),
     "ConvDecoder1d": (lambda: ConvDecoder1d(2, 8, length=19, width=5), apply, (3, 8, 5)),
     "ConvEncoder1d": (lambda: ConvEncoder1d(2, 8, length=19, width=5), apply, (3, 2, 19)),
@@ -261,7 +268,8 @@ def test_autocast_stays_close(name: str) -> None:
 def test_one_graph_and_export(name: str) -> None:
     """The prior, whose rows depend on values, has a test of its own."""
     module, _, x = ready(name)
-    sample: tuple[Tensor, ...] = (CODES if "Embedding" in name else x,)
+    of_codes = "Embedding" in name or name == "CausalTokenTransformer"
+    sample: tuple[Tensor, ...] = (CODES if of_codes else x,)
     if name in {"JEPAPredictor", "LatentRegressor"}:
         sample = (x, *PLACES)
     elif name == "MAEDecoder":

@@ -1,5 +1,6 @@
 """Iterative decoding of masked tokens: how many, which, what token, what to mask again."""
 
+from ssltok.decoding._causal import CausalModel, causal_decode
 from ssltok.decoding._condition import ConditionalLogitsFn, condition_on, in_context
 from ssltok.decoding._correct import corrector, quality_loss, self_correction_loss
 from ssltok.decoding._count import (
@@ -59,6 +60,7 @@ from ssltok.decoding._uses import forecast, impute, inpaint
 from ssltok.decoding._verify import ShadowVerification, shadow_verification, speculative
 
 __all__ = [
+    "CausalModel",
     "ConditionalLogitsFn",
     "DecodingState",
     "DecodingTrace",
@@ -76,6 +78,7 @@ __all__ = [
     "ShadowVerification",
     "TokenScores",
     "cap_remask",
+    "causal_decode",
     "classifier_free_guidance",
     "condition_on",
     "confidence_factor",

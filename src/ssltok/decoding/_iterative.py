@@ -278,9 +278,9 @@ def check_logits(
         )
 
 
-def check_drawn(drawn: Drawn, logits: Tensor) -> None:
+def check_drawn(drawn: Drawn, logits: Tensor, *, who: str = "iterative_decode") -> None:
     """Ask for one possible code per row of logits; the other wait for the device of a step."""
-    who, (rows, codes) = "iterative_decode", logits.shape
+    rows, codes = logits.shape
     if tuple(drawn.tokens.shape) != (rows,) or tuple(drawn.logprob.shape) != (rows,):
         raise ValueError(
             f"{who}: sample must return tokens and logprob of shape ({rows},); "

@@ -1,6 +1,7 @@
 """Encoders, decoders, transformers, projectors and normalisations: plain modules."""
 
 from ssltok.nn._attention import Attention
+from ssltok.nn._causal_token_transformer import CausalTokenTransformer, NextToken
 from ssltok.nn._context_embedding import ContextEmbedding
 from ssltok.nn._conv_coder import ConvDecoder1d, ConvEncoder1d
 from ssltok.nn._dilated import DilatedConvEncoder
@@ -8,6 +9,7 @@ from ssltok.nn._dino_head import DINOHead
 from ssltok.nn._geometry import downsampling_stages
 from ssltok.nn._iter_norm import IterNorm
 from ssltok.nn._jepa_predictor import JEPAPredictor
+from ssltok.nn._key_value_cache import AttentionStep, KeyValueCache, KeyValues, TransformerStep
 from ssltok.nn._latent_regressor import LatentRegressor
 from ssltok.nn._level_embedding import LevelEmbedding
 from ssltok.nn._mae_decoder import MAEDecoder
@@ -36,7 +38,9 @@ from ssltok.nn._vit import ViT1d
 __all__ = [
     "Attention",
     "AttentionPool",
+    "AttentionStep",
     "AverageMaxPool",
+    "CausalTokenTransformer",
     "ContextEmbedding",
     "ConvDecoder1d",
     "ConvEncoder1d",
@@ -46,9 +50,12 @@ __all__ = [
     "HiddenStates",
     "IterNorm",
     "JEPAPredictor",
+    "KeyValueCache",
+    "KeyValues",
     "LatentRegressor",
     "LevelEmbedding",
     "MAEDecoder",
+    "NextToken",
     "PatchDecoder1d",
     "PatchEmbed1d",
     "PatchEncoder1d",
@@ -69,6 +76,7 @@ __all__ = [
     "Transformer",
     "TransformerDecoder1d",
     "TransformerEncoder1d",
+    "TransformerStep",
     "ValidBatchNorm1d",
     "ValidBatchNorm2d",
     "VariationalBottleneck",

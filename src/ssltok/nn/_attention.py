@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ssltok._shared.checks import check_at_least, check_axes, check_same_shape, check_size
+from ssltok.nn._key_value_cache import AttentionStep, KeyValues, append, check_memory, earlier
 from ssltok.nn._rotary import rotate
 
 __all__ = ["Attention"]
@@ -77,8 +78,7 @@ class Attention(nn.Module):
         masked = allowed is not None or bias is not None
         self._check(x, key, value, masked=masked, causal=causal, turned=rotation is not None)
         if key is None:
-            split = self.inward(x).unflatten(-1, (3, self.heads, -1)).transpose(1, 3)
-            query, keys, values = split.unbind(2)  # (batch, heads, tokens, head_dim)
+            query, keys, values = self._split(x)
         else:
             sources = (x, key, key if value is None else value)
             query, keys, values = (
@@ -95,6 +95,54 @@ class Attention(nn.Module):
         )
         out: Tensor = self.outward(mixed.transpose(1, 2).flatten(2))
         return out
+
+    def extend(
+        self,
+        x: Tensor,
+        memory: KeyValues | None = None,
+        *,
+        allowed: Tensor | None = None,
+        rotation: tuple[Tensor, Tensor] | None = None,
+    ) -> AttentionStep:
+        """Mix tokens for each *new* token of `x`, `(batch, tokens, dim)`, causally.
+
+        A new token reads those of the memory and the new ones up to itself: what `forward` with
+        `causal=True` returns for the last tokens, without computing the others again.
+
+        Args:
+            x: The tokens that come next.
+            memory: The keys and values of the tokens before them, from the call before; None if
+                there are none. It is not changed.
+            allowed: Boolean, broadcast to `(batch, heads, tokens, memory tokens + tokens)`, in the
+                place of the causal rule.
+            rotation: Cosines and sines of `RotaryPositions` for the new tokens.
+
+        Raises:
+            ValueError: If the memory has another batch, heads or dtype.
+        """
+        check_axes("Attention", "x", x, "batch tokens dim")
+        check_size("Attention", "x", x, 2, self.dim)
+        if memory is not None:
+            check_memory("Attention", memory, x.shape[0], self.heads, self.dim // self.heads)
+        query, keys, values = self._split(x)
+        if rotation is not None:
+            query, keys = rotate(query, rotation), rotate(keys, rotation)
+        before = 0 if memory is None else memory.keys.shape[2]
+        memory = append(memory, keys, values)
+        causal = allowed is None and before == 0
+        if allowed is None and not causal:
+            allowed = earlier(x.shape[1], before, x.device)
+        mixed = functional.scaled_dot_product_attention(
+            query, memory.keys, memory.values, attn_mask=allowed, is_causal=causal
+        )
+        return AttentionStep(self.outward(mixed.transpose(1, 2).flatten(2)), memory)
+
+    def _split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries, keys and values, `(batch, heads, tokens, head_dim)` each."""
+        query, keys, values = (
+            self.inward(x).unflatten(-1, (3, self.heads, -1)).transpose(1, 3).unbind(2)
+        )
+        return query, keys, values
 
     def _check(
         self,

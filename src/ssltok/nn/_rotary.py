@@ -63,13 +63,20 @@ class RotaryPositions(DerivedBuffers):
         self.head_dim, self.grid, self.base = head_dim, tuple(grid), base
         self._register_derived()
 
-    def forward(self, tokens: int, *, prefix: int = 0) -> tuple[Tensor, Tensor]:
-        """Return cosines and sines, `(prefix + tokens, head_dim / 2)` each, for `rotate`."""
-        if not 1 <= tokens <= self.cos.shape[0]:
+    def forward(self, tokens: int, *, prefix: int = 0, start: int = 0) -> tuple[Tensor, Tensor]:
+        """Return cosines and sines, `(prefix + tokens, head_dim / 2)` each, for `rotate`.
+
+        The tokens stand at the places from `start` on, such as those behind a cache.
+        """
+        check_at_least("RotaryPositions", "start", start, 0)
+        end = start + tokens
+        if not start < end <= self.cos.shape[0]:
+            beyond = f" behind {start}" if start else ""
             raise ValueError(
-                f"RotaryPositions: tokens must lie in [1, {self.cos.shape[0]}]; got {tokens}"
+                f"RotaryPositions: tokens must lie in [1, {self.cos.shape[0] - start}]; "
+                f"got {tokens}{beyond}"
             )
-        return _unturned(prefix, self.cos[:tokens], self.sin[:tokens])
+        return _unturned(prefix, self.cos[start:end], self.sin[start:end])
 
     def at(self, places: Tensor, *, prefix: int = 0) -> tuple[Tensor, Tensor]:
         """Return the same for tokens at the places `(batch, tokens)`, int64, of the grid.

@@ -15,6 +15,7 @@ from ssltok._shared.checks import (
     check_ratio,
     check_size,
 )
+from ssltok.nn._class_labels import check_labels, drop_labels, label_vectors
 from ssltok.nn._level_embedding import LevelEmbedding
 from ssltok.nn._noise import drop_elements
 from ssltok.nn._state_names import store_as
@@ -236,7 +237,9 @@ class TokenTransformer(nn.Module):
         front: list[Tensor] = []
         condition = None
         if self.labels is not None:
-            chosen = self._label_vectors(self.labels, labels, tokens, generator)
+            if self.training:
+                labels = drop_labels(labels, self.label_dropout, generator)
+            chosen = label_vectors(self.labels, labels, len(tokens))
             if self.trunk.condition_dim is None:
                 front.append(chosen.unsqueeze(1))
             else:
@@ -286,18 +289,6 @@ class TokenTransformer(nn.Module):
         positions: Tensor = summed.flatten(0, -2)
         return positions
 
-    def _label_vectors(
-        self, table: Tensor, labels: Tensor | None, tokens: Tensor, generator: Generator | None
-    ) -> Tensor:
-        if labels is None:
-            return table[-1].expand(len(tokens), -1)
-        if self.training and self.label_dropout > 0:
-            drawn = torch.rand(len(tokens), device=tokens.device, generator=generator)
-            labels = labels.masked_fill(drawn < self.label_dropout, -1)
-        # The table's last row is the null class: a label of that number is none, and must not pass.
-        index = torch.where(labels < self.classes, labels, labels + 1)
-        return functional.embedding(index.where(labels >= 0, self.classes), table)
-
     def _check_tokens(self, tokens: Tensor, level: int) -> None:
         who, levels = "TokenTransformer", len(self.codebook_sizes)
         several = isinstance(self.embedding, LevelEmbedding)
@@ -324,18 +315,7 @@ class TokenTransformer(nn.Module):
         elif not 1 <= tokens.shape[1] <= self.tokens:
             raise ValueError(f"{who}: tokens must be 1 to {self.tokens}; got {tokens.shape[1]}")
         if labels is not None:
-            if self.labels is None:
-                raise ValueError(f"{who}: labels must be None without classes; got a tensor")
-            check_codes(who, "labels", labels)
-            if labels.shape != tokens.shape[:1]:
-                raise ValueError(
-                    f"{who}: labels must have shape {tuple(tokens.shape[:1])}; "
-                    f"got {tuple(labels.shape)}"
-                )
-            if labels.device.type == "cpu" and not torch.compiler.is_compiling():
-                most = int(labels.max())
-                if most >= self.classes:
-                    raise ValueError(f"{who}: labels must lie in [-1, {self.classes}); got {most}")
+            check_labels(who, labels, tokens.shape[0], self.classes)
         if valid is not None:
             check_bool_mask(who, "valid", valid, tokens.shape[:2])
         if context is None:

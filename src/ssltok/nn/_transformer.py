@@ -16,6 +16,7 @@ from ssltok._shared.checks import (
     check_size,
 )
 from ssltok.nn._attention import Attention
+from ssltok.nn._key_value_cache import KeyValueCache, TransformerStep, check_cache, extend_layers
 from ssltok.nn._noise import drop_elements, drop_rows
 from ssltok.nn._rotary import RotaryPositions
 from ssltok.nn._state_names import store_as
@@ -174,6 +175,34 @@ class Transformer(nn.Module):
         made = list(self._run(x, valid, condition, prefix, places, generator))
         return HiddenStates(tuple(x for x, _ in made), tuple(mlp for _, mlp in made))
 
+    def extend(
+        self,
+        x: Tensor,
+        cache: KeyValueCache | None = None,
+        *,
+        valid: Tensor | None = None,
+        condition: Tensor | None = None,
+        prefix: int = 0,
+    ) -> TransformerStep:
+        """Transform the tokens that come next, behind those of `cache`; see `KeyValueCache`.
+
+        Tokens are those of `forward` with all tokens, whose rotary places count the valid ones
+        from 0: padding may stand on either side. Nothing is dropped, in training either. Arguments
+        as in `forward`, of the new tokens alone; a prefix stands in front of the first ones only.
+        """
+        if not self.causal:
+            raise ValueError("Transformer: causal must be True to extend; got False")
+        self._check(x, valid, condition, prefix, None)
+        if cache is not None:
+            check_cache("Transformer", cache, self, x.shape[0])
+            if prefix:
+                raise ValueError(f"Transformer: prefix must be 0 beside a cache; got {prefix}")
+        layers = [self.layers[i * len(self.layers) // self.depth] for i in range(self.depth)]
+        x, cache = extend_layers(
+            layers, x, cache, valid=valid, condition=condition, prefix=prefix, rotary=self.rotary
+        )
+        return TransformerStep(self.last_norm(x), cache)
+
     def _run(
         self,
         x: Tensor,
@@ -195,10 +224,11 @@ class Transformer(nn.Module):
             itself = torch.eye(x.shape[1], dtype=torch.bool, device=x.device)
             allowed = (readers[:, None] if allowed is None else readers[:, None] & allowed) | itself
         rotation = None
-        if self.rotary is not None and places is None:
-            rotation = self.rotary(x.shape[1] - prefix, prefix=prefix)
-        elif self.rotary is not None and places is not None:
-            rotation = self.rotary.at(places, prefix=prefix)
+        rotary = self.rotary if x.shape[1] > prefix else None  # a prefix alone is not turned
+        if rotary is not None and places is None:
+            rotation = rotary(x.shape[1] - prefix, prefix=prefix)
+        elif rotary is not None and places is not None:
+            rotation = rotary.at(places, prefix=prefix)
         causal = self.causal and allowed is None
         rates = stochastic_depth_rates(self.depth, last_ratio=self.stochastic_depth)
 
