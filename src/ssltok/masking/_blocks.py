@@ -35,29 +35,50 @@ def sides(who: str, shape: tuple[int, int], grid: tuple[int, int] | None) -> tup
     return rows, columns
 
 
-def boxes(
-    area: Tensor, aspect: Tensor, rows: int, columns: int, generator: torch.Generator | None
-) -> Tensor:
+class Extent(NamedTuple):
+    """The grid of each row without its padding, so that a padded row is as a truncated one.
+
+    Rows and columns of the grid that hold no valid token are left out; the others are counted.
+    `rows` and `columns` are `(batch, 1)`, how many there are; `row` is `(batch, 1, rows)` and
+    `column` `(batch, 1, columns)`, the number of each among them.
+    """
+
+    rows: Tensor
+    columns: Tensor
+    row: Tensor
+    column: Tensor
+
+
+def extent(among: Tensor, rows: int, columns: int) -> Extent:
+    """Count the rows and columns of the grid that hold a valid token."""
+    grid = among.view(-1, rows, columns)
+    row, column = (grid.any(axis).cumsum(-1)[:, None] for axis in (2, 1))
+    return Extent(row[..., -1], column[..., -1], row - 1, column - 1)
+
+
+def boxes(area: Tensor, aspect: Tensor, grid: Extent, generator: torch.Generator | None) -> Tensor:
     """Mark a box of each area and aspect (height / width) anywhere in the grid, flattened.
 
-    The height is chosen first and the width makes up the area, so that a grid of one row gets
-    boxes of the full area too. Every place the box fits in is equally likely, the last included.
+    Areas and aspects are `(batch, boxes)`, the result `(batch, boxes, tokens)`. The height is
+    chosen first and the width makes up the area, so that a grid of one row gets boxes of the full
+    area too. Every place the box fits in is equally likely, the last included.
     """
-    height = (area * aspect).sqrt().round().clamp(1, rows)
-    width = (area / height).round().clamp(1, columns)
-    height = (area / width).round().clamp(1, rows)
+    rows, columns = (side.clamp(min=1).to(area.dtype) for side in (grid.rows, grid.columns))
+    height = (area * aspect).sqrt().round().clamp(min=1).minimum(rows)
+    width = (area / height).round().clamp(min=1).minimum(columns)
+    height = (area / width).round().clamp(min=1).minimum(rows)
     draw = torch.rand((2, *area.shape), device=area.device, generator=generator)
     top = (draw[0] * (rows - height + 1)).floor()[..., None]
     left = (draw[1] * (columns - width + 1)).floor()[..., None]
-    row = torch.arange(rows, device=area.device)
-    column = torch.arange(columns, device=area.device)
-    in_rows = (row >= top) & (row < top + height[..., None])
-    in_columns = (column >= left) & (column < left + width[..., None])
+    in_rows = (grid.row >= top) & (grid.row < top + height[..., None])
+    in_columns = (grid.column >= left) & (grid.column < left + width[..., None])
     return (in_rows[..., :, None] & in_columns[..., None, :]).flatten(-2)
 
 
-def between(like: Tensor, limits: tuple[float, float], generator: torch.Generator | None) -> Tensor:
-    """Draw uniformly between two numbers."""
+def between(
+    like: Tensor, limits: tuple[float | Tensor, float | Tensor], generator: torch.Generator | None
+) -> Tensor:
+    """Draw uniformly between two limits."""
     uniform = torch.rand(like.shape, device=like.device, generator=generator)
     return limits[0] + (limits[1] - limits[0]) * uniform
 
@@ -84,8 +105,10 @@ def block_mask(
 
     Boxes with an area uniform between `least_area` and the share wanted, and a log-uniform aspect,
     are laid one after the other; the $\lceil \text{ratio} \cdot n \rceil$ tokens covered first are
-    masked, the last box in part. What no box covered follows at random. Departures: BEiT tries
-    each box up to ten times and may stop below the share; its boxes never reach over what remains.
+    masked, the last box in part, from one of its corners on, each as likely. What no box covered
+    follows at random. Areas, shares and places are those of the row without its padding: rows and
+    columns of the grid that hold no valid token are left out. Departures: BEiT tries each box up
+    to ten times and may stop below the share; its boxes never reach over what remains.
 
     Args:
         shape: `(batch, tokens)`.
@@ -118,18 +141,40 @@ def block_mask(
     check_limits("block_mask", "aspect", aspect)
     rows, columns = sides("block_mask", shape, grid)
     among, sizes = start(shape, valid, device)
+    space = extent(among, rows, columns)
     counts = count_share(ratio, sizes)
-    largest = max(1, math.ceil(ratio * shape[1]))
-    smallest = min(least_area, largest)
-    most = 4 * math.ceil(largest / smallest) + 4
-    scores = torch.rand(shape, device=among.device, generator=generator) + most
-    like = counts.float()
-    for turn in range(most):
-        shape_of_box = between(like, (math.log(aspect[0]), math.log(aspect[1])), generator).exp()
-        area = between(like, (smallest, largest), generator)
-        box = boxes(area, shape_of_box, rows, columns, generator)
-        scores = torch.where(box & (scores >= most), turn, scores)
+    turns = turns_to_cover(ratio, shape[1])
+    largest = counts.clamp(min=1)[:, None].float()
+    like = largest.expand(-1, turns)
+    stretch = between(like, (math.log(aspect[0]), math.log(aspect[1])), generator).exp()
+    area = between(like, (largest.clamp(max=least_area), largest), generator)
+    laid = boxes(area, stretch, space, generator)
+    scores = torch.rand(shape, device=among.device, generator=generator) + (turns + 1)
+    order = corner_order(space, generator)  # within a box: below 1
+    for turn in reversed(range(turns)):
+        scores = torch.where(laid[:, turn], turn + order, scores)
     return mask_lowest(scores, counts, among)
+
+
+def turns_to_cover(ratio: float, tokens: int) -> int:
+    """Say how many boxes surely cover a share, each with half of that share on average.
+
+    Independent boxes leave $(1 - \\rho / 2)^k$ uncovered after $k$; four times as many, and four
+    more, are laid, since nothing may wait to see whether they are needed.
+    """
+    share = min(ratio, 1 - 1 / (2 * tokens))
+    return 4 + (math.ceil(4 * math.log1p(-share) / math.log1p(-share / 2)) if share > 0 else 0)
+
+
+def corner_order(grid: Extent, generator: torch.Generator | None) -> Tensor:
+    """Number the places of each row in [0, 1), from one of the four corners of its grid on."""
+    batch, _, rows = grid.row.shape
+    coin = torch.rand((2, batch, 1, 1), device=grid.row.device, generator=generator) < 0.5  # noqa: PLR2004
+    row = torch.where(coin[0], grid.rows[..., None] - 1 - grid.row, grid.row)
+    column = torch.where(coin[1], grid.columns[..., None] - 1 - grid.column, grid.column)
+    width = grid.column.shape[2]
+    place = row[:, 0, :, None] * width + column[:, 0, None, :]
+    return place.flatten(1) / (rows * width + 1)
 
 
 def multiblock_mask(
@@ -149,8 +194,10 @@ def multiblock_mask(
     Context and targets are disjoint. A row with two valid tokens or more keeps at least one
     visible, and each of its targets has at least one, by construction: a row left without context
     gets one random token back, a target left empty gets one random token of the rest. Nothing is
-    drawn again. Departures: boxes may reach the last row and column; scale and aspect are drawn
-    independently; each row has sizes of its own, so no context is cut to the shortest of a batch.
+    drawn again. Scales and places are those of the row without its padding: rows and columns of the
+    grid that hold no valid token are left out. Departures: boxes may reach the last row and
+    column; scale and aspect are drawn independently; each row has sizes of its own, so no context
+    is cut to the shortest of a batch.
 
     Args:
         shape: `(batch, tokens)`.
@@ -189,12 +236,15 @@ def multiblock_mask(
     check_ratio(who, "context_scale", context_scale[1])
     rows, columns = sides(who, shape, grid)
     among, sizes = start(shape, valid, device)
+    space = extent(among, rows, columns)
+    size = space.rows * space.columns
     like = torch.zeros((shape[0], targets), device=among.device)
-    area = between(like, target_scale, generator) * shape[1]
+    area = between(like, target_scale, generator) * size
     aspect = between(like, target_aspect, generator)
-    blocks = boxes(area, aspect, rows, columns, generator) & among[:, None]
-    area = between(like[:, 0], context_scale, generator) * shape[1]
-    context = boxes(area, torch.full_like(area, rows / columns), rows, columns, generator)
+    blocks = boxes(area, aspect, space, generator) & among[:, None]
+    area = between(like[:, :1], context_scale, generator) * size
+    square = space.rows / space.columns.clamp(min=1)
+    context = boxes(area, square, space, generator).squeeze(1)
     visible = context & among & ~blocks.any(1)
     scores = torch.rand(shape, device=among.device, generator=generator)
     rest = among & ~blocks.any(1)
@@ -223,7 +273,8 @@ def unit_mask(
 ) -> Tensor:
     r"""Mask whole units of neighbouring tokens at random (SimMIM; a tube mask is a tall unit).
 
-    The grid is cut into units of `unit` places, the last of a side perhaps smaller, and
+    The grid is cut into units of `unit` places, the last of a side perhaps smaller (rows and
+    columns of the grid that hold no valid token are left out, so padding moves no unit), and
     $\lceil \text{ratio} \cdot m \rceil$ of a row's $m$ units with a valid token are masked.
 
     Args:
@@ -257,10 +308,10 @@ def unit_mask(
     check_at_least("unit_mask", "unit", min(unit), 1)
     rows, columns = sides("unit_mask", shape, grid)
     among, _ = start(shape, valid, device)
+    space = extent(among, rows, columns)
     across = math.ceil(columns / unit[1])
-    row = torch.arange(rows, device=among.device)[:, None] // unit[0]
-    column = torch.arange(columns, device=among.device) // unit[1]
-    owner = (row * across + column).flatten().expand(shape)
+    row, column = (space.row.clamp(min=0) // unit[0], space.column.clamp(min=0) // unit[1])
+    owner = (row[:, 0, :, None] * across + column[:, 0, None, :]).flatten(1)
     units = math.ceil(rows / unit[0]) * across
     alive = torch.zeros((shape[0], units), dtype=torch.int64, device=among.device)
     real = alive.scatter_add(1, owner, among.long()) > 0
