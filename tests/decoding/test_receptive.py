@@ -24,7 +24,7 @@ Encode = Callable[[Tensor], Tensor]
 
 
 def jacobian_field(encode: Encode, several: int = 60) -> Tensor:
-    """Which latents have a gradient by which samples at any of several series, `(tokens, length)`."""
+    """Which latents have a gradient by which samples at any of the series, `(tokens, length)`."""
     found = torch.zeros(())
     for seed in range(several):
         noise = torch.Generator().manual_seed(10 + seed)

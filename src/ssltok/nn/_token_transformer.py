@@ -17,6 +17,7 @@ from ssltok._shared.checks import (
 )
 from ssltok.nn._level_embedding import LevelEmbedding
 from ssltok.nn._noise import drop_elements
+from ssltok.nn._places import unless_all
 from ssltok.nn._state_names import store_as
 from ssltok.nn._token_embedding import TokenEmbedding
 from ssltok.nn._token_head import TokenHead, token_logits
@@ -177,7 +178,8 @@ class TokenTransformer(nn.Module):
             labels: Classes int64 `(batch,)`, -1 for the null class; None is -1 for all.
             level: The level that is asked; 0 is the coarsest. Levels behind it are not read.
             valid: Boolean `(batch, tokens)`, False at padding, whose codes may have any value:
-                nobody reads them, and their logits mean nothing.
+                nobody reads them, and their logits mean nothing. By default a token is padding
+                where its code is -1 (at the first level).
             context: `(batch, tokens, dim)`, from `embed_context`.
             generator: Source of label dropout, dropout and stochastic depth in training, on the
                 tokens' device; None is torch's own. In evaluation nothing is drawn.
@@ -204,6 +206,8 @@ class TokenTransformer(nn.Module):
         self._check(tokens, labels, valid, context)
         if not self.training:
             generator = None
+        if valid is None:
+            valid = unless_all((tokens if tokens.ndim == 2 else tokens[..., 0]) >= 0)
         if valid is not None:
             padding = ~valid if tokens.ndim == 2 else ~valid.unsqueeze(-1)
             tokens = tokens.masked_fill(padding, self.codebook_size)

@@ -243,7 +243,7 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             for vectors, real in zip(
                 tokenizer.vectors(codes), tokenizer.real_codes(codes), strict=True
             ):
-                pooled.append(mean_pool(vectors, real).reshape(len(codes), -1))
+                pooled.append(mean_pool(vectors, real, channel_dim=1).reshape(len(codes), -1))
         embeddings: Floats = torch.cat(pooled, dim=1).numpy()
         return embeddings
 
