@@ -61,8 +61,9 @@ def directed(rows: Tensor, *, dim: int = -1) -> Tensor:
     scaled down by a power of two.
     """
     length = torch.linalg.vector_norm(rows.detach(), dim=dim, keepdim=True)
-    scale = (length > SHORTEST).to(rows.dtype)
-    return rows * scale.masked_fill_(length > 2.0**62, 2.0**-66)
+    scale: Tensor = (length > SHORTEST).to(rows.dtype)
+    directions: Tensor = rows * scale.masked_fill_(length > 2.0**62, 2.0**-66)
+    return directions
 
 
 def off_diagonal(matrix: Tensor) -> Tensor:

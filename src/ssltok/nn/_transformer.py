@@ -156,6 +156,7 @@ class Transformer(nn.Module):
         condition: Tensor | None = None,
         prefix: int = 0,
         places: Tensor | None = None,
+        allowed: Tensor | None = None,
         generator: Generator | None = None,
     ) -> Tensor:
         """Transform `x`, `(batch, tokens, dim)`.
@@ -168,10 +169,12 @@ class Transformer(nn.Module):
             prefix: How many leading tokens have no rotary position.
             places: Rotary positions `(batch, tokens - prefix)`, int64, of the other tokens, -1 at
                 padding; None counts them from 0.
+            allowed: Boolean `(batch, tokens, tokens)`, True where the token of the second axis may
+                read that of the third; a token always reads itself. Not of a causal transformer.
             generator: Source of dropout and stochastic depth in training; None is torch's own.
         """
         last = x
-        for tokens, _ in self._run(x, valid, condition, prefix, places, generator):
+        for tokens, _ in self._run(x, valid, condition, prefix, places, generator, allowed):
             last = tokens  # only the newest layer's tokens stay in memory
         out: Tensor = self.last_norm(last)
         return out
@@ -198,6 +201,7 @@ class Transformer(nn.Module):
         prefix: int,
         places: Tensor | None,
         generator: Generator | None,
+        readers: Tensor | None = None,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the tokens behind each layer, and what its MLP added."""
         self._check(x, valid, condition, prefix, places)
@@ -209,13 +213,18 @@ class Transformer(nn.Module):
                 x = gather_tokens(x, order)
             else:
                 allowed = readable(valid)
+        if readers is not None:
+            self._check_readers(x, readers)
+            itself = torch.eye(x.shape[1], dtype=torch.bool, device=x.device)
+            allowed = (readers[:, None] if allowed is None else readers[:, None] & allowed) | itself
         rotation = None
         if self.rotary is not None and places is None:
             rotation = self.rotary(x.shape[1] - prefix, prefix=prefix)
         elif self.rotary is not None and places is not None:
             rotation = self.rotary.at(places, prefix=prefix)
         if rotation is not None and order is not None:
-            rotation = tuple(reordered(part, order) for part in rotation)
+            cos, sin = rotation
+            rotation = reordered(cos, order), reordered(sin, order)
         rates = stochastic_depth_rates(self.depth, last_ratio=self.stochastic_depth)
 
         def attend(attention: nn.Module, normed: Tensor) -> Tensor:
@@ -266,6 +275,11 @@ class Transformer(nn.Module):
                 raise ValueError("Transformer: places must be None without rotary; got a tensor")
             check_axes("Transformer", "places", places, "batch tokens")
             check_size("Transformer", "places", places, 1, x.shape[1] - prefix)
+
+    def _check_readers(self, x: Tensor, readers: Tensor) -> None:
+        if self.causal:
+            raise ValueError("Transformer: allowed must be None when causal; got a tensor")
+        check_bool_mask("Transformer", "allowed", readers, (*x.shape[:2], x.shape[1]))
 
 
 def reordered(rotation: Tensor, order: Tensor) -> Tensor:

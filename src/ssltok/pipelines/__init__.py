@@ -18,6 +18,7 @@ for _package in ("accelerate", "safetensors", "sklearn", "tqdm"):
 from ssltok._shared.describe import PartError, build_described, describe
 from ssltok._shared.storage import ArtifactError
 from ssltok.pipelines._artifact import Artifact, load_artifact, save_artifact
+from ssltok.pipelines._branch import Branch
 from ssltok.pipelines._estimator import SSLTokenizer
 from ssltok.pipelines._fit import Fitted, build_stage_one, encode_series, fit, start_tokenizer
 from ssltok.pipelines._generate import Decoding, Generated, decode_tokens, generate
@@ -34,7 +35,7 @@ from ssltok.pipelines._stages import (
     tokenizer_stage,
 )
 from ssltok.pipelines._token_features import TokenFeatures
-from ssltok.pipelines._tokenizer import Branch, Tokenizer
+from ssltok.pipelines._tokenizer import Tokenizer
 from ssltok.pipelines._tokenizer_encoder import TokenizerEncoder
 from ssltok.pipelines._tokenizer_measures import tokenizer_measures, tokens_of
 from ssltok.pipelines._tokenizer_step import (
