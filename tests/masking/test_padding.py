@@ -23,7 +23,7 @@ def of(name: str, *, flat: bool = False, field: str = "", **options: Any) -> Sam
         grid = {} if flat else {"grid": (rows, columns)}
         shape = (DRAWS, rows * columns)
         drawn = getattr(masking, name)(shape, valid=valid, generator=generator, **grid, **options)
-        mask = getattr(drawn, field) if field else drawn
+        mask: Tensor = getattr(drawn, field) if field else drawn
         return mask.reshape(len(mask), -1, rows, columns)[:, 0]  # the first target
 
     return sampler

@@ -32,7 +32,7 @@ from tests.nn.test_transformer import scrambled
 
 
 def test_normed_queries_and_keys_are_the_formula() -> None:
-    attention = scrambled(Attention(6, heads=2, qk_norm=nn.LayerNorm).double())
+    attention: Any = scrambled(Attention(6, heads=2, qk_norm=nn.LayerNorm).double())
     x = torch.randn(2, 5, 6, dtype=torch.float64)
     q, k, v = (attention.inward(x)[..., 6 * i : 6 * i + 6] for i in range(3))
     mixed = []
@@ -160,7 +160,9 @@ def test_causal_padding_needs_no_mask(
     if places and not rotary:
         return
     turn = RotaryPositions(4, grid=(9,)) if rotary else None
-    trunk = scrambled(Transformer(8, depth=2, heads=2, causal=True, rotary=turn).double().eval())
+    trunk: Any = scrambled(
+        Transformer(8, depth=2, heads=2, causal=True, rotary=turn).double().eval()
+    )
     x = torch.randn(4, 9, 8, dtype=torch.float64)
     valid = torch.tensor(
         [[1] * 9, [1] * 5 + [0] * 4, [0] * 3 + [1] * 6, [1, 0, 1, 1, 0, 0, 1, 0, 1]]

@@ -1,6 +1,7 @@
 """DINO's head: from features to the scores of many prototypes."""
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -116,9 +117,11 @@ class Prototypes(nn.Module):
     cannot be pickled.
     """
 
+    parametrizations: Any
+
     def __init__(self, in_dim: int, out_dim: int) -> None:
         super().__init__()
-        pair = nn.Module()
+        pair: Any = nn.Module()
         pair.original0 = nn.Parameter(torch.ones(out_dim, 1))
         pair.original1 = nn.Linear(in_dim, out_dim, bias=False).weight
         self.parametrizations = nn.ModuleDict({"weight": pair})

@@ -11,7 +11,7 @@ from ssltok._shared.checks import (
     check_codes,
     check_size,
 )
-from ssltok.nn._places import gather_tokens
+from ssltok.nn._places import gather_tokens, known
 from ssltok.nn._sinusoidal import positions_like
 from ssltok.nn._transformer import Transformer, check_trunk
 
@@ -113,10 +113,8 @@ class MAEDecoder(nn.Module):
         if valid is not None:
             check_bool_mask(who, "valid", valid, restore.shape)
         slots = encoded.shape[1] - prefix
-        if torch.compiler.is_compiling() or restore.device.type != "cpu":
-            return
-        most = int(restore.max())
-        if most > slots or (most < slots and slots < restore.shape[1]):
+        most = known(restore.max())
+        if most is not None and (most > slots or most < slots < restore.shape[1]):
             raise ValueError(
                 f"{who}: restore must count the tokens of encoded behind prefix, {slots}, "
                 f"where a token is hidden; got {most}"

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ssltok._shared.checks import check_at_least, check_axes, check_bool_mask, check_codes
 
-__all__ = ["check_places", "gather_tokens", "gather_valid", "token_places", "unless_all"]
+__all__ = ["check_places", "gather_tokens", "gather_valid", "known", "token_places", "unless_all"]
 
 
 def token_places(chosen: Tensor, *, slots: int) -> Tensor:
@@ -64,10 +64,21 @@ def gather_valid(valid: Tensor | None, places: Tensor) -> Tensor:
 
 
 def unless_all(valid: Tensor) -> Tensor | None:
-    """Return None for a mask that is all True, where one can know: in the memory of the CPU.
+    """Return None for a mask that is all True, where one can know; see `known`.
 
-    Attention without a mask is faster. On other devices, and in a graph, nothing is read.
+    Attention without a mask is faster, and may use kernels that take none.
     """
-    if torch.compiler.is_compiling() or valid.device.type != "cpu" or not bool(valid.all()):
-        return valid
-    return None
+    return None if known(valid.all()) else valid
+
+
+def known(number: Tensor) -> int | None:
+    """Read a number that lies in the memory of the CPU; None elsewhere: nothing waits for it.
+
+    None as well in a graph, and under `torch.func.vmap` or fake tensors, which have no value.
+    """
+    if torch.compiler.is_compiling() or number.device.type != "cpu":
+        return None
+    try:
+        return int(number)
+    except RuntimeError:
+        return None

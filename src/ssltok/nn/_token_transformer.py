@@ -17,7 +17,7 @@ from ssltok._shared.checks import (
 )
 from ssltok.nn._level_embedding import LevelEmbedding
 from ssltok.nn._noise import drop_elements
-from ssltok.nn._places import unless_all
+from ssltok.nn._places import known, unless_all
 from ssltok.nn._state_names import store_as
 from ssltok.nn._token_embedding import TokenEmbedding
 from ssltok.nn._token_head import TokenHead, token_logits
@@ -181,8 +181,7 @@ class TokenTransformer(nn.Module):
                 is no class is refused on the CPU and an index error elsewhere.
             level: The level that is asked; 0 is the coarsest. Levels behind it are not read.
             valid: Boolean `(batch, tokens)`, False at padding, whose codes may have any value:
-                nobody reads them, and their logits mean nothing. By default a token is padding
-                where its code is -1 (at the first level).
+                nobody reads them, and their logits mean nothing. By default where a code is -1.
             context: `(batch, tokens, dim)`, from `embed_context`.
             places: Where each token stands, int64 `(batch, tokens)`; None counts from 0. A place
                 may be taken twice, so that a row and a copy of it go through together.
@@ -336,10 +335,9 @@ class TokenTransformer(nn.Module):
                     f"{who}: labels must have shape {tuple(tokens.shape[:1])}; "
                     f"got {tuple(labels.shape)}"
                 )
-            if labels.device.type == "cpu" and not torch.compiler.is_compiling():
-                most = int(labels.max())
-                if most >= self.classes:
-                    raise ValueError(f"{who}: labels must lie in [-1, {self.classes}); got {most}")
+            most = known(labels.max())
+            if most is not None and most >= self.classes:
+                raise ValueError(f"{who}: labels must lie in [-1, {self.classes}); got {most}")
         if valid is not None:
             check_bool_mask(who, "valid", valid, tokens.shape[:2])
         if context is None:

@@ -31,7 +31,8 @@ class ViT1d(nn.Module):
     attention have no bias. The class token has no position.
 
     `torch.export` exports one graph for all lengths, with a `Dim` for the length if a token stands
-    in front, else with `Dim.DYNAMIC` (torch cannot prove what it asks of a named one).
+    in front, else with `Dim.DYNAMIC` (torch cannot prove what it asks of a named one), and from
+    the length of one patch on. A `generator` has no place in a compiled graph.
 
     Args:
         embedding: Cuts and embeds patches.
