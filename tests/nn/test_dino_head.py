@@ -2,6 +2,7 @@
 
 import copy
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from ssltok.nn import DINOHead
 def test_it_is_the_published_head() -> None:
     torch.manual_seed(0)
     sizes = {"out_dim": 7, "hidden_dim": 5, "bottleneck_dim": 4}
-    head = DINOHead(3, **sizes, freeze_norm=False).double()
+    head: Any = DINOHead(3, **sizes, freeze_norm=False).double()
     for parameter in head.parameters():
         nn.init.normal_(parameter)
     w1, b1, w2, b2, w3, b3, norm, prototypes = head.parameters()
@@ -43,7 +44,7 @@ def test_parameters_of_the_paper() -> None:
 
 def test_the_start() -> None:
     torch.manual_seed(0)
-    head = DINOHead(200, out_dim=5, hidden_dim=200, bottleneck_dim=200)
+    head: Any = DINOHead(200, out_dim=5, hidden_dim=200, bottleneck_dim=200)
     for layer in head.mlp:
         if isinstance(layer, nn.Linear):
             assert layer.weight.abs().max() <= 0.04
@@ -73,7 +74,7 @@ def test_how_narrow_heads_start_and_how_to_start_them_wider() -> None:
 
 def test_half_precision_is_normalised_in_float32() -> None:
     """Identities around the sphere: all that is left is the vector's norm."""
-    head = DINOHead(4, out_dim=4, bottleneck_dim=4, layers=1).bfloat16()
+    head: Any = DINOHead(4, out_dim=4, bottleneck_dim=4, layers=1).bfloat16()
     for weight in (
         head.get_parameter("mlp.0.weight"),
         head.last.parametrizations.weight.original1,
@@ -89,7 +90,7 @@ def test_half_precision_is_normalised_in_float32() -> None:
 @pytest.mark.parametrize("layers", [1, 2, 4])
 def test_frozen_norms_stay_one_whatever_is_learned(layers: int) -> None:
     torch.manual_seed(1)
-    head = DINOHead(5, out_dim=6, hidden_dim=8, bottleneck_dim=3, layers=layers)
+    head: Any = DINOHead(5, out_dim=6, hidden_dim=8, bottleneck_dim=3, layers=layers)
     assert sum(isinstance(m, nn.Linear) for m in head.mlp) == layers
     optimizer = torch.optim.SGD([p for p in head.parameters() if p.requires_grad], 1.0)
     before = head.last.weight.detach().clone()
@@ -102,7 +103,7 @@ def test_frozen_norms_stay_one_whatever_is_learned(layers: int) -> None:
 
 
 def test_learned_norms_learn() -> None:
-    head = DINOHead(5, out_dim=6, hidden_dim=8, bottleneck_dim=3, freeze_norm=False)
+    head: Any = DINOHead(5, out_dim=6, hidden_dim=8, bottleneck_dim=3, freeze_norm=False)
     head(torch.randn(9, 5)).square().sum().backward()
     norm = head.last.parametrizations.weight.original0
     assert norm.grad is not None
@@ -110,7 +111,7 @@ def test_learned_norms_learn() -> None:
 
 
 def test_prototypes_are_held_as_the_docstring_says() -> None:
-    head = DINOHead(5, out_dim=6, hidden_dim=8, bottleneck_dim=3)
+    head: Any = DINOHead(5, out_dim=6, hidden_dim=8, bottleneck_dim=3)
     before = head.last.weight.detach().clone()
     optimizer = torch.optim.SGD(head.parameters(), 1.0)
     head(torch.randn(9, 5)).square().sum().backward()
@@ -120,14 +121,14 @@ def test_prototypes_are_held_as_the_docstring_says() -> None:
 
 
 def test_scale_of_the_features_before_the_sphere_does_not_matter() -> None:
-    head = DINOHead(5, out_dim=6, bottleneck_dim=3, layers=1)
+    head: Any = DINOHead(5, out_dim=6, bottleneck_dim=3, layers=1)
     x = torch.randn(4, 5)
     torch.testing.assert_close(head(x), head(1000 * x))
     assert head(x).abs().max() <= 1 + 1e-6
 
 
 def test_tokens_are_rows_and_a_copy_is_a_teacher() -> None:
-    head = DINOHead(5, out_dim=6, hidden_dim=8, bottleneck_dim=3)
+    head: Any = DINOHead(5, out_dim=6, hidden_dim=8, bottleneck_dim=3)
     x = torch.randn(2, 4, 5)
     torch.testing.assert_close(head(x), head(x.flatten(0, 1)).unflatten(0, (2, 4)))
     torch.testing.assert_close(copy.deepcopy(head)(x), head(x))
@@ -140,7 +141,7 @@ def test_complaints() -> None:
     for name in ("hidden_dim", "bottleneck_dim", "layers", "out_dim"):
         with pytest.raises(ValueError, match=rf"DINOHead: {name} must be >= 1; got 0"):
             DINOHead(3, **{"out_dim": 4, "layers": 1, name: 0})  # type: ignore[arg-type]
-    head = DINOHead(3, out_dim=4, layers=1)
+    head: Any = DINOHead(3, out_dim=4, layers=1)
     with pytest.raises(ValueError, match=r"DINOHead: features must have size 3 in dimension 1"):
         head(torch.randn(2, 4))
     with pytest.raises(ValueError, match=r"DINOHead: axes of features must be >= 2; got 1"):

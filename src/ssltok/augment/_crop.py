@@ -183,7 +183,8 @@ def overlapping_crops(
     `first_valid[:, first_overlap].any(1)`.
 
     The sizes decide the shapes of the result, so they are drawn on the processor or, with a
-    generator on another device, fetched from there: once per call, this waits for the device.
+    generator on another device, fetched from there: once per call, this waits for the device (and
+    breaks the graph of `torch.compile`).
 
     Args:
         series: `(batch, channels, length)`, length `least_overlap` or more.

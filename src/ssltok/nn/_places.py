@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ssltok._shared.checks import check_at_least, check_axes, check_bool_mask, check_codes
 
-__all__ = ["check_places", "gather_tokens", "gather_valid", "token_places"]
+__all__ = ["check_places", "gather_tokens", "gather_valid", "known", "token_places", "unless_all"]
 
 
 def token_places(chosen: Tensor, *, slots: int) -> Tensor:
@@ -61,3 +61,24 @@ def gather_valid(valid: Tensor | None, places: Tensor) -> Tensor:
     """Say which of the places hold a real token: not -1, and `valid` there."""
     real = places >= 0
     return real if valid is None else real & valid.gather(1, places.clamp(min=0))
+
+
+def unless_all(valid: Tensor) -> Tensor | None:
+    """Return None for a mask that is all True, where one can know; see `known`.
+
+    Attention without a mask is faster, and may use kernels that take none.
+    """
+    return None if known(valid.all()) else valid
+
+
+def known(number: Tensor) -> int | None:
+    """Read a number that lies in the memory of the CPU; None elsewhere: nothing waits for it.
+
+    None as well in a graph, and under `torch.func.vmap` or fake tensors, which have no value.
+    """
+    if torch.compiler.is_compiling() or number.device.type != "cpu":
+        return None
+    try:
+        return int(number)
+    except RuntimeError:
+        return None
