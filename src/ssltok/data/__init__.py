@@ -1,6 +1,8 @@
 """Whatever holds series becomes one checked `SeriesSet`, or an error before any work."""
 
 from ssltok.data._labels import label_index
+from ssltok.data._large._source import ArraySource, SeriesSource, WindowSource
+from ssltok.data._large._source_set import SourceSet, read_source
 from ssltok.data._loaders import Dataset, load_dataset
 from ssltok.data._reading import Reading
 from ssltok.data._series_set import SeriesSet, read_series
@@ -8,12 +10,17 @@ from ssltok.data._split import train_and_test
 from ssltok.data._write import write_table
 
 __all__ = [
+    "ArraySource",
     "Dataset",
     "Reading",
     "SeriesSet",
+    "SeriesSource",
+    "SourceSet",
+    "WindowSource",
     "label_index",
     "load_dataset",
     "read_series",
+    "read_source",
     "train_and_test",
     "write_table",
 ]
