@@ -66,10 +66,12 @@ def check_equal(got: SourceSet, array: Any, **options: Any) -> None:
     torch.testing.assert_close(
         got.take(order).values, expected.values[order], rtol=0, atol=0, equal_nan=True
     )
-    assert torch.equal(got.lengths, expected.lengths) and torch.equal(got.offset, expected.offset)
+    assert torch.equal(got.lengths, expected.lengths)
+    assert torch.equal(got.offset, expected.offset)
     scaler = ChannelScaler().fit(expected.values, expected.valid)
     other = ChannelScaler().fit_moments(got.statistics.moments)
-    assert torch.equal(scaler.mean, other.mean) and torch.equal(scaler.scale, other.scale)
+    assert torch.equal(scaler.mean, other.mean)
+    assert torch.equal(scaler.scale, other.scale)
 
 
 @pytest.mark.parametrize("name", arrays())
@@ -169,7 +171,8 @@ def test_processes_share_the_pass_and_agree(name: str, two_ranks: Ranks) -> None
         return
     for share in shares:
         assert all(torch.equal(a, b) for a, b in zip(alone[0], share[0], strict=True))
-        assert torch.equal(alone[1], share[1]) and torch.equal(alone[2], share[2])
+        assert torch.equal(alone[1], share[1])
+        assert torch.equal(alone[2], share[2])
         assert alone[3:] == share[3:]
 
 
@@ -184,7 +187,7 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
         run(self, read)
 
     monkeypatch.setattr(_pass._Pass, "_run", counting)
-    yield counted
+    return counted
 
 
 def test_a_second_start_reads_nothing(tmp_path: pathlib.Path, passes: list[int]) -> None:

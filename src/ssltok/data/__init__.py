@@ -2,7 +2,7 @@
 
 from ssltok.data._labels import label_index
 from ssltok.data._large._source import ArraySource, SeriesSource, WindowSource
-from ssltok.data._large._source_set import SourceSet, read_source
+from ssltok.data._large._source_set import SourceSet, is_source, read_source, take_rows
 from ssltok.data._loaders import Dataset, load_dataset
 from ssltok.data._reading import Reading
 from ssltok.data._series_set import SeriesSet, read_series
@@ -17,10 +17,12 @@ __all__ = [
     "SeriesSource",
     "SourceSet",
     "WindowSource",
+    "is_source",
     "label_index",
     "load_dataset",
     "read_series",
     "read_source",
+    "take_rows",
     "train_and_test",
     "write_table",
 ]

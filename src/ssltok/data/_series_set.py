@@ -50,6 +50,11 @@ class SeriesSet(NamedTuple):
     offset: Tensor = torch.zeros(1, dtype=torch.float64)
 
     @property
+    def cases(self) -> int:
+        """How many series there are; the length of the tuple is another thing."""
+        return len(self.values)
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """Cases, channels and length."""
         cases, channels, length = self.values.shape

@@ -51,7 +51,7 @@ def statistics(
             was changed while it was read.
     """
     known = read_side_file(source)
-    rank, world = rank_and_world()
+    _rank, world = rank_and_world()
     if int(sum_over_ranks(torch.tensor([int(known is not None)]))) == world and known is not None:
         return known
     facts = facts_of(source)

@@ -16,7 +16,7 @@ from ssltok.data._series_set import SeriesSet
 from ssltok.data._upright import MOST_CASES, MOST_ROWS, check_layout, check_upright
 from ssltok.data._values import as_float64
 
-__all__ = ["SourceSet", "is_source", "read_source"]
+__all__ = ["SourceSet", "is_source", "read_source", "take_rows"]
 
 Change = Callable[[SeriesSet], SeriesSet]
 
@@ -73,7 +73,8 @@ class SourceSet:
             raise RuntimeError("SourceSet: measure must find statistics; got none")
         return self._found
 
-    def __len__(self) -> int:
+    @property
+    def cases(self) -> int:
         """How many series there are; known without a pass."""
         return len(self.source)
 
@@ -109,6 +110,25 @@ class SourceSet:
     def digest(self) -> str:
         """SHA-256 over checksums and statistics of all blocks, and the lengths."""
         return self.statistics.digest
+
+
+def take_rows(series: SourceSet, cases: Tensor, rows: slice) -> SeriesSet:
+    """A batch of which only some rows are read: the share of a process.
+
+    Args:
+        series: The set.
+        cases: The batch, int64.
+        rows: The share.
+
+    Returns:
+        A set of all of `cases`, of which those outside `rows` have their lengths, and 0 for values.
+    """
+    share = series.take(cases[rows])
+    shape = (len(cases), *series.shape[1:])
+    values, lengths = torch.zeros(shape), series.lengths[cases]
+    valid = torch.zeros(shape, dtype=torch.bool)
+    values[rows], valid[rows] = share.values, share.valid
+    return SeriesSet(values, valid, lengths, share.offset)
 
 
 def is_source(X: Any) -> bool:  # noqa: N803
@@ -151,7 +171,7 @@ def read_source(
         >>> import torch
         >>> from ssltok.data import ArraySource, read_source
         >>> series = read_source(ArraySource(np.arange(32.0).reshape(2, 1, 16) ** 2))
-        >>> len(series), series.shape, series.take(torch.tensor([1])).values[0, 0, 0]
+        >>> series.cases, series.shape, series.take(torch.tensor([1])).values[0, 0, 0]
         (2, (2, 1, 16), tensor(256.))
     """
     check_layout(who, layout)
