@@ -1,7 +1,8 @@
-"""Series larger than memory: the same sets as in memory, one pass, and a side file to be trusted."""
+"""Series larger than memory: the sets of memory, one pass, and a side file to be trusted."""
 
 import os
 import pathlib
+import pickle
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +12,15 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from ssltok.data import ArraySource, SeriesSource, SourceSet, WindowSource, read_series, read_source
+from ssltok.data import (
+    ArraySource,
+    SeriesSource,
+    SourceSet,
+    TableSource,
+    WindowSource,
+    read_series,
+    read_source,
+)
 from ssltok.data._large import _blocks, _pass, _side_file
 from ssltok.signal import ChannelScaler, GlobalScaler
 from tests.ranks import Ranks
@@ -109,7 +118,8 @@ def bad_arrays() -> Arrays:
     side = np.cumsum(np.random.default_rng(0).standard_normal((30, 60, 9)), axis=1)
     return {
         **kinds, "short": short, "complex": x + 1j, "texts": x.astype(str),
-        "times": np.cumsum(np.random.default_rng(1).standard_normal((300, 12)), axis=0), "on its side": side,
+        "times": np.cumsum(np.random.default_rng(1).standard_normal((300, 12)), axis=0),
+        "on its side": side,
         "large, float32": kinds["large"].astype(np.float32),
     }  # fmt: skip
 
@@ -318,3 +328,85 @@ def test_complaints() -> None:
         read_source(ArraySource(arrays()["float64"]), length=20).measure()
     with pytest.raises(ValueError, match="source itself"):
         read_source(ArraySource(arrays()["float64"]), layout="channels_last")
+
+
+def tables(folder: pathlib.Path, kind: str) -> tuple[pathlib.Path, NDArray[Any]]:
+    """A file written by pyarrow in groups of 7 rows, and the rows as they must be read."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    random = np.random.default_rng(0)
+    x = random.standard_normal((20, 2, 12)).cumsum(axis=2)
+    if "ragged" in kind:
+        x[3, :, 9:] = x[15, :, 10:] = x[4, 1, 2] = np.nan
+    if "float32" in kind:
+        x = x.astype(np.float32).astype(np.float64)
+    if "wide" in kind:
+        x = x[:, :1]
+        table = pa.table({f"t{k}": x[:, 0, k] for k in range(12)} | {"name": ["a"] * 20})
+    else:
+        typed = pa.list_(pa.float32() if "float32" in kind else pa.float64(),
+                         12 if "fixed" in kind else -1)  # fmt: skip
+        rows = [[[v if v == v else None for v in row[: 12 if "ragged" not in kind else 12]]
+                 for row in case] for case in x.tolist()]  # fmt: skip
+        if "ragged" in kind:
+            rows[3] = [row[:9] for row in rows[3]]
+            rows[15] = [row[:10] for row in rows[15]]
+        columns = {name: pa.array([case[c] for case in rows], typed) for c, name in enumerate("ab")}
+        table = pa.table(columns | {"name": pa.array(["x"] * 20)})
+    if "folder" in kind:
+        folder = folder / "parts"
+        folder.mkdir()
+        pq.write_table(table[:8], folder / "part-0.parquet", row_group_size=7)
+        pq.write_table(table[8:], folder / "part-1.parquet", row_group_size=7)
+        return folder, x
+    if "parquet" in kind:
+        pq.write_table(table, folder / "X.parquet", row_group_size=7)
+        return folder / "X.parquet", x
+    with pa.OSFile(str(folder / "X.arrow"), "wb") as stream:
+        with pa.ipc.new_file(stream, table.schema) as writer:
+            writer.write_table(table, max_chunksize=7)
+    return folder / "X.arrow", x
+
+
+TABLES = [
+    "parquet", "arrow", "parquet ragged", "arrow ragged", "parquet fixed float32",
+    "arrow fixed float32", "parquet wide", "arrow wide", "folder ragged",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_tables_are_read_row_by_row(kind: str, tmp_path: pathlib.Path, passes: list[int]) -> None:
+    pytest.importorskip("pyarrow")
+    path, x = tables(tmp_path, kind)
+    source = TableSource(path)
+    assert (len(source), source.channels, source.length) == x.shape
+    assert isinstance(source, SeriesSource)
+    np.testing.assert_array_equal(source.take(slice(5, 16)), x[5:16])
+    index = np.array([19, 0, 7, 6, 8, 7, 13])
+    np.testing.assert_array_equal(source.take(index), x[index])
+    assert (source.take(index).dtype == np.float32) == ("float32" in kind)
+    copied = pickle.loads(pickle.dumps(source))
+    np.testing.assert_array_equal(copied.take(index), x[index])
+    time.sleep(_side_file.TICK)
+    check_equal(read_source(source), x)
+    check_equal(read_source(TableSource(path)), x)
+    assert len(passes) == 1
+
+
+def test_columns_are_chosen_or_refused(tmp_path: pathlib.Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    pq = pytest.importorskip("pyarrow.parquet")
+    table = pa.table({"x": [[1.0, 2.0]] * 3, "y": [[3, 4]] * 3, "id": [1, 2, 3], "n": list("abc")})
+    pq.write_table(table, tmp_path / "X.parquet")
+    with pytest.raises(ValueError, match=r"got both in .*columns="):
+        TableSource(tmp_path / "X.parquet")
+    with pytest.raises(ValueError, match=r"got \['n'\]"):
+        TableSource(tmp_path / "X.parquet", columns=["x", "n"])
+    source = TableSource(tmp_path / "X.parquet", columns=["y", "x"])
+    assert source.take(slice(0, 1)).tolist() == [[[3.0, 4.0], [1.0, 2.0]]]
+    with pytest.raises(FileNotFoundError, match="or a folder of"):
+        TableSource(tmp_path / "none.parquet")
+    (tmp_path / "X.parquet").write_bytes((tmp_path / "X.parquet").read_bytes()[:-9])
+    with pytest.raises(ValueError, match="must be a whole file"):
+        TableSource(tmp_path / "X.parquet", columns=["x"])

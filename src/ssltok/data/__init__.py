@@ -3,6 +3,7 @@
 from ssltok.data._labels import label_index
 from ssltok.data._large._source import ArraySource, SeriesSource, WindowSource
 from ssltok.data._large._source_set import SourceSet, is_source, read_source, take_rows
+from ssltok.data._large._tables import TableSource
 from ssltok.data._loaders import Dataset, load_dataset
 from ssltok.data._reading import Reading
 from ssltok.data._series_set import SeriesSet, read_series
@@ -16,6 +17,7 @@ __all__ = [
     "SeriesSet",
     "SeriesSource",
     "SourceSet",
+    "TableSource",
     "WindowSource",
     "is_source",
     "label_index",

@@ -199,8 +199,7 @@ def tokenizer_stage(
     views = 0 if objective is None else model.comparison.views
     length = scaled.shape[2]
     ragged = bool((scaled.lengths < length).any())
-    # Whoever wrote an augmentation may mix series: then all of a batch are read.
-    alone = isinstance(scaled, SourceSet) and augment is None
+    alone = isinstance(scaled, SourceSet) and augment is None  # the caller's may mix series
 
     def draw(step: int, rows: slice) -> TokenizerBatch:
         chosen = ordered_batch(
@@ -299,8 +298,7 @@ def prior_stage(
     training, steps, kept, held = hold_out(
         len(codes), config.prior_training, seed=seed, world=world
     )
-    none = torch.zeros((), dtype=torch.bool).expand(codes.shape[:2])
-    everything = PriorBatch(codes, none, labels)
+    everything = PriorBatch(codes, torch.zeros(1, dtype=torch.bool).expand(codes.shape[:2]), labels)
     token_loss = parts.token_loss
     if token_loss is None:
         smoothing = config.prior.label_smoothing
@@ -340,9 +338,8 @@ def prior_stage(
         losses = []
         for turn in range(TURNS):
             for number, part in enumerate(portions):
-                later = (number,) if number else ()
-                generator = keyed_generator(seed, "held-mask", turn, *later)
-                batch = masked(everything.take(part), generator)
+                numbers = (turn, number) if number else (turn,)
+                batch = masked(everything.take(part), keyed_generator(seed, "held-mask", *numbers))
                 moved = PriorBatch(*(p.to(device) for p in batch[:3]), turn % prior.codes_per_token)
                 losses.append((prior_step(prior, moved).loss, len(part)))
         return mean_of(losses)

@@ -31,7 +31,8 @@ class TableSource:
 
     Raises:
         FileNotFoundError: If there is no such file, or none in the folder.
-        ValueError: If files differ in their columns, columns mix lists and numbers, or none is left.
+        ValueError: If files differ in their columns, columns mix lists and numbers, or none is
+            left.
         ImportError: Without pyarrow, the extra `files`.
 
     Example:
