@@ -34,14 +34,14 @@ def moments_of(series: Tensor, valid: Tensor | None = None) -> Moments:
         low, high = series.where(valid, torch.inf), series.where(valid, -torch.inf)
         series = series.where(valid, 0.0)
     low, high = low.amin((0, 2)).double(), high.amax((0, 2)).double()
-    values = series.double()
+    values = series.to(torch.float64, copy=True)
     if valid is None:
         count = torch.full((len(low),), float(values.shape[0] * values.shape[2])).double()
     else:
         count = valid.sum((0, 2)).double()
     mean = values.sum((0, 2)) / count.clamp(min=1)
     mean = torch.where(high == low, high, mean)  # no rounding where all values are one
-    values = values - mean[:, None]
+    values.sub_(mean[:, None])
     if valid is not None:
         values = values.where(valid, 0.0)
     squares = values.square_().sum((0, 2))

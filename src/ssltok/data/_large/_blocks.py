@@ -62,11 +62,14 @@ def block_facts(who: str, first: int, raw: NDArray[Any], length: int, offset: Te
     raw = np.ascontiguousarray(raw)
     exact = _exact(who, first, raw)
     check = zlib.crc32(raw.data.cast("B")) if raw.dtype.kind in "biuf" else 0
-    low, high = exact.min((0, 2)), exact.max((0, 2))  # NaN where one is
     lengths = None
+    moments = moments_of(_values(exact, offset)[..., :length])
+    if exact.dtype == np.float32 and not bool(offset.any()) and exact.shape[2] == length:
+        low, high = moments.low.numpy(), moments.high.numpy()  # NaN where one is
+    else:
+        low, high = exact.min((0, 2)), exact.max((0, 2))
     if bool(np.isfinite(low).all()) and max(-float(low.min()), float(high.max())) <= LARGEST:
         known = np.full(len(low), float(exact.shape[0] * exact.shape[2]))
-        moments = moments_of(_values(exact, offset)[..., :length])
     else:
         arrays = list(exact.astype(np.float64))
         for case, array in enumerate(arrays):
@@ -122,7 +125,8 @@ def _values(exact: NDArray[Any], offset: Tensor) -> Tensor:
     """Float32 series less the offset, subtracted in float64; memory of their own."""
     if bool(offset.any()):
         return torch.from_numpy((exact - offset.numpy()[:, None]).astype(np.float32))
-    return torch.from_numpy(exact.astype(np.float32))
+    with np.errstate(over="ignore"):  # it is refused
+        return torch.from_numpy(exact.astype(np.float32))
 
 
 def _end(array: NDArray[Any]) -> int:

@@ -1,6 +1,7 @@
 """Where series lie that do not fit into memory, and how to take some of them."""
 
 import math
+import mmap
 import os
 import pathlib
 from typing import Any, Protocol, runtime_checkable
@@ -12,6 +13,7 @@ from ssltok.data._upright import check_layout
 
 __all__ = ["ArraySource", "Rows", "SeriesSource", "WindowSource", "file_facts"]
 
+AHEAD = 2**24  # bytes
 Rows = slice | NDArray[np.int64]
 
 
@@ -84,7 +86,7 @@ class ArraySource:
                 f"got shape {array.shape}"
             )
         self.array = array
-        self._root = _root(array)
+        self._root, self._asked_for = _root(array), -1
         turned = array.mT if layout == "channels_last" and array.ndim == 3 else array
         self._rows: NDArray[Any] = turned[:, None] if array.ndim == 2 else turned
         if 0 in self._rows.shape:
@@ -106,7 +108,23 @@ class ArraySource:
 
     def take(self, rows: Rows) -> NDArray[Any]:
         """These series, `(rows, channels, length)`; a slice shares the array's memory."""
-        return np.asarray(self._rows[rows])
+        taken = np.asarray(self._rows[rows])
+        if isinstance(rows, slice):
+            self._read_ahead(taken)
+        return taken
+
+    def _read_ahead(self, taken: NDArray[Any]) -> None:
+        """Ask the system for what follows, so that a walk through a file does not wait for it."""
+        root = self._root
+        if root is None or not taken.flags.c_contiguous or not hasattr(mmap, "MADV_WILLNEED"):
+            return
+        mapping: mmap.mmap = root._mmap  # type: ignore[attr-defined]
+        begin = taken.__array_interface__["data"][0] - root.__array_interface__["data"][0]
+        part = max(begin, 0) // AHEAD
+        if part != self._asked_for and part * AHEAD < len(mapping):
+            self._asked_for = part
+            mapping.madvise(mmap.MADV_WILLNEED, part * AHEAD,
+                            min(2 * AHEAD, len(mapping) - part * AHEAD))  # fmt: skip
 
     def files(self) -> tuple[pathlib.Path | None, dict[str, Any]]:
         """The mapped file and which part of it; none for an array that can be written to."""
