@@ -13,7 +13,15 @@ from ssltok.data._frames import as_arrays
 from ssltok.data._upright import check_layout, check_upright
 from ssltok.data._values import as_float64, as_numpy
 
-__all__ = ["SeriesSet", "read_series"]
+__all__ = [
+    "LARGEST",
+    "SHORTEST",
+    "SeriesSet",
+    "check_values",
+    "far_channels",
+    "filled",
+    "read_series",
+]
 
 SHORTEST = 8
 LARGEST = 1e18  # beyond it, squares leave float32
@@ -40,6 +48,17 @@ class SeriesSet(NamedTuple):
     valid: Tensor
     lengths: Tensor
     offset: Tensor = torch.zeros(1, dtype=torch.float64)
+
+    @property
+    def cases(self) -> int:
+        """How many series there are; the length of the tuple is another thing."""
+        return len(self.values)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Cases, channels and length."""
+        cases, channels, length = self.values.shape
+        return cases, channels, length
 
     def take(self, cases: Tensor) -> "SeriesSet":
         """The cases at these indices."""
@@ -136,7 +155,7 @@ def read_series(
                 f"{who}: every series must have {wanted} channel(s); "
                 f"got {array.shape[0]} in series {case}{hint}"
             )
-        _check_values(who, case, array)
+        check_values(who, case, array)
     real = [int(np.flatnonzero(~np.isnan(a).all(axis=0))[-1]) + 1 for a in arrays]
     longest = max(real)
     if longest < SHORTEST:
@@ -157,10 +176,11 @@ def read_series(
             flat = getattr(X, "ndim", 0) == 2 or not isinstance(X, np.ndarray | Tensor)
             check_upright(who, arrays, table=wanted == 1 and flat)
         offset = _offset(who, arrays)
-    return _filled(arrays, real, length or longest, offset)
+    return filled(arrays, real, length or longest, offset)
 
 
-def _filled(arrays: list[Array], real: list[int], length: int, offset: Tensor) -> SeriesSet:
+def filled(arrays: list[Array], real: list[int], length: int, offset: Tensor) -> SeriesSet:
+    """The set of float64 arrays that end at `real`, their gaps filled, padded to a length."""
     levels = offset.expand(len(arrays[0])).numpy()[:, None]
     shape = (len(arrays), len(arrays[0]), length)
     values, valid = np.full(shape, np.nan, dtype=np.float32), np.zeros(shape, dtype=bool)
@@ -189,6 +209,21 @@ def _offset(who: str, arrays: list[Array]) -> Tensor:
         )
     high = np.fmax.reduce([np.fmax.reduce(a, axis=1) for a in arrays])
     low = np.fmin.reduce([np.fmin.reduce(a, axis=1) for a in arrays])
+    offset = np.zeros(channels)
+    for channel in far_channels(who, low, high):
+        rows = (a[channel] - low[channel] for a in arrays)  # near 0: their sum is exact enough
+        offset[channel] = low[channel]
+        if high[channel] > low[channel]:
+            offset[channel] += sum(sorted(float(np.nansum(r)) for r in rows)) / count[channel]
+    return torch.from_numpy(offset)
+
+
+def far_channels(who: str, low: Array, high: Array) -> list[int]:
+    """Channels that need an offset, by their lowest and highest values `(channels,)`.
+
+    Raises:
+        ValueError: If a channel lies too far from 0, or varies too little, for an offset to help.
+    """
     spread, size = high - low, np.maximum(np.abs(high), np.abs(low))
     for channel in np.flatnonzero((spread > 0) & (size > FARTHEST * spread)).tolist():
         raise ValueError(
@@ -201,16 +236,11 @@ def _offset(who: str, arrays: list[Array]) -> Tensor:
             f"{who}: values must differ by at least {SMALLEST:g}, for float32 loses digits below; "
             f"got a spread of {spread[channel]:.4g} in channel {channel}; multiply them"
         )
-    offset = np.zeros(channels)
-    for channel in np.flatnonzero(size > FAR * spread).tolist():
-        rows = (a[channel] - low[channel] for a in arrays)  # near 0: their sum is exact enough
-        offset[channel] = low[channel]
-        if spread[channel]:
-            offset[channel] += sum(sorted(float(np.nansum(r)) for r in rows)) / count[channel]
-    return torch.from_numpy(offset)
+    return [int(channel) for channel in np.flatnonzero(size > FAR * spread)]
 
 
-def _check_values(who: str, case: int, array: Array) -> None:
+def check_values(who: str, case: int, array: Array) -> None:
+    """Refuse a series without any value, or with one that float32 cannot square."""
     size = np.fmax.reduce(np.abs(array), axis=None)
     if np.isnan(size):
         raise ValueError(f"{who}: every series must hold values; got only NaN in series {case}")

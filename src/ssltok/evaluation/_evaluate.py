@@ -3,6 +3,7 @@
 import importlib
 import platform
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -16,6 +17,7 @@ from ssltok.evaluation._measures_tokens import token_measures
 from ssltok.evaluation._measures_trained import trained_measures
 from ssltok.evaluation._report import Report
 from ssltok.evaluation._rows import Measure, last_of_each_name, run_measure
+from ssltok.evaluation._sample import sample_sets
 from ssltok.evaluation._sets import LEAST, Sets, arrange, spread_classes
 from ssltok.evaluation._tokens import Tokens, check_tokens
 from ssltok.metrics import RocketEncoder, module_digest
@@ -47,6 +49,7 @@ def evaluate(
     measures: Sequence[Measures] = standard_measures,
     steps: int = 0,
     seed: int = 0,
+    most: int | None = None,
     progress: bool = False,
 ) -> Report:
     """Compare generated with real series and put real series in their place beside them.
@@ -83,6 +86,9 @@ def evaluate(
         steps: Budget of each trained score (FCN and recurrent networks); 0 leaves them out, 500
             is a fair start.
         seed: Decides everything random.
+        most: Series of a set that are measured, at most; of larger ones a random sample of so
+            many, which the notes of the rows say. It is drawn by place, so the order of the
+            series within such a set decides which. Memory-mapped arrays are read no further.
         progress: Show a bar.
 
     Returns:
@@ -107,6 +113,14 @@ def evaluate(
     who = "evaluate"
     if steps < 0:
         raise ValueError(f"{who}: steps must be >= 0; got {steps}")
+    sampled = ""
+    if most is not None:
+        sets, all_labels, tokens, sampled = sample_sets(
+            who, (real_train, real_test, generated),
+            (train_labels, test_labels, generated_labels), tokens, most=most, seed=seed,
+        )  # fmt: skip
+        real_train, real_test, generated = sets
+        train_labels, test_labels, generated_labels = all_labels
     series = _read(who, real_train, real_test, generated)
     labels, classes = _labels(who, series, train_labels, test_labels, generated_labels)
     codes: dict[str, Tensor] = {}
@@ -127,7 +141,7 @@ def evaluate(
     if encoder is None:
         encoder = RocketEncoder(channels, length, kernels=KERNELS, seed=seed)
     encoder_name = "ROCKET" if isinstance(encoder, RocketEncoder) else type(encoder).__name__
-    sets = Sets(
+    arranged = Sets(
         series=series, labels=labels, codes=codes, classes=tuple(map(str, classes)),
         codebook_size=0 if tokens is None else tokens.codebook_size, codebook=codebook,
         encoder=encoder, encoder_name=encoder_name, steps=steps, seed=seed,
@@ -148,13 +162,16 @@ def evaluate(
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
-    listed: Iterable[Measure] = last_of_each_name(who, [m for f in measures for m in f(sets)])
+    listed: Iterable[Measure] = last_of_each_name(who, [m for f in measures for m in f(arranged)])
     if progress:
         listed = importlib.import_module("tqdm").tqdm(listed, desc=who, unit="measure")
     found = [row for measure in listed for row in run_measure(measure)]
     groups = list(dict.fromkeys(row.group for row in found))
+    if sampled:
+        about["sample"] = sampled
+        found = [replace(row, note="; ".join(filter(None, (row.note, sampled)))) for row in found]
     rows = tuple(sorted(found, key=lambda row: groups.index(row.group)))
-    return Report(rows=rows, about=about, draw=partial(_draw, sets))
+    return Report(rows=rows, about=about, draw=partial(_draw, arranged))
 
 
 def _draw(sets: Sets) -> dict[str, tuple[str, bytes]]:

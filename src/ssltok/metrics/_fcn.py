@@ -6,6 +6,7 @@ from torch.nn import functional
 
 from ssltok._shared.checks import check_at_least, check_axes, check_floating, check_positive
 from ssltok._shared.numerics import full_precision
+from ssltok._shared.portions import portion
 from ssltok._shared.scaling import mean_and_scale
 from ssltok.metrics._checks import check_known_labels
 from ssltok.metrics._networks import batches, draw_parameters, module_digest, outside_modes, train
@@ -139,16 +140,20 @@ class FCNEncoder(nn.Module):
         return encoder
 
     def forward(self, series: Tensor) -> Tensor:
-        """Return features, `(cases, width)`, of series `(cases, channels, length)`."""
+        """Return features, `(cases, width)`, of series `(cases, channels, length)`.
+
+        Many series go through the network in portions: what each needs in between is freed.
+        """
         check_floating("FCNEncoder", "series", series)
         check_axes("FCNEncoder", "series", series, "cases channels length")
         if series.shape[1] != self.channels:
             raise ValueError(
                 f"FCNEncoder: series must have {self.channels} channels; got {series.shape[1]}"
             )
+        rows = portion(len(series), series.shape[2])
         with full_precision(series):
-            features: Tensor = self.network(self._standardize(series))
-        return features
+            parts = [self.network(self._standardize(part)) for part in series.split(rows)]
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
 
     def logits(self, series: Tensor) -> Tensor:
         """Return the classifier's logits, `(cases, classes)`, of series."""

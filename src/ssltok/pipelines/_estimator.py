@@ -12,7 +12,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import NotFittedError
 from torch import Tensor
 
-from ssltok.data import SeriesSet, label_index, read_series
+from ssltok.data import SeriesSet, is_source, label_index, read_series, read_source
 from ssltok.nn import mean_pool
 from ssltok.pipelines._estimator_parameters import PresetEstimator
 from ssltok.pipelines._fit import encode_series, fit
@@ -168,7 +168,8 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
         """Train the tokenizer, then the prior on its tokens.
 
         Args:
-            X: Series; see the class.
+            X: Series; see the class. A memory-mapped array (`np.load(..., mmap_mode="r")`) or a
+                `SeriesSource` is read batch by batch, and never as a whole.
             y: A label for each series, or None; None, NaN or NA for a series without one.
 
         Returns:
@@ -184,8 +185,9 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
             raise ValueError(
                 f"SSLTokenizer: length must be an integer >= 1, or None; got {self.length!r}"
             )
-        data = read_series(X, layout=self.layout, length=self.length, who=who)
-        labels, classes = label_index(y, len(data.values), who=who)
+        read = read_source if is_source(X) else read_series
+        data: Any = read(X, layout=self.layout, length=self.length, who=who)
+        labels, classes = label_index(y, data.cases, who=who)
         check_savable(who, classes)
         folder = None if self.checkpoints is None else pathlib.Path(self.checkpoints)
         fitted = fit(
@@ -214,7 +216,7 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
                 prior=fitted.prior,
                 decoding=build_decoding(config.decoding, fitted.tokenizer, parts=parts),
                 classes=tuple(classes),
-                lengths=data.lengths,
+                lengths=data.lengths.contiguous(),
                 labels=labels,
                 provenance=origin,
             )

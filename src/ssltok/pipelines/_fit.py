@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from ssltok._shared.identity import identity_of
-from ssltok._shared.modes import evaluation_mode
 from ssltok._shared.outputs import check_free, check_output, workplace
-from ssltok.data import SeriesSet
+from ssltok._shared.portions import portion
+from ssltok.data import SeriesSet, SourceSet
 from ssltok.distributed import rank_and_world
+from ssltok.pipelines._large._encode_rows import encode_rows
 from ssltok.pipelines._prior import Prior
 from ssltok.pipelines._rehearse import rehearse
 from ssltok.pipelines._stages import (
@@ -41,7 +42,6 @@ from ssltok.training import History, accelerated, keyed_generator, seeded, train
 
 __all__ = ["Fitted", "build_stage_one", "encode_series", "fit", "start_tokenizer"]
 
-ENCODE_BATCH = 256
 START_SERIES = 1024  # series whose latents a codebook starts from
 NOTHING = Parts()
 
@@ -56,7 +56,7 @@ class Fitted(NamedTuple):
 
 
 def fit(
-    data: SeriesSet,
+    data: SeriesSet | SourceSet,
     labels: Tensor,
     config: Config,
     *,
@@ -96,7 +96,7 @@ def fit(
 
 
 def _fit(
-    data: SeriesSet,
+    data: SeriesSet | SourceSet,
     labels: Tensor,
     config: Config,
     parts: Parts,
@@ -108,11 +108,14 @@ def _fit(
     progress: bool,
     tell: Callable[[str], None] | None,
 ) -> Fitted:
-    cases = len(data.values)
+    tell = tell if accelerator.is_main_process else None
+    if isinstance(data, SourceSet):
+        data.measure(progress=progress, tell=tell)
+    cases = data.cases
     stage_one = config.tokenizer_training
     turns = stage_one.accumulation * accelerator.num_processes
     rows = max(min(stage_one.batch, cases) // turns, 1)
-    channels, length = data.values.shape[1:]
+    channels, length = data.shape[1:]
     model = build_stage_one(
         config, channels=channels, length=length, batch=rows, seed=seed, parts=parts
     )
@@ -140,7 +143,7 @@ def _fit(
 
 def _train(
     model: TokenizerModel,
-    scaled: SeriesSet,
+    scaled: SeriesSet | SourceSet,
     labels: Tensor,
     config: Config,
     parts: Parts,
@@ -160,6 +163,8 @@ def _train(
         "progress": progress, "workers": config.workers,
     }  # fmt: skip
     histories = {}
+    if tell is not None:
+        tell(f"starting from up to {START_SERIES} of {scaled.cases} series")
     start_tokenizer(tokenizer, scaled, seed=seed, codebooks=config.tokenizer.kmeans)
     stage, training, steps = tokenizer_stage(
         model, scaled, labels, config, seed=seed, world=accelerator.num_processes,
@@ -167,7 +172,7 @@ def _train(
     )  # fmt: skip
     histories["tokenizer"] = train_stage(paced(stage, steps, tell), training, steps=steps, **common)
     tokenizer.cpu().requires_grad_(False)
-    codes = encode_series(tokenizer, scaled)
+    codes = encode_rows(tokenizer, scaled, progress=progress)
     with seeded(keyed_generator(seed, "weights").initial_seed()):
         codebooks = starting_codebooks(tokenizer) if config.prior.start == "codebook" else None
         prior = build_prior(
@@ -219,11 +224,14 @@ def build_stage_one(
 
 
 def fingerprint(
-    data: SeriesSet, labels: Tensor, config: Config, seed: int, parts: Parts = NOTHING
+    data: SeriesSet | SourceSet, labels: Tensor, config: Config, seed: int, parts: Parts = NOTHING
 ) -> str:
     """What two runs must share for one to go on with the other's checkpoints."""
     plain = {**config_to_dict(config), "workers": None}
-    whole = [plain, seed, data.digest(), labels.tolist()]
+    known = labels.tolist()
+    if isinstance(data, SourceSet):
+        known = hashlib.sha256(labels.numpy().tobytes()).hexdigest()
+    whole = [plain, seed, data.digest(), known]
     named = {name: identity_of(part) for name, part in vars(parts).items() if part is not None}
     text = json.dumps([*whole, named] if named else whole, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -231,7 +239,7 @@ def fingerprint(
 
 @torch.no_grad()
 def start_tokenizer(
-    tokenizer: Tokenizer, scaled: SeriesSet, *, seed: int, codebooks: bool = True
+    tokenizer: Tokenizer, scaled: SeriesSet | SourceSet, *, seed: int, codebooks: bool = True
 ) -> None:
     """Start coders and codebooks from up to 1024 series, those that have a start.
 
@@ -241,8 +249,7 @@ def start_tokenizer(
         seed: Chooses the series, and the first centres of k-means.
         codebooks: Whether to start codebooks, by k-means of the first latents.
     """
-    cases = len(scaled.values)
-    chosen = torch.randperm(cases, generator=keyed_generator(seed, "kmeans-series"))
+    chosen = torch.randperm(scaled.cases, generator=keyed_generator(seed, "kmeans-series"))
     some = scaled.take(chosen[:START_SERIES])
     bands = tokenizer.bands(some.values)
     padded = bool((some.lengths < tokenizer.length).any())
@@ -255,7 +262,7 @@ def start_tokenizer(
     training = tokenizer.training
     tokenizer.train()
     state = {k: v.clone() for k, v in tokenizer.state_dict().items()}
-    latents = tokenizer.latents(bands, some.lengths if padded else None)
+    latents = _latents(tokenizer, bands, some.lengths if padded else None)
     tokenizer.load_state_dict(state)  # BatchNorm's statistics as they were
     tokenizer.train(training)
     for number, (branch, latent, valid) in enumerate(
@@ -281,16 +288,21 @@ def start_tokenizer(
 
 def encode_series(tokenizer: Tokenizer, scaled: SeriesSet) -> Tensor:
     """Codes of scaled series, int64 `(cases, tokens)`, in batches, changing no state."""
-    with torch.no_grad(), evaluation_mode(tokenizer):
-        parts = [
-            tokenizer.encode(values, lengths)
-            for values, lengths in zip(
-                torch.split(scaled.values, ENCODE_BATCH),
-                torch.split(scaled.lengths, ENCODE_BATCH),
-                strict=True,
-            )
-        ]
-    return torch.cat(parts)
+    return encode_rows(tokenizer, scaled).long()
+
+
+def _latents(tokenizer: Tokenizer, bands: list[Tensor], lengths: Tensor | None) -> list[Tensor]:
+    """Latents in portions; norms see a portion at a time, as they do in training."""
+    each = tokenizer.channels if tokenizer.channelwise else 1
+    cases = len(bands[0]) // each
+    rows = portion(cases, tokenizer.length * each)
+    parts = []
+    for first in range(0, cases, rows):
+        some = slice(first * each, (first + rows) * each)
+        ends = None if lengths is None else lengths[first : first + rows]
+        parts.append(tokenizer.latents([band[some] for band in bands], ends))
+    return [torch.cat(branch) if len(branch) > 1 else branch[0]
+            for branch in zip(*parts, strict=True)]  # fmt: skip
 
 
 def _snapshot(module: nn.Module) -> list[Tensor]:

@@ -33,7 +33,9 @@ class PriorBatch(NamedTuple):
 
     def take(self, cases: Tensor) -> "PriorBatch":
         """The cases at these indices."""
-        return PriorBatch(self.codes[cases], self.masks[cases], self.labels[cases], self.level)
+        return PriorBatch(
+            self.codes[cases].long(), self.masks[cases], self.labels[cases], self.level
+        )
 
 
 class PriorOutput(NamedTuple):

@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import dataclasses
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,24 +11,25 @@ import torch
 from torch import Tensor, nn
 
 from ssltok._shared.describe import describe
-from ssltok.data import SeriesSet
+from ssltok.data import SeriesSet, SourceSet
 from ssltok.pipelines._generate import generate
 from ssltok.pipelines._stages import TokenizerModel, prior_stage, tokenizer_stage
 from ssltok.pipelines._tokenizer import Tokenizer
 from ssltok.pipelines._words._build import build_decoding, build_prior, starting_codebooks
 from ssltok.pipelines._words._config import Config
 from ssltok.pipelines._words._parts import Parts
-from ssltok.training import SupCon, keyed_generator, seeded
+from ssltok.training import SupCon, TrainingConfig, keyed_generator, seeded
 
 __all__ = ["rehearse"]
 
 CHECKPOINTS = 2  # that a stage keeps
+MADE_UP = 2**22  # tokens
 MOMENTS = 2  # that AdamW keeps of a weight
 
 
 def rehearse(
     model: TokenizerModel,
-    data: SeriesSet,
+    data: SeriesSet | SourceSet,
     labels: Tensor,
     config: Config,
     parts: Parts,
@@ -73,8 +75,11 @@ def rehearse(
             prior = build_prior(
                 config.prior, tokenizer, classes=classes, codebooks=books, parts=parts
             )
-            codes = _some_codes(tokenizer, data.lengths)
-            stage, _, _ = prior_stage(prior, codes, labels, config, seed=seed, world=1, parts=parts)
+            some = _enough(data.cases, sum(tokenizer.sizes), config.prior_training)
+            codes = _some_codes(tokenizer, data.lengths[:some])
+            stage, _, _ = prior_stage(
+                prior, codes, labels[:some], config, seed=seed, world=1, parts=parts
+            )
             stage.model(stage.draw(0, slice(0, 2)))
         with _told("decoding"):
             generate(
@@ -92,7 +97,7 @@ def rehearse(
 
 def _step_one(
     model: TokenizerModel,
-    data: SeriesSet,
+    data: SeriesSet | SourceSet,
     labels: Tensor,
     config: Config,
     parts: Parts,
@@ -120,6 +125,12 @@ def _step_one(
         copied.eval()
         with torch.no_grad():
             stage.validate()
+
+
+def _enough(cases: int, tokens: int, training: TrainingConfig) -> int:
+    """Series whose codes are tried: all, but where they are too many to be made up."""
+    held = math.ceil(1 / training.holdout_ratio) if training.holdout_ratio else 0
+    return min(cases, max(MADE_UP // tokens, 2 * training.batch, held + 1))
 
 
 def _some_codes(tokenizer: Tokenizer, lengths: Tensor) -> Tensor:

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ssltok.data import SeriesSet
+from ssltok._shared.portions import mean_of, portion
+from ssltok.data import SeriesSet, SourceSet, take_rows
 from ssltok.distributed import gather, is_first, rank_and_world
 from ssltok.losses import masked_token_loss
 from ssltok.masking import cosine_schedule, schedule_mask
@@ -168,7 +169,7 @@ class PriorModel(nn.Module):
 
 def tokenizer_stage(
     model: TokenizerModel,
-    scaled: SeriesSet,
+    scaled: SeriesSet | SourceSet,
     labels: Tensor,
     config: Config,
     *,
@@ -191,19 +192,21 @@ def tokenizer_stage(
         The stage, its training with a batch that fits the data, and the steps.
     """
     training, steps, kept, held = hold_out(
-        len(scaled.values), config.tokenizer_training, seed=seed, world=world
+        scaled.cases, config.tokenizer_training, seed=seed, world=world
     )
     tokenizer, objective = model.tokenizer, model.objective
-    train, train_labels, rest = scaled.take(kept), labels[kept], scaled.take(held)
     view = AUGMENTATIONS[config.tokenizer.augmentation] if augment is None else augment
     views = 0 if objective is None else model.comparison.views
-    ragged = bool((scaled.lengths < scaled.values.shape[2]).any())
+    length = scaled.shape[2]
+    ragged = bool((scaled.lengths < length).any())
+    alone = isinstance(scaled, SourceSet) and augment is None  # the caller's may mix series
 
     def draw(step: int, rows: slice) -> TokenizerBatch:
         chosen = ordered_batch(
-            len(train.values), training.batch, seed=seed, purpose="tokenizer-order", step=step
+            len(kept), training.batch, seed=seed, purpose="tokenizer-order", step=step
         )
-        batch = train.take(chosen)
+        chosen = kept[chosen]
+        batch = take_rows(scaled, chosen, rows) if alone else scaled.take(chosen)
         # Drawn for the whole batch, then cut, so that it does not depend on the processes.
         within = torch.arange(batch.values.shape[-1]) < batch.lengths[:, None]
         drawn = [
@@ -219,7 +222,7 @@ def tokenizer_stage(
             batch.valid[rows],
             batch.lengths[rows],
             ragged,
-            train_labels[chosen][rows],
+            labels[chosen][rows],
             tuple(part[rows] for part in draws),
             keyed_seed(seed, "objective-seed", step),
         )
@@ -246,12 +249,15 @@ def tokenizer_stage(
 
     def validate() -> float:
         device = next(tokenizer.parameters()).device
-        parts = [p.to(device) for p in rest[:3]]  # no offset
-        batch = TokenizerBatch(parts[0], (), parts[1], parts[2], ragged)
-        terms = tokenizer_step(tokenizer, batch).terms
-        return float(terms.time + terms.spectrogram)
+        losses = []
+        for part in held.split(portion(len(held), length)):
+            parts = [p.to(device) for p in scaled.take(part)[:3]]  # no offset
+            batch = TokenizerBatch(parts[0], (), parts[1], parts[2], ragged)
+            terms = tokenizer_step(tokenizer, batch).terms
+            losses.append((terms.time + terms.spectrogram, len(part)))
+        return mean_of(losses)
 
-    check = validate if len(rest.values) else None
+    check = validate if len(held) else None
     return Stage("tokenizer", model, draw, after_step, check), training, steps
 
 
@@ -292,8 +298,7 @@ def prior_stage(
     training, steps, kept, held = hold_out(
         len(codes), config.prior_training, seed=seed, world=world
     )
-    everything = PriorBatch(codes, torch.zeros(codes.shape[:2], dtype=torch.bool), labels)
-    train, rest = everything.take(kept), everything.take(held)
+    everything = PriorBatch(codes, torch.zeros(1, dtype=torch.bool).expand(codes.shape[:2]), labels)
     token_loss = parts.token_loss
     if token_loss is None:
         smoothing = config.prior.label_smoothing
@@ -319,29 +324,27 @@ def prior_stage(
 
     def draw(step: int, rows: slice) -> PriorBatch:
         chosen = ordered_batch(
-            len(train.codes), training.batch, seed=seed, purpose="prior-order", step=step
+            len(kept), training.batch, seed=seed, purpose="prior-order", step=step
         )
         generator = keyed_generator(seed, "mask", step)
-        batch = masked(train.take(chosen), generator)
+        batch = masked(everything.take(kept[chosen]), generator)
         hidden = torch.rand(len(chosen), generator=generator) < config.prior.label_dropout
         known = batch.labels.masked_fill(hidden, -1)
         return PriorBatch(batch.codes[rows], batch.masks[rows], known[rows], level(generator))
 
     def validate() -> float:
         device = next(prior.parameters()).device
+        portions = held.split(portion(len(held), codes.shape[1]))
         losses = []
         for turn in range(TURNS):
-            batch = masked(rest, keyed_generator(seed, "held-mask", turn))
-            moved = PriorBatch(
-                batch.codes.to(device),
-                batch.masks.to(device),
-                batch.labels.to(device),
-                turn % prior.codes_per_token,
-            )
-            losses.append(prior_step(prior, moved).loss)
-        return float(torch.stack(losses).mean())
+            for number, part in enumerate(portions):
+                numbers = (turn, number) if number else (turn,)
+                batch = masked(everything.take(part), keyed_generator(seed, "held-mask", *numbers))
+                moved = PriorBatch(*(p.to(device) for p in batch[:3]), turn % prior.codes_per_token)
+                losses.append((prior_step(prior, moved).loss, len(part)))
+        return mean_of(losses)
 
-    check = validate if len(rest.codes) else None
+    check = validate if len(held) else None
     several = prior.codes_per_token > 1  # a step asks for one of them: its head alone learns
     stage = Stage("prior", model, draw, lambda step, results: None, check, several)
     return stage, training, steps

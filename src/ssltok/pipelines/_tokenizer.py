@@ -4,15 +4,16 @@ One branch reads all frequencies (NC-VQVAE), or one the low and one the high one
 one the series itself. A branch is an encoder, a quantizer and a decoder; the rest is arithmetic.
 """
 
+import copy
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
 
 from ssltok._shared.checks import check_at_least
-from ssltok.data import SeriesSet
+from ssltok.data import SeriesSet, SourceSet
 from ssltok.pipelines._branch import Branch
 from ssltok.pipelines._protocols import check_shapes, check_transform
 from ssltok.signal import ChannelScaler
@@ -110,18 +111,36 @@ class Tokenizer(nn.Module):
         """The largest of all codebooks; also the index of `[MASK]` in the codes of all branches."""
         return int(max(max(sizes) for sizes in self.codebook_sizes))
 
-    def fit_scale(self, data: SeriesSet) -> None:
+    def fit_scale(self, data: SeriesSet | SourceSet) -> None:
         """Take scale, offset and constant channels from the training series."""
-        self.scaler.fit(data.values, data.valid)
         self.offset = data.offset
+        if isinstance(data, SourceSet):
+            if not hasattr(self.scaler, "fit_moments"):
+                raise TypeError(
+                    "fit: the scaler must have fit_moments for series that are not in memory; "
+                    f"got {type(self.scaler).__name__}"
+                )
+            moments = data.statistics.moments
+            self.scaler.fit_moments(moments)
+            self.constant = moments.high == moments.low
+            return
+        self.scaler.fit(data.values, data.valid)
         high = data.values.masked_fill(~data.valid, -torch.inf).amax((0, 2))
         low = data.values.masked_fill(~data.valid, torch.inf).amin((0, 2))
         self.constant = high == low
 
-    def scaled(self, data: SeriesSet) -> SeriesSet:
-        """Series at the scale of the model, whatever their own offset is."""
-        data = data.about(self.offset)
-        return data._replace(values=self.scale(data.values, data.valid))
+    @overload
+    def scaled(self, data: SeriesSet) -> SeriesSet: ...
+    @overload
+    def scaled(self, data: SourceSet) -> SourceSet: ...
+    def scaled(self, data: SeriesSet | SourceSet) -> SeriesSet | SourceSet:
+        """Series at the scale of the model, whatever their own offset is.
+
+        Those of a source are scaled as they are taken, on the CPU.
+        """
+        if isinstance(data, SourceSet):
+            return data.changed(_Scaling(copy.deepcopy(self.scaler).cpu(), self.offset))
+        return _Scaling(self.scaler, self.offset)(data)
 
     def in_units(self, scaled: Tensor) -> Tensor:
         """Series in the units of training, of those at the scale of the model.
@@ -145,8 +164,7 @@ class Tokenizer(nn.Module):
 
         The values have the offset taken away already; `scaled` sees to it.
         """
-        scaled: Tensor = self.scaler(values)
-        return torch.where(valid.any(dim=-1, keepdim=True), scaled, 0.0)
+        return _scale(self.scaler, values, valid)
 
     def bands(self, series: Tensor) -> list[Tensor]:
         """The bands of scaled series; channel by channel, each channel is a row of the batch."""
@@ -272,3 +290,19 @@ class Tokenizer(nn.Module):
         sizes = [branch.grid[-1] for branch in self.parts]
         begins = [torch.arange(n, device=lengths.device) * self.length / n for n in sizes]
         return [begin < lengths[:, None] for begin in begins]
+
+
+class _Scaling:
+    """Brings sets to the scale of a model: a function that survives its model's moves."""
+
+    def __init__(self, scaler: Any, offset: Tensor) -> None:
+        self.scaler, self.offset = scaler, offset
+
+    def __call__(self, data: SeriesSet) -> SeriesSet:
+        data = data.about(self.offset)
+        return data._replace(values=_scale(self.scaler, data.values, data.valid))
+
+
+def _scale(scaler: Any, values: Tensor, valid: Tensor) -> Tensor:
+    scaled: Tensor = scaler(values)
+    return torch.where(valid.any(dim=-1, keepdim=True), scaled, 0.0)

@@ -14,6 +14,7 @@ from ssltok._shared.checks import (
     check_same_shape,
     check_size,
 )
+from ssltok._shared.moments import Moments, merge_moments
 
 __all__ = ["ChannelScaler", "GlobalScaler", "Scaled", "SeriesScaler"]
 
@@ -64,6 +65,29 @@ class _FittedScaler(nn.Module):
         scale = scale.to(dtype)
         self.mean = mean.to(dtype).squeeze(0)
         self.scale = torch.where(scale == 0, 1.0, scale).squeeze(0)
+        return self
+
+    def fit_moments(self, moments: Moments) -> Self:
+        """Take mean and standard deviation from the moments of each channel: see `fit`.
+
+        For series that do not fit into memory, whose moments were summed in one pass. The result
+        is that of `fit` on the same series in float32, bit for bit where they were one block.
+
+        Args:
+            moments: Count, mean, sum of squares about the mean, lowest and highest value of each
+                channel, float64 `(channels,)`.
+
+        Returns:
+            The scaler itself.
+        """
+        if 1 in self._axes:
+            moments = merge_moments(Moments(*(part[:, None] for part in moments)))
+        count = moments.count.clamp(min=1)
+        variance = moments.squares / count
+        flat = (moments.high <= moments.low) | (variance == 0)
+        self.mean = moments.mean.float()[:, None]
+        self.scale = torch.where(flat, 1.0, variance).sqrt().float()[:, None]
+        self.scale = torch.where(self.scale == 0, 1.0, self.scale)
         return self
 
     def forward(self, series: Tensor) -> Tensor:

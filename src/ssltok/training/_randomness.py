@@ -1,5 +1,6 @@
 """Randomness as a function of (seed, purpose, step), so that nothing depends on what ran before."""
 
+import functools
 import hashlib
 import threading
 from collections.abc import Iterator
@@ -48,7 +49,7 @@ def ordered_batch(cases: int, batch: int, *, seed: int, purpose: str, step: int)
     first, last = step * batch, (step + 1) * batch
     parts = []
     for epoch in range(first // cases, (last - 1) // cases + 1):
-        shuffle = torch.randperm(cases, generator=keyed_generator(seed, purpose, epoch))
+        shuffle = _shuffled(cases, seed, purpose, epoch)
         low, high = max(first - epoch * cases, 0), min(last - epoch * cases, cases)
         parts.append(shuffle[low:high])
     return torch.cat(parts)
@@ -56,6 +57,12 @@ def ordered_batch(cases: int, batch: int, *, seed: int, purpose: str, step: int)
 
 STREAM = threading.RLock()
 """Held while torch's own generator has a seed of ours: two fits in two threads take turns."""
+
+
+@functools.lru_cache(maxsize=2)
+def _shuffled(cases: int, seed: int, purpose: str, epoch: int) -> Tensor:
+    """The order of an epoch: drawn once, for millions of cases take a while."""
+    return torch.randperm(cases, generator=keyed_generator(seed, purpose, epoch))
 
 
 @contextmanager

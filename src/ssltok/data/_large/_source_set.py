@@ -1,0 +1,200 @@
+"""Series on disk as a checked set: what `SeriesSet` is to training, without being in memory."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ssltok.data._large._blocks import series_of
+from ssltok.data._large._pass import Tell, statistics
+from ssltok.data._large._side_file import Statistics
+from ssltok.data._large._source import ArraySource, SeriesSource
+from ssltok.data._series_set import SeriesSet
+from ssltok.data._upright import MOST_CASES, MOST_ROWS, check_layout, check_upright
+from ssltok.data._values import as_float64
+
+__all__ = ["SourceSet", "is_source", "read_source", "take_rows"]
+
+Change = Callable[[SeriesSet], SeriesSet]
+
+
+class SourceSet:
+    """Series of a source, of which `take` reads some; nothing else holds values.
+
+    One pass finds out what is known of all of them: `measure` makes it, or reads what an earlier
+    one left beside the data. What asks for more than the source's own shape makes it where none
+    was made.
+
+    Args:
+        source: Where the series are.
+        length: Samples to pad to, None for those of the longest.
+        who: Who asks, for the error's text.
+    """
+
+    def __init__(self, source: SeriesSource, *, length: int | None = None, who: str) -> None:
+        self.source, self.who = source, who
+        self._length, self._change = length, None
+        self._found: Statistics | None = None
+
+    _change: Change | None
+
+    def measure(self, *, progress: bool = False, tell: Tell = None) -> "SourceSet":
+        """Check every value and take statistics, in one pass shared among the processes.
+
+        Args:
+            progress: Show a bar, where there is a terminal.
+            tell: Gets a line before the pass.
+
+        Returns:
+            The set itself.
+
+        Raises:
+            ValueError: What `read_series` raises for the same series.
+        """
+        if self._found is None:
+            found = statistics(self.source, who=self.who, progress=progress, tell=tell)
+            longest = int(found.lengths.max())
+            if self._length is not None and longest > self._length:
+                raise ValueError(
+                    f"{self.who}: series must have at most {self._length} samples, as in training; "
+                    f"got {longest}"
+                )
+            self._found = found
+        return self
+
+    @property
+    def statistics(self) -> Statistics:
+        """What one pass found out."""
+        self.measure()
+        if self._found is None:
+            raise RuntimeError("SourceSet: measure must find statistics; got none")
+        return self._found
+
+    @property
+    def cases(self) -> int:
+        """How many series there are; known without a pass."""
+        return len(self.source)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Cases, channels and length."""
+        longest = int(self.statistics.lengths.max()) if self._length is None else self._length
+        return len(self.source), self.source.channels, longest
+
+    @property
+    def lengths(self) -> Tensor:
+        """Samples of each series before the padding, int64 `(cases,)`."""
+        return self.statistics.lengths
+
+    @property
+    def offset(self) -> Tensor:
+        """What is taken away from each channel, as in `SeriesSet`."""
+        return self.statistics.offset
+
+    def take(self, cases: Tensor) -> SeriesSet:
+        """Read the series at these indices, as `read_series` would give them."""
+        raw = self.source.take(cases.numpy())
+        taken = series_of(raw, self.shape[2], self.offset, who=self.who)
+        return taken if self._change is None else self._change(taken)
+
+    def changed(self, change: Change) -> "SourceSet":
+        """The same series, of which each set that is taken is changed by a function of it."""
+        self.measure()
+        other = copy.copy(self)
+        other._change = change
+        return other
+
+    def digest(self) -> str:
+        """SHA-256 over checksums and statistics of all blocks, and the lengths."""
+        return self.statistics.digest
+
+
+def take_rows(series: SourceSet, cases: Tensor, rows: slice) -> SeriesSet:
+    """A batch of which only some rows are read: the share of a process.
+
+    Args:
+        series: The set.
+        cases: The batch, int64.
+        rows: The share.
+
+    Returns:
+        A set of all of `cases`, of which those outside `rows` have their lengths, and 0 for values.
+    """
+    share = series.take(cases[rows])
+    shape = (len(cases), *series.shape[1:])
+    values, lengths = torch.zeros(shape), series.lengths[cases]
+    valid = torch.zeros(shape, dtype=torch.bool)
+    values[rows], valid[rows] = share.values, share.valid
+    return SeriesSet(values, valid, lengths, share.offset)
+
+
+def is_source(X: Any) -> bool:  # noqa: N803
+    """Whether series are read from where they lie: a source, or a memory-mapped array."""
+    if isinstance(X, np.memmap):
+        return getattr(X, "_mmap", None) is not None
+    return isinstance(X, SeriesSource)
+
+
+def read_source(
+    X: Any,  # noqa: N803
+    *,
+    length: int | None = None,
+    layout: str | None = None,
+    who: str = "read_source",
+) -> SourceSet:
+    """Open series that stay where they are, for `fit` and whatever else takes rows in batches.
+
+    Nothing is read but a few rows: `measure` of the result reads all once, in blocks, and keeps
+    what it finds beside the data (`X.npy.ssltok`), where that is one file opened for reading
+    alone. It is read again whenever the file's size, times, inode or the part of it differ.
+
+    Args:
+        X: A `SeriesSource`, or a memory-mapped array `(cases, channels, length)` or
+            `(cases, length)`.
+        length: Samples to pad to; None takes the longest.
+        layout: As for `read_series`; sources say themselves how their numbers lie.
+        who: Who asks, for the error's text.
+
+    Returns:
+        The set.
+
+    Raises:
+        ValueError: If the shape is none of series, or the layout is not given and very likely
+            another.
+        TypeError: If X is neither.
+
+    Example:
+        >>> import numpy as np
+        >>> import torch
+        >>> from ssltok.data import ArraySource, read_source
+        >>> series = read_source(ArraySource(np.arange(32.0).reshape(2, 1, 16) ** 2))
+        >>> series.cases, series.shape, series.take(torch.tensor([1])).values[0, 0, 0]
+        (2, (2, 1, 16), tensor(256.))
+    """
+    check_layout(who, layout)
+    if isinstance(X, np.ndarray):
+        table = X.ndim == 2
+        source: SeriesSource = ArraySource(X, layout=layout)
+    elif isinstance(X, SeriesSource):
+        source, table = X, False
+        if layout == "channels_last":
+            raise ValueError(
+                f"{who}: layout must be that of the source itself, as in ArraySource(array, "
+                f"layout=...); got {layout!r} beside {type(X).__name__}"
+            )
+    else:
+        raise TypeError(
+            f"{who}: X must be a source or a memory-mapped array; got {type(X).__name__}"
+        )
+    if not len(source):
+        raise ValueError(f"{who}: X must hold at least one series; got none")
+    if layout is None and isinstance(X, np.ndarray):
+        step = -(-len(source) // MOST_CASES)
+        some = np.arange(len(source))[:MOST_ROWS] if table else np.arange(0, len(source), step)
+        looked_at = as_float64(who, "X", source.take(some))
+        if not np.isinf(looked_at).any():
+            check_upright(who, list(looked_at), table=table)
+    return SourceSet(source, length=length, who=who)
