@@ -1,5 +1,11 @@
 """Iterative decoding of masked tokens: how many, which, what token, what to mask again."""
 
+from ssltok.decoding._anomaly import (
+    anomaly_score,
+    odd_widths,
+    score_over_time,
+    smoothed_score,
+)
 from ssltok.decoding._condition import ConditionalLogitsFn, condition_on, in_context
 from ssltok.decoding._guidance import classifier_free_guidance
 from ssltok.decoding._halton import halton_places
@@ -46,6 +52,7 @@ __all__ = [
     "RemaskProbability",
     "Sample",
     "TokenScores",
+    "anomaly_score",
     "cap_remask",
     "classifier_free_guidance",
     "condition_on",
@@ -63,12 +70,15 @@ __all__ = [
     "iterative_decode",
     "log_probability",
     "margin_order",
+    "odd_widths",
     "random_order",
     "receptive_field",
     "remask_order",
     "rescale_remask",
     "score",
+    "score_over_time",
     "self_token_critic",
+    "smoothed_score",
     "temperature_sample",
     "token_mask",
 ]
