@@ -13,6 +13,7 @@ import tyro
 from ssltok._shared.outputs import new_file
 from ssltok._shared.storage import to_json
 from ssltok._shared.work_folders import clear_work, has_checkpoints
+from ssltok.cli._anomalies import Anomalies
 from ssltok.cli._evaluate import Evaluate
 from ssltok.cli._outputs import check_new_file, check_new_folder, unfinished
 from ssltok.cli._reading import ReadingOptions, read
@@ -242,6 +243,7 @@ Command = (
     | Annotated[Fit, tyro.conf.subcommand("fit")]
     | Annotated[Sample, tyro.conf.subcommand("sample")]
     | Annotated[Encode, tyro.conf.subcommand("encode")]
+    | Annotated[Anomalies, tyro.conf.subcommand("anomalies")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Info, tyro.conf.subcommand("info")]
 )
@@ -277,6 +279,7 @@ def _command_type(words: list[str]) -> Any:
         | Annotated[Fit, tyro.conf.subcommand("fit", default=Fit(**start))]
         | Annotated[Sample, tyro.conf.subcommand("sample")]
         | Annotated[Encode, tyro.conf.subcommand("encode")]
+        | Annotated[Anomalies, tyro.conf.subcommand("anomalies")]
         | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
         | Annotated[Info, tyro.conf.subcommand("info")]
     )

@@ -1,4 +1,4 @@
-"""How `run`, `fit`, `encode` and `evaluate` read their data; the options are those of `Reading`."""
+"""How all commands with `--data` read it; the options are those of `Reading`."""
 
 from typing import Annotated
 
