@@ -24,6 +24,7 @@ SMALL = [
 ]  # fmt: skip
 
 
+COMMANDS = ("run", "fit", "sample", "encode", "anomalies", "evaluate", "info")
 QUICK = [*SMALL, "--evaluator-steps", "3"]
 
 
@@ -296,4 +297,4 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     assert ended.value.code == 0
     said = capsys.readouterr().out
-    assert all(name in said for name in ("run", "fit", "sample", "encode", "evaluate", "info"))
+    assert all(name in said for name in COMMANDS)

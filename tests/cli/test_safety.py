@@ -171,6 +171,7 @@ def test_a_signal_amid_the_swap_waits_until_it_is_done(
         (["sample", "{model}", "--out", "{out}.csv"], "os", "fsync"),
         (["encode", "{model}", "--data", "{data}", "--out", "{out}.npz"], "numpy",
          "savez_compressed"),
+        (["anomalies", "{model}", "--data", "{data}", "--out", "{out}.csv"], "os", "fsync"),
         (["evaluate", "{data}", "--data", "{data}", "--steps", "0", "--quiet", "--out", "{out}"],
          "ssltok.evaluation._evaluate", "run_measure"),
         (["evaluate", "{data}", "--data", "{data}", "--steps", "0", "--quiet", "--out", "{out}"],
@@ -217,6 +218,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
         ["sample", model, "--out", str(tmp_path / "x.npy")],
         ["sample", model, "--out", str(tmp_path / "x.csv")],
         ["encode", model, "--data", data, "--out", str(tmp_path / "x.npz")],
+        ["anomalies", model, "--data", data, "--out", str(tmp_path / "x.csv")],
         ["fit", "--data", data, "--out", str(tmp_path / "model"), *SMALL],
         ["run", "--data", data, "--out", str(tmp_path / "run"), *QUICK],
     ):

@@ -20,6 +20,9 @@ LABELS = torch.arange(12) % 3
 
 CALLS: dict[str, Callable[[], object]] = {
     "alignment": lambda: metrics.alignment(F, G),
+    "archive_accuracy": lambda: metrics.archive_accuracy(
+        list(F), torch.tensor([[3, 9]]).expand(12, 2), margin=5
+    ),
     "autocorrelation": lambda: metrics.autocorrelation(X),
     "autocorrelation_distance": lambda: metrics.autocorrelation_distance(X, Y),
     "codebook_correlation": lambda: metrics.codebook_correlation(F),
@@ -50,9 +53,11 @@ CALLS: dict[str, Callable[[], object]] = {
     "memorization_ratio": lambda: metrics.memorization_ratio(X, Y, X + 1),
     "nearest_neighbor_distance": lambda: metrics.nearest_neighbor_distance(X, Y).distance,
     "normalized_std": lambda: metrics.normalized_std(F),
+    "point_precision_recall": lambda: metrics.point_precision_recall(CODES > 2, MORE > 2),
     "polynomial_kernel": lambda: metrics.polynomial_kernel(F.double(), G.double()),
     "power_spectrum": lambda: metrics.power_spectrum(X),
     "precision_recall": lambda: metrics.precision_recall(F, G),
+    "range_precision_recall": lambda: metrics.range_precision_recall(CODES > 2, MORE > 2),
     "rank_me": lambda: metrics.rank_me(F),
     "reconstruction_error": lambda: metrics.reconstruction_error(X, Y),
     "skewness_distance": lambda: metrics.skewness_distance(X, Y),

@@ -18,6 +18,7 @@ CASES, CHANNELS, LENGTH = 24, 3, 12
 LABELS = torch.arange(CASES) % 2
 TIMES = (torch.arange(LENGTH) // 3 % 2).expand(CASES, LENGTH)
 SPLIT = CASES // 2
+ANOMALIES = torch.tensor([[2, 5], [20, 28]])[LABELS]
 FIT = partial(metrics.fit_fcn_classifier, steps=3, width=6)
 Metric = Callable[[Tensor, Tensor], object]
 
@@ -69,6 +70,9 @@ def encoded(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 METRICS: dict[str, Metric] = {
     "FCNEncoder": encoded,
     "alignment": rows(metrics.alignment),
+    "archive_accuracy": lambda x, y: metrics.archive_accuracy(
+        [*x.flatten(1), *y.flatten(1)], ANOMALIES.repeat(2, 1), margin=3
+    ),
     "augmentation_gain": lambda x, y: metrics.augmentation_gain(
         x, LABELS, y, LABELS, y, LABELS, fit=FIT, repeats=1, generator=seeded()
     ),
@@ -143,7 +147,8 @@ METRICS: dict[str, Metric] = {
 }
 OF_CODES = {
     "codebook_perplexity", "codebook_usage", "mean_iou", "token_divergence", "token_entropy",
-    "token_histogram", "token_mutual_information", "token_reuse",
+    "token_histogram", "token_mutual_information", "token_reuse", "point_precision_recall",
+    "range_precision_recall",
 }  # fmt: skip
 """Whole numbers: nothing of theirs is infinite, constant or moved."""
 TOOLS = {"encode", "module_digest", "RocketEncoder"}
@@ -206,8 +211,8 @@ OWN_UNITS = {"fine_tune_accuracy", "timevqvae_2024_protocol"}
 EVENTS = {"event_average_precision"}
 """The last column of an event is its score."""
 SHARES = {
-    "augmentation_gain", "discriminative_score", "exact_repeats", "few_label_accuracy",
-    "roughness_score", "svm_probe_accuracy", "train_on_synthetic_score",
+    "archive_accuracy", "augmentation_gain", "discriminative_score", "exact_repeats",
+    "few_label_accuracy", "roughness_score", "svm_probe_accuracy", "train_on_synthetic_score",
 }  # fmt: skip
 """Shares of so few cases that different sets may have the same."""
 

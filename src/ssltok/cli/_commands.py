@@ -10,6 +10,7 @@ import tyro
 
 from ssltok._shared.storage import to_json
 from ssltok._shared.work_folders import clear_work, has_checkpoints
+from ssltok.cli._anomalies import Anomalies
 from ssltok.cli._evaluate import Evaluate
 from ssltok.cli._forecast import Forecast, Impute
 from ssltok.cli._outputs import check_new_folder, unfinished
@@ -195,6 +196,7 @@ Command = (
     | Annotated[Encode, tyro.conf.subcommand("encode")]
     | Annotated[Forecast, tyro.conf.subcommand("forecast")]
     | Annotated[Impute, tyro.conf.subcommand("impute")]
+    | Annotated[Anomalies, tyro.conf.subcommand("anomalies")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Info, tyro.conf.subcommand("info")]
 )
@@ -232,6 +234,7 @@ def _command_type(words: list[str]) -> Any:
         | Annotated[Encode, tyro.conf.subcommand("encode")]
         | Annotated[Forecast, tyro.conf.subcommand("forecast")]
         | Annotated[Impute, tyro.conf.subcommand("impute")]
+        | Annotated[Anomalies, tyro.conf.subcommand("anomalies")]
         | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
         | Annotated[Info, tyro.conf.subcommand("info")]
     )

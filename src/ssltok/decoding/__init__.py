@@ -1,5 +1,11 @@
 """Iterative decoding of masked tokens: how many, which, what token, what to mask again."""
 
+from ssltok.decoding._anomaly import (
+    anomaly_score,
+    odd_widths,
+    score_over_time,
+    smoothed_score,
+)
 from ssltok.decoding._causal import CausalModel, causal_decode
 from ssltok.decoding._condition import ConditionalLogitsFn, condition_on, in_context
 from ssltok.decoding._correct import corrector, quality_loss, self_correction_loss
@@ -77,6 +83,7 @@ __all__ = [
     "Settle",
     "ShadowVerification",
     "TokenScores",
+    "anomaly_score",
     "cap_remask",
     "causal_decode",
     "classifier_free_guidance",
@@ -104,6 +111,7 @@ __all__ = [
     "margin_order",
     "moment_order",
     "moment_sample",
+    "odd_widths",
     "ordered_logits",
     "planning_order",
     "quality_loss",
@@ -115,11 +123,13 @@ __all__ = [
     "rising_scale",
     "rule_schedule",
     "score",
+    "score_over_time",
     "self_correction_loss",
     "self_guidance",
     "self_token_critic",
     "shadow_logits",
     "shadow_verification",
+    "smoothed_score",
     "speculative",
     "stable_prediction",
     "temperature_sample",

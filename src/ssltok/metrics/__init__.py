@@ -3,6 +3,12 @@
 import warnings
 from typing import Any
 
+from ssltok.metrics._anomalies import (
+    AnomalyPrecisionRecall,
+    archive_accuracy,
+    point_precision_recall,
+    range_precision_recall,
+)
 from ssltok.metrics._dense import dense_probe_iou, mean_iou
 from ssltok.metrics._diffusion_ts import DiffusionTSScores, FitEncoder, diffusion_ts_protocol
 from ssltok.metrics._distances import (
@@ -68,6 +74,7 @@ from ssltok.metrics._usefulness import (
 )
 
 __all__ = [
+    "AnomalyPrecisionRecall",
     "CodebookCorrelation",
     "DiffusionTSScores",
     "FCNEncoder",
@@ -80,6 +87,7 @@ __all__ = [
     "ReconstructionError",
     "RocketEncoder",
     "alignment",
+    "archive_accuracy",
     "augmentation_gain",
     "autocorrelation",
     "autocorrelation_distance",
@@ -113,10 +121,12 @@ __all__ = [
     "nc_vqvae_protocol",
     "nearest_neighbor_distance",
     "normalized_std",
+    "point_precision_recall",
     "polynomial_kernel",
     "power_spectrum",
     "precision_recall",
     "predictive_score",
+    "range_precision_recall",
     "rank_me",
     "reconstruction_error",
     "roughness_score",

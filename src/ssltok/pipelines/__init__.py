@@ -47,6 +47,7 @@ from ssltok.pipelines._tokenizer_step import (
     reconstruction_errors,
     tokenizer_step,
 )
+from ssltok.pipelines._uses._anomalies import AnomalyScores
 from ssltok.pipelines._words._build import (
     build_decoding,
     build_objective,
@@ -71,6 +72,7 @@ from ssltok.pipelines._words._presets import (
 from ssltok.pipelines._words._values import config_from_dict, config_to_dict
 
 __all__ = [
+    "AnomalyScores",
     "Artifact",
     "ArtifactError",
     "Branch",

@@ -33,6 +33,12 @@ from ssltok.pipelines._long import (
     widen,
 )
 from ssltok.pipelines._stages import teller
+from ssltok.pipelines._uses._anomalies import (
+    AnomalyScores,
+    anomaly_scores,
+    check_anomaly_options,
+    threshold_of,
+)
 from ssltok.pipelines._words._build import build_decoding
 from ssltok.pipelines._words._config import Config
 from ssltok.pipelines._words._parts import Parts
@@ -452,6 +458,49 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
         )  # fmt: skip
         return self._turned(drawn)
 
+    def score_anomalies(
+        self,
+        X: Any,  # noqa: N803
+        *,
+        train: Any = None,
+        quantile: float = 0.99,
+        rates: Sequence[float] = (0.1, 0.3, 0.5),
+        stride_ratio: float = 0.1,
+    ) -> AnomalyScores:
+        """Score how unusual each sample is: how little the prior expects the tokens there.
+
+        Stretches of tokens are hidden and guessed from the others, in windows of the model's length
+        that overlap. Departures from the authors' code: windows are averaged and not summed, the
+        last one ends with the series, and the threshold is a quantile of final scores.
+
+        Args:
+            X: Series with the channels of training, of any length.
+            train: Usual series, such as those of `fit`, which give the threshold; or None.
+            quantile: Share of the samples of `train` that lie below the threshold.
+            rates: Shares of a window that are hidden at once, in (0, 1].
+            stride_ratio: Share of a window between the starts of two, in (0, 1].
+
+        Returns:
+            `AnomalyScores`: `scores` float32 `(cases, length)`, NaN beyond a series' end, and the
+            `threshold`, NaN without `train`.
+
+        Raises:
+            ValueError: If the series are not the model's, or an option is out of range.
+
+        References:
+            Lee et al., *TimeVQVAE-AD*, 2023, <https://arxiv.org/abs/2311.12550>.
+        """
+        who, model = "SSLTokenizer.score_anomalies", self._model()
+        check_anomaly_options(who, rates=rates, stride_ratio=stride_ratio, quantile=quantile)
+        scores = [
+            anomaly_scores(
+                model.tokenizer, model.prior, data, rates=rates, stride_ratio=stride_ratio
+            )
+            for data in [self._read_any(who, part) for part in (X, train) if part is not None]
+        ]
+        threshold = float("nan") if train is None else threshold_of(scores[1], quantile)
+        return AnomalyScores(scores[0].numpy(), threshold)
+
     def save(self, folder: str | os.PathLike[str]) -> pathlib.Path:
         """Write the model as a new folder: JSON and safetensors, whole or not at all."""
         return save_artifact(self._model(), folder)
@@ -515,6 +564,13 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
             who=f"SSLTokenizer.{method}",
         )
         return widen(data, tokenizer.length)
+
+    def _read_any(self, who: str, X: Any) -> SeriesSet:  # noqa: N803
+        """Series of any lengths."""
+        tokenizer = self._model().tokenizer
+        return read_series(
+            X, channels=tokenizer.channels, offset=tokenizer.offset, layout=self.layout, who=who
+        )
 
     def _codes(self, method: str, X: Any) -> Tensor:  # noqa: N803
         tokenizer = self._model().tokenizer

@@ -1,0 +1,247 @@
+"""One foreign cycle in a long series: is the highest anomaly score there, and a matrix profile's?
+
+    pip install stumpy sktime
+    python benchmarks/studies/anomalies.py --out rows.csv
+    python benchmarks/studies/anomalies.py --data folder --out rows.csv --sets GunPoint --seeds 1
+
+Everything below was fixed before any score was seen: the sets, the seeds, the lengths, how a series
+is made, the tolerance and the arms. `--data` is a folder of archives `<set>.npz` with X_train,
+y_train, X_test, y_test; without it sktime is asked. Rows are appended as they come, and a row that
+is there is not made again.
+
+**A series.** Both parts of a set are pooled. Of its most frequent class 30 cases, in random order,
+make the training series and 30 others the test series, each case once. A case is a cycle,
+standardised by itself, so all have the same mean and variance; over the first twentieth of a cycle
+its start is drawn to the end of the one before. In the test series one cycle, neither of the first
+two nor of the last two, is replaced by a case of another class, made in the same way.
+
+**Right** is the archive's rule: the highest score within max(L, 100) samples of the foreign cycle
+of L samples. The arm `guess` is the share of places that are right.
+
+**Arms.** `tokens`: `SSLTokenizer` on windows of two cycles, an eighth of a cycle apart, 32 token
+frames a window. `matrix profile` has the training series too (the distance of each stretch to the
+nearest of the training series), `matrix profile, alone` has the test series only. Both are told the
+length of a cycle, and are placed at the middle of a stretch. Seconds include training.
+"""
+
+import argparse
+import csv
+import dataclasses
+import itertools
+import pathlib
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+if __name__ == "__main__" and not __package__:  # as a script: imports begin at the root
+    sys.path[0] = str(pathlib.Path(__file__).parents[2])
+
+from benchmarks.side_by_side import machine
+
+from ssltok.data import Dataset, load_dataset, read_series
+from ssltok.metrics import archive_accuracy
+from ssltok.pipelines import Config, SSLTokenizer, resolve_preset, shorten
+
+__all__ = ["Task", "guess", "main", "make_task", "rows_of"]
+
+SETS = (
+    "ArrowHead", "BME", "CBF", "ECG200", "ECG5000", "ECGFiveDays", "GunPoint", "MoteStrain",
+    "PowerCons", "SonyAIBORobotSurface1", "ToeSegmentation1", "TwoPatterns",
+)  # fmt: skip
+SEEDS = 9  # of each set: 108 series
+CYCLES = 30  # of the training series, and of the test series
+EDGE = 2  # cycles at either end that are never the foreign one
+BLEND = 1 / 20  # of a cycle, over which it is drawn to the one before
+MARGIN = 100  # samples of tolerance at least
+WINDOW, STRIDE, FRAMES = 2.0, 1 / 8, 32  # cycles a window, cycles between windows, token frames
+PRESET = "demo"
+COLUMNS = ("set", "seed", "arm", "cycle", "start", "place", "right", "seconds", "steps")
+Array = NDArray[np.float64]
+
+
+class Task(NamedTuple):
+    """A usual series to learn from, one with a foreign cycle, and where that is."""
+
+    train: Array
+    test: Array
+    start: int
+    cycle: int
+
+    @property
+    def target(self) -> torch.Tensor:
+        """Start and end of the foreign cycle, as `archive_accuracy` takes it."""
+        return torch.tensor([[self.start, self.start + self.cycle]])
+
+
+def make_task(data: Dataset, seed: int, *, cycles: int = CYCLES) -> Task:
+    """Make the series of a set and a seed.
+
+    Args:
+        data: Labelled series of one channel.
+        seed: Decides the cases, their order and the place.
+        cycles: Of each of the two series.
+
+    Raises:
+        ValueError: If the set has several channels, or too few cases of its largest class.
+    """
+    parts = [(data.train, data.train_labels), (data.test, data.test_labels)]
+    series = np.concatenate([read_series(x).values.numpy() for x, _ in parts if x is not None])
+    labels = np.array([str(y) for _, part in parts if part is not None for y in part])
+    names, counts = np.unique(labels, return_counts=True)
+    if series.shape[1] != 1 or counts.max() < 2 * cycles:
+        raise ValueError(
+            f"make_task: {data.name} must have one channel and {2 * cycles} cases of a class; "
+            f"got {series.shape[1]} and {counts.max()}"
+        )
+    random = np.random.default_rng([seed, *data.name.encode()])
+    usual = labels == names[counts.argmax()]
+    chosen = random.permutation(np.flatnonzero(usual))[: 2 * cycles]
+    foreign = int(random.choice(np.flatnonzero(~usual)))
+    place = int(random.integers(EDGE, cycles - EDGE))
+    test = [*chosen[cycles:]]
+    test[place] = foreign
+    length = series.shape[2]
+    return Task(
+        _joined(series[chosen[:cycles], 0]), _joined(series[test, 0]), place * length, length
+    )
+
+
+def _joined(cases: NDArray[np.float32]) -> Array:
+    """Standardised cases, one after the other without a jump."""
+    rows = cases.astype(np.float64)
+    rows = (rows - rows.mean(1, keepdims=True)) / rows.std(1, keepdims=True)
+    fade = max(2, round(rows.shape[1] * BLEND))
+    for before, row in itertools.pairwise(rows):
+        row[:fade] += (before[-1] - row[0]) * np.linspace(1, 0, fade)
+    return rows.ravel()
+
+
+def guess(task: Task) -> float:
+    """The share of places that are right."""
+    flat = torch.zeros(len(task.test))
+    return float(archive_accuracy([flat], task.target, margin=MARGIN))
+
+
+def of_tokens(task: Task, config: Config, seed: int) -> Array:
+    """Scores by a tokenizer and a prior that learn from windows of the training series."""
+    size = round(WINDOW * task.cycle)
+    windows = np.lib.stride_tricks.sliding_window_view(task.train, size)
+    rows = windows[:: max(1, round(STRIDE * task.cycle))]
+    model = SSLTokenizer(config, seed=seed, progress=False).fit(rows)
+    scores: Array = model.score_anomalies(task.test[None]).scores[0].astype(np.float64)
+    return scores
+
+
+def of_profile(task: Task, *, alone: bool) -> Array:
+    """Distance of each stretch to the nearest of the training series, or of its own."""
+    import stumpy
+
+    size = task.cycle
+    profile = (
+        stumpy.stump(task.test, size)
+        if alone
+        else stumpy.stump(task.test, size, T_B=task.train, ignore_trivial=False)
+    )[:, 0].astype(np.float64)
+    front = size // 2
+    return np.pad(
+        profile, (front, len(task.test) - len(profile) - front), constant_values=profile.min()
+    )
+
+
+def rows_of(
+    data: Dataset, seed: int, config: Config, *, done: Iterable[tuple[str, str, str]] = ()
+) -> Iterable[dict[str, object]]:
+    """Yield a row for each arm of a set and a seed that is not done."""
+    task = make_task(data, seed)
+    arms: dict[str, Callable[[], Array]] = {
+        "guess": lambda: np.zeros(len(task.test)),
+        "tokens": lambda: of_tokens(task, config, seed),
+        "matrix profile": lambda: of_profile(task, alone=False),
+        "matrix profile, alone": lambda: of_profile(task, alone=True),
+    }
+    for arm, score in arms.items():
+        if (data.name, str(seed), arm) in set(done):
+            continue
+        begun = time.perf_counter()
+        try:
+            scores = score()
+        except ImportError:
+            print(f"{arm}: left out, for stumpy is not installed", file=sys.stderr)
+            continue
+        right = archive_accuracy([torch.from_numpy(scores)], task.target, margin=MARGIN)
+        yield {
+            "set": data.name, "seed": seed, "arm": arm, "cycle": task.cycle, "start": task.start,
+            "place": int(scores.argmax()), "right": f"{float(right):.4f}",
+            "seconds": f"{time.perf_counter() - begun:.2f}",
+            "steps": config.prior_training.steps if arm == "tokens" else 0,
+        }  # fmt: skip
+
+
+def summary(rows: list[dict[str, str]]) -> str:
+    """Top-1 accuracy by arm over all series, and where tokens and the profile disagree."""
+    lines = []
+    for arm in dict.fromkeys(row["arm"] for row in rows):
+        mine = [row for row in rows if row["arm"] == arm]
+        right = statistics.fmean(float(row["right"]) for row in mine)
+        seconds = statistics.fmean(float(row["seconds"]) for row in mine)
+        lines.append(f"{arm}: {right:.3f} of {len(mine)} series, {seconds:.1f} s a series")
+    sides = [
+        {(r["set"], r["seed"]): float(r["right"]) for r in rows if r["arm"] == arm}
+        for arm in ("tokens", "matrix profile")
+    ]
+    both = [(sides[0][key], sides[1][key]) for key in sides[0].keys() & sides[1].keys()]
+    if both:
+        one, other = (sum(a > b for a, b in both), sum(a < b for a, b in both))
+        lines.append(f"tokens alone are right in {one}, the matrix profile alone in {other}")
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Make the rows that are missing, and print the summary of all."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    parser.add_argument("--data", type=pathlib.Path, help="a folder of <set>.npz")
+    parser.add_argument("--out", type=pathlib.Path, required=True, help="a .csv file of rows")
+    parser.add_argument("--sets", nargs="+", default=list(SETS))
+    parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--preset", default=PRESET)
+    parser.add_argument("--steps", type=int, help="of each stage; the preset's by default")
+    options = parser.parse_args(arguments)
+    config = resolve_preset("anomalies", options.preset)
+    if len(config.tokenizer.widths) == 1:
+        config = dataclasses.replace(
+            config, tokenizer=dataclasses.replace(config.tokenizer, widths=(FRAMES,))
+        )
+    if options.steps:
+        config = shorten(config, steps=options.steps)
+    rows = _read(options.out)
+    done = {(row["set"], row["seed"], row["arm"]) for row in rows}
+    new = not options.out.exists()
+    with open(options.out, "a", newline="") as stream:
+        table = csv.DictWriter(stream, COLUMNS)
+        if new:
+            table.writeheader()
+        for seed in range(options.seeds):  # all sets once, then again: a stop leaves a fair part
+            for name in options.sets:
+                source = name if options.data is None else str(options.data / f"{name}.npz")
+                for row in rows_of(load_dataset(source), seed, config, done=done):
+                    table.writerow(row)
+                    stream.flush()
+    print(summary(_read(options.out)))
+    print(machine())
+
+
+def _read(path: pathlib.Path) -> list[dict[str, str]]:
+    if not path.exists():
+        return []
+    with open(path, newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+if __name__ == "__main__":
+    main()

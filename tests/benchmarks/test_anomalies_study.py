@@ -1,0 +1,88 @@
+"""The study of anomalies: how its series are made, and that it goes on where it stopped."""
+
+import pathlib
+
+import numpy as np
+import pytest
+from benchmarks.studies import anomalies
+
+from ssltok.data import Dataset
+
+
+def waves(cases: int = 70, foreign: int = 5, length: int = 30) -> Dataset:
+    """Sines of their own phases and heights, and a few straight lines."""
+    random = np.random.default_rng(0)
+    phase, height = random.uniform(0, 1, (2, cases, 1))
+    usual = 3 + (1 + height) * np.sin(np.arange(length) / 3 + phase)
+    lines = 50 + np.arange(length) * random.uniform(1, 2, (foreign, 1))
+    series = np.concatenate([usual, lines])[:, None].astype(np.float32)
+    labels = ["wave"] * cases + ["line"] * foreign
+    return Dataset("waves", series[::2], labels[::2], series[1::2], labels[1::2])
+
+
+def test_one_cycle_is_foreign_and_nothing_but_its_shape_tells() -> None:
+    data = waves()
+    for seed in range(5):
+        task = anomalies.make_task(data, seed)
+        assert len(task.train) == len(task.test) == 30 * task.cycle
+        assert 60 <= task.start < 30 * 30 - 60
+        rows = task.test.reshape(30, -1)
+        bent = [abs(np.diff(row[3:], 2)).max() for row in rows]  # a line does not bend
+        assert int(np.argmin(bent)) == task.start // task.cycle
+        assert min(bent) < 1e-4 < sorted(bent)[1]
+        np.testing.assert_allclose(rows[:, 3:].std(1), rows[:, 3:].std(1).mean(), rtol=0.2)
+        jumps = abs(np.diff(task.test))[29::30]
+        assert jumps.max() < 1e-9
+        again = anomalies.make_task(data, seed)
+        np.testing.assert_array_equal(again.test, task.test)
+    assert anomalies.make_task(data, 1).start != anomalies.make_task(data, 2).start
+
+
+def test_no_case_stands_twice() -> None:
+    task = anomalies.make_task(waves(), 3)
+    rows = np.concatenate([task.train, task.test]).reshape(60, -1)[:, 3:]
+    assert len(np.unique(rows.round(9), axis=0)) == 60
+
+
+def test_a_guess_is_the_share_of_right_places() -> None:
+    task = anomalies.make_task(waves(), 0)
+    right = min(900, task.start + 30 + 100) - max(0, task.start - 100)
+    assert anomalies.guess(task) == pytest.approx(right / 900)
+
+
+def test_a_set_that_is_too_small_is_refused() -> None:
+    with pytest.raises(ValueError, match="one channel and 60 cases of a class; got 1 and 59"):
+        anomalies.make_task(waves(59), 0)
+
+
+def test_rows_are_not_made_again(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = waves()
+    np.savez(
+        tmp_path / "waves.npz", X_train=data.train, X_test=data.test,
+        y_train=np.array(data.train_labels), y_test=np.array(data.test_labels),
+    )  # fmt: skip
+    monkeypatch.setattr(anomalies, "of_tokens", lambda task, config, seed: task.test)
+    out = tmp_path / "rows.csv"
+    words = ["--data", str(tmp_path), "--sets", "waves", "--out", str(out), "--steps", "2"]
+    anomalies.main([*words, "--seeds", "1"])
+    first = out.read_text()
+    anomalies.main([*words, "--seeds", "2"])
+    assert out.read_text().startswith(first)
+    rows = anomalies._read(out)
+    keys = [(row["seed"], row["arm"]) for row in rows]
+    assert len(set(keys)) == len(keys)
+    assert {("0", "guess"), ("1", "guess"), ("0", "tokens"), ("1", "tokens")} <= set(keys)
+    assert "guess: " in capsys.readouterr().out
+
+
+def test_a_tokenizer_gives_a_score_for_each_sample() -> None:
+    config = anomalies.shorten(anomalies.resolve_preset("test", "demo"), steps=1)
+    task = anomalies.make_task(waves(), 0)
+    assert np.isfinite(anomalies.of_tokens(task, config, 0)).all()
+    assert len(anomalies.of_tokens(task, config, 0)) == len(task.test)
+
+
+def test_the_sets_are_fixed() -> None:
+    assert len(anomalies.SETS) * anomalies.SEEDS >= 100
