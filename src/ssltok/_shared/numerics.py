@@ -5,10 +5,15 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor, nn
 
+from ssltok._shared.transforms import can_be_read
+
 __all__ = [
+    "LONGEST",
     "SHORTEST",
+    "are_usual",
     "center",
     "directed",
+    "direction_scale",
     "full_precision",
     "off_diagonal",
     "standardize",
@@ -16,6 +21,7 @@ __all__ = [
 ]
 
 SHORTEST = 1e-12  # the floor of a norm, as in `torch.nn.functional.normalize`
+LONGEST = 2.0**62  # of which the square is a number in float32
 
 
 def full_precision(tensor: Tensor) -> AbstractContextManager[object]:
@@ -53,17 +59,33 @@ def standardize(z: Tensor, *, eps: float = 1e-5) -> Tensor:
     return nn.functional.batch_norm(near, None, None, training=True, eps=eps)
 
 
-def directed(rows: Tensor, *, dim: int = -1) -> Tensor:
-    """Return rows ready to be divided by their norms: all but the extreme keep their bits.
+def directed(rows: Tensor, *, dim: int = -1) -> tuple[Tensor, Tensor]:
+    """Return rows ready to be divided by their norms, and these; most rows keep their bits.
 
     A row without a direction, no longer than `SHORTEST`, becomes 0 and gets no gradient; divided by
     the floor of its norm it would get 1e12 times what reaches it. A row too long to be squared is
-    scaled down by a power of two.
+    scaled down by a power of two. The norms, kept as an axis of size 1, are not below `SHORTEST`.
     """
-    length = torch.linalg.vector_norm(rows.detach(), dim=dim, keepdim=True)
-    scale: Tensor = (length > SHORTEST).to(rows.dtype)
-    directions: Tensor = rows * scale.masked_fill_(length > 2.0**62, 2.0**-66)
-    return directions
+    length: Tensor = torch.linalg.vector_norm(rows, dim=dim, keepdim=True)
+    if are_usual(length):
+        return rows, length
+    rows = rows * direction_scale(length.detach())
+    length = torch.linalg.vector_norm(rows, dim=dim, keepdim=True)
+    return rows, length.clamp(min=SHORTEST)
+
+
+def direction_scale(length: Tensor) -> Tensor:
+    """Return by what a row is multiplied so that it can be divided by its norm: mostly by 1."""
+    scale: Tensor = (length > SHORTEST).to(length.dtype)
+    return scale.masked_fill_(length > LONGEST, 2.0**-66)
+
+
+def are_usual(lengths: Tensor, *, shortest: float = SHORTEST, longest: float = LONGEST) -> bool:
+    """Say whether all lengths are seen to be above `shortest` and not above `longest`."""
+    if lengths.numel() == 0 or not can_be_read(lengths):
+        return False
+    low, high = lengths.detach().aminmax()
+    return low.item() > shortest and high.item() <= longest
 
 
 def off_diagonal(matrix: Tensor) -> Tensor:

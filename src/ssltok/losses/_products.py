@@ -66,7 +66,7 @@ def gram(z: Tensor) -> Tensor:
 
 def unit_rows(z: Tensor, *, eps: float = 1e-12) -> Tensor:
     """Divide each row of `(..., dim)` by its norm, or by `eps` if that is larger; 0 stays 0."""
-    return torch.nn.functional.normalize(directed(z), dim=-1, eps=eps)
+    return torch.nn.functional.normalize(directed(z)[0], dim=-1, eps=eps)
 
 
 def inverse_norms(z: Tensor, *, dim: int = -1, eps: float = 1e-12) -> Tensor:

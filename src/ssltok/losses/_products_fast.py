@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from ssltok._shared import sizes
-from ssltok._shared.numerics import directed
+from ssltok._shared.numerics import are_usual, direction_scale
+from ssltok._shared.transforms import QuickFunction
 from ssltok.losses import _products as plain
-from ssltok.losses._products import DiagonalAndRest, inverse_norms
+from ssltok.losses._products import DiagonalAndRest
 
 __all__ = ["contrast", "gram", "product_sums", "self_product_sums", "unit_rows"]
 
@@ -27,8 +28,7 @@ def product_sums(a: Tensor, b: Tensor) -> DiagonalAndRest:
     """
     if a.shape[1] <= sizes.PRODUCT_ROWS:
         return plain.product_sums(a, b)  # so small that calls cost more than products
-    apply: Any = _ProductSums.apply
-    diagonal, rest, *_ = apply(a, b)
+    diagonal, rest, *_ = _ProductSums.apply(a, b)
     return DiagonalAndRest(diagonal, rest)
 
 
@@ -37,15 +37,13 @@ def self_product_sums(z: Tensor) -> DiagonalAndRest:
 
     The sum is $\lVert z z^\top \rVert^2$ less the diagonal's part where `batch < dim`.
     """
-    apply: Any = _SelfProductSums.apply
-    diagonal, rest, _ = apply(z)
+    diagonal, rest, _ = _SelfProductSums.apply(z)
     return DiagonalAndRest(diagonal, rest)
 
 
 def contrast(z: Tensor, *, views: int, scale: float = 1.0) -> Tensor:
     """As `_products.contrast`, with the softmax of the way forward kept for the way back."""
-    apply: Any = _Contrast.apply
-    return cast("Tensor", apply(z, views, scale)[0])
+    return cast("Tensor", _Contrast.apply(z, views, scale)[0])
 
 
 def gram(z: Tensor) -> Tensor:
@@ -69,11 +67,7 @@ def gram(z: Tensor) -> Tensor:
 
 def unit_rows(z: Tensor, *, eps: float = 1e-12) -> Tensor:
     """As `_products.unit_rows`, with the norms of the way forward kept for the way back."""
-    z = directed(z)
-    if z.numel() <= sizes.FEW_NUMBERS:
-        return z * inverse_norms(z, eps=eps)
-    apply: Any = _UnitRows.apply
-    return cast("Tensor", apply(z, eps)[0])
+    return cast("Tensor", _UnitRows.apply(z, eps)[0])
 
 
 def _square_sum(first: Tensor, second: Tensor) -> Tensor:
@@ -87,7 +81,7 @@ def _or_zero(gradient: Tensor | None, like: Tensor) -> Tensor:
     return torch.zeros_like(like) if gradient is None else gradient
 
 
-class _ProductSums(torch.autograd.Function):
+class _ProductSums(QuickFunction):
     generate_vmap_rule = True
 
     @staticmethod
@@ -139,7 +133,7 @@ class _ProductSums(torch.autograd.Function):
         )
 
 
-class _SelfProductSums(torch.autograd.Function):
+class _SelfProductSums(QuickFunction):
     generate_vmap_rule = True
 
     @staticmethod
@@ -176,7 +170,7 @@ class _SelfProductSums(torch.autograd.Function):
         return torch.addcmul(along * z, z @ product, rest)
 
 
-class _Contrast(torch.autograd.Function):
+class _Contrast(QuickFunction):
     """Keeps the softmax less the positives' shares: the slope of each row's similarities."""
 
     generate_vmap_rule = True
@@ -227,13 +221,24 @@ def _positives(matrix: Tensor, views: int) -> list[tuple[Tensor, slice]]:
     return positives
 
 
-class _UnitRows(torch.autograd.Function):
+class _UnitRows(QuickFunction):
     generate_vmap_rule = True
 
     @staticmethod
     def forward(z: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-        inverse = torch.linalg.vector_norm(z, dim=-1, keepdim=True).clamp_min(eps).reciprocal()
+        length = torch.linalg.vector_norm(z, dim=-1, keepdim=True)
+        if not are_usual(length):
+            return _UnitRows.of_any_length(z, eps)
+        inverse = length.clamp_min_(eps).reciprocal_()
         return z * inverse, inverse
+
+    @staticmethod
+    def of_any_length(z: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+        """The rows divided by their norms, and by what that is."""
+        scale = direction_scale(torch.linalg.vector_norm(z.detach(), dim=-1, keepdim=True))
+        rows = z * scale
+        inverse = torch.linalg.vector_norm(rows, dim=-1, keepdim=True).clamp_min(eps).reciprocal()
+        return rows * inverse, inverse * scale
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -248,9 +253,7 @@ class _UnitRows(torch.autograd.Function):
             return None, None
         z, unit, inverse = ctx.saved_tensors
         if torch.is_grad_enabled():
-            norm = torch.linalg.vector_norm(z, dim=-1, keepdim=True)
-            inverse = norm.clamp_min(ctx.eps).reciprocal()
-            unit = z * inverse
+            unit, inverse = _UnitRows.of_any_length(z, ctx.eps)
         longer = inverse < torch.full_like(inverse, ctx.eps).reciprocal()  # than eps
         along = (grads[0] * unit).sum(dim=-1, keepdim=True) * longer
         return torch.addcmul(grads[0], unit, along, value=-1).mul_(inverse), None

@@ -16,7 +16,7 @@ from ssltok.quantizers._binary import (
     hits,
     outer_products,
 )
-from ssltok.quantizers._transforms import QuickFunction, is_mapped
+from ssltok._shared.transforms import QuickFunction, is_mapped
 
 __all__ = ["bit_entropies_fast"]
 

@@ -33,7 +33,7 @@ import torch
 from torch import Tensor
 
 from ssltok._shared.checks import check_bool_mask, check_codes, check_floating, check_size
-from ssltok.quantizers._transforms import is_mapped
+from ssltok._shared.transforms import is_mapped
 
 __all__ = [
     "Flat",

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ssltok.quantizers._rounding import FSQ_EPS
-from ssltok.quantizers._transforms import QuickFunction
+from ssltok._shared.transforms import QuickFunction
 
 __all__ = ["level_table", "round_to_levels_fast"]
 
