@@ -21,6 +21,7 @@ __all__ = [
 ]
 
 SHORTEST = 1e-12  # the floor of a norm, as in `torch.nn.functional.normalize`
+NEAR = 4.0  # deviations between 0 and a mean that float32 can take away at once
 LONGEST = 2.0**62  # of which the square is a number in float32
 
 
@@ -53,6 +54,10 @@ def standardize(z: Tensor, *, eps: float = 1e-5) -> Tensor:
 
     `eps` sits inside the root, as in batch normalisation: a constant feature becomes 0.
     """
+    if can_be_read(z) and len(z) > 1:
+        unit, mean, inverse = torch.native_batch_norm(z, None, None, None, None, True, 0.0, eps)
+        if mean.detach().mul(inverse.detach()).abs_().amax().item() <= NEAR:
+            return unit
     # Far from 0 the mean in float32 has lost digits: take it away twice. What is taken away has no
     # slope, for what follows does not see it.
     near = z - z.detach().mean(dim=0)
@@ -80,12 +85,12 @@ def direction_scale(length: Tensor) -> Tensor:
     return scale.masked_fill_(length > LONGEST, 2.0**-66)
 
 
-def are_usual(lengths: Tensor, *, shortest: float = SHORTEST, longest: float = LONGEST) -> bool:
-    """Say whether all lengths are seen to be above `shortest` and not above `longest`."""
-    if lengths.numel() == 0 or not can_be_read(lengths):
+def are_usual(length: Tensor, *, shortest: float = SHORTEST) -> bool:
+    """Say whether all norms are seen to be above `shortest`, and such as can be squared."""
+    if not can_be_read(length) or not length.numel():
         return False
-    low, high = lengths.detach().aminmax()
-    return low.item() > shortest and high.item() <= longest
+    low, high = length.detach().aminmax()
+    return low.item() > shortest and high.item() <= LONGEST
 
 
 def off_diagonal(matrix: Tensor) -> Tensor:

@@ -2,8 +2,7 @@
 
 from torch import Tensor
 
-from ssltok._shared.numerics import LONGEST, SHORTEST, are_usual, directed
-from ssltok.losses._products import inverse_norms
+from ssltok._shared.numerics import directed
 
 __all__ = ["directions", "log_sum_over_keys"]
 
@@ -18,9 +17,5 @@ def log_sum_over_keys(query: Tensor, keys: Tensor, *, temperature: float | Tenso
 
 def directions(keys: Tensor, like: Tensor, temperature: float | Tensor) -> Tensor:
     r"""Return $\bar k / \tau$ in the precision of `like`, without a gradient; 0 for a key of 0."""
-    keys = keys.detach().to(like.dtype)
-    inverse = inverse_norms(keys)
-    if not are_usual(inverse, shortest=1 / LONGEST, longest=0.5 / SHORTEST):
-        keys, _ = directed(keys)
-        inverse = inverse_norms(keys)
-    return keys * (inverse / temperature)
+    keys, length = directed(keys.detach().to(like.dtype))
+    return keys * (length * temperature).reciprocal()

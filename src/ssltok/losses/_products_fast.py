@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ssltok._shared import sizes
-from ssltok._shared.numerics import are_usual, direction_scale
+from ssltok._shared.numerics import SHORTEST, are_usual, direction_scale
 from ssltok._shared.transforms import QuickFunction
 from ssltok.losses import _products as plain
 from ssltok.losses._products import DiagonalAndRest
@@ -67,7 +67,8 @@ def gram(z: Tensor) -> Tensor:
 
 def unit_rows(z: Tensor, *, eps: float = 1e-12) -> Tensor:
     """As `_products.unit_rows`, with the norms of the way forward kept for the way back."""
-    return cast("Tensor", _UnitRows.apply(z, eps)[0])
+    function: Any = _UnitRows if torch.compiler.is_compiling() else _UnitRowsForward
+    return cast("Tensor", function.apply(z, eps)[0])
 
 
 def _square_sum(first: Tensor, second: Tensor) -> Tensor:
@@ -222,38 +223,55 @@ def _positives(matrix: Tensor, views: int) -> list[tuple[Tensor, slice]]:
 
 
 class _UnitRows(QuickFunction):
+    """The rows, by what each is multiplied, and which are short: none where that has no entries."""
+
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(z: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    def forward(z: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
         length = torch.linalg.vector_norm(z, dim=-1, keepdim=True)
-        if not are_usual(length):
+        if not are_usual(length, shortest=max(eps, SHORTEST)):
             return _UnitRows.of_any_length(z, eps)
-        inverse = length.clamp_min_(eps).reciprocal_()
-        return z * inverse, inverse
+        inverse = length.reciprocal_()
+        return z * inverse, inverse, z.new_empty(0, dtype=torch.bool)
 
     @staticmethod
-    def of_any_length(z: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-        """The rows divided by their norms, and by what that is."""
+    def of_any_length(z: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
         scale = direction_scale(torch.linalg.vector_norm(z.detach(), dim=-1, keepdim=True))
         rows = z * scale
-        inverse = torch.linalg.vector_norm(rows, dim=-1, keepdim=True).clamp_min(eps).reciprocal()
-        return rows * inverse, inverse * scale
+        length = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
+        inverse = length.clamp_min(eps).reciprocal()
+        return rows * inverse, inverse * scale, length <= eps
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         ctx.eps = inputs[1]
         ctx.set_materialize_grads(False)
-        ctx.mark_non_differentiable(output[1])
+        ctx.mark_non_differentiable(*output[1:])
         ctx.save_for_backward(inputs[0], *output)
+        ctx.save_for_forward(inputs[0], *output)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, None]:
         if grads[0] is None:
             return None, None
-        z, unit, inverse = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            unit, inverse = _UnitRows.of_any_length(z, ctx.eps)
-        longer = inverse < torch.full_like(inverse, ctx.eps).reciprocal()  # than eps
-        along = (grads[0] * unit).sum(dim=-1, keepdim=True) * longer
-        return torch.addcmul(grads[0], unit, along, value=-1).mul_(inverse), None
+        z, unit, inverse, short = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a second derivative is wanted
+            unit, inverse, short = _UnitRows.of_any_length(z, ctx.eps)
+        return _across(grads[0], unit, inverse, short), None
+
+
+class _UnitRowsForward(_UnitRows):
+    """With a forward derivative, which compilers refuse: they get the class itself."""
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, _: None) -> tuple[Tensor, None, None]:
+        return _across(tangent, *ctx.saved_tensors[1:]), None, None  # the slope is symmetric
+
+
+def _across(change: Tensor, unit: Tensor, inverse: Tensor, short: Tensor) -> Tensor:
+    """The part of a change that turns the rows, and of short rows all of it."""
+    along = (change * unit).sum(dim=-1, keepdim=True)
+    if short.numel():
+        along = along.masked_fill(short, 0)
+    return torch.addcmul(change, unit, along, value=-1).mul_(inverse)
