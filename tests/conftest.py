@@ -19,3 +19,12 @@ def two_ranks() -> Iterator[Ranks]:
     ranks = Ranks(2)
     yield ranks
     ranks.close()
+
+
+@pytest.fixture
+def quick_forward(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forward derivatives at once: else torch first scripts those of operations not used here.
+
+    That takes a quarter of a minute in each process of tests.
+    """
+    monkeypatch.setenv("PYTORCH_JIT", "0")

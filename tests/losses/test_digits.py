@@ -3,12 +3,16 @@
 The loss in float64 is held to its paper in `test_contract.py` and in the parity of each loss.
 """
 
+from collections.abc import Iterator
+from contextlib import nullcontext
+
 import pytest
 import torch
 from torch import Tensor
 
 from ssltok import losses
 from ssltok._shared import sizes
+from tests.device_path import DevicePath
 from tests.losses.test_contract import call
 
 FEATURES = ["barlow_twins_loss", "vibcreg_loss", "vicreg_loss", "w_mse_loss"]
@@ -18,6 +22,8 @@ SPREADS = {
     "one of 1e3": lambda dim: one_large(dim, 1e3),
     "one of 1e4": lambda dim: one_large(dim, 1e4),
     "two of 3e4": lambda dim: one_large(dim, 3e4) * one_large(dim, 3e4).roll(3),
+    "one of 5": lambda dim: one_large(dim, 5.0),
+    "1 to 10": lambda dim: torch.logspace(0, 1, dim),
     "1 to 1e4": lambda dim: torch.logspace(0, 4, dim),
 }
 
@@ -28,10 +34,12 @@ def one_large(dim: int, scale: float) -> Tensor:
     return spread
 
 
-@pytest.fixture(params=[2**40, 0, None], ids=["small", "large", "as it is"], name="side")
-def switches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(params=[2**40, 0, None], ids=["small", "large", "on a device"], name="side")
+def switches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     if request.param is not None:
         monkeypatch.setattr(sizes, "PRODUCT_ROWS", request.param)
+    with nullcontext() if request.param is not None else DevicePath():
+        yield
 
 
 def views(batch: int, dim: int, spread: Tensor, mean: float = 0.0) -> list[Tensor]:
@@ -79,6 +87,17 @@ def test_features_far_from_zero(name: str, batch: int, dim: int, mean: float) ->
     value, gradient = errors(name, views(batch, dim, torch.linspace(1, 2, dim), mean))
     assert value <= 1e-5
     assert gradient <= 1e-4
+
+
+@pytest.mark.usefixtures("side")
+def test_features_that_vary_alone() -> None:
+    """Nearly orthogonal ones beside small ones: of the product of rows the diagonal is all."""
+    both = torch.randn(2, 64, 72, generator=torch.Generator().manual_seed(0))
+    alone = both[:, :, :60]
+    both[:, :, :60] = torch.linalg.qr(alone - alone.mean(1, keepdim=True))[0] * 8
+    both[:, :, 60:] *= 1e-2
+    covariance, exact = (losses.vicreg_terms(*z).covariance for z in (both, both.double()))
+    torch.testing.assert_close(covariance.double(), exact, rtol=1e-5, atol=0)
 
 
 @pytest.mark.usefixtures("side")

@@ -1,10 +1,14 @@
 """Rows at the ends of the range: of norm 0, and too long to be squared in float32."""
 
+from collections.abc import Iterator
+from contextlib import nullcontext
+
 import pytest
 import torch
 
 from ssltok import losses
 from ssltok._shared import sizes
+from tests.device_path import DevicePath
 from tests.losses.test_contract import CASES, NAMES, call, draw, gradients
 
 SCALE_FREE = {  # losses of directions alone, and the inputs whose length they do not see
@@ -19,12 +23,12 @@ SCALE_FREE = {  # losses of directions alone, and the inputs whose length they d
 }
 
 
-@pytest.fixture(params=[2**40, 0], ids=["small", "large"], name="side")
-def switches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+@pytest.fixture(params=["small", "large", "on a device"], name="side")
+def switches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for switch in ("CACHED_NUMBERS", "FEW_NUMBERS", "FEW_SIMILARITIES", "PRODUCT_ROWS"):
-        monkeypatch.setattr(sizes, switch, request.param)
-    side: int = request.param
-    return side
+        monkeypatch.setattr(sizes, switch, 0 if request.param == "large" else 2**40)
+    with DevicePath() if request.param == "on a device" else nullcontext():
+        yield
 
 
 @pytest.mark.usefixtures("side")

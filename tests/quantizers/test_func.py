@@ -28,8 +28,7 @@ from tests.quantizers.test_contract import CASES, RANDOM, build, seeded
 from tests.quantizers.test_fast_forms import CASES as FORMS
 from tests.quantizers.test_fast_forms import PAIRS, Case
 
-# torch itself warns when its forward derivatives are first used
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
+pytestmark = pytest.mark.usefixtures("quick_forward")
 names = pytest.mark.parametrize("name", CASES)
 
 

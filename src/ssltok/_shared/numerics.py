@@ -5,10 +5,15 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor, nn
 
+from ssltok._shared.transforms import can_be_read
+
 __all__ = [
+    "LONGEST",
     "SHORTEST",
+    "are_usual",
     "center",
     "directed",
+    "direction_scale",
     "full_precision",
     "off_diagonal",
     "standardize",
@@ -16,6 +21,8 @@ __all__ = [
 ]
 
 SHORTEST = 1e-12  # the floor of a norm, as in `torch.nn.functional.normalize`
+NEAR = 4.0  # deviations between 0 and a mean that float32 can take away at once
+LONGEST = 2.0**62  # of which the square is a number in float32
 
 
 def full_precision(tensor: Tensor) -> AbstractContextManager[object]:
@@ -47,23 +54,43 @@ def standardize(z: Tensor, *, eps: float = 1e-5) -> Tensor:
 
     `eps` sits inside the root, as in batch normalisation: a constant feature becomes 0.
     """
+    if can_be_read(z) and len(z) > 1:
+        unit, mean, inverse = torch.native_batch_norm(z, None, None, None, None, True, 0.0, eps)
+        if mean.detach().mul(inverse.detach()).abs_().amax().item() <= NEAR:
+            return unit
     # Far from 0 the mean in float32 has lost digits: take it away twice. What is taken away has no
     # slope, for what follows does not see it.
     near = z - z.detach().mean(dim=0)
     return nn.functional.batch_norm(near, None, None, training=True, eps=eps)
 
 
-def directed(rows: Tensor, *, dim: int = -1) -> Tensor:
-    """Return rows ready to be divided by their norms: all but the extreme keep their bits.
+def directed(rows: Tensor, *, dim: int = -1) -> tuple[Tensor, Tensor]:
+    """Return rows ready to be divided by their norms, and these; most rows keep their bits.
 
     A row without a direction, no longer than `SHORTEST`, becomes 0 and gets no gradient; divided by
     the floor of its norm it would get 1e12 times what reaches it. A row too long to be squared is
-    scaled down by a power of two.
+    scaled down by a power of two. The norms, kept as an axis of size 1, are not below `SHORTEST`.
     """
-    length = torch.linalg.vector_norm(rows.detach(), dim=dim, keepdim=True)
-    scale: Tensor = (length > SHORTEST).to(rows.dtype)
-    directions: Tensor = rows * scale.masked_fill_(length > 2.0**62, 2.0**-66)
-    return directions
+    length: Tensor = torch.linalg.vector_norm(rows, dim=dim, keepdim=True)
+    if are_usual(length):
+        return rows, length
+    rows = rows * direction_scale(length.detach())
+    length = torch.linalg.vector_norm(rows, dim=dim, keepdim=True)
+    return rows, length.clamp(min=SHORTEST)
+
+
+def direction_scale(length: Tensor) -> Tensor:
+    """Return by what a row is multiplied so that it can be divided by its norm: mostly by 1."""
+    scale: Tensor = (length > SHORTEST).to(length.dtype)
+    return scale.masked_fill_(length > LONGEST, 2.0**-66)
+
+
+def are_usual(length: Tensor, *, shortest: float = SHORTEST) -> bool:
+    """Say whether all norms are seen to be above `shortest`, and such as can be squared."""
+    if not can_be_read(length) or not length.numel():
+        return False
+    low, high = length.detach().aminmax()
+    return low.item() > shortest and high.item() <= LONGEST
 
 
 def off_diagonal(matrix: Tensor) -> Tensor:

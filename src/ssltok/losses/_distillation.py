@@ -1,5 +1,7 @@
 """Distillation: a student should say what a teacher says, softly (Hinton) or in one word (DeiT)."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -11,6 +13,7 @@ from ssltok._shared.checks import (
     check_same_shape,
 )
 from ssltok._shared.numerics import full_precision, upcast
+from ssltok._shared.transforms import can_be_read
 from ssltok.losses._temperature import check_temperature, in_precision
 
 __all__ = [
@@ -69,9 +72,11 @@ def distillation_loss(
         temperature = in_precision(temperature, upcast(student))
         log_t = torch.log_softmax(upcast(teacher.detach()) / temperature, -1)
         log_s = torch.log_softmax(upcast(student) / temperature, -1)
-        p_t = log_t.exp()
-        each = p_t * torch.where(p_t > 0, log_t - log_s, 0)  # 0 log 0 is 0
-        return each.sum() * (temperature**2 / student.shape[0])
+        p_t, apart = log_t.exp(), log_t - log_s
+        total = (p_t * apart).sum()
+        if not (can_be_read(total) and math.isfinite(total.detach().item())):
+            total = (p_t * torch.where(p_t > 0, apart, 0)).sum()  # 0 log 0 is 0
+        return total * (temperature**2 / student.shape[0])
 
 
 def hard_distillation_loss(student: Tensor, teacher: Tensor) -> Tensor:

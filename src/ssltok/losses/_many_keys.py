@@ -3,7 +3,6 @@
 from torch import Tensor
 
 from ssltok._shared.numerics import directed
-from ssltok.losses._products import inverse_norms
 
 __all__ = ["directions", "log_sum_over_keys"]
 
@@ -18,5 +17,5 @@ def log_sum_over_keys(query: Tensor, keys: Tensor, *, temperature: float | Tenso
 
 def directions(keys: Tensor, like: Tensor, temperature: float | Tensor) -> Tensor:
     r"""Return $\bar k / \tau$ in the precision of `like`, without a gradient; 0 for a key of 0."""
-    keys = directed(keys.detach().to(like.dtype))
-    return keys * (inverse_norms(keys) / temperature)
+    keys, length = directed(keys.detach().to(like.dtype))
+    return keys * (length * temperature).reciprocal()

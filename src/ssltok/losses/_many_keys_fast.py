@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ssltok._shared import sizes
+from ssltok._shared.transforms import QuickFunction
 from ssltok.losses import _many_keys as plain
 from ssltok.losses._many_keys import directions
 from ssltok.losses._temperature import divide_out
@@ -23,8 +24,7 @@ def log_sum_over_keys(query: Tensor, keys: Tensor, *, temperature: float | Tenso
     if few or torch.compiler.is_compiling():
         return plain.log_sum_over_keys(query, keys, temperature=temperature)
     query, number = divide_out(query, temperature)
-    apply: Any = _LogSum.apply
-    return cast("Tensor", apply(query, keys.detach(), number)[0])
+    return cast("Tensor", _LogSum.apply(query, keys.detach(), number)[0])
 
 
 def _keys_a_piece(query: Tensor) -> int:
@@ -34,7 +34,7 @@ def _keys_a_piece(query: Tensor) -> int:
     return max(most // query.shape[0], 16)
 
 
-class _LogSum(torch.autograd.Function):
+class _LogSum(QuickFunction):
     generate_vmap_rule = True
 
     @staticmethod

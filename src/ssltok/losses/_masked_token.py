@@ -4,7 +4,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
 
 from ssltok._shared.checks import (
     check_axes,
@@ -14,6 +13,7 @@ from ssltok._shared.checks import (
     check_ratio,
 )
 from ssltok._shared.numerics import full_precision, upcast
+from ssltok.losses._code_cross_entropy import code_cross_entropy
 
 __all__ = ["MaskedTokenLoss", "masked_token_loss"]
 
@@ -104,15 +104,7 @@ def masked_token_loss(
             )
     with full_precision(logits):
         rows = upcast(logits.reshape(-1, logits.shape[-1]))
-        # The slope of a softmax of NaN is NaN, also where nothing asks for it.
-        rows = torch.where((targets >= 0).unsqueeze(-1), rows, 0)
-        each = F.cross_entropy(
-            rows,
-            targets,
-            ignore_index=-1,
-            label_smoothing=label_smoothing,
-            reduction="none",
-        )
+        each = code_cross_entropy(rows, targets, label_smoothing=label_smoothing)
         counts = wanted.sum(dim=-1)
         if reduction == "token":
             return each.sum() / counts.sum().clamp(min=1)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ssltok._shared import sizes
+from ssltok._shared.transforms import QuickFunction
 from ssltok.losses import _nearest_distances as plain
 from ssltok.losses._nearest_distances import nearest_rows
 from ssltok.losses._products_fast import gram
@@ -17,11 +18,10 @@ def nearest_distances(rows: Tensor, *, eps: float) -> Tensor:
     """As `_nearest_distances.nearest_distances`, with the differences kept for the way back."""
     if rows.numel() <= sizes.FEW_NUMBERS:
         return plain.nearest_distances(rows, eps=eps)
-    apply: Any = _NearestDistances.apply
-    return cast("Tensor", apply(rows, eps)[0])
+    return cast("Tensor", _NearestDistances.apply(rows, eps)[0])
 
 
-class _NearestDistances(torch.autograd.Function):
+class _NearestDistances(QuickFunction):
     generate_vmap_rule = True
 
     @staticmethod

@@ -2,10 +2,10 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from ssltok._shared.checks import check_at_least, check_axes, check_codes, check_floating
 from ssltok._shared.numerics import full_precision, upcast
+from ssltok.losses._code_cross_entropy import code_cross_entropy
 
 __all__ = ["NextTokenLoss", "next_token_loss"]
 
@@ -63,9 +63,8 @@ def next_token_loss(logits: Tensor, codes: Tensor) -> Tensor:
         # Shift the codes, which are small, and not the logits.
         last = codes.new_full((codes.shape[0], 1), -1)
         after = torch.cat([codes[:, 1:], last], dim=1).clamp(min=-1)
-        # The slope of a softmax of NaN is NaN, also where nothing asks for it.
-        rows = torch.where((after >= 0).unsqueeze(-1), upcast(logits), 0).flatten(0, 1)
-        total = cross_entropy(rows, after.flatten(), ignore_index=-1, reduction="sum")
+        rows = upcast(logits).flatten(0, 1)
+        total = code_cross_entropy(rows, after.flatten(), reduction="sum")
         return total / (after >= 0).sum().clamp(min=1)
 
 

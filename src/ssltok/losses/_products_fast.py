@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from ssltok._shared import sizes
-from ssltok._shared.numerics import directed
+from ssltok._shared.numerics import SHORTEST, are_usual, direction_scale
+from ssltok._shared.transforms import QuickFunction
 from ssltok.losses import _products as plain
-from ssltok.losses._products import DiagonalAndRest, inverse_norms
+from ssltok.losses._products import DiagonalAndRest
 
 __all__ = ["contrast", "gram", "product_sums", "self_product_sums", "unit_rows"]
 
@@ -27,8 +28,7 @@ def product_sums(a: Tensor, b: Tensor) -> DiagonalAndRest:
     """
     if a.shape[1] <= sizes.PRODUCT_ROWS:
         return plain.product_sums(a, b)  # so small that calls cost more than products
-    apply: Any = _ProductSums.apply
-    diagonal, rest, *_ = apply(a, b)
+    diagonal, rest, *_ = _ProductSums.apply(a, b)
     return DiagonalAndRest(diagonal, rest)
 
 
@@ -37,15 +37,13 @@ def self_product_sums(z: Tensor) -> DiagonalAndRest:
 
     The sum is $\lVert z z^\top \rVert^2$ less the diagonal's part where `batch < dim`.
     """
-    apply: Any = _SelfProductSums.apply
-    diagonal, rest, _ = apply(z)
+    diagonal, rest, _ = _SelfProductSums.apply(z)
     return DiagonalAndRest(diagonal, rest)
 
 
 def contrast(z: Tensor, *, views: int, scale: float = 1.0) -> Tensor:
     """As `_products.contrast`, with the softmax of the way forward kept for the way back."""
-    apply: Any = _Contrast.apply
-    return cast("Tensor", apply(z, views, scale)[0])
+    return cast("Tensor", _Contrast.apply(z, views, scale)[0])
 
 
 def gram(z: Tensor) -> Tensor:
@@ -69,11 +67,8 @@ def gram(z: Tensor) -> Tensor:
 
 def unit_rows(z: Tensor, *, eps: float = 1e-12) -> Tensor:
     """As `_products.unit_rows`, with the norms of the way forward kept for the way back."""
-    z = directed(z)
-    if z.numel() <= sizes.FEW_NUMBERS:
-        return z * inverse_norms(z, eps=eps)
-    apply: Any = _UnitRows.apply
-    return cast("Tensor", apply(z, eps)[0])
+    function: Any = _UnitRows if torch.compiler.is_compiling() else _UnitRowsForward
+    return cast("Tensor", function.apply(z, eps)[0])
 
 
 def _square_sum(first: Tensor, second: Tensor) -> Tensor:
@@ -87,7 +82,7 @@ def _or_zero(gradient: Tensor | None, like: Tensor) -> Tensor:
     return torch.zeros_like(like) if gradient is None else gradient
 
 
-class _ProductSums(torch.autograd.Function):
+class _ProductSums(QuickFunction):
     generate_vmap_rule = True
 
     @staticmethod
@@ -139,7 +134,7 @@ class _ProductSums(torch.autograd.Function):
         )
 
 
-class _SelfProductSums(torch.autograd.Function):
+class _SelfProductSums(QuickFunction):
     generate_vmap_rule = True
 
     @staticmethod
@@ -176,7 +171,7 @@ class _SelfProductSums(torch.autograd.Function):
         return torch.addcmul(along * z, z @ product, rest)
 
 
-class _Contrast(torch.autograd.Function):
+class _Contrast(QuickFunction):
     """Keeps the softmax less the positives' shares: the slope of each row's similarities."""
 
     generate_vmap_rule = True
@@ -227,30 +222,56 @@ def _positives(matrix: Tensor, views: int) -> list[tuple[Tensor, slice]]:
     return positives
 
 
-class _UnitRows(torch.autograd.Function):
+class _UnitRows(QuickFunction):
+    """The rows, by what each is multiplied, and which are short: none where that has no entries."""
+
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(z: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-        inverse = torch.linalg.vector_norm(z, dim=-1, keepdim=True).clamp_min(eps).reciprocal()
-        return z * inverse, inverse
+    def forward(z: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+        length = torch.linalg.vector_norm(z, dim=-1, keepdim=True)
+        if not are_usual(length, shortest=max(eps, SHORTEST)):
+            return _UnitRows.of_any_length(z, eps)
+        inverse = length.reciprocal_()
+        return z * inverse, inverse, z.new_empty(0, dtype=torch.bool)
+
+    @staticmethod
+    def of_any_length(z: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+        scale = direction_scale(torch.linalg.vector_norm(z.detach(), dim=-1, keepdim=True))
+        rows = z * scale
+        length = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
+        inverse = length.clamp_min(eps).reciprocal()
+        return rows * inverse, inverse * scale, length <= eps
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         ctx.eps = inputs[1]
         ctx.set_materialize_grads(False)
-        ctx.mark_non_differentiable(output[1])
+        ctx.mark_non_differentiable(*output[1:])
         ctx.save_for_backward(inputs[0], *output)
+        ctx.save_for_forward(inputs[0], *output)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, None]:
         if grads[0] is None:
             return None, None
-        z, unit, inverse = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            norm = torch.linalg.vector_norm(z, dim=-1, keepdim=True)
-            inverse = norm.clamp_min(ctx.eps).reciprocal()
-            unit = z * inverse
-        longer = inverse < torch.full_like(inverse, ctx.eps).reciprocal()  # than eps
-        along = (grads[0] * unit).sum(dim=-1, keepdim=True) * longer
-        return torch.addcmul(grads[0], unit, along, value=-1).mul_(inverse), None
+        z, unit, inverse, short = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a second derivative is wanted
+            unit, inverse, short = _UnitRows.of_any_length(z, ctx.eps)
+        return _across(grads[0], unit, inverse, short), None
+
+
+class _UnitRowsForward(_UnitRows):
+    """With a forward derivative, which compilers refuse: they get the class itself."""
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, _: None) -> tuple[Tensor, None, None]:
+        return _across(tangent, *ctx.saved_tensors[1:]), None, None  # the slope is symmetric
+
+
+def _across(change: Tensor, unit: Tensor, inverse: Tensor, short: Tensor) -> Tensor:
+    """The part of a change that turns the rows, and of short rows all of it."""
+    along = (change * unit).sum(dim=-1, keepdim=True)
+    if short.numel():
+        along = along.masked_fill(short, 0)
+    return torch.addcmul(change, unit, along, value=-1).mul_(inverse)

@@ -81,7 +81,7 @@ def region_distillation_loss(
     check_temperature(who, "temperature", temperature)
     with torch.no_grad(), full_precision(student):
         # The length of a student's feature does not move its own maximum.
-        similarity = directed(upcast(student_features)) @ unit_rows(upcast(teacher_features)).mT
+        similarity = directed(upcast(student_features))[0] @ unit_rows(upcast(teacher_features)).mT
         match = similarity.argmax(-1, keepdim=True).expand(-1, -1, teacher.shape[2])
         target = teacher.gather(1, match)
     return soft_cross_entropy(student, target, temperature=temperature).mean()

@@ -5,6 +5,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from ssltok._shared.transforms import QuickFunction
 from ssltok.losses import _slice_errors as plain
 from ssltok.losses._slice_errors import nodes
 
@@ -15,11 +16,10 @@ def slice_errors(projected: Tensor, *, points: int, limit: float) -> Tensor:
     """As `_slice_errors.slice_errors`, by powers of one complex number."""
     if torch.compiler.is_compiling():  # compilers fuse sines; they know no complex numbers
         return plain.slice_errors(projected, points=points, limit=limit)
-    apply: Any = _SliceErrors.apply
-    return cast("Tensor", apply(projected, *nodes(projected, points, limit))[0])
+    return cast("Tensor", _SliceErrors.apply(projected, *nodes(projected, points, limit))[0])
 
 
-class _SliceErrors(torch.autograd.Function):
+class _SliceErrors(QuickFunction):
     r"""The errors at one sine and one cosine of each projection, not one of each for each node.
 
     The nodes are even, so their $e^{i t_k p}$ are the powers of one complex number, $w^k$; and

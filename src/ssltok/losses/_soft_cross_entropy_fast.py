@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ssltok._shared import sizes
 from ssltok._shared.numerics import full_precision, upcast
+from ssltok._shared.transforms import QuickFunction
 from ssltok.losses._soft_cross_entropy import log_softmax
 from ssltok.losses._temperature import divide_out
 
@@ -51,8 +52,7 @@ def _rows(logits: Tensor, targets: list[Tensor], temperature: float | Tensor) ->
         if _is_small(logits):
             return -(_each(targets, logits) * log_softmax(logits, temperature)).sum(-1)
         logits, number = divide_out(logits, temperature)
-        apply: Any = _SoftCrossEntropy.apply
-        return cast("Tensor", apply(logits, number, *targets)[0])
+        return cast("Tensor", _SoftCrossEntropy.apply(logits, number, *targets)[0])
 
 
 def _total(logits: Tensor, targets: list[Tensor], temperature: float | Tensor) -> Tensor:
@@ -81,7 +81,7 @@ def _pieces(logits: Tensor, target: Tensor) -> list[tuple[Tensor, Tensor]]:
     return list(zip(logits.chunk(count, dim=1), target.chunk(count), strict=True))
 
 
-class _SoftCrossEntropy(torch.autograd.Function):
+class _SoftCrossEntropy(QuickFunction):
     """Rows of cross-entropy; the gradient is made on the way forward, from the same exponential.
 
     The last target serves all views that are left: it is passed once, not copied.

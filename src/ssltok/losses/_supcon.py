@@ -11,7 +11,7 @@ from ssltok._shared.checks import (
     check_size,
 )
 from ssltok._shared.numerics import full_precision, upcast
-from ssltok.losses._products import unit_rows
+from ssltok.losses._products_fast import unit_rows
 from ssltok.losses._temperature import check_temperature, in_precision
 
 __all__ = ["SupConLoss", "supcon_loss"]

@@ -10,7 +10,7 @@ from ssltok._shared.checks import (
     check_same_shape,
 )
 from ssltok._shared.numerics import full_precision, upcast
-from ssltok.losses._products import unit_rows
+from ssltok.losses._products_fast import unit_rows
 
 __all__ = ["TripletLoss", "triplet_loss"]
 

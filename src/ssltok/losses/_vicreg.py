@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from ssltok._shared.checks import check_at_least, check_view_pair
 from ssltok._shared.numerics import center, full_precision, upcast
+from ssltok._shared.transforms import can_be_read
 from ssltok.losses import _products as plain
 from ssltok.losses._products_fast import self_product_sums
 
@@ -130,15 +131,28 @@ def _terms(who: str, z_a: Tensor, z_b: Tensor, eps: float) -> VICRegTerms:
 def _variance_and_covariance(z: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """The hinge on the deviations, and the mean squared covariance, of one view."""
     batch, dim = z.shape
-    centered = center(z)
-    if batch >= dim:
-        squares, rest = self_product_sums(centered)
-    elif z.device.type == "mps":  # no float64: the product of features, where nothing cancels
-        squares, rest = plain.self_product_sums(centered)
-    else:  # of rows, less the diagonal: in float32 one large feature takes the others' digits
-        squares, rest = (sums.to(z.dtype) for sums in self_product_sums(centered.double()))
+    squares, rest = _product_sums(center(z))
     hinge = nn.functional.relu(1 - (squares / (batch - 1) + eps).sqrt()).mean()
     return hinge, rest / ((batch - 1) ** 2 * dim)
+
+
+def _product_sums(z: Tensor) -> plain.DiagonalAndRest:
+    """The sums over the products of features, to the digits of their precision.
+
+    The product of rows is smaller where `batch < dim`, but its diagonal's part is taken away at the
+    end: in float32 a large feature, or many that vary alone, take the digits of the others.
+    """
+    batch, dim = z.shape
+    if batch >= dim:
+        return self_product_sums(z)
+    if can_be_read(z):
+        sums = self_product_sums(z)
+        if sums.diagonal.detach().square().sum().item() <= 8 * sums.rest.detach().item():
+            return sums
+    if z.device.type == "mps":  # no float64: the product of features, where nothing cancels
+        return plain.self_product_sums(z)
+    squares, rest = self_product_sums(z.double())
+    return plain.DiagonalAndRest(squares.to(z.dtype), rest.to(z.dtype))
 
 
 class VICRegLoss(nn.Module):

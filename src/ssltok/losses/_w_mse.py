@@ -13,7 +13,7 @@ from ssltok._shared.checks import (
     check_same_shape,
 )
 from ssltok._shared.numerics import full_precision, upcast
-from ssltok.losses._products import unit_rows
+from ssltok.losses._products_fast import unit_rows
 from ssltok.losses._whitening import whiten_groups
 
 __all__ = ["WMSELoss", "w_mse_loss"]

@@ -8,6 +8,7 @@ from torch import Tensor
 
 import ssltok.quantizers._tuning as tuning
 from ssltok._shared.ranks import sum_over_ranks
+from ssltok._shared.transforms import QuickFunction, is_mapped
 from ssltok.quantizers._binary import (
     BitEntropies,
     bit_slopes_plain,
@@ -16,7 +17,6 @@ from ssltok.quantizers._binary import (
     hits,
     outer_products,
 )
-from ssltok.quantizers._transforms import QuickFunction, is_mapped
 
 __all__ = ["bit_entropies_fast"]
 

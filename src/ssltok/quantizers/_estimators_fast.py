@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ssltok._shared.numerics import upcast
-from ssltok.quantizers._transforms import QuickFunction
+from ssltok._shared.transforms import QuickFunction
 
 __all__ = ["rotation_trick_fast", "straight_through_fast"]
 

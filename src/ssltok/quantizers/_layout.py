@@ -26,6 +26,7 @@ How to write a quantizer. The formula sees `tokens`, `(tokens, dim)`; this file 
   (its shape depends on values): mark with `torch.where`.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -33,7 +34,7 @@ import torch
 from torch import Tensor
 
 from ssltok._shared.checks import check_bool_mask, check_codes, check_floating, check_size
-from ssltok.quantizers._transforms import is_mapped
+from ssltok._shared.transforms import can_be_read, is_mapped
 
 __all__ = [
     "Flat",
@@ -165,6 +166,8 @@ def without_lost_rows(codes: Tensor, tokens: Tensor) -> Tensor:
     Returns:
         The codes, and -1 where the token is not finite.
     """
+    if can_be_read(tokens) and math.isfinite(tokens.sum(dtype=torch.float32).item()):
+        return codes
     finite = finite_rows(tokens)
     return torch.where(finite.reshape(-1, *[1] * (codes.ndim - 1)), codes, -1)
 

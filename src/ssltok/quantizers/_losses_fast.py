@@ -8,7 +8,7 @@ from torch import Tensor
 import ssltok.quantizers._tuning as tuning
 from ssltok._shared.numerics import full_precision, upcast
 from ssltok._shared.ranks import sum_over_ranks
-from ssltok.quantizers._transforms import QuickFunction
+from ssltok._shared.transforms import QuickFunction
 
 __all__ = ["codebook_entropy_fast"]
 

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssltok.quantizers._transforms import QuickFunction, is_mapped
+from ssltok._shared.transforms import QuickFunction, is_mapped
 
 __all__ = ["pull_together_fast"]
 

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ssltok._shared.transforms import QuickFunction
 from ssltok.quantizers._rounding import FSQ_EPS
-from ssltok.quantizers._transforms import QuickFunction
 
 __all__ = ["level_table", "round_to_levels_fast"]
 

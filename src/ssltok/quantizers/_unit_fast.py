@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 import ssltok.quantizers._tuning as tuning
-from ssltok.quantizers._transforms import QuickFunction
+from ssltok._shared.transforms import QuickFunction
 from ssltok.quantizers._unit import UNIT_EPS
 
 __all__ = ["unit_rows_fast"]

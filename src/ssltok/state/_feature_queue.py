@@ -1,10 +1,13 @@
 """A queue of features of past batches: many negatives at the price of few."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from ssltok._shared.checks import check_at_least, check_axes, check_floating
+from ssltok._shared.transforms import can_be_read
 
 __all__ = ["FeatureQueue"]
 
@@ -76,6 +79,17 @@ class FeatureQueue(nn.Module):
                 f"FeatureQueue: features must have {self.dim} columns; got {features.shape[1]}"
             )
         features = features.to(self.features.dtype)
+        if can_be_read(features) and math.isfinite(features.sum(dtype=torch.float32).item()):
+            count = min(len(features), self.size)
+            places = torch.arange(len(features) - count, len(features)).add_(self.position)
+            self.features.index_copy_(
+                0, places.remainder_(self.size), features[len(features) - count :]
+            )
+            self.position.add_(len(features)).remainder_(self.size)
+        else:
+            self._push_finite(features)
+
+    def _push_finite(self, features: Tensor) -> None:
         finite = features.sum(dim=1, dtype=torch.float32).isfinite()  # one fast pass
         count = finite.sum()
         order = finite.logical_not().byte().argsort(stable=True)  # the finite ones, oldest first

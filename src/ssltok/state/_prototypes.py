@@ -68,7 +68,8 @@ class Prototypes(nn.Module):
             raise ValueError(f"Prototypes: z must end in {self.dim} features; got {tuple(z.shape)}")
         wide = torch.promote_types(upcast(z[..., :0]).dtype, self.weight.dtype)
         with full_precision(z):
-            unit = normalize(directed(upcast(z)), dim=-1)
+            rows, length = directed(upcast(z))
+            unit = rows / length
             return linear(unit.to(wide), self.weight.to(wide))
 
     @torch.no_grad()

@@ -1,10 +1,13 @@
 """The running mean of a teacher's outputs, which keeps one output from winning everywhere."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from ssltok._shared.checks import check_at_least, check_axes, check_floating, check_ratio
 from ssltok._shared.ranks import in_a_group, sum_over_ranks
+from ssltok._shared.transforms import can_be_read
 
 __all__ = ["RunningCenter"]
 
@@ -72,9 +75,17 @@ class RunningCenter(nn.Module):
                 f"RunningCenter: targets must have {self.dim} columns; got {targets.shape[1]}"
             )
         dtype = torch.promote_types(self.center.dtype, torch.float32)
-        finite = targets.sum(dim=1, keepdim=True, dtype=dtype).isfinite()  # one fast pass
-        total = torch.where(finite, targets, 0).sum(dim=0, dtype=dtype)
-        count = finite.sum(dim=0).to(dtype)
+        total = targets.sum(dim=0, dtype=dtype)
+        if len(targets) and can_be_read(total) and math.isfinite(total.sum().item()):
+            if not in_a_group():
+                mean = total.div_(len(targets)).to(self.center.dtype)
+                self.center.lerp_(mean, 1 - self.momentum)
+                return
+            count = total.new_full((1,), len(targets))
+        else:
+            finite = targets.sum(dim=1, keepdim=True, dtype=dtype).isfinite()
+            total = torch.where(finite, targets, 0).sum(dim=0, dtype=dtype)
+            count = finite.sum(dim=0).to(dtype)
         if not in_a_group():
             mean = torch.where(count > 0, total / count.clamp(min=1), self.center)
             self.center.lerp_(mean.to(self.center.dtype), 1 - self.momentum)
