@@ -18,6 +18,8 @@ for _package in ("accelerate", "safetensors", "sklearn", "tqdm"):
 from ssltok._shared.describe import PartError, build_described, describe
 from ssltok._shared.storage import ArtifactError
 from ssltok.pipelines._artifact import Artifact, load_artifact, save_artifact
+from ssltok.pipelines._auto._plan import Plan, auto
+from ssltok.pipelines._auto._rate import RatePoint, measure_rate
 from ssltok.pipelines._estimator import SSLTokenizer
 from ssltok.pipelines._fit import Fitted, build_stage_one, encode_series, fit, start_tokenizer
 from ssltok.pipelines._generate import Decoding, Generated, decode_tokens, generate
@@ -46,6 +48,7 @@ from ssltok.pipelines._tokenizer_step import (
     reconstruction_errors,
     tokenizer_step,
 )
+from ssltok.pipelines._verdict import Finding, verdict
 from ssltok.pipelines._words._build import (
     build_decoding,
     build_objective,
@@ -78,15 +81,18 @@ __all__ = [
     "Decoding",
     "DecodingConfig",
     "EncodedViews",
+    "Finding",
     "Fitted",
     "Generated",
     "PartError",
     "Parts",
+    "Plan",
     "Prior",
     "PriorBatch",
     "PriorConfig",
     "PriorModel",
     "PriorOutput",
+    "RatePoint",
     "SSLTokenizer",
     "TokenFeatures",
     "Tokenizer",
@@ -96,6 +102,7 @@ __all__ = [
     "TokenizerModel",
     "TokenizerOutput",
     "TokenizerTerms",
+    "auto",
     "build_decoding",
     "build_described",
     "build_objective",
@@ -116,6 +123,7 @@ __all__ = [
     "generate",
     "load_artifact",
     "loss_by_share",
+    "measure_rate",
     "nc_vqvae",
     "prior_stage",
     "prior_step",
@@ -131,6 +139,7 @@ __all__ = [
     "tokenizer_stage",
     "tokenizer_step",
     "tokens_of",
+    "verdict",
 ]
 
 MOVED = {

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ssltok._shared.identity import identity_of
 from ssltok._shared.modes import evaluation_mode
+from ssltok.augment import magnitude_warp, time_warp
 from ssltok.data import SeriesSet
 from ssltok.distributed import rank_and_world
 from ssltok.pipelines._generate import generate
@@ -32,7 +33,7 @@ from ssltok.pipelines._words._build import (
     build_tokenizer,
     starting_codebooks,
 )
-from ssltok.pipelines._words._config import Config
+from ssltok.pipelines._words._config import Config, PriorConfig
 from ssltok.pipelines._words._parts import Parts
 from ssltok.pipelines._words._values import config_to_dict
 from ssltok.training import History, accelerated, keyed_generator, seeded, train_stage
@@ -140,8 +141,9 @@ def _fit(
             config.prior, tokenizer, classes=classes, codebooks=codebooks, parts=parts
         )
     stage, training, steps = prior_stage(
-        prior, codes, labels, config, seed=seed, world=accelerator.num_processes, parts=parts
-    )
+        prior, codes, labels, config, seed=seed, world=accelerator.num_processes, parts=parts,
+        variants=variant_codes(tokenizer, scaled, config.prior, seed=seed),
+    )  # fmt: skip
     histories["prior"] = train_stage(stage, training, steps=steps, **common)
     prior.cpu().requires_grad_(False)
     return Fitted(tokenizer, prior, histories, print_of_run)
@@ -302,6 +304,21 @@ def encode_series(tokenizer: Tokenizer, scaled: SeriesSet) -> Tensor:
             )
         ]
     return torch.cat(parts)
+
+
+def variant_codes(
+    tokenizer: Tokenizer, scaled: SeriesSet, config: PriorConfig, *, seed: int
+) -> list[Tensor]:
+    """Codes of warped copies of the series, each `(cases, tokens)`, as many as the config says."""
+    within = torch.arange(scaled.values.shape[-1]) < scaled.lengths[:, None]
+    codes = []
+    for number in range(config.variants):
+        generator = keyed_generator(seed, "variant-series", number)
+        std = config.variant_std
+        moved = time_warp(scaled.values, std=std, valid=within, generator=generator)
+        moved = magnitude_warp(moved, std=std, valid=within, generator=generator)
+        codes.append(encode_series(tokenizer, scaled._replace(values=moved)))
+    return codes
 
 
 def _check_mask(mask: Any, sizes: Sequence[int]) -> None:

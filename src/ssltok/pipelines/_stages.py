@@ -1,6 +1,6 @@
 """The two stages as `train_stage` wants them: models, batches, and what follows a step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -219,6 +219,7 @@ def prior_stage(
     seed: int,
     world: int,
     parts: Parts,
+    variants: Sequence[Tensor] = (),
 ) -> tuple[Stage, TrainingConfig, int]:
     """Stage 2 as `train_stage` wants it: the codes are given, masks are drawn.
 
@@ -230,6 +231,8 @@ def prior_stage(
         seed: The run's seed.
         world: Processes.
         parts: Mask, token loss and where it is paid, if not the config's.
+        variants: Codes of warped copies, each like `codes`: a step draws for each of its series
+            one of these or the series itself.
 
     Returns:
         The stage, its training with a batch that fits the data, and the steps.
@@ -262,12 +265,22 @@ def prior_stage(
             return 0
         return int(torch.randint(prior.codes_per_token, (), generator=generator))
 
+    copies = torch.stack([train.codes, *(part[kept] for part in variants)]) if variants else None
+
+    def drawn(chosen: Tensor, step: int) -> PriorBatch:
+        batch = train.take(chosen)
+        if copies is None:
+            return batch
+        generator = keyed_generator(seed, "variant", step)
+        which = torch.randint(len(copies), (len(chosen),), generator=generator)
+        return batch._replace(codes=copies[which, chosen])
+
     def draw(step: int, rows: slice) -> PriorBatch:
         chosen = ordered_batch(
             len(train.codes), training.batch, seed=seed, purpose="prior-order", step=step
         )
         generator = keyed_generator(seed, "mask", step)
-        batch = masked(train.take(chosen), generator)
+        batch = masked(drawn(chosen, step), generator)
         hidden = torch.rand(len(chosen), generator=generator) < config.prior.label_dropout
         known = batch.labels.masked_fill(hidden, -1)
         return PriorBatch(batch.codes[rows], batch.masks[rows], known[rows], level(generator))

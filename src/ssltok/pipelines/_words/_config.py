@@ -136,6 +136,11 @@ class PriorConfig:
     """Whether the head's last weights are the token embedding's own."""
     start: Literal["codebook", "noise"] = "codebook"
     """What the token embedding starts from."""
+    variants: int = 0
+    """Mildly warped copies of each training series whose tokens are learned beside its own: a cure
+    for few series."""
+    variant_std: float = 0.1
+    """Standard deviation of the pace and of the magnitude in those copies."""
 
     def __post_init__(self) -> None:
         """Check every word and number."""
@@ -152,6 +157,10 @@ class PriorConfig:
             raise ValueError(f"{who}: mlp_ratio must lie in (0, 64]; got {self.mlp_ratio}")
         for name in ("dropout", "label_dropout", "label_smoothing"):
             check_ratio(who, name, getattr(self, name))
+        for name in ("variants", "variant_std"):
+            check_at_least(who, name, getattr(self, name), 0)
+        if self.variants > LIMIT:
+            raise ValueError(f"{who}: variants must be at most {LIMIT}; got {self.variants}")
 
 
 @dataclass(frozen=True, kw_only=True)
