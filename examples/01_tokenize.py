@@ -41,8 +41,8 @@ def main() -> None:
     labels, classes = label_index(found.train_labels, len(data.values))
 
     tokenizer = build_tokenizer(config.tokenizer, channels=1, length=data.values.shape[-1])
-    tokenizer.scaler.fit(data.values, data.valid)
-    data = data._replace(values=tokenizer.scale(data.values, data.valid))
+    tokenizer.fit_scale(data)
+    data = tokenizer.scaled(data)
     features = TokenFeatures(tokenizer, pool=average_max_pool)
     objective = BarlowTwins(features, divide_by_dim=True)  # as NC-VQVAE weighs it
     branch = tokenizer.parts[0]  # the only one: it reads all frequencies
@@ -90,7 +90,7 @@ def main() -> None:
         decoding=build_decoding(config.decoding, tokenizer),
         generator=torch.Generator().manual_seed(0),
     )
-    unseen = tokenizer.scale(held.values, held.valid)
+    unseen = tokenizer.scaled(held).values
     rebuilt = tokenizer.decode(tokenizer.encode(unseen, held.lengths))
     error = (rebuilt - unseen).square().mean()
     print(f"{codes.shape[1]} tokens a series, {len(codes.unique())} of 32 codes in use")

@@ -20,8 +20,8 @@ BESIDE = {("training", "data"), ("evaluation", "data"), ("evaluation", "training
 NEEDS_EXTRAS = {"pipelines", "cli"}
 COMPONENTS = [name for name in PACKAGES if name not in NEEDS_EXTRAS]
 EXTRAS = {
-    "accelerate", "matplotlib", "pandas", "safetensors", "sklearn", "sktime", "tensorboard",
-    "tqdm", "tyro",
+    "accelerate", "h5py", "matplotlib", "narwhals", "openpyxl", "pandas", "pyarrow", "safetensors",
+    "sklearn", "sktime", "tensorboard", "tqdm", "tyro",
 }  # fmt: skip
 MOST_OPTIONS = 8
 MORE_OPTIONS = {

@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from ssltok.data import load_dataset, read_series
+from ssltok.data import Reading, load_dataset, read_series
 
 X = np.arange(36.0).reshape(4, 1, 9)
 TS = "@problemName x\n@timestamps false\n@univariate true\n@classLabel true a b\n@data\n"
@@ -34,14 +34,15 @@ def test_npy(tmp_path: pathlib.Path) -> None:
 def test_csv_with_header_labels_and_gaps(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "x.csv"
     path.write_text("a,label,b,c\n1,up,,3\n\n4,down,5,\n")
-    data = load_dataset(str(path))
+    rows = Reading(layout="series_in_rows")
+    data = load_dataset(path, reading=rows)
     assert data.train_labels == ["up", "down"]
     np.testing.assert_array_equal(data.train[0], [1, np.nan, 3])
     np.testing.assert_array_equal(data.train[1], [4, 5, np.nan])
-    path.write_text("1,2,3\n4,5\n")
-    data = load_dataset(str(path))
+    path.write_text("1,5,3\n4,5\n")
+    data = load_dataset(path, reading=rows)
     assert data.train_labels is None
-    assert [len(row) for row in data.train] == [3, 2]
+    np.testing.assert_array_equal(data.train, [[1, 5, 3], [4, 5, np.nan]])
 
 
 def test_ts_with_its_twin_and_unequal_lengths(tmp_path: pathlib.Path) -> None:
@@ -55,10 +56,16 @@ def test_ts_with_its_twin_and_unequal_lengths(tmp_path: pathlib.Path) -> None:
 
 
 def test_tsv_and_arff(tmp_path: pathlib.Path) -> None:
-    (tmp_path / "x.tsv").write_text("1\t5\t6\t7\n2\t8\t9\t10\n")
-    data = load_dataset(str(tmp_path / "x.tsv"))
+    (tmp_path / "x_TRAIN.tsv").write_text("1\t5\t6\t7\n2\t8\t9\t10\n")
+    data = load_dataset(tmp_path / "x_TRAIN.tsv")
     assert np.asarray(data.train).reshape(2, 3).tolist() == [[5, 6, 7], [8, 9, 10]]
-    assert [str(label) for label in data.train_labels or ()] == ["1", "2"]
+    assert data.train_labels == [1, 2]
+    (tmp_path / "x_TEST.tsv").write_text("2\t5\t6\tNaN\n")
+    data = load_dataset(tmp_path / "x_TRAIN.tsv", reading=Reading(window=2, stride=1))
+    assert (data.train.shape, data.test.shape) == ((4, 1, 2), (1, 1, 2))
+    assert (data.train_labels, data.test_labels) == ([1, 1, 2, 2], [2])
+    for reading in (Reading(layout="series_in_rows"), Reading(layout="time_in_rows")):
+        load_dataset(tmp_path / "x_TRAIN.tsv", reading=reading)
     head = "@relation x\n@attribute a numeric\n@attribute b numeric\n@attribute t {u,v}\n@data\n"
     (tmp_path / "x.arff").write_text(head + "1,2,u\n3,4,v\n")
     data = load_dataset(str(tmp_path / "x.arff"))
@@ -79,8 +86,8 @@ def test_shipped_sets() -> None:
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("x.csv", b"1,2\n3,x\n", r"x.csv' must be readable; got 'x' in line 2, which is no number"),
-        ("x.csv", b"", r"x.csv' must be readable; got an empty file"),
+        ("x.csv", b"a,b\n1,2\n3,x\n", r"x.csv': cells must be numbers; got 'x' in line 3, column"),
+        ("x.csv", b"", r"x.csv': must hold rows; got an empty file"),
         ("x.npz", b"PK\x03\x04 broken", r"x.npz' must be readable; got"),
         ("x.npy", b"\x93NUMPY", r"x.npy' must be readable; got"),
         ("x.ts", b"nothing", r"x.ts' must be readable; got"),
@@ -90,8 +97,9 @@ def test_broken_files_are_named(
     tmp_path: pathlib.Path, name: str, content: bytes, said: str
 ) -> None:
     (tmp_path / name).write_bytes(content)
+    reading = Reading(layout="time_in_rows") if name.endswith("csv") else None
     with pytest.raises(ValueError, match=said):
-        load_dataset(str(tmp_path / name))
+        load_dataset(str(tmp_path / name), reading=reading)
 
 
 def test_pickled_arrays_are_refused(tmp_path: pathlib.Path) -> None:
@@ -103,8 +111,8 @@ def test_pickled_arrays_are_refused(tmp_path: pathlib.Path) -> None:
 def test_unknown_sources() -> None:
     with pytest.raises(FileNotFoundError, match=r"the file must exist; got 'nowhere.npz'"):
         load_dataset("nowhere.npz")
-    with pytest.raises(ValueError, match=r"a file must end in .npz, .*; got 'x.xlsx'"):
-        load_dataset("x.xlsx")
+    with pytest.raises(ValueError, match=r"a file must end in .npz, .*; got 'x.docx'"):
+        load_dataset("x.docx")
 
 
 def test_npz_without_series(tmp_path: pathlib.Path) -> None:

@@ -71,7 +71,10 @@ def test_the_digest_sees_every_value_and_gap() -> None:
         (np.zeros((2, 1, 7)), r"series must have at least 8 samples; got 7 at most"),
         (np.full((1, 1, 9), np.nan), r"every series must hold values; got only NaN in series 0"),
         (np.array([[1.0] * 8, [np.inf] * 8]), r"values must be finite; got infinity in series 1"),
-        (np.full((1, 8), 1e30), r"values must be finite"),
+        (
+            np.full((1, 8), 1e30),
+            r"at most 1e\+18 in size; got 1e\+30, finite but too large",
+        ),
         ([np.zeros((2, 9)), np.zeros((1, 9))], r"must have 2 channel\(s\); got 1 in series 1"),
         ([np.zeros((1, 2, 9))], r"each series must be \(channels, length\) or \(length,\)"),
         ([[]], r"each series must be .* and not empty; got shape \(1, 0\) for series 0"),

@@ -165,5 +165,5 @@ def test_bad_masks_are_refused() -> None:
         ibot_patch_loss(rows, rows, torch.ones(3, dtype=torch.bool))
     with pytest.raises(ValueError, match=r"mask.numel\(\) must be >= 1; got 0$"):
         ibot_patch_loss(rows, rows, torch.ones(0, 3, dtype=torch.bool))
-    with pytest.raises(RuntimeError):
+    with pytest.raises(ValueError, match=r"got 3 rows for 4 masked tokens$"):
         ibot_patch_loss(rows, rows, torch.ones(2, 2, dtype=torch.bool))

@@ -66,12 +66,19 @@ CALLS: dict[str, Callable[[], object]] = {
 }
 FIT = partial(metrics.fit_fcn_classifier, steps=2, width=4)
 ENCODER = torch.nn.Sequential(torch.nn.BatchNorm1d(2), torch.nn.Flatten(), torch.nn.Linear(32, 4))
+
+
+def fitted(series: Tensor, *, generator: torch.Generator | None) -> Callable[[Tensor], Tensor]:
+    """Stands for an encoder that was fitted on the series: it was fitted before."""
+    return ENCODER
+
+
 RANDOM: dict[str, Callable[[torch.Generator], object]] = {
     "augmentation_gain": lambda g: metrics.augmentation_gain(
         X, LABELS, Y, LABELS, X, LABELS, fit=FIT, repeats=2, generator=g
     ),
     "diffusion_ts_protocol": lambda g: metrics.diffusion_ts_protocol(
-        X, Y, encoder=ENCODER, steps=(2, 2), repeats=1, generator=g
+        X, Y, fit_encoder=fitted, steps=(2, 2), repeats=1, generator=g
     ),
     "discriminative_score": lambda g: metrics.discriminative_score(
         X, Y, steps=2, repeats=2, generator=g
@@ -89,6 +96,7 @@ RANDOM: dict[str, Callable[[torch.Generator], object]] = {
         X, LABELS, Y, X + 1, steps=2, generator=g
     ),
     "predictive_score": lambda g: metrics.predictive_score(X, Y, steps=2, repeats=2, generator=g),
+    "roughness_score": lambda g: metrics.roughness_score(X, Y, repeats=2, generator=g),
     "timevqvae_2023_protocol": lambda g: metrics.timevqvae_2023_protocol(
         X, LABELS, Y, X + 1, steps=2, generator=g
     ),

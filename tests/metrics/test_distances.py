@@ -94,6 +94,38 @@ def test_euclidean_and_neighbours_are_the_plain_loop(seed: int) -> None:
     assert torch.equal(near.neighbor, expected.argmin(1))
 
 
+@pytest.mark.parametrize("apart", [1e3, 1e6, 1e8])
+@pytest.mark.parametrize("few", [True, False])
+def test_clusters_far_apart_keep_their_digits(apart: float, few: bool) -> None:
+    """One product of matrices had 3.45 for a set to its own copy; by differences and by gather."""
+    x, y = draw(0, 30, 2, 5), draw(1, 40, 2, 5)
+    x[:, 0, 0] += apart * (torch.arange(30) % (2 if few else 30))
+    y[:, 0, 0] += apart * (torch.arange(40) % (2 if few else 40))
+    y[7] = x[3]
+    expected = (x.flatten(1)[:, None] - y.flatten(1)).square().sum(2).sqrt()
+    torch.testing.assert_close(euclidean_distance(x, y), expected, rtol=1e-8, atol=0)
+    assert (euclidean_distance(x, x).diagonal() == 0).all()
+    assert euclidean_distance(x, y)[3, 7].item() == 0
+    assert nearest_neighbor_distance(x, x).neighbor.tolist() == list(range(30))
+
+
+def test_a_band_needs_memory_for_the_band_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the length; tables of the whole length were ten times as large."""
+    largest = []
+    full = Tensor.new_full
+
+    def noted(tensor: Tensor, size: tuple[int, ...], *rest: float) -> Tensor:
+        largest.append(math.prod(size))
+        return full(tensor, size, *rest)
+
+    monkeypatch.setattr(Tensor, "new_full", noted)
+    x, y = draw(0, 3, 1, 400), draw(1, 2, 1, 390)
+    dtw_distance(x, y, band=20)
+    assert max(largest) == (20 + 1 + 2) * 3 * 2
+    dtw_distance(x[..., :7], y, band=390)
+    assert largest[-1] == (7 + 2) * 3 * 2
+
+
 # Known values.
 
 

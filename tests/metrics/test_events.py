@@ -163,7 +163,59 @@ def test_series_may_come_in_any_order() -> None:
     assert 0 < once < 1
 
 
+@given(st.integers(0, 10_000))
+def test_predictions_of_one_score_may_come_in_any_order(seed: int) -> None:
+    """Two scores for eleven events on a coarse grid: overlaps tie as well."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def events(count: int, columns: int) -> Tensor:
+        rows = torch.randint(6, (count, columns), generator=generator).double()
+        rows[:, 1] = rows[:, 0] + 1 + rows[:, 1] % 3
+        if columns == 3:
+            rows[:, 2] %= 2
+        return rows
+
+    pred, target = [events(7, 3), events(4, 3)], [events(4, 2), events(3, 2)]
+    once = event_average_precision(pred, target, least_iou=0.3)
+    for _ in range(3):
+        orders = [torch.randperm(len(p), generator=generator) for p in (*pred, *target)]
+        other = event_average_precision(
+            [p[order] for p, order in zip(pred, orders[:2], strict=True)][::-1],
+            [t[order] for t, order in zip(target, orders[2:], strict=True)][::-1],
+            least_iou=0.3,
+        )
+        assert other == once
+
+
+def test_one_threshold_has_one_precision() -> None:
+    """A right and a wrong one of the same score: 1 of 2, whichever comes first."""
+    target = [torch.tensor([[0.0, 10.0]])]
+    pred = torch.tensor([[0.0, 10.0, 0.5], [50.0, 60.0, 0.5]])
+    for order in ([0, 1], [1, 0]):
+        assert event_average_precision([pred[order]], target).item() == 0.5
+    # Of two that find one event, the better overlap takes it and leaves the other its own.
+    target = [torch.tensor([[0.0, 10.0], [8.0, 16.0]])]
+    pred = torch.tensor([[4.0, 14.0, 0.5], [0.0, 10.0, 0.5]])  # 6/14 and 6/12; 1 and 2/16
+    for order in ([0, 1], [1, 0]):
+        score = event_average_precision([pred[order]], target, least_iou=0.4)
+        assert score.item() == 1
+
+
 # Complaints.
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_refuses_what_is_not_finite(value: float) -> None:
+    good = torch.tensor([[0.0, 2.0, 0.5], [3.0, 4.0, 0.5]])
+    for column in range(3):
+        bad = good.clone()
+        bad[1, column] = value
+        with pytest.raises(ValueError, match=r"events of pred must be finite; got 1 of 2 rows wi"):
+            event_average_precision([bad], [good[:, :2]])
+    with pytest.raises(ValueError, match=r"events of target must be finite; got 1 of 2 rows wit"):
+        event_average_precision([good], [bad[:, 1:]])
+    with pytest.raises(ValueError, match=r"events of target must end after they start; got 1 of 2"):
+        event_average_precision([good], [torch.tensor([[0.0, 2.0], [5.0, 4.0]])])
 
 
 def test_refuses() -> None:

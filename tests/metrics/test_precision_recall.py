@@ -68,6 +68,25 @@ def test_equal_sets() -> None:
     assert [v.item() for v in (result.precision, result.recall, result.coverage)] == [1, 1, 1]
 
 
+def test_one_series_many_times_is_precise_and_complete() -> None:
+    same = torch.full((9, 3), 0.1)
+    result = precision_recall(same, same[:7], neighbors=2)
+    assert [result.precision.item(), result.recall.item(), result.coverage.item()] == [1, 1, 1]
+    apart = precision_recall(same, same[:7] + 1, neighbors=2)
+    assert [apart.precision.item(), apart.recall.item(), apart.coverage.item()] == [0, 0, 0]
+
+
+def test_rows_that_repeat_do_not_hang_on_rounding() -> None:
+    """A copy of the farthest neighbour lies on the ball's surface, which is outside."""
+    x = draw(5, 40, 7).repeat(2, 1) * 10
+    for offset in (0.0, 1e3 / 3):
+        y = x + offset
+        y = y[torch.randperm(80, generator=torch.Generator().manual_seed(1))]
+        result = precision_recall(x + offset, y, neighbors=2)  # itself, and the nearest other
+        assert result.density.item() == 1  # the two copies of the centre, over k = 2
+        assert [result.precision.item(), result.recall.item(), result.coverage.item()] == [1, 1, 1]
+
+
 def test_sets_far_apart() -> None:
     result = precision_recall(draw(4, 20, 2), draw(5, 20, 2) + 1e3)
     assert [v.item() for v in result] == [0, 0, 0, 0]

@@ -86,11 +86,34 @@ def test_few_labels_are_stratified_and_drawn_anew() -> None:
 # Known values and laws.
 
 
-def test_knn_ties_go_to_the_smaller_label_and_the_earlier_case() -> None:
+def test_knn_ties_share_the_last_votes_and_then_go_to_the_smaller_label() -> None:
     x = torch.tensor([[1.0], [1.0], [-1.0]])
     u, v = torch.tensor([[0.0]]), torch.tensor([1])
-    assert knn_accuracy(x, torch.tensor([2, 1, 1]), u, v, neighbors=1).item() == 0
-    assert knn_accuracy(x, torch.tensor([2, 1, 0]), u, v, neighbors=2).item() == 1
+    assert knn_accuracy(x, torch.tensor([2, 1, 1]), u, v, neighbors=1).item() == 1  # 2/3 to 1/3
+    assert knn_accuracy(x, torch.tensor([2, 1, 3]), u, v, neighbors=2).item() == 1  # 2/3 each
+    assert knn_accuracy(x, torch.tensor([2, 1, 0]), u, v, neighbors=2).item() == 0
+    near = torch.tensor([[0.5], [1.0], [1.0], [-1.0], [-1.0]])  # 1 to 0; 1 is left to four
+    assert knn_accuracy(near, torch.tensor([0, 1, 1, 1, 1]), u, v, neighbors=2).item() == 0
+    assert knn_accuracy(near, torch.tensor([0, 1, 1, 1, 1]), u, v, neighbors=3).item() == 1
+
+
+def test_a_row_of_zeros_has_cosine_zero() -> None:
+    """exp(-1) for the row that is opposite, exp(0) for zeros: the votes are 1 to 1/e."""
+    x, y = torch.tensor([[-1.0, 0.0], [0.0, 0.0]]), torch.tensor([0, 1])
+    u = torch.tensor([[1.0, 0.0], [0.0, 0.0]])
+    score = knn_accuracy(x, y, u, torch.tensor([1, 0]), neighbors=2, temperature=1.0)
+    assert score.item() == 1
+    # e^1 for one alike, against three zeros of e^0: with a cosine of 1/2 they had 3 e^(1/2).
+    x, y = torch.tensor([[1.0, 0.0], *[[0.0, 0.0]] * 2]), torch.tensor([0, 1, 1])
+    score = knn_accuracy(x, y, u[:1], torch.tensor([0]), neighbors=3, temperature=1.0)
+    assert score.item() == 1
+
+
+def test_a_small_temperature_leaves_the_nearest_a_vote() -> None:
+    x, y = torch.tensor([[1.0, 0.3], [1.0, -0.2]]), torch.tensor([0, 1])
+    u = torch.tensor([[1.0, 0.0]])
+    score = knn_accuracy(x, y, u, torch.tensor([1]), neighbors=2, temperature=1e-5)
+    assert score.item() == 1
 
 
 @given(st.integers(0, 10_000))

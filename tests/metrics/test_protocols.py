@@ -8,12 +8,9 @@ from torch import Tensor
 from ssltok.metrics import (
     FCNEncoder,
     RocketEncoder,
-    diffusion_ts_protocol,
-    discriminative_score,
     encode,
     frechet_distance,
     nc_vqvae_protocol,
-    predictive_score,
     timevqvae_2023_protocol,
     timevqvae_2024_protocol,
 )
@@ -100,38 +97,6 @@ def test_timevqvae2024_cannot_see_one_wild_series() -> None:
     assert gone < frechet_distance(a, b)
 
 
-def test_diffusion_ts_is_its_pieces() -> None:
-    real, made = draw(0, 20, 3, 8), draw(1, 15, 3, 8)
-    made[:, 1] += made[:, 0]
-    scores = diffusion_ts_protocol(
-        real, made, encoder=lambda x: x.amax(2), steps=(2, 3), repeats=2, generator=seeded(1)
-    )
-    expected = frechet_distance(real.amax(2), made.amax(2))
-    torch.testing.assert_close(scores.context_frechet, expected)
-    total = 0.0
-    for i in range(3):
-        for j in range(i + 1):
-            pair = []
-            for x in (real, made):
-                z = [(x[:, c] - x[:, c].mean()) / x[:, c].std() for c in (i, j)]
-                pair.append(float((z[0] * z[1]).mean()))
-            total += abs(pair[0] - pair[1]) / 10
-    assert scores.correlational.item() == pytest.approx(total, rel=1e-5)
-    generator = seeded(1)
-    told = discriminative_score(real, made, steps=2, repeats=2, generator=generator)
-    assert torch.equal(scores.discriminative, told)
-    foretold = predictive_score(real, made, steps=3, repeats=2, generator=generator)
-    assert torch.equal(scores.predictive, foretold)
-
-
-def test_the_correlational_score_is_nothing_for_one_channel() -> None:
-    real, made = draw(0, 20, 1, 8), 5 * draw(1, 20, 1, 8).cumsum(2)
-    scores = diffusion_ts_protocol(
-        real, made, encoder=lambda x: x.amax(2), steps=(1, 1), repeats=1, generator=seeded(1)
-    )
-    assert scores.correlational < 1e-3
-
-
 # Complaints.
 
 
@@ -164,7 +129,8 @@ def test_refuses() -> None:
     broken[3, 0, 2] = torch.nan
     with pytest.raises(ValueError, match=r"generated must be finite; got 1 of 25 rows without$"):
         timevqvae_2024_protocol(TEST, broken)
-    with pytest.raises(
-        ValueError, match=r"^diffusion_ts_protocol: cases of real must be >= 5; got 4$"
-    ):
-        diffusion_ts_protocol(TEST[:4], MADE, encoder=lambda x: x)
+    for protocol in (timevqvae_2023_protocol, nc_vqvae_protocol):
+        with pytest.raises(
+            ValueError, match=r"generated must be finite; got 1 of 25 rows without$"
+        ):
+            protocol(TRAIN, LABELS, TEST, broken)

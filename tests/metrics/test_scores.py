@@ -141,12 +141,35 @@ def test_a_fifth_is_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
         states: Tensor = original(network, x)
         return states
 
-    original = metrics_scores._Recurrent.forward
+    original = metrics_scores.Recurrent.forward
     monkeypatch.setattr(metrics_scores, "batches", noted)
-    monkeypatch.setattr(metrics_scores._Recurrent, "forward", forward)
+    monkeypatch.setattr(metrics_scores.Recurrent, "forward", forward)
     discriminative_score(noise(0, 24), noise(1, 11), steps=1, repeats=1, generator=seeded(0))
     assert seen == [20, 9]
     assert scored == [4, 2]
+
+
+@pytest.mark.parametrize(
+    ("real", "generated", "batch_size", "expected"),
+    [(20, 80, 128, 16), (80, 20, 128, 16), (200, 90, 100, 50), (200, 200, 9, 4), (9, 9, 1, 1)],
+)
+def test_a_batch_has_as_many_real_as_generated(
+    monkeypatch: pytest.MonkeyPatch, real: int, generated: int, batch_size: int, expected: int
+) -> None:
+    """16 real and 64 generated in a batch teach that most are generated."""
+    drawn = []
+
+    def noted(cases: int, **options: Any) -> Iterator[Tensor]:
+        for index in batches(cases, **options):
+            drawn.append(len(index))
+            yield index
+
+    monkeypatch.setattr(metrics_scores, "batches", noted)
+    discriminative_score(
+        noise(0, real), noise(1, generated), steps=3, batch_size=batch_size, repeats=1, hidden=2,
+        generator=seeded(0),
+    )  # fmt: skip
+    assert drawn == [expected] * 6
 
 
 def test_the_error_is_in_standard_deviations_of_the_real_channel() -> None:

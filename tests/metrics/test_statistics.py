@@ -228,10 +228,31 @@ def test_a_level_that_rounds_is_constant_too(level: float) -> None:
         autocorrelation_distance, cross_correlation_distance, kurtosis_distance, skewness_distance
     ):  # fmt: skip
         assert math.isnan(distance(x, flat).item()), distance
-        assert math.isnan(distance(flat, x).item()), distance
+        assert math.isnan(distance(flat[:, 1:].expand(-1, 2, -1), x).item()), distance
     assert autocorrelation(flat).isnan().any(1).tolist() == [False, True]
-    assert math.isnan(spectral_distance(flat, x).item())
+    assert math.isnan(spectral_distance(flat[:, 1:], x[:, 1:]).item())
     assert math.isfinite(spectral_distance(x, flat).item())
+
+
+@pytest.mark.parametrize(
+    "distance",
+    [autocorrelation_distance, kurtosis_distance, skewness_distance, spectral_distance],
+)
+def test_a_channel_constant_in_real_leaves_the_mean_of_the_others(
+    distance: Callable[..., Tensor],
+) -> None:
+    x, y = draw(0, 7, 3, 11), draw(1, 7, 3, 11)
+    x[:, 1] = 0.1
+    others = distance(x[:, [0, 2]], y[:, [0, 2]])
+    torch.testing.assert_close(distance(x, y), others)
+
+
+def test_pairs_with_a_channel_constant_in_real_are_left_out() -> None:
+    x, y = draw(0, 7, 3, 11), draw(1, 7, 3, 11)
+    x[:, 1] = 0.1
+    others = cross_correlation_distance(x[:, [0, 2]], y[:, [0, 2]])
+    torch.testing.assert_close(cross_correlation_distance(x, y), others)
+    assert math.isnan(cross_correlation_distance(x[:, :2], y[:, :2]).item())  # no pair is left
 
 
 def test_a_small_channel_far_from_zero_is_not_constant() -> None:

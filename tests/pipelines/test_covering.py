@@ -118,7 +118,8 @@ def data_of(row: dict[str, Any]) -> tuple[Any, Any]:
     x: Any = series(CASES, channels=CHANNELS, length=LENGTH)
     if row["ends"] == "ragged":
         x = [one[:, : LENGTH - 2 * (i % 5)] for i, one in enumerate(x)]
-    return x, list("abcb" * (CASES // 4)) if row["labels"] == "labels" else None
+    labelled = row["labels"] == "labels" or row["ssl"] == "supcon"  # which is nothing without any
+    return x, list("abcb" * (CASES // 4)) if labelled else None
 
 
 def fitted(row: dict[str, Any], folder: Path) -> SSLTokenizer:

@@ -43,6 +43,39 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
+# What the last rows of an update would leave for good, or for long.
+ROWS: dict[str, Callable[[], nn.Module]] = {
+    "FeatureQueue": lambda: FeatureQueue(5, 3, generator=torch.Generator().manual_seed(3)),
+    "RunningCenter": lambda: RunningCenter(3, momentum=0.7),
+}
+BROKEN = torch.tensor(
+    [[torch.nan, 0.0, 1.0], [0.0, torch.inf, 1.0], [0.0, 1.0, -torch.inf], [torch.nan] * 3]
+)
+
+
+@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("rows", [0, 1, 3, 5, 9])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_rows_that_are_not_finite_do_not_count(name: str, rows: int, dtype: torch.dtype) -> None:
+    """An update with them is the update without them; also where none is left."""
+    generator = torch.Generator().manual_seed(rows)
+    first, finite = torch.randn(2, 9, 3, generator=generator).to(dtype).split([1, 1])
+    for broken in (BROKEN[:0], BROKEN[:1], BROKEN):
+        batch = torch.cat([finite[0, :rows], broken.to(dtype)])
+        batch = batch[torch.randperm(len(batch), generator=generator)]
+        clean, mixed = ROWS[name](), ROWS[name]()
+        for state, values in ((clean, batch[batch.isfinite().all(1)]), (mixed, batch)):
+            for given in (first[0, :4], values, first[0, 4:6]):
+                state.update(given)  # type: ignore[operator]
+        for key, value in mixed.state_dict().items():  # a sum may go in another order
+            torch.testing.assert_close(value, clean.state_dict()[key], rtol=1e-6, atol=1e-7)
+        assert read(mixed).isfinite().all()
+
+
+def test_every_state_that_reads_rows_is_asked() -> None:
+    assert set(STATES) - set(ROWS) == {"EMATeacher", "Prototypes"}  # theirs are weights
+
+
 def _long_prototypes() -> Prototypes:
     layer = Prototypes(3, 4)
     layer.weight.data.mul_(2)

@@ -196,6 +196,62 @@ def test_teachers_of_all_ranks_are_equal(two_ranks: Ranks) -> None:
     assert not torch.equal(first[0], start[0].detach())
 
 
+# students as they come
+
+
+class Shifted(nn.Module):
+    """A student whose forward takes options, as a transformer's does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(2)
+
+    def forward(self, x: Tensor, *, shift: float = 0.0) -> Tensor:
+        normed: Tensor = self.norm(x)
+        return normed + shift
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_keyword_arguments_reach_the_model(training: bool) -> None:
+    x = torch.randn(4, 2, generator=torch.Generator().manual_seed(0))
+    teacher = EMATeacher(Shifted(), training=training)
+    torch.testing.assert_close(teacher(x, shift=2.0), teacher(x) + 2)
+    torch.testing.assert_close(teacher(x=x, shift=2.0), teacher(x) + 2)
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+def test_what_a_copy_cannot_follow_is_named() -> None:
+    said = r"^EMATeacher: student must not hold computed tensors: .*; got "
+    old = nn.Sequential(nn.utils.weight_norm(nn.Linear(2, 2)))
+    with pytest.raises(ValueError, match=said + "0.weight$"):
+        EMATeacher(old)
+    caching = nn.Linear(2, 2)
+    caching.last = caching(torch.ones(1, 2))
+    with pytest.raises(ValueError, match=said + "last$"):
+        EMATeacher(caching)
+    caching.last = [caching.last]  # type: ignore[assignment]
+    with pytest.raises(ValueError, match=r"^EMATeacher: student must have a deep copy; got "):
+        EMATeacher(caching)
+    caching.last = caching.last[0].detach()  # type: ignore[index]
+    EMATeacher(caching).update(caching)
+    new = nn.utils.parametrizations.weight_norm(nn.Linear(2, 2))
+    teacher = EMATeacher(new)
+    with torch.no_grad():
+        new.parametrizations.weight.original0.mul_(2)
+    teacher.update(new, momentum=0.0)
+    assert torch.equal(teacher(torch.ones(1, 2)), new(torch.ones(1, 2)))
+
+
+def test_a_lazy_student_is_named_until_it_has_its_shapes() -> None:
+    lazy = nn.Sequential(nn.LazyLinear(3), nn.LazyBatchNorm1d())
+    with pytest.raises(
+        ValueError, match=r"^EMATeacher: student must have .*; got the lazy 0\.weight$"
+    ):
+        EMATeacher(lazy)
+    lazy(torch.ones(2, 4))
+    EMATeacher(lazy).update(lazy)
+
+
 # complaints
 
 

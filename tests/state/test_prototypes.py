@@ -78,12 +78,32 @@ def test_round_trip_of_its_state() -> None:
     assert torch.equal(other(torch.ones(1, 3)), layer(torch.ones(1, 3)))
 
 
-def test_normalises_in_single_precision_under_autocast() -> None:
-    layer = Prototypes(64, 5, generator=seeded())
-    z = torch.randn(4, 64, generator=seeded(1))
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        scores = layer(z)
-    torch.testing.assert_close(scores.float(), layer(z), rtol=0, atol=2e-2)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("inputs", [torch.float32, torch.bfloat16])
+def test_scores_are_cosines_in_single_precision_under_autocast(
+    dtype: torch.dtype, inputs: torch.dtype
+) -> None:
+    layer = Prototypes(64, 5, generator=seeded()).to(dtype)
+    z = torch.randn(4, 64, generator=seeded(1)).to(inputs)
+    expected = torch.nn.functional.normalize(z.double(), dim=-1) @ layer.weight.double().T
+    for inside in (True, False):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=inside):
+            scores = layer(z)
+        assert scores.dtype == torch.float32
+        torch.testing.assert_close(scores.double(), expected, rtol=0, atol=1e-6)
+
+
+def test_a_feature_of_zero_gets_no_gradient() -> None:
+    layer = Prototypes(3, 5, generator=seeded())
+    z = torch.tensor([[0.0, 0.0, 0.0], [2e20, 0.0, -1e20]], requires_grad=True)
+    scores = layer(z)
+    scores.sum().backward()
+    assert not scores[0].any()
+    unit = torch.tensor([2.0, 0.0, -1.0]) / 5**0.5
+    torch.testing.assert_close(scores[1], layer.weight @ unit)
+    assert z.grad is not None
+    assert not z.grad[0].any()
+    assert z.grad.isfinite().all()
 
 
 # complaints

@@ -15,6 +15,7 @@ __all__ = [
     "check_bool_mask",
     "check_codes",
     "check_floating",
+    "check_number",
     "check_positive",
     "check_ratio",
     "check_same_shape",
@@ -86,19 +87,28 @@ def check_view_pair(who: str, z_a: Tensor, z_b: Tensor, *, least_batch: int = 2)
     check_at_least(who, "batch", z_a.shape[0], least_batch)
 
 
+def check_number(who: str, name: str, value: float | Tensor) -> None:
+    """Refuse a tensor where a plain number is asked: it would get no gradient, or be waited for."""
+    if isinstance(value, Tensor):
+        raise TypeError(f"{who}: {name} must be a number; got a tensor")
+
+
 def check_at_least(who: str, name: str, value: float, low: float) -> None:
     """Ask that a number is `low` or more (NaN is refused)."""
+    check_number(who, name, value)
     if not value >= low:
         raise ValueError(f"{who}: {name} must be >= {low}; got {value}")
 
 
 def check_positive(who: str, name: str, value: float) -> None:
     """Ask that a number is greater than zero (NaN is refused)."""
+    check_number(who, name, value)
     if not value > 0:
         raise ValueError(f"{who}: {name} must be > 0; got {value}")
 
 
 def check_ratio(who: str, name: str, value: float) -> None:
     """Ask that a number lies in [0, 1]."""
+    check_number(who, name, value)
     if not 0 <= value <= 1:
         raise ValueError(f"{who}: {name} must lie in [0, 1]; got {value}")

@@ -6,12 +6,16 @@ import torch
 from torch import Tensor, nn
 
 __all__ = [
+    "SHORTEST",
     "center",
+    "directed",
     "full_precision",
     "off_diagonal",
     "standardize",
     "upcast",
 ]
+
+SHORTEST = 1e-12  # the floor of a norm, as in `torch.nn.functional.normalize`
 
 
 def full_precision(tensor: Tensor) -> AbstractContextManager[object]:
@@ -43,7 +47,23 @@ def standardize(z: Tensor, *, eps: float = 1e-5) -> Tensor:
 
     `eps` sits inside the root, as in batch normalisation: a constant feature becomes 0.
     """
-    return nn.functional.batch_norm(z, None, None, training=True, eps=eps)
+    # Far from 0 the mean in float32 has lost digits: take it away twice. What is taken away has no
+    # slope, for what follows does not see it.
+    near = z - z.detach().mean(dim=0)
+    return nn.functional.batch_norm(near, None, None, training=True, eps=eps)
+
+
+def directed(rows: Tensor, *, dim: int = -1) -> Tensor:
+    """Return rows ready to be divided by their norms: all but the extreme keep their bits.
+
+    A row without a direction, no longer than `SHORTEST`, becomes 0 and gets no gradient; divided by
+    the floor of its norm it would get 1e12 times what reaches it. A row too long to be squared is
+    scaled down by a power of two.
+    """
+    length = torch.linalg.vector_norm(rows.detach(), dim=dim, keepdim=True)
+    scale: Tensor = (length > SHORTEST).to(rows.dtype)
+    directions: Tensor = rows * scale.masked_fill_(length > 2.0**62, 2.0**-66)
+    return directions
 
 
 def off_diagonal(matrix: Tensor) -> Tensor:

@@ -3,23 +3,31 @@
 import torch
 from torch import Tensor
 
-__all__ = ["mean_and_scale", "one_where_constant"]
-
-CONSTANT = 1e-6  # of the mean: below it a float32 deviation is rounding
+__all__ = ["mean_and_scale"]
 
 
 def mean_and_scale(
-    train: Tensor, dims: tuple[int, ...], *, correction: int = 0
+    train: Tensor,
+    dims: tuple[int, ...],
+    *,
+    correction: int = 0,
+    computed_in: torch.dtype | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation over `dims`, for the data of every set; both keep their axes.
 
     What is constant in training has scale 1: it stays in its own units, so that 1e-3 of noise in
-    another set is 1e-3, and not 1e-3 over a rounding error.
+    another set is 1e-3, and not 1e-3 over a rounding error. Constant is what deviates from its
+    mean by no more than rounding, 1e-6 of the mean (2e-15 of it in float64).
+
+    Subtract the mean in float64 before numbers go to a narrower type: `((x - mean) / scale)`
+    of a float64 mean does.
 
     Args:
         train: The training set; NaN is left out.
         dims: The axes to average over.
         correction: 0 for the standard deviation of these rows, 1 for the unbiased variance.
+        computed_in: The type whose rounding the numbers have, where they were cast since, such
+            as float32 for the features of a network; that of `train` by default.
 
     Returns:
         float64 mean and scale.
@@ -38,9 +46,6 @@ def mean_and_scale(
     squares = (x - mean).square().nansum(dims, keepdim=True)
     count = known.sum(dims, keepdim=True) - correction
     std = (squares / count.clamp_min(1)).sqrt()
-    return mean, one_where_constant(std, mean)
-
-
-def one_where_constant(std: Tensor, mean: Tensor) -> Tensor:
-    """A standard deviation as a scale: 1 where it is no more than rounding of its mean."""
-    return torch.where(std > CONSTANT * mean.abs(), std, 1.0)
+    exact = (computed_in or train.dtype) == torch.float64
+    rounding = 8 * torch.finfo(torch.float64).eps if exact else 1e-6
+    return mean, torch.where(std > rounding * mean.abs(), std, 1.0)

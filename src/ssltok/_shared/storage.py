@@ -9,19 +9,20 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import shutil
-import uuid
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ssltok._shared.outputs import LITTER, new_folder
+
 __all__ = ["ArtifactError", "pack_state", "read_folder", "remove_litter", "unpack_state"]
 
 MANIFEST = "manifest.json"
 FORMAT = 1
-LITTER = ".tmp-"
 
 
 class ArtifactError(ValueError):
@@ -47,24 +48,17 @@ def write_folder(path: str | os.PathLike[str], files: Mapping[str, bytes]) -> pa
     final = pathlib.Path(path).absolute()
     if os.path.lexists(final):
         raise FileExistsError(f"write_folder: the folder must not exist; got {final}")
-    final.parent.mkdir(parents=True, exist_ok=True)
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())}
     manifest: dict[str, Any] = {"format": FORMAT, "files": digests}
     manifest["digest"] = _digest(manifest)
-    temporary = final.parent / f"{LITTER}{final.name}-{uuid.uuid4().hex}"
-    temporary.mkdir()
-    try:
+    with new_folder(final) as temporary:
         for name, data in {**files, MANIFEST: json.dumps(manifest, indent=1).encode()}.items():
             with open(temporary / name, "wb") as stream:
                 stream.write(data)
                 stream.flush()
                 os.fsync(stream.fileno())
         _sync_folder(temporary)
-        temporary.rename(final)
-        _sync_folder(final.parent)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    _sync_folder(final.parent)
     return final
 
 
@@ -114,12 +108,22 @@ def read_folder(path: str | os.PathLike[str]) -> dict[str, bytes]:
     return files
 
 
-def remove_litter(parent: str | os.PathLike[str]) -> None:
-    """Remove the temporary folders that killed runs left in `parent`."""
+def remove_litter(parent: str | os.PathLike[str], *, names: str = ".+") -> None:
+    """Remove what killed runs left half-written in `parent`, and nothing else.
+
+    Args:
+        parent: A folder that is ours.
+        names: A pattern of the final names.
+    """
     folder = pathlib.Path(parent)
-    if folder.is_dir():
-        for entry in folder.glob(f"{LITTER}*"):
+    for entry in folder.iterdir() if folder.is_dir() else ():
+        final = entry.name[len(".tmp-") : -33]
+        if not LITTER.fullmatch(entry.name) or not re.fullmatch(names, final):
+            continue
+        if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
 
 
 def pack_state(tree: object) -> dict[str, bytes]:
@@ -212,9 +216,9 @@ def _restore(tree: Any, tensors: Mapping[str, Tensor]) -> Any:
     return {"list": items, "tuple": tuple(items)}[kind]
 
 
-def to_json(value: object) -> bytes:
-    """Readable JSON, as bytes."""
-    return (json.dumps(value, indent=2, default=_plain) + "\n").encode()
+def to_json(value: object, *, allow_nan: bool = True) -> bytes:
+    """Readable JSON, as bytes; for other readers without NaN, which JSON does not know."""
+    return (json.dumps(value, indent=2, default=_plain, allow_nan=allow_nan) + "\n").encode()
 
 
 def _plain(value: object) -> object:

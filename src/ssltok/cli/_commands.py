@@ -1,6 +1,5 @@
 """The command `ssltok`: run, fit, sample, encode, evaluate, info; tyro builds it from these."""
 
-import csv
 import dataclasses
 import math
 import pathlib
@@ -11,10 +10,14 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import tyro
 
+from ssltok._shared.outputs import new_file
 from ssltok._shared.storage import to_json
+from ssltok._shared.work_folders import clear_work, has_checkpoints
 from ssltok.cli._evaluate import Evaluate
+from ssltok.cli._outputs import check_new_file, check_new_folder, unfinished
+from ssltok.cli._reading import ReadingOptions, read
 from ssltok.cli._say import say
-from ssltok.data import load_dataset
+from ssltok.data import Reading, write_table
 from ssltok.distributed import is_first
 from ssltok.evaluation import ReportRow, save_samples
 from ssltok.pipelines import (
@@ -40,7 +43,9 @@ class Training:
     """What `run` and `fit` share: data, preset, and every number of the preset."""
 
     data: str = "GunPoint"
-    """A data set that sktime ships or fetches, or a .npz, .npy, .csv, .ts, .tsv or .arff file."""
+    """A data set that sktime ships or fetches, or a file: .csv, .tsv, .txt, .parquet, .feather,
+    .xlsx, .npz, .npy, .mat, .ts, .arff or .tsf."""
+    reading: ReadingOptions = field(default_factory=Reading)
     preset: Preset = "demo"
     """Where the numbers below come from: demo ends in minutes, the papers' presets do not."""
     seed: int = 0
@@ -90,7 +95,7 @@ class Run(Training):
 
     def __call__(self) -> None:
         """Do it."""
-        data = load_dataset(self.data)
+        data = read(self.data, self.reading)
         report = run(
             data,
             self.config(),
@@ -114,22 +119,30 @@ class Fit(Training):
     out: pathlib.Path = pathlib.Path("model")
     """A new folder for the model."""
     checkpoints: pathlib.Path | None = None
-    """A folder where training keeps what it needs to go on after a kill."""
+    """A folder where training keeps what it needs to go on after a kill, and leaves it; by
+    default `OUT.unfinished`, which goes when the model is there."""
 
     def __call__(self) -> None:
         """Do it."""
-        if self.out.exists():
-            raise FileExistsError(f"fit: out must be a new folder; got {self.out}")
-        data = load_dataset(self.data)
-        model = SSLTokenizer(
-            self.config(),
-            seed=self.seed,
-            checkpoints=self.checkpoints,
-            progress=not self.quiet,
-            cpu=self.cpu,
-        ).fit(data.train, data.train_labels)
+        check_new_folder("fit", self.out)
+        data = read(self.data, self.reading)
+        kept = unfinished("fit", self.out) if self.checkpoints is None else self.checkpoints
+        try:
+            model = SSLTokenizer(
+                self.config(),
+                seed=self.seed,
+                checkpoints=kept,
+                progress=not self.quiet,
+                cpu=self.cpu,
+            ).fit(data.train, data.train_labels)
+        except BaseException:
+            if self.checkpoints is None and is_first() and not has_checkpoints(kept):
+                clear_work(kept)  # nothing to go on with
+            raise
         if is_first():
             model.save(self.out)
+            if self.checkpoints is None:
+                clear_work(kept)
             say(f"model: {self.out}")
 
 
@@ -146,27 +159,26 @@ class Sample:
     seed: int = 0
     """Same seed, same series."""
     out: pathlib.Path = pathlib.Path("samples.npy")
-    """A .npy, .npz or .csv file (csv: one channel only)."""
+    """A new .npy, .npz or .csv file (csv: one channel only)."""
+    overwrite: bool = False
+    """Replace the file if there is one."""
 
     def __call__(self) -> None:
         """Do it."""
-        _check_output("sample", self.out, (".npy", ".npz", ".csv"))
+        if self.n < 1:
+            raise ValueError(f"sample: n must be >= 1; got {self.n}")
+        check_new_file("sample", self.out, (".npy", ".npz", ".csv"), overwrite=self.overwrite)
         model = SSLTokenizer.load(self.model)
-        label = _known_label(model, self.label)
+        label, channels = _known_label(model, self.label), model.artifact_.tokenizer.channels
+        if self.out.suffix == ".csv" and channels != 1:
+            raise ValueError(f"sample: a .csv file must hold one channel; got {channels} channels")
         drawn = model.generate([label] * self.n, seed=self.seed)
         series = drawn.series.numpy()
-        if self.out.suffix == ".csv" and series.shape[1] != 1:
-            raise ValueError(
-                f"sample: a .csv file must hold one channel; got {series.shape[1]} channels"
-            )
-        if self.out.suffix == ".npy":
-            np.save(self.out, series)
-        elif self.out.suffix == ".npz":
+        if self.out.suffix == ".npz":
             labels = None if self.label is None else [label] * self.n
             save_samples(self.out, series, labels=labels, codes=drawn.codes)
         else:
-            with open(self.out, "w", newline="", encoding="utf-8") as stream:
-                csv.writer(stream).writerows(series[:, 0].tolist())
+            write_table(self.out, series, reading=Reading(layout="series_in_rows"))
         say(f"{series.shape[0]} series of shape {series.shape[1:]}: {self.out}")
 
 
@@ -178,19 +190,23 @@ class Encode:
     """The model's folder."""
     data: str = "GunPoint"
     """As for fit; a test part is encoded too."""
+    reading: ReadingOptions = field(default_factory=Reading)
     out: pathlib.Path = pathlib.Path("tokens.npz")
-    """A .npz file: codes and embeddings of the training and the test part."""
+    """A new .npz file: codes and embeddings of the training and the test part."""
+    overwrite: bool = False
+    """Replace the file if there is one."""
 
     def __call__(self) -> None:
         """Do it."""
-        _check_output("encode", self.out, (".npz",))
-        model, data = SSLTokenizer.load(self.model), load_dataset(self.data)
+        check_new_file("encode", self.out, (".npz",), overwrite=self.overwrite)
+        model, data = SSLTokenizer.load(self.model), read(self.data, self.reading)
         found: dict[str, Any] = {}
         for part, series in (("train", data.train), ("test", data.test)):
             if series is not None:
                 found[f"codes_{part}"] = model.encode(series)
                 found[f"embeddings_{part}"] = model.transform(series)
-        np.savez_compressed(self.out, **found)
+        with new_file(self.out) as stream:
+            np.savez_compressed(stream, **found)
         say(f"{', '.join(f'{k} {v.shape}' for k, v in found.items())}: {self.out}")
 
 
@@ -218,7 +234,7 @@ class Info:
             },
             "provenance": model.provenance_,
         }
-        say(to_json(said).decode())
+        say(to_json(said, allow_nan=False).decode())
 
 
 Command = (
@@ -278,15 +294,12 @@ def _known_label(model: SSLTokenizer, label: str | None) -> Hashable:
     """The class whose text is what the user typed."""
     if label is None:
         return None
-    for known in model.classes_:
-        if str(known) == label:
-            return known
     names = [str(known) for known in model.classes_]
+    if names.count(label) == 1:
+        return model.classes_[names.index(label)]
+    if label in names:
+        raise ValueError(
+            f"sample: label must name one class; got {label!r} for {names.count(label)} classes of "
+            "other types: use SSLTokenizer.sample"
+        )
     raise ValueError(f"sample: label must be one of {names}; got {label!r}")
-
-
-def _check_output(who: str, out: pathlib.Path, endings: tuple[str, ...]) -> None:
-    if out.suffix not in endings:
-        raise ValueError(f"{who}: out must end in {', '.join(endings)}; got {out}")
-    if not out.parent.is_dir():
-        raise ValueError(f"{who}: out must lie in a folder that exists; got {out}")

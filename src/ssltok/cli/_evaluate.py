@@ -1,13 +1,15 @@
 """The command `ssltok evaluate`."""
 
 import pathlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import tyro
 
+from ssltok.cli._outputs import check_new_folder
+from ssltok.cli._reading import ReadingOptions, read
 from ssltok.cli._say import say
-from ssltok.data import load_dataset, train_and_test
+from ssltok.data import Reading, train_and_test
 from ssltok.evaluation import evaluate, load_samples, standard_measures
 from ssltok.pipelines import SSLTokenizer, tokenizer_measures, tokens_of
 from ssltok.training import keyed_generator
@@ -24,6 +26,7 @@ class Evaluate:
     run`, what `ssltok sample` wrote, or any .npz with X and y."""
     data: str = "GunPoint"
     """The real series, with a training and a test part."""
+    reading: ReadingOptions = field(default_factory=Reading)
     model: pathlib.Path | None = None
     """A saved model's folder: what its tokenizer makes of the three sets is compared too, and the
     model is measured on the real ones."""
@@ -38,9 +41,10 @@ class Evaluate:
 
     def __call__(self) -> None:
         """Do it."""
-        if self.out.exists():
-            raise FileExistsError(f"evaluate: out must be a new folder; got {self.out}")
-        data, made = load_dataset(self.data), load_samples(self.generated)
+        check_new_folder("evaluate", self.out)
+        if self.steps < 0:
+            raise ValueError(f"evaluate: steps must be >= 0; got {self.steps}")
+        data, made = read(self.data, self.reading), load_samples(self.generated)
         model = None if self.model is None else SSLTokenizer.load(self.model)
         train, train_labels, test, test_labels = train_and_test(
             data, keyed_generator(self.seed, "test-part"), who="evaluate"

@@ -1,17 +1,34 @@
 """Data sets by name (sktime ships or fetches them) or from a file that somebody has."""
 
-import csv
-import difflib
+import dataclasses
+import os
 import pathlib
-import zipfile
+import warnings
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from ssltok.data._assemble import Part, assemble
+from ssltok.data._formats import named_parts, read_arff, read_arrays, read_npy, read_ts, read_tsf
+from ssltok.data._frames import is_frame, pandas_frame
+from ssltok.data._layout import roles_of
+from ssltok.data._lines import BLANK, OPENERS
+from ssltok.data._reading import Reading, Refusal
+from ssltok.data._tables import BINARY, TEXTS, MissingLibraryError, Table, frame_table, read_table
+
 __all__ = ["Dataset", "load_dataset"]
 
-LABEL_COLUMNS = ("label", "class", "target", "y")
+Read = TypeVar("Read")
+ARRAYS = (".npz", ".npy", ".mat")
+FIELD = (".ts", ".arff", ".tsf")
+ENDINGS = (*ARRAYS, *TEXTS, *BINARY, *FIELD)
+ALLOWED = {
+    **dict.fromkeys(ARRAYS, ("layout", "value", "label", "window", "stride")),
+    **dict.fromkeys(FIELD, ("layout", "label", "window", "stride")),
+}
+"""The options of files that are no tables; tables take all."""
+UCR = Reading(layout="series_in_rows", label="0", header=False, separator="\t")
 
 
 class Dataset(NamedTuple):
@@ -19,7 +36,9 @@ class Dataset(NamedTuple):
 
     `channels` are their names, empty where the source has none; `times` is the time of every sample
     of one long series (numpy datetime64 or numbers), None where there is none; `about` says in one
-    line what was read, empty where a name says it all.
+    line what was read; `groups` are what a split keeps together, such as the subject of each
+    series or the series of each window, None where each stands alone; `reading` reads the file
+    again in the same way, and writes what comes out in the same form, None where it was no table.
     """
 
     name: str
@@ -30,163 +49,187 @@ class Dataset(NamedTuple):
     channels: tuple[str, ...] = ()
     times: Any = None
     about: str = ""
+    groups: Sequence[Hashable] | None = None
+    reading: Reading | None = None
 
 
-def load_dataset(source: str) -> Dataset:
-    """Load a data set.
+def load_dataset(
+    source: str | os.PathLike[str] | Any, *, reading: Reading | None = None
+) -> Dataset:
+    """Load a data set; where a file can be read in two ways, refuse it and name the options.
 
     Args:
         source: A name that sktime knows (`GunPoint`, which it ships, or any UCR/UEA name, which
-            it fetches), or the path of a file:
+            it fetches), a data frame, or the path of a file. Where a file's name ends in
+            `_TRAIN`, its twin `_TEST` is read too.
 
-            - `.npz` with `X_train, y_train, X_test, y_test` or `X, y` (no pickled objects);
-            - `.npy` with `(cases, length)` or `(cases, channels, length)`;
-            - `.csv` with a series in each row, empty cells for missing values, an optional
-              header, and an optional column `label`;
-            - `.ts`, `.arff` or UCR `.tsv`. Where the file's name ends in `_TRAIN`, its twin
-              `_TEST` is read too.
+            - Tables: `.csv`, `.tsv`, `.txt` (also `.gz`, `.bz2`, `.xz`), `.parquet`, `.feather`,
+              `.xlsx`. A row is a series, a time, or one value (`Reading.layout`). The layout is
+              found where a column is a time by its name or dates, or a label stands beside
+              numbered columns (`t0, t1, ...`); every other table needs it.
+            - Arrays: `.npz` with `X_train, y_train, X_test, y_test` or `X, y`, `.npy`, and `.mat`,
+              `(cases, length)` or `(cases, channels, length)`; no pickled objects.
+            - `.ts`, `.arff`, `.tsf`, and the UCR archive's `_TRAIN.tsv`.
+        reading: What the file itself does not say.
 
     Returns:
-        The data set.
+        The data set. A table whose rows are times is `(1, channels, length)`, or
+        `(windows, channels, window)`.
 
     Raises:
         FileNotFoundError: If the path does not exist.
-        ValueError: If the file cannot be read, or no data set has that name.
-        ImportError: If sktime is needed and not installed.
+        ValueError: If the file cannot be read or can be read in two ways, or no data set has that
+            name.
+        ImportError: If an optional library is needed and not installed.
 
     Example:
         >>> from ssltok.data import load_dataset
         >>> load_dataset("GunPoint").train.shape
         (50, 1, 150)
     """
+    options = Reading() if reading is None else reading
+    if is_frame(source):
+        table = _wall("a data frame", lambda: frame_table(pandas_frame(source)))
+        whole, known = _wall("a data frame", lambda: _table_part(table, options))
+        return _dataset("frame", [whole], known)
     path = pathlib.Path(source)
-    reader = _READERS.get(path.suffix.lower())
-    if reader is None and (path.suffix or len(path.parts) > 1):
-        raise ValueError(f"load_dataset: a file must end in {', '.join(_READERS)}; got {source!r}")
-    if reader is None:
-        return _named(source)
+    ending = _ending(path)
+    if not ending and not path.suffix and len(path.parts) == 1:
+        _check_options(options, ".ts", "a set by name")
+        return _dataset(path.name, named_parts(path.name, options), None)
+    if not ending:
+        raise ValueError(
+            f"load_dataset: a file must end in {', '.join(ENDINGS)}; got {str(source)!r}"
+        )
     if not path.is_file():
-        raise FileNotFoundError(f"load_dataset: the file must exist; got {source!r}")
+        raise FileNotFoundError(f"load_dataset: the file must exist; got {str(source)!r}")
+    _check_options(options, ending, f"a {ending} file")
+    name = path.name[: len(path.name) - len("".join(path.suffixes[-1 - _packed(path) :]))]
     twin = path.with_name(path.name.replace("_TRAIN", "_TEST"))
+    archive = ending == ".tsv" and _of_the_archive(path, options)
+    if archive:
+        asked = {option: getattr(options, option) for option in options.changed()}
+        options = dataclasses.replace(UCR, **asked)
+    parts, form = _wall(str(path), lambda: _read(path, ending, options))
+    if twin != path and twin.is_file() and len(parts) == 1:
+        again, _ = _wall(str(twin), lambda: _read(twin, ending, form or options))
+        parts = [parts[0], again[0]]
+    if archive:
+        parts = [part._replace(labels=_whole(part.labels)) for part in parts]
+    return _dataset(name, parts, form)
+
+
+def _check_options(reading: Reading, ending: str, what: str) -> None:
+    allowed = ALLOWED.get(ending)
+    wrong = [] if allowed is None else [n for n in reading.changed() if n not in allowed]
+    if ending in FIELD:
+        wrong += ["label"] * bool(reading.label)
+        wrong += ["layout"] * (reading.layout not in (None, "series_in_rows"))
+    if wrong:
+        raise ValueError(
+            f"load_dataset: {wrong[0]} must be left out for {what}, which is no table; "
+            f"got {getattr(reading, wrong[0])!r}"
+        )
+
+
+def _of_the_archive(path: pathlib.Path, reading: Reading) -> bool:
+    """Whether a `.tsv` is of the UCR archive: by its name, unless the caller says more."""
+    known = "_TRAIN" in path.stem or "_TEST" in path.stem
+    return known and not set(reading.changed()) - {"window", "stride", "missing"}
+
+
+def _packed(path: pathlib.Path) -> bool:
+    return path.suffix.lower() in OPENERS
+
+
+def _ending(path: pathlib.Path) -> str:
+    """The kind of file, by its name; empty where there is none."""
+    packed = _packed(path)
+    ending = pathlib.Path(path.stem).suffix.lower() if packed else path.suffix.lower()
+    return ending if ending in (TEXTS if packed else ENDINGS) else ""
+
+
+def _read(path: pathlib.Path, ending: str, reading: Reading) -> tuple[list[Part], Reading | None]:
+    if ending in (".npz", ".mat"):
+        return read_arrays(path, reading), None
+    if ending in (".npy", *FIELD):
+        reader = {".npy": read_npy, ".ts": read_ts, ".arff": read_arff, ".tsf": read_tsf}[ending]
+        return [reader(path, reading)], None
+    part, form = _table_part(read_table(path, reading), reading)
+    return [part], form
+
+
+def _table_part(table: Table, reading: Reading) -> tuple[Part, Reading]:
+    """A table's series, and the reading that says all that was found."""
+    roles = roles_of(table, reading)
+    columns = {role: getattr(roles, role) for role in ("time", "id", "channel", "label", "group")}
+    named: dict[str, Any] = {
+        role: "" if place is None else table.name(place) for role, place in columns.items()
+    }
+    form = dataclasses.replace(
+        reading,
+        layout=roles.layout,
+        header=table.names is not None,
+        value=table.name(roles.values[0]) if roles.layout == "long" else None,
+        **named,
+    )
+    if table.form is not None:
+        separator = " " if table.form.separator == BLANK else table.form.separator
+        form = dataclasses.replace(form, separator=separator, encoding=table.form.encoding)
+    return assemble(table, roles, reading), form
+
+
+def _whole(labels: list[Any] | None) -> list[Any] | None:
+    """Numbers of classes as such, as the UCR archive numbers them."""
     try:
-        if path.suffix.lower() == ".npz":
-            return _read_npz(path)
-        train, train_labels = reader(path)
-        test, test_labels = reader(twin) if twin != path and twin.is_file() else (None, None)
-    except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"load_dataset: {source!r} must be readable; got {error}") from error
-    return Dataset(path.stem, train, train_labels, test, test_labels)
-
-
-def _sktime() -> Any:
-    try:
-        import sktime.datasets
-    except ImportError as error:
-        raise ImportError(
-            "load_dataset: needs sktime; install it with: pip install 'ssltok[data]'"
-        ) from error
-    return sktime.datasets
-
-
-def _named(name: str) -> Dataset:
-    library = _sktime()
-    parts = []
-    for split in ("train", "test"):
-        try:
-            X, y = library.load_UCR_UEA_dataset(name, split=split, return_X_y=True)
-        except Exception as error:  # whatever the library or its network raises
-            near = difflib.get_close_matches(name, ["GunPoint", "ItalyPowerDemand", "OSULeaf",
-                "ArrowHead", "ACSF1", "BasicMotions", "JapaneseVowels"], n=1)  # fmt: skip
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise ValueError(
-                f"load_dataset: {name!r} must be a file or a data set that sktime ships or can "
-                f"fetch; got {type(error).__name__}: {str(error).splitlines()[0]}{hint}"
-            ) from error
-        parts += [_from_frame(X), list(y)]
-    return Dataset(name, *parts)
-
-
-def _from_frame(frame: Any) -> Any:
-    """Nested data frame to `(cases, channels, length)`, or to a list where lengths differ."""
-    cases = [
-        np.stack(_padded([np.asarray(cell, dtype=np.float64) for cell in row]))
-        for row in frame.itertuples(index=False)
-    ]
-    return np.stack(cases) if len({case.shape for case in cases}) == 1 else cases
-
-
-def _padded(channels: list[np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
-    longest = max(len(channel) for channel in channels)
-    return [np.pad(c, (0, longest - len(c)), constant_values=np.nan) for c in channels]
-
-
-def _read_npz(path: pathlib.Path) -> Dataset:
-    # numpy leaves a file open that is no archive; this one closes it.
-    with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
-        names = set(file.files)
-        if "X_train" in names:
-            found = [file.get(key) for key in ("X_train", "y_train", "X_test", "y_test")]
-        elif "X" in names:
-            found = [file["X"], file.get("y"), None, None]
-        else:
-            raise ValueError(f"load_dataset: {path} must hold X_train or X; got {sorted(names)}")
-    labels = [None if y is None else y.tolist() for y in (found[1], found[3])]
-    return Dataset(path.stem, found[0], labels[0], found[2], labels[1])
-
-
-def _read_npy(path: pathlib.Path) -> tuple[Any, None]:
-    return np.load(path, allow_pickle=False), None
-
-
-def _read_csv(path: pathlib.Path) -> tuple[Any, list[str] | None]:
-    with open(path, newline="", encoding="utf-8-sig") as stream:
-        rows = [row for row in csv.reader(stream) if any(cell.strip() for cell in row)]
-    if not rows:
-        raise ValueError("an empty file")
-    header = [cell.strip().lower() for cell in rows[0]]
-    column = next((header.index(name) for name in LABEL_COLUMNS if name in header), None)
-    first = 0
-    if any(not _is_number(cell) for cell in rows[0]):
-        rows, first = rows[1:], 1
-    labels = None if column is None else [row[column].strip() for row in rows]
-    series = []
-    for number, row in enumerate(rows):
-        cells = [cell for place, cell in enumerate(row) if place != column]
-        bad = next((cell for cell in cells if not _is_number(cell)), None)
-        if bad is not None:
-            raise ValueError(f"{bad!r} in line {number + first + 1}, which is no number")
-        series.append(np.array([float(c) if c.strip() else np.nan for c in cells]))
-    return series, labels
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell or "nan")
+        return None if labels is None else [None if y is None else int(y) for y in labels]
     except ValueError:
-        return not cell.strip()
-    return True
+        return labels
 
 
-def _read_ts(path: pathlib.Path) -> tuple[Any, list[str] | None]:
-    frame, labels = _sktime().load_from_tsfile(str(path))
-    return _from_frame(frame), list(labels)
+def _dataset(name: str, parts: list[Part], form: Reading | None) -> Dataset:
+    train = parts[0]
+    test = parts[1] if len(parts) > 1 else Part(None, None)
+    labels = [None if p.labels is None or all(y is None for y in p.labels) else p.labels
+              for p in (train, test)]  # fmt: skip
+    about = train.about
+    if train.channels == () or test.series is not None:
+        about = f"{_said(train)}{train.about}"
+        about += "" if test.series is None else f"; for testing {_said(test)}{test.about}"
+    return Dataset(
+        name, train.series, labels[0], test.series, labels[1], train.channels, train.times,
+        about, train.groups, form,
+    )  # fmt: skip
 
 
-def _read_arff(path: pathlib.Path) -> tuple[Any, list[str] | None]:
-    frame, labels = _sktime().load_from_arff_to_dataframe(str(path))
-    return _from_frame(frame), list(labels)
+def _said(part: Part) -> str:
+    """Series in words: how many, how long, of which classes."""
+    if isinstance(part.series, np.ndarray) and part.series.ndim not in (2, 3):
+        return f"an array of shape {part.series.shape}"
+    first = np.asarray(part.series[0])
+    channels = 1 if first.ndim == 1 else first.shape[0]
+    sizes = {np.shape(one)[-1] for one in part.series}
+    length = str(min(sizes)) if len(sizes) == 1 else f"{min(sizes)} to {max(sizes)}"
+    classes = None if part.labels is None else len(set(part.labels) - {None})
+    return (
+        f"{len(part.series)} series of {length} samples x {channels} "
+        f"channel{'s' * (channels > 1)}, "
+        + ("no label" if classes is None else f"{classes} class{'es' * (classes != 1)}")
+    )
 
 
-def _read_tsv(path: pathlib.Path) -> tuple[Any, list[str] | None]:
-    frame, labels = _sktime().load_from_ucr_tsv_to_dataframe(str(path))
-    return _from_frame(frame), list(labels)
-
-
-_READERS: dict[str, Callable[[pathlib.Path], tuple[Any, list[str] | None]]] = {
-    ".npz": _read_npy,  # read by _read_npz: it may hold both parts
-    ".npy": _read_npy,
-    ".csv": _read_csv,
-    ".ts": _read_ts,
-    ".tsv": _read_tsv,
-    ".arff": _read_arff,
-}
+def _wall(what: str, read: Callable[[], Read]) -> Read:
+    """Whatever a reader raises becomes one line with the file, the place and the rule."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return read()
+    except MissingLibraryError:
+        raise
+    except Refusal as error:
+        raise ValueError(f"load_dataset: {what!r}: {error}") from error
+    except Exception as error:  # a foreign reader may raise anything
+        said = " ".join(str(error).split())[:300]
+        raise ValueError(
+            f"load_dataset: {what!r} must be readable; got {type(error).__name__}: {said}"
+        ) from error

@@ -1,18 +1,26 @@
 """The door: whatever holds series becomes one checked `SeriesSet`, or an error before any work."""
 
 import hashlib
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-__all__ = ["SeriesSet", "label_index", "read_series"]
+from ssltok.data._frames import as_arrays
+from ssltok.data._upright import check_layout, check_upright
+from ssltok.data._values import as_float64, as_numpy
+
+__all__ = ["SeriesSet", "read_series"]
 
 SHORTEST = 8
 LARGEST = 1e18  # beyond it, squares leave float32
+SMALLEST = 1e-30  # of a spread above 0: below it, float32 loses digits
+FAR = 4.0  # spreads from 0, beyond which float32 would lose digits: an offset is taken away
+FARTHEST = 2.0**29  # spreads, beyond which float64 holds less than float32 does of the spread
+Array = NDArray[np.float64]
 
 
 class SeriesSet(NamedTuple):
@@ -22,20 +30,48 @@ class SeriesSet(NamedTuple):
     at missing values and at padding, where `values` holds what an encoder may read without
     harm: a straight line between the neighbours, the nearest value beyond the ends, and NaN in
     a channel without any value. `lengths` is int64 `(cases,)`, the samples before the padding.
+
+    `offset` is float64 `(channels,)`, what was taken away from each channel before it became
+    float32; a single 0 stands for none. It is 0 but for channels that lie far from 0 for how much
+    they vary, whose digits float32 would lose. `in_units` gives the series back as they came.
     """
 
     values: Tensor
     valid: Tensor
     lengths: Tensor
+    offset: Tensor = torch.zeros(1, dtype=torch.float64)
 
     def take(self, cases: Tensor) -> "SeriesSet":
         """The cases at these indices."""
-        return SeriesSet(self.values[cases], self.valid[cases], self.lengths[cases])
+        return SeriesSet(self.values[cases], self.valid[cases], self.lengths[cases], self.offset)
+
+    def in_units(self) -> Tensor:
+        """The series in the units they came in, NaN where nothing is known.
+
+        Returns:
+            `(cases, channels, length)`; float64 where a channel has an offset, float32 else.
+        """
+        values = self.values
+        if bool(self.offset.any()):
+            values = values.double() + self.offset[:, None]
+        return values.where(self.valid, torch.nan)
+
+    def about(self, offset: Tensor) -> "SeriesSet":
+        """The same series with another offset.
+
+        Args:
+            offset: float64 `(channels,)`, or a single 0.
+        """
+        if torch.equal(self.offset.expand_as(offset), offset):
+            return self._replace(offset=offset)
+        moved = self.values.double() + (self.offset - offset)[:, None]
+        return self._replace(values=moved.float(), offset=offset)
 
     def digest(self) -> str:
-        """SHA-256 over every value and every gap."""
+        """SHA-256 over every value and every gap, and over offsets if there are any."""
         sha = hashlib.sha256(str(tuple(self.values.shape)).encode())
-        for part in self:
+        parts = self if bool(self.offset.any()) else self[:3]
+        for part in parts:
             sha.update(part.contiguous().numpy().tobytes())
         return sha.hexdigest()
 
@@ -45,126 +81,165 @@ def read_series(
     *,
     channels: int | None = None,
     length: int | None = None,
+    offset: Tensor | None = None,
+    layout: str | None = None,
     who: str = "read_series",
 ) -> SeriesSet:
     """Check series and put them in one form.
 
+    A channel whose largest value is more than 4 times its spread (highest less lowest) has its
+    mean taken away in float64, before it becomes float32: `offset` of the set. So a level costs no
+    digits: `read_series(x + c)` less `c` is `read_series(x)` to float32 precision of the spread.
+
     Args:
         X: `(cases, channels, length)`, `(cases, length)` (one channel), or a list of
-            `(channels, length)` or `(length,)` arrays of unequal lengths; NaN marks a missing
-            value, and a tail of NaN in every channel is padding.
+            `(channels, length)` or `(length,)` arrays of unequal lengths; NaN, None, NA and
+            masked values are missing, and a tail of them in every channel is padding.
         channels: Channels asked for, if the model fixes them.
         length: Longest length allowed and the length to pad to, if the model fixes it.
+        offset: What to take away, float64 `(channels,)`, such as the `offset` of the training
+            series; None finds out, and asks for a value in every channel.
+        layout: `"channels_first"`, or `"channels_last"` for `(cases, length, channels)` and a list
+            of `(length, channels)`; None is the former, and refuses series that very likely lie on
+            their side.
         who: Who asks, for the error's text.
 
     Returns:
         The set.
 
     Raises:
-        ValueError: For an empty set, another rank, infinities, a series without any value, a
-            length below 8, other channels or longer series than the model's.
-        TypeError: If the values are no numbers.
+        ValueError: For an empty set, another rank, values that are infinite, above 1e18, or
+            further from 0 than 2**29 (5.4e8) spreads, which float64 cannot hold; for a series or
+            a channel without any value, a length below 8, other channels or longer series than
+            the model's; where the layout is not given and very likely another.
+        TypeError: If the values are no real numbers.
 
     Example:
         >>> from ssltok.data import read_series
-        >>> series = read_series([[1.0] * 9, [2.0] * 8])
-        >>> series.values.shape, series.lengths.tolist()
-        (torch.Size([2, 1, 9]), [9, 8])
+        >>> series = read_series([[1.0, 3.0] * 4 + [2.0], [2.0] * 8])
+        >>> series.values.shape, series.lengths.tolist(), series.offset.tolist()
+        (torch.Size([2, 1, 9]), [9, 8], [0.0])
+        >>> read_series([[1e8 + 1, 1e8 + 3] * 4]).offset.tolist()
+        [100000002.0]
     """
-    arrays = [_as_array(who, case, item) for case, item in enumerate(_cases(who, X))]
+    check_layout(who, layout)
+    last = layout == "channels_last"
+    arrays = [_as_array(who, case, item, last) for case, item in enumerate(_cases(who, X))]
     if not arrays:
         raise ValueError(f"{who}: X must hold at least one series; got none")
     wanted = arrays[0].shape[0] if channels is None else channels
     for case, array in enumerate(arrays):
         if array.shape[0] != wanted:
+            turned = all(one.shape[1] == arrays[0].shape[1] for one in arrays)
+            hint = "" if layout or not turned else "; is it (length, channels)? see layout="
             raise ValueError(
                 f"{who}: every series must have {wanted} channel(s); "
-                f"got {array.shape[0]} in series {case}"
+                f"got {array.shape[0]} in series {case}{hint}"
             )
-        # Beyond the largest value float32 holds without its square overflowing, count as infinite.
-        if (np.abs(array) > LARGEST).any():
-            raise ValueError(f"{who}: values must be finite; got infinity in series {case}")
-        if np.isnan(array).all():
-            raise ValueError(f"{who}: every series must hold values; got only NaN in series {case}")
+        _check_values(who, case, array)
     real = [int(np.flatnonzero(~np.isnan(a).all(axis=0))[-1]) + 1 for a in arrays]
     longest = max(real)
     if longest < SHORTEST:
+        hint = ""
+        if layout is None and len(arrays[0]) >= SHORTEST:
+            hint = "; is it (length, channels)? then give layout='channels_last'"
+        elif layout is None and wanted == 1 and len(arrays) >= SHORTEST:
+            hint = "; are the rows of X times? then cut it into windows (ssltok.data.windows)"
         raise ValueError(
-            f"{who}: series must have at least {SHORTEST} samples; got {longest} at most"
+            f"{who}: series must have at least {SHORTEST} samples; got {longest} at most{hint}"
         )
     if length is not None and longest > length:
         raise ValueError(
             f"{who}: series must have at most {length} samples, as in training; got {longest}"
         )
-    values = np.full((len(arrays), wanted, length or longest), np.nan, dtype=np.float32)
-    valid = np.zeros(values.shape, dtype=bool)
-    times = np.arange(values.shape[-1])
-    for case, array in enumerate(arrays):
-        for channel, row in enumerate(array):
-            known = np.flatnonzero(~np.isnan(row))
-            valid[case, channel, known] = True
-            if len(known):
-                values[case, channel] = np.interp(times, known, row[known])
-    return SeriesSet(torch.from_numpy(values), torch.from_numpy(valid), torch.tensor(real))
+    if offset is None:
+        if layout is None and channels is None:
+            flat = getattr(X, "ndim", 0) == 2 or not isinstance(X, np.ndarray | Tensor)
+            check_upright(who, arrays, table=wanted == 1 and flat)
+        offset = _offset(who, arrays)
+    return _filled(arrays, real, length or longest, offset)
 
 
-def label_index(
-    y: Sequence[Hashable] | np.ndarray[Any, Any] | Tensor | None,
-    cases: int,
-    *,
-    classes: Sequence[Hashable] | None = None,
-    who: str = "label_index",
-) -> tuple[Tensor, list[Hashable]]:
-    """Number labels from 0, in sorted order where they can be sorted, else by first occurrence.
+def _filled(arrays: list[Array], real: list[int], length: int, offset: Tensor) -> SeriesSet:
+    levels = offset.expand(len(arrays[0])).numpy()[:, None]
+    shape = (len(arrays), len(arrays[0]), length)
+    values, valid = np.full(shape, np.nan, dtype=np.float32), np.zeros(shape, dtype=bool)
+    times = np.arange(length)
+    for case, (array, end) in enumerate(zip(arrays, real, strict=True)):
+        points, known = (array - levels)[:, :end], ~np.isnan(array[:, :end])
+        valid[case, :, :end] = known
+        if known.all():
+            values[case, :, :end], values[case, :, end:] = points, points[:, -1:]
+            continue
+        for channel in np.flatnonzero(known.any(axis=1)).tolist():
+            here = np.flatnonzero(known[channel])
+            values[case, channel] = np.interp(times, here, points[channel, here])
+    lengths = torch.tensor(real)
+    return SeriesSet(torch.from_numpy(values), torch.from_numpy(valid), lengths, offset)
 
-    Args:
-        y: Labels, one for each case, or None.
-        cases: How many there must be.
-        classes: The known classes; None learns them from `y`.
-        who: Who asks, for the error's text.
 
-    Returns:
-        int64 `(cases,)`, -1 throughout where `y` is None, and the classes.
-
-    Raises:
-        ValueError: If the count differs, or a label is unknown.
-        TypeError: If a label cannot be hashed.
-
-    Example:
-        >>> from ssltok.data import label_index
-        >>> label_index(["b", "a", "b"], 3)
-        (tensor([1, 0, 1]), ['a', 'b'])
-    """
-    if y is None:
-        return torch.full((cases,), -1), list(classes or [])
-    labels = _plain_labels(who, y)
-    if len(labels) != cases:
+def _offset(who: str, arrays: list[Array]) -> Tensor:
+    """The offset of each channel: 0 where float32 holds the series as they are."""
+    channels = len(arrays[0])
+    count = np.sum([a.shape[1] - np.isnan(a).sum(1) for a in arrays], axis=0)
+    if not count.all():
         raise ValueError(
-            f"{who}: y must hold one label for each series; got {len(labels)} for {cases}"
+            f"{who}: every channel must hold a value in some series; "
+            f"got only NaN in channel {int(np.flatnonzero(count == 0)[0])} of {channels}"
         )
-    if classes is None:
-        found = list(dict.fromkeys(labels))
-        try:
-            classes = sorted(found)  # type: ignore[type-var]
-        except TypeError:
-            classes = found
-    numbers = {label: number for number, label in enumerate(classes)}
-    for label in labels:
-        if label not in numbers:
-            raise ValueError(f"{who}: y must hold known labels {list(classes)}; got {label!r}")
-    return torch.tensor([numbers[label] for label in labels]), list(classes)
+    high = np.fmax.reduce([np.fmax.reduce(a, axis=1) for a in arrays])
+    low = np.fmin.reduce([np.fmin.reduce(a, axis=1) for a in arrays])
+    spread, size = high - low, np.maximum(np.abs(high), np.abs(low))
+    for channel in np.flatnonzero((spread > 0) & (size > FARTHEST * spread)).tolist():
+        raise ValueError(
+            f"{who}: values must lie within 2**29 (5.4e8) times their spread of 0, for float64 "
+            f"holds no more; got {size[channel]:.4g} with a spread of {spread[channel]:.4g} in "
+            f"channel {channel}; subtract a level from exact numbers, or round what is constant"
+        )
+    for channel in np.flatnonzero((spread > 0) & (spread < SMALLEST)).tolist():
+        raise ValueError(
+            f"{who}: values must differ by at least {SMALLEST:g}, for float32 loses digits below; "
+            f"got a spread of {spread[channel]:.4g} in channel {channel}; multiply them"
+        )
+    offset = np.zeros(channels)
+    for channel in np.flatnonzero(size > FAR * spread).tolist():
+        rows = (a[channel] - low[channel] for a in arrays)  # near 0: their sum is exact enough
+        offset[channel] = low[channel]
+        if spread[channel]:
+            offset[channel] += sum(sorted(float(np.nansum(r)) for r in rows)) / count[channel]
+    return torch.from_numpy(offset)
+
+
+def _check_values(who: str, case: int, array: Array) -> None:
+    size = np.fmax.reduce(np.abs(array), axis=None)
+    if np.isnan(size):
+        raise ValueError(f"{who}: every series must hold values; got only NaN in series {case}")
+    if np.isinf(size):
+        raise ValueError(f"{who}: values must be finite; got infinity in series {case}")
+    if size > LARGEST:
+        raise ValueError(
+            f"{who}: values must be at most {LARGEST:g} in size; got {size:.4g}, finite but too "
+            f"large, in series {case}"
+        )
 
 
 def _cases(who: str, X: Any) -> Any:  # noqa: N803
+    frames = as_arrays(X)
+    if frames is not None:
+        return frames
     if isinstance(X, Tensor):
-        X = X.detach().cpu().float().numpy()
-    if isinstance(X, np.ndarray) and X.dtype != object:
+        X = list(X.unbind()) if X.is_nested else as_numpy(who, X)
+    if isinstance(X, np.ndarray) and (X.dtype != object or X.ndim == 0):
         if X.ndim not in (2, 3):
             raise ValueError(
                 f"{who}: X must be (cases, channels, length) or (cases, length); "
                 f"got shape {X.shape}"
             )
         return X
+    if hasattr(X, "todense"):
+        raise TypeError(f"{who}: X must be dense; got sparse {type(X).__name__}; use X.toarray()")
+    if not isinstance(X, np.ndarray) and hasattr(X, "__array__"):
+        return _cases(who, np.asarray(X))
     if isinstance(X, Sequence | np.ndarray) and not isinstance(X, str | bytes):
         return X
     raise TypeError(
@@ -172,13 +247,8 @@ def _cases(who: str, X: Any) -> Any:  # noqa: N803
     )
 
 
-def _as_array(who: str, case: int, item: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
-    if isinstance(item, Tensor):
-        item = item.detach().cpu().double().numpy()
-    try:
-        array = np.asarray(item, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{who}: series {case} must hold numbers; got {error}") from error
+def _as_array(who: str, case: int, item: Any, last: bool) -> Array:  # noqa: FBT001
+    array = as_float64(who, f"series {case}", item)
     if array.ndim == 1:
         array = array[None]
     if array.ndim != 2 or array.size == 0:
@@ -186,18 +256,5 @@ def _as_array(who: str, case: int, item: Any) -> np.ndarray[Any, np.dtype[np.flo
             f"{who}: each series must be (channels, length) or (length,) and not empty; "
             f"got shape {array.shape} for series {case}"
         )
-    return array
-
-
-def _plain_labels(who: str, y: Any) -> list[Hashable]:
-    if isinstance(y, Tensor | np.ndarray):
-        if y.ndim != 1:
-            raise ValueError(f"{who}: y must be one-dimensional; got shape {tuple(y.shape)}")
-        y = y.tolist()
-    labels = [label.item() if isinstance(label, np.generic) else label for label in y]
-    for label in labels:
-        try:
-            hash(label)
-        except TypeError as error:
-            raise TypeError(f"{who}: labels must be hashable; got {label!r}") from error
-    return labels
+    turned = last and np.ndim(item) == 2
+    return np.ascontiguousarray(array.T) if turned else array

@@ -4,6 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from ssltok._shared.scaling import mean_and_scale
+from ssltok.evaluation._diffusion_ts import diffusion_ts_table
 from ssltok.evaluation._evaluate import evaluate, standard_measures
 from ssltok.evaluation._evaluate_encoder import evaluate_encoder
 from ssltok.evaluation._judges import FCNJudge, RidgeJudge
@@ -15,6 +16,7 @@ from ssltok.evaluation._rows import Measure, Outcome
 from ssltok.evaluation._samples import Samples, load_samples, save_samples
 from ssltok.evaluation._sets import Sets, score_sets
 from ssltok.evaluation._tokens import Tokens
+from ssltok.evaluation._ts2vec import TS2VecEncoder
 
 if TYPE_CHECKING:
     from ssltok.evaluation._figures import (
@@ -35,7 +37,9 @@ __all__ = [
     "RidgeJudge",
     "Samples",
     "Sets",
+    "TS2VecEncoder",
     "Tokens",
+    "diffusion_ts_table",
     "draw_codebook",
     "draw_curves",
     "draw_overlay",

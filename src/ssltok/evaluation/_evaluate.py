@@ -68,7 +68,8 @@ def evaluate(
             `(cases, length)`, or a list of series of unequal lengths; NaN marks a missing value.
         real_test: Real series it has not seen.
         generated: Generated series.
-        train_labels: Labels of `real_train`, anything hashable.
+        train_labels: Labels of `real_train`, anything hashable; None, NaN or NA for a series
+            without one. What needs labels leaves such series out, in all sets.
         test_labels: Labels of `real_test`, known from `train_labels`.
         generated_labels: Labels of `generated`, known from `train_labels`.
         encoder: Features, `(batch, channels, length)` to `(batch, ...)`, of series in their own
@@ -88,8 +89,9 @@ def evaluate(
         The report; `report.save(folder)` writes it.
 
     Raises:
-        ValueError: If series, labels or tokens cannot be used, channels or lengths differ, a set
-            has fewer than 4 series, or measures share some rows and not all.
+        ValueError: If series, labels or tokens cannot be used, channels differ, generated series
+            have a length that no real ones have, a set has fewer than 4 series, or measures share
+            some rows and not all.
         TypeError: If series are no numbers.
 
     Example:
@@ -163,11 +165,11 @@ def _draw(sets: Sets) -> dict[str, tuple[str, bytes]]:
 
 def _read(who: str, *given: Series) -> dict[str, Tensor]:
     """Return the three sets with NaN where nothing is known."""
-    first = read_series(given[0], who=f"{who}: real_train")
+    first = read_series(given[0], layout="channels_first", who=f"{who}: real_train")
     channels = first.values.shape[1]
     names = ("real_train", "real_test", "generated")
     read = [first] + [
-        read_series(x, channels=channels, who=f"{who}: {name}")
+        read_series(x, channels=channels, offset=first.offset, who=f"{who}: {name}")
         for name, x in zip(names[1:], given[1:], strict=True)
     ]
     for name, series in zip(names, read, strict=True):
@@ -177,14 +179,14 @@ def _read(who: str, *given: Series) -> dict[str, Tensor]:
             )
     lengths = [series.values.shape[2] for series in read]
     ragged = any(bool((s.lengths != s.lengths[0]).any()) for s in read)
-    if len(set(lengths)) > 1 and not ragged:
+    if len(set(lengths)) > 1 and not ragged and lengths[2] not in lengths[:2]:
         raise ValueError(f"{who}: all three sets must have the same length; got {lengths}")
     short = ("train", "test", "generated")
     return {k: _with_gaps(x, max(lengths)) for k, x in zip(short, read, strict=True)}
 
 
 def _with_gaps(series: SeriesSet, length: int) -> Tensor:
-    values = torch.where(series.valid, series.values, torch.nan)
+    values = series.in_units()
     return torch.nn.functional.pad(values, (0, length - values.shape[2]), value=torch.nan)
 
 
@@ -204,4 +206,5 @@ def _labels(
             found[key], _ = label_index(
                 labels, len(series[key]), classes=classes, who=f"{who}: {name}"
             )
-    return found, classes
+    # A set without any label has none.
+    return {key: index for key, index in found.items() if bool((index >= 0).any())}, classes

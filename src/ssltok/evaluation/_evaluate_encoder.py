@@ -12,8 +12,8 @@ from ssltok._shared.scaling import mean_and_scale
 from ssltok.data import label_index, read_series
 from ssltok.evaluation._report import Report
 from ssltok.evaluation._rows import Measure, Outcome, run_measure
+from ssltok.evaluation._sets import encode_as_they_are, share_error
 from ssltok.metrics import (
-    encode,
     few_label_accuracy,
     fine_tune_accuracy,
     fit_fcn_classifier,
@@ -62,7 +62,8 @@ def evaluate_encoder(
         encoder: From series `(batch, channels, length)` in their own units to one row a case, such
             as a `TokenizerEncoder`.
         train: Training series, `(cases, channels, length)` or `(cases, length)`, without gaps.
-        train_labels: A label for each, anything hashable.
+        train_labels: A label for each, anything hashable; series without one (None, NaN, NA) are
+            left out.
         test: Test series.
         test_labels: Their labels, known from `train_labels`.
         steps: Budget of fine-tuning, and of the FCN from scratch beside it; 0 leaves both out.
@@ -91,7 +92,7 @@ def evaluate_encoder(
         if count < least:
             raise ValueError(f"{who}: {name} must be >= {least}; got {count}")
     series, labels = _read(who, (train, train_labels), (test, test_labels))
-    features = {"encoder": tuple(encode(encoder, x).double().flatten(1) for x in series)}
+    features = {"encoder": tuple(encode_as_they_are(encoder, x) for x in series)}
     for name, found in zip(("train", "test"), features["encoder"], strict=True):
         if not bool(found.isfinite().all()):
             broken = int((~found.isfinite()).any(1).sum())
@@ -106,7 +107,7 @@ def evaluate_encoder(
         found = []
         for a, b in features.values():
             accuracy = probe(a, labels[0], b, labels[1])
-            found += [accuracy[None], (accuracy * (1 - accuracy) / len(b)).sqrt()[None]]
+            found += [accuracy[None], share_error(accuracy, len(b))[None]]
         return Outcome(found[0], found[1], found[2], found[3], len(series[1]))
 
     def few(share: float) -> Outcome:
@@ -190,11 +191,21 @@ def _read(
     who: str, train: tuple[ArrayLike | Tensor, Labels], test: tuple[ArrayLike | Tensor, Labels]
 ) -> tuple[Pair, Pair]:
     """Series and labels of both splits."""
-    first = read_series(train[0], who=f"{who}: train")
-    second = read_series(test[0], channels=first.values.shape[1], who=f"{who}: test")
+    first = read_series(train[0], layout="channels_first", who=f"{who}: train")
+    second = read_series(
+        test[0], channels=first.values.shape[1], offset=first.offset, who=f"{who}: test"
+    )
     for name, part in (("train", first), ("test", second)):
         if not bool(part.valid.all()):
             raise ValueError(f"{who}: {name} must hold whole series of one length; got gaps")
-    y, classes = label_index(train[1], len(first.values), who=f"{who}: train_labels")
-    truth, _ = label_index(test[1], len(second.values), classes=classes, who=f"{who}: test_labels")
-    return (first.values, second.values), (y, truth)
+    labels, classes = [], None
+    for name, part, given in (("train", first, train[1]), ("test", second, test[1])):
+        index, classes = label_index(
+            given, len(part.values), classes=classes, who=f"{who}: {name}_labels"
+        )
+        if not bool((index >= 0).any()):
+            raise ValueError(f"{who}: {name}_labels must label some series; got none")
+        labels.append(index)
+    y, truth = labels
+    rows, others = y >= 0, truth >= 0
+    return (first.in_units()[rows], second.in_units()[others]), (y[rows], truth[others])

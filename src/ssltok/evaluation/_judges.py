@@ -73,11 +73,12 @@ class FCNJudge:
     def __call__(self, sets: Sets) -> list[Measure]:
         """List its rows, with the reason where one is undefined."""
         sets = sets.whole
+        known = sets.labelled
 
         @cache
         def fitted() -> FCNEncoder:
             return self.classifier or FCNEncoder.fit(
-                sets.train, sets.labels["train"], steps=self.steps, width=self.width,
+                known.train, known.labels["train"], steps=self.steps, width=self.width,
                 generator=sets.generator("classifier"),
             )  # fmt: skip
 
@@ -95,17 +96,19 @@ class FCNJudge:
             return outcome._replace(note=ONE)
 
         def right(name: str) -> Tensor:
-            if name not in sets.labels:
-                return torch.full((len(sets.series[name]),), torch.nan, dtype=torch.float64)
-            answers = encode(fitted().logits, sets.series[name]).argmax(1)
-            return (answers == sets.labels[name]).double()
+            if name not in known.labels:
+                return torch.full((len(known.series[name]),), torch.nan, dtype=torch.float64)
+            answers = encode(fitted().logits, known.series[name]).argmax(1)
+            return (answers == known.labels[name]).double()
 
         def recognised() -> Outcome:
             made, own = right("generated"), right("test")
-            return score_sets(sets, lambda _, x: x.mean(), made, made, own)._replace(note=ONE)
+            shares = [len(made)], [len(own)]
+            outcome = score_sets(sets, lambda _, x: x.mean(), made, made, own, shares=shares)
+            return outcome._replace(note=ONE)
 
-        learned = sets.gaps or labels_missing(sets, "train")
-        asked = sets.gaps or labels_missing(sets, "train", "generated")
+        learned = known.gaps or labels_missing(sets, "train")
+        asked = known.gaps or labels_missing(sets, "train", "generated")
         return _listed(sets, [
             ("fidelity", "Frechet distance (FCN)", "lower",
              "Features of a classifier; real: the other half of the test set.", learned, frechet),
@@ -164,7 +167,7 @@ class RidgeJudge:
 
     def __call__(self, sets: Sets) -> list[Measure]:
         """List its rows, with the reason where one is undefined."""
-        sets = sets.whole
+        sets = sets.whole.labelled
 
         @cache
         def features(name: str) -> Tensor:
@@ -214,7 +217,7 @@ class RidgeJudge:
             raise ImportError(
                 "RidgeJudge: needs scikit-learn; install it with: pip install 'ssltok[pipelines]'"
             ) from error
-        mean, scale = mean_and_scale(x, (0,))
+        mean, scale = mean_and_scale(x, (0,), computed_in=torch.float32)
         model = linear_model.RidgeClassifierCV(alphas=self.alphas)
         model.fit(((x - mean) / scale).numpy(), labels.numpy())
         answers = model.predict(((test - mean) / scale).numpy())

@@ -1,5 +1,6 @@
 """Measures without training: fidelity in features, statistics of series, memory."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -64,6 +65,11 @@ def _fidelity(sets: Sets) -> list[Measure]:
             sets, between, *(sets.features[k][:most] for k in ("test", "made", "own"))
         )
 
+    def neighbourhoods() -> Outcome:
+        target, made, own = (sets.features[k][:MOST] for k in ("test", "made", "own"))
+        shares = [(len(x), len(target), math.nan, len(target)) for x in (made, own)]
+        return score_sets(sets, prdc, target, made, own, shares=(shares[0], shares[1]))
+
     def frechet() -> Outcome:
         outcome, dim = on(frechet_distance), sets.features["own"].shape[1]
         if 2 * outcome.cases >= dim:
@@ -100,7 +106,7 @@ def _fidelity(sets: Sets) -> list[Measure]:
                 (f"coverage ({name})", "higher", "Share of real neighbourhoods that are hit."),
             ),
             obstacle=obstacle,
-            compute=lambda: on(prdc, MOST),
+            compute=neighbourhoods,
         ),
     ]
 
@@ -171,7 +177,8 @@ def _memory(sets: Sets) -> list[Measure]:
         return outcome._replace(reference=reference[None], reference_spread=nothing)
 
     def repeats() -> Outcome:
-        return score_sets(sets, exact_repeats, sets.train, sets.made, sets.test)
+        shares = [len(sets.made)], [len(sets.test)]
+        return score_sets(sets, exact_repeats, sets.train, sets.made, sets.test, shares=shares)
 
     return _single("memory", [
         ("memorization ratio", "as real",

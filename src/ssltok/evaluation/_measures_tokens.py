@@ -67,12 +67,15 @@ def token_measures(sets: Sets) -> list[Measure]:
         )
 
     def reuse() -> Outcome:
-        return score_sets(sets, token_reuse, codes["train"], codes["made"], codes["test"])
+        made, test = codes["made"], codes["test"]
+        shares = [len(made)], [len(test)]
+        return score_sets(sets, token_reuse, codes["train"], made, test, shares=shares)
 
     def with_labels() -> Outcome:
+        known = sets.labelled
         made, own = (
-            torch.cat([codes[name], sets.of(sets.labels, name)[:, None]], dim=1)
-            for name in ("made", "own")
+            torch.cat([known.of(known.codes, k), known.of(known.labels, k)[:, None]], dim=1)
+            for k in ("made", "own")
         )
         return information(
             lambda x: x[:, :-1], lambda x: x[:, -1:].expand(-1, x.shape[1] - 1),
@@ -85,7 +88,9 @@ def token_measures(sets: Sets) -> list[Measure]:
         value = codebook_correlation(book).pearson[None]
         return Outcome(value, nothing, nothing, nothing, size)
 
-    named = "" if {"train", "generated"} <= set(sets.labels) else "labels are missing"
+    named = (
+        sets.labelled.gaps if {"train", "generated"} <= set(sets.labels) else "labels are missing"
+    )
     bare = "no codebook was given" if book is None else ""
     one = "" if codes["test"].shape[1] > 1 else "one token"
     kl = partial(token_divergence, codebook_size=size)

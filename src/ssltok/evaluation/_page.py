@@ -33,7 +33,7 @@ def build_page(
         title: Its heading.
         intro: A sentence or two.
         rows: Cells under `head`; a row of one cell is the heading of those below it.
-        figures: Heading to (sentence, PNG bytes).
+        figures: Heading to (sentence, PNG bytes); without bytes the sentence stands alone.
         head: Names of the columns.
 
     Returns:
@@ -50,8 +50,10 @@ def build_page(
             said.append(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>")
     said.append("</table>")
     for heading, (sentence, image) in figures.items():
-        data = base64.b64encode(image).decode()
         said.append(f"<h2>{html.escape(heading)}</h2><p>{html.escape(sentence)}</p>")
+        if not image:
+            continue
+        data = base64.b64encode(image).decode()
         said.append(f'<img alt="{html.escape(heading)}" src="data:image/png;base64,{data}">')
     body = "\n".join(said)
     return (

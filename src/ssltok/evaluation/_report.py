@@ -1,14 +1,17 @@
 """The report of an evaluation: every figure beside what real data score, in five formats."""
 
+import contextlib
 import csv
 import io
 import itertools
 import json
 import math
+import os
 import pathlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 
+from ssltok._shared.outputs import new_file, new_folder
 from ssltok.evaluation._numbers import short, with_spread
 from ssltok.evaluation._page import build_page
 
@@ -35,7 +38,8 @@ class ReportRow:
         better: `lower`, `higher`, or `as real` where neither end is best.
         meaning: One sentence for the reader.
         value: Of the generated series; NaN if skipped.
-        spread: Standard error of `value` by halves, or standard deviation over seeds.
+        spread: Standard error of `value` by halves, or standard deviation over seeds; of a share,
+            no less than the standard error of a share of so many cases.
         reference: Of real training series in the place of generated ones; NaN if there is none.
         reference_spread: Its spread.
         cases: Series that were scored.
@@ -116,12 +120,10 @@ class Report:
 
     def to_json(self) -> str:
         """Return `{"about": ..., "names": ..., "rows": [...]}`; what is undefined is null."""
-        rows = [
-            {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in r.items()}
-            for r in map(asdict, self.rows)
-        ]
-        whole = {"about": dict(self.about), "names": list(self.names), "rows": rows}
-        return json.dumps(whole, indent=2, allow_nan=False)
+        whole = {
+            "about": dict(self.about), "names": self.names, "rows": [asdict(r) for r in self.rows]
+        }  # fmt: skip
+        return json.dumps(_finite(whole), indent=2, allow_nan=False)
 
     def to_csv(self) -> str:
         """Return comma-separated values with a head line; what is undefined is empty."""
@@ -174,10 +176,10 @@ class Report:
         """Write `report.html`, `report.txt`, `report.md`, `report.json` and `report.csv`.
 
         Args:
-            folder: Where to write; made if it does not exist.
+            folder: Where to write; made if it does not exist. The files appear when all of them
+                are whole.
         """
         place = pathlib.Path(folder)
-        place.mkdir(parents=True, exist_ok=True)
         texts = {
             "html": self.to_html(),
             "txt": self.to_text() + "\n",
@@ -185,8 +187,16 @@ class Report:
             "json": self.to_json() + "\n",
             "csv": self.to_csv(),
         }
-        for ending, text in texts.items():
-            (place / f"report.{ending}").write_text(text, encoding="utf-8")
+        contents = {f"report.{ending}": text.encode() for ending, text in texts.items()}
+        if os.path.lexists(place):
+            with contextlib.ExitStack() as whole:
+                streams = [whole.enter_context(new_file(place / name)) for name in contents]
+                for stream, content in zip(streams, contents.values(), strict=True):
+                    stream.write(content)
+            return
+        with new_folder(place) as temporary:
+            for name, content in contents.items():
+                (temporary / name).write_bytes(content)
 
     def _head(self) -> tuple[str, ...]:
         value, reference = self.names
@@ -197,6 +207,17 @@ class Report:
 
     def _said(self) -> str:
         return "; ".join(f"{key}: {value}" for key, value in self.about.items()) + "."
+
+
+def _finite(value: object) -> object:
+    """The same with null in the place of what JSON does not know, at any depth."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
 
 
 def _cells(row: ReportRow) -> tuple[str, ...]:

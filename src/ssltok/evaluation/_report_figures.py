@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ssltok._shared.reasons import draw_or_tell
 from ssltok.evaluation._figures import MOST_CLASSES, draw_codebook, draw_overlay, png, value_range
 from ssltok.evaluation._report_maps import MADE, REAL, draw_maps, plain
 from ssltok.evaluation._sets import Sets
@@ -18,30 +20,43 @@ __all__ = ["draw_evaluation", "evaluation_figures"]
 
 TAIL = 0.005  # of the real values, at each end
 Array = NDArray[Any]
+Draw = Callable[[], tuple[str, Figure]]
 
 
 def draw_evaluation(sets: Sets) -> dict[str, tuple[str, bytes]]:
-    """Draw what these sets allow: heading to (sentence, PNG bytes)."""
-    figures = evaluation_figures(sets)
-    return {heading: (said, png(figure)) for heading, (said, figure) in figures.items()}
+    """Draw what these sets allow: heading to (sentence, PNG bytes), no bytes if it failed."""
+
+    def drawn(draw: Draw) -> tuple[str, bytes]:
+        sentence, figure = draw()
+        return sentence, png(figure)
+
+    return {k: draw_or_tell(partial(drawn, draw)) for k, draw in _pictures(sets).items()}
 
 
 def evaluation_figures(sets: Sets) -> dict[str, tuple[str, Figure]]:
     """The same as figures."""
+    return {heading: draw() for heading, draw in _pictures(sets).items()}
+
+
+def _pictures(sets: Sets) -> dict[str, Draw]:
+    """What these sets allow: heading to what draws it."""
     by_class = {"test", "generated"} <= set(sets.labels)
-    figures: dict[str, tuple[str, Figure]] = {
-        "Series by class" if by_class else "Series": _overlay(sets),
-        "Values": (
+    figures: dict[str, Draw] = {
+        "Series by class" if by_class else "Series": lambda: _overlay(sets),
+        "Values": lambda: (
             "All values of a channel, pooled over series and time, in the range of the real ones; "
             "the legend says what share lies outside.",
             _values(sets),
         ),
-        "Autocorrelation": ("How long the series remember.", _autocorrelation(sets)),
+        "Autocorrelation": lambda: ("How long the series remember.", _autocorrelation(sets)),
     }
     whole = sets.whole
     if not whole.gaps:
-        figures["Spectrum"] = ("Mean power of each frequency, in dB.", _spectrum(whole))
-        figures["Nearest neighbours"] = (
+        figures["Spectrum"] = lambda: (
+            "Mean power of each frequency, in dB.",
+            _spectrum(whole),
+        )
+        figures["Nearest neighbours"] = lambda: (
             "Generated series with the nearest training series behind them: are they copies? "
             "Near in all channels, each in units of its training standard deviation"
             f"{'' if sets.test.shape[1] == 1 else '; channel 0 is drawn'}.",
@@ -49,26 +64,28 @@ def evaluation_figures(sets: Sets) -> dict[str, tuple[str, Figure]]:
         )
         try:
             features = whole.features
-        except ValueError:  # the encoder has no answer: the table says why
+        except Exception:  # the encoder has no answer: the table says why
             features = {}
         if features:
-            figures["Features"] = (
+            figures["Features"] = lambda: (
                 f"Features ({sets.encoder_name}) of test and generated series. PCA is fitted on "
                 "the test series and drawn in their range; distances in the other maps have no "
                 "unit.",
                 draw_maps(features["test"], features["made"], seed=sets.seed),
             )
     if sets.codes:
-        codes = [sets.of(sets.codes, name).numpy() for name in ("test", "made")]
-        figures["Tokens"] = (
-            "How often each code occurs.",
-            draw_codebook(codes[0], codes[1], sets.codebook_size),
-        )
+        figures["Tokens"] = lambda: ("How often each code occurs.", _codes(sets))
     return figures
+
+
+def _codes(sets: Sets) -> Figure:
+    codes = [sets.of(sets.codes, name).numpy() for name in ("test", "made")]
+    return draw_codebook(codes[0], codes[1], sets.codebook_size)
 
 
 def _overlay(sets: Sets) -> tuple[str, Figure]:
     by_class = {"test", "generated"} <= set(sets.labels)
+    sets = sets.labelled if by_class else sets
     real, made = (
         [sets.classes[k] for k in sets.of(sets.labels, name).tolist()]
         if by_class

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from ssltok._shared.reasons import reason_of
 from ssltok.evaluation._report import ReportRow
 
 __all__ = ["Measure", "Outcome", "last_of_each_name", "run_measure"]
@@ -34,7 +35,7 @@ class Measure:
         group: The question its rows belong to.
         rows: Name, `lower`, `higher` or `as real`, and meaning of each row.
         obstacle: Why it cannot be computed for these sets, or empty.
-        compute: Computes the figures; a `ValueError` becomes the reason why rows are skipped.
+        compute: Computes the figures; an error becomes the reason why rows are skipped.
         note: How to read the values, or empty.
     """
 
@@ -69,8 +70,8 @@ def run_measure(measure: Measure) -> list[ReportRow]:
     if not reason:
         try:
             outcome = measure.compute()
-        except ValueError as error:
-            reason = str(error)
+        except Exception as error:  # the other rows are still worth having
+            reason = reason_of(error)
     rows = []
     for k, (name, better, meaning) in enumerate(measure.rows):
         value = math.nan if outcome is None else float(outcome.value[k])

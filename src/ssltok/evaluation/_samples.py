@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ssltok.data import load_dataset
+from ssltok._shared.outputs import new_file
+from ssltok.data import Reading, load_dataset
 
 __all__ = ["Samples", "load_samples", "plain_label", "save_samples"]
 
@@ -74,16 +75,17 @@ def save_samples(
             named["y"] = array
     if codes is not None:
         named["codes"] = np.asarray(codes)
-    with open(path, "wb") as stream:
+    with new_file(path) as stream:
         np.savez_compressed(stream, **named)
 
 
-def load_samples(path: pathlib.Path | str) -> Samples:
+def load_samples(path: pathlib.Path | str, *, reading: Reading | None = None) -> Samples:
     """Read generated series, with the labels that belong to them.
 
     Args:
         path: A file of `save_samples`, of `ssltok run` or of `ssltok sample`; or any file that
             `load_dataset` reads, of which the first part counts.
+        reading: As for `load_dataset`; by default a row of a table is a series.
 
     Returns:
         The samples; labels have the types they were written with.
@@ -103,7 +105,7 @@ def load_samples(path: pathlib.Path | str) -> Samples:
             raise ValueError(
                 f"load_samples: {str(path)!r} must be readable; got {error}"
             ) from error
-    data = load_dataset(str(path))
+    data = load_dataset(path, reading=reading or Reading(layout="series_in_rows"))
     return Samples(data.train, None if data.train_labels is None else list(data.train_labels), None)
 
 

@@ -1,7 +1,7 @@
 """What an evaluation measures on: the three sets, their features, and how a score is spread."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,10 +15,11 @@ from ssltok.evaluation._rows import Outcome
 from ssltok.metrics import RocketEncoder, encode
 from ssltok.training import keyed_generator
 
-__all__ = ["LEAST", "Between", "Sets", "arrange", "score_sets", "spread_classes"]
+__all__ = ["LEAST", "Between", "Sets", "arrange", "score_sets", "share_error", "spread_classes"]
 
 HALVES = 5
 LEAST = 4  # series of a set
+FAR = 1024.0  # spreads from 0, beyond which an encoder gets float64
 SETS = {"train": "training", "test": "test", "generated": "generated"}
 Between = Callable[[Tensor, Tensor], Tensor]
 Known = dict[str, Tensor]
@@ -34,8 +35,10 @@ class Sets:
     `codes` are looked up by `of`. NaN marks what is missing.
 
     Attributes:
-        series: float32 `(cases, channels, length)` of each set.
-        labels: int64 `(cases,)`, places in `classes`, of the sets that have them.
+        series: `(cases, channels, length)` of each set: float32, or float64 where a channel lies
+            so far from 0 that float32 would lose its digits.
+        labels: int64 `(cases,)`, places in `classes` or -1 for none, of the sets that have them;
+            see `labelled`.
         codes: int64 `(cases, tokens)` of each set, -1 where padded; empty without tokens.
         classes: The labels as texts.
         codebook_size: Codes of the tokens; 0 without tokens.
@@ -123,13 +126,31 @@ class Sets:
                     f"needs whole series of one length, {least} at least of each set; "
                     f"{left} of {len(rows)} {SETS[name]} series are"
                 )
-        parts = [
-            {name: x[kept[name]] for name, x in known.items()}
+        return self._only(kept, gaps, f"{broken} with gaps left out")
+
+    @cached_property
+    def labelled(self) -> "Sets":
+        """The same without series that have no label, in sets where others have one.
+
+        `gaps` says why nothing can be measured on them where too few have one.
+        """
+        kept = {name: known >= 0 for name, known in self.labels.items()}
+        without = sum(int((~rows).sum()) for rows in kept.values())
+        if not without:
+            return self
+        few = [name for name, rows in kept.items() if int(rows.sum()) < LEAST]
+        gaps = f"fewer than {LEAST} of the {SETS[few[0]]} series have a label" if few else ""
+        left_out = "; ".join(filter(None, (self.left_out, f"{without} without a label left out")))
+        return self._only(kept, self.gaps or gaps, left_out)
+
+    def _only(self, kept: Known, gaps: str, left_out: str) -> "Sets":
+        """Some rows of the sets in `kept`, and all of the others."""
+        series, labels, codes = (
+            {name: x[kept[name]] if name in kept else x for name, x in known.items()}
             for known in (self.series, self.labels, self.codes)
-        ]
-        left_out = f"{broken} with gaps left out"
+        )
         return dataclasses.replace(
-            self, series=parts[0], labels=parts[1], codes=parts[2], gaps=gaps, left_out=left_out
+            self, series=series, labels=labels, codes=codes, gaps=gaps, left_out=left_out
         )
 
     @cached_property
@@ -149,9 +170,10 @@ class Sets:
         """
         if self.encoder is None:
             raise ValueError("evaluate: features need an encoder; got None")
-        mean, std = self.scale if isinstance(self.encoder, RocketEncoder) else (0.0, 1.0)
-        features = encode(self.encoder, ((series - mean) / std).float())
-        return features.double().flatten(1)
+        if isinstance(self.encoder, RocketEncoder):
+            mean, std = self.scale
+            series = ((series - mean) / std).float()
+        return encode_as_they_are(self.encoder, series)
 
     @cached_property
     def features(self) -> Known:
@@ -165,12 +187,33 @@ class Sets:
                     f"evaluate: the encoder must return finite features; "
                     f"got {broken} of {len(rows)} series ({name}) without"
                 )
-        centre, width = mean_and_scale(found["own"], (0,), correction=1)
+        centre, width = mean_and_scale(found["own"], (0,), correction=1, computed_in=torch.float32)
         return {name: (x - centre) / width for name, x in found.items()}
 
     def generator(self, purpose: str, *numbers: int) -> torch.Generator:
         """Randomness for one purpose, whatever else is measured."""
         return keyed_generator(self.seed, f"evaluate {purpose}", *numbers)
+
+
+def encode_as_they_are(encoder: Callable[[Tensor], Tensor], series: Tensor) -> Tensor:
+    """Features of whole series in their own units, float64 `(cases, dim)`.
+
+    The encoder gets float32, but float64 where a channel varies by less than a 1024th of its level.
+
+    Raises:
+        ValueError: If it gets float64 and cannot take it.
+    """
+    high, low = series.amax((0, 2)), series.amin((0, 2))
+    level = torch.maximum(high.abs(), low.abs())
+    if not bool(((high > low) & (level > FAR * (high - low))).any()):
+        return encode(encoder, series.float()).double().flatten(1)
+    try:
+        return encode(encoder, series).double().flatten(1)
+    except RuntimeError as error:
+        raise ValueError(
+            f"evaluate: the encoder must take float64 series where they lie so far from 0 that "
+            f"float32 would lose their digits; got {str(error).splitlines()[0]}"
+        ) from error
 
 
 def arrange(series: Tensor, *others: Tensor, generator: torch.Generator) -> Tensor:
@@ -179,7 +222,9 @@ def arrange(series: Tensor, *others: Tensor, generator: torch.Generator) -> Tens
     They are sorted by their bytes, then shuffled. `others` (labels, codes) decide between equal
     series.
     """
-    parts = [series + 0.0, *others]  # -0.0 is 0.0
+    parts = [series.float() + 0.0, *others]  # -0.0 is 0.0
+    if series.dtype == torch.float64:  # what float32 cannot tell apart
+        parts.append(series + 0.0)
     bytes_ = [x.reshape(len(x), -1).contiguous().numpy().view(np.uint8) for x in parts]
     rows = np.ascontiguousarray(np.concatenate(bytes_, axis=1))
     keys = rows.view(np.dtype((np.void, rows.shape[1])))[:, 0]
@@ -200,12 +245,39 @@ def spread_classes(labels: Tensor) -> Tensor:
     return place.argsort(stable=True)
 
 
-def score_sets(sets: Sets, between: Between, target: Tensor, made: Tensor, own: Tensor) -> Outcome:
+def share_error(share: Tensor, cases: Tensor | int) -> Tensor:
+    """Standard error of a share of so many cases, of which 0 and 1 have one too.
+
+    Of two more of each (Agresti and Coull, 1998): none of 30 may be 1 of 20 in truth, and halves
+    that hold none either cannot see it.
+    """
+    p = (share * cases + 2) / (cases + 4)
+    return (p * (1 - p) / (cases + 4)).sqrt()
+
+
+def score_sets(
+    sets: Sets,
+    between: Between,
+    target: Tensor,
+    made: Tensor,
+    own: Tensor,
+    *,
+    shares: tuple[Sequence[float], Sequence[float]] | None = None,
+) -> Outcome:
     """Score generated and real series against one target; spread over random halves.
 
     Halves drawn without replacement scatter as the whole scatters around the law (delete-half
     jackknife), for measures that settle as 1/sqrt(n). Where a half is too small for the measure,
     the spread is NaN.
+
+    Args:
+        sets: Whose seed draws the halves.
+        between: The measure, `(target, scored)` to one number or more.
+        target: What is scored against.
+        made: Generated series, or what was made of them.
+        own: Real ones in their place.
+        shares: If a number is a share of cases, of how many, for `made` and for `own`, NaN where it
+            is none: its spread is no less than the standard error of a share of so many.
     """
     figures = []
     for x in (made, own):
@@ -220,4 +292,13 @@ def score_sets(sets: Sets, between: Between, target: Tensor, made: Tensor, own: 
         except ValueError:
             figures.append(torch.full_like(figures[-1], torch.nan))
     value, spread, reference, reference_spread = (f.double().flatten() for f in figures)
+    if shares is not None:
+        made_cases, own_cases = (torch.tensor(cases, dtype=torch.float64) for cases in shares)
+        spread = _at_least(spread, share_error(value, made_cases))
+        reference_spread = _at_least(reference_spread, share_error(reference, own_cases))
     return Outcome(value, spread, reference, reference_spread, len(made))
+
+
+def _at_least(spread: Tensor, error: Tensor) -> Tensor:
+    """The larger of both; the spread alone where there is no error, and NaN where it is."""
+    return torch.where(error.isnan(), spread, spread.maximum(error))

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from ssltok._shared.checks import check_at_least, check_floating, check_same_shape
-from ssltok._shared.numerics import full_precision, upcast
+from ssltok._shared.numerics import SHORTEST, directed, full_precision, upcast
 
 __all__ = [
     "CosineRegressionLoss",
@@ -12,8 +12,6 @@ __all__ = [
     "cosine_regression_loss",
     "negative_cosine_loss",
 ]
-
-EPS = 1e-12  # the floor of a norm, as in torch.nn.functional.normalize
 
 
 def cosine_regression_loss(pred: Tensor, target: Tensor) -> Tensor:
@@ -84,10 +82,10 @@ def _mean_cosine(who: str, pred: Tensor, target: Tensor) -> Tensor:
     check_at_least(who, "pred.ndim", pred.ndim, 2)
     check_at_least(who, "pred.numel()", pred.numel(), 1)
     with full_precision(pred):
-        p, t = upcast(pred), upcast(target.detach())
+        p, t = directed(upcast(pred)), directed(upcast(target.detach()))
         dot: Tensor = torch.linalg.vecdot(p, t)
-        length = torch.linalg.vector_norm(p, dim=-1).clamp(min=EPS)
-        cosine: Tensor = dot / (length * torch.linalg.vector_norm(t, dim=-1).clamp(min=EPS))
+        length = torch.linalg.vector_norm(p, dim=-1).clamp(min=SHORTEST)
+        cosine: Tensor = dot / (length * torch.linalg.vector_norm(t, dim=-1).clamp(min=SHORTEST))
         return cosine.mean()
 
 

@@ -8,7 +8,7 @@ from ssltok.losses._soft_cross_entropy_fast import cross_view_entropy
 __all__ = ["DINOLoss", "dino_loss"]
 
 
-def dino_loss(student: Tensor, teacher: Tensor, *, temperature: float = 0.1) -> Tensor:
+def dino_loss(student: Tensor, teacher: Tensor, *, temperature: float | Tensor = 0.1) -> Tensor:
     r"""Average the cross-entropy over all pairs of a teacher's and another student view.
 
     $$-\frac{1}{T (S - 1) B} \sum_{t=1}^{T} \sum_{s \ne t} \sum_{b} \sum_k
@@ -24,7 +24,8 @@ def dino_loss(student: Tensor, teacher: Tensor, *, temperature: float = 0.1) -> 
         student: Logits of all views, `(views, batch, codebook_size)`; the global views come first.
         teacher: Probabilities of the first views, in the same order, `(teacher_views, batch,
             codebook_size)`.
-        temperature: $\tau_s$, the temperature of the student.
+        temperature: $\tau_s$, the temperature of the student; a number, or a tensor of shape `()`,
+            which may be learned.
 
     Returns:
         The loss, a scalar.
@@ -50,7 +51,7 @@ def dino_loss(student: Tensor, teacher: Tensor, *, temperature: float = 0.1) -> 
 class DINOLoss(nn.Module):
     """`dino_loss` with its option bound once; see there for its meaning."""
 
-    def __init__(self, *, temperature: float = 0.1) -> None:
+    def __init__(self, *, temperature: float | Tensor = 0.1) -> None:
         super().__init__()
         self.temperature = temperature
 

@@ -8,10 +8,10 @@ from ssltok._shared.checks import (
     check_at_least,
     check_axes,
     check_floating,
-    check_positive,
     check_same_shape,
 )
 from ssltok._shared.numerics import full_precision, upcast
+from ssltok.losses._temperature import check_temperature, in_precision
 
 __all__ = [
     "DistillationLoss",
@@ -21,7 +21,9 @@ __all__ = [
 ]
 
 
-def distillation_loss(student: Tensor, teacher: Tensor, *, temperature: float = 3.0) -> Tensor:
+def distillation_loss(
+    student: Tensor, teacher: Tensor, *, temperature: float | Tensor = 3.0
+) -> Tensor:
     r"""Measure the divergence of a student's softened probabilities from a teacher's.
 
     $$\frac{\tau^2}{B} \sum_b \mathrm{KL}\bigl(\mathrm{softmax}(t_b / \tau) \,\Vert\,
@@ -39,7 +41,8 @@ def distillation_loss(student: Tensor, teacher: Tensor, *, temperature: float = 
     Args:
         student: Logits of the student, `(batch, classes)`.
         teacher: Logits of the teacher, of the same shape.
-        temperature: $\tau$; DeiT uses 3 (with the weight 0.1), Hinton 1 to 20.
+        temperature: $\tau$; DeiT uses 3 (with the weight 0.1), Hinton 1 to 20. A number, or a
+            tensor of shape `()`, which may be learned.
 
     Returns:
         The loss, a scalar.
@@ -61,11 +64,14 @@ def distillation_loss(student: Tensor, teacher: Tensor, *, temperature: float = 
         Touvron et al., *DeiT*, 2021, <https://arxiv.org/abs/2012.12877>, equation 2.
     """
     _check("distillation_loss", student, teacher)
-    check_positive("distillation_loss", "temperature", temperature)
+    check_temperature("distillation_loss", "temperature", temperature)
     with full_precision(student):
+        temperature = in_precision(temperature, upcast(student))
         log_t = torch.log_softmax(upcast(teacher.detach()) / temperature, -1)
         log_s = torch.log_softmax(upcast(student) / temperature, -1)
-        return (log_t.exp() * (log_t - log_s)).sum() * (temperature**2 / student.shape[0])
+        p_t = log_t.exp()
+        each = p_t * torch.where(p_t > 0, log_t - log_s, 0)  # 0 log 0 is 0
+        return each.sum() * (temperature**2 / student.shape[0])
 
 
 def hard_distillation_loss(student: Tensor, teacher: Tensor) -> Tensor:
@@ -110,7 +116,7 @@ def _check(who: str, student: Tensor, teacher: Tensor) -> None:
 class DistillationLoss(nn.Module):
     """`distillation_loss` with its option bound once; see there for its meaning."""
 
-    def __init__(self, *, temperature: float = 3.0) -> None:
+    def __init__(self, *, temperature: float | Tensor = 3.0) -> None:
         super().__init__()
         self.temperature = temperature
 

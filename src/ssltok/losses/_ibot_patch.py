@@ -8,16 +8,17 @@ from ssltok._shared.checks import (
     check_axes,
     check_bool_mask,
     check_floating,
-    check_positive,
     check_same_shape,
 )
+from ssltok._shared.numerics import upcast
 from ssltok.losses._soft_cross_entropy_fast import soft_cross_entropy
+from ssltok.losses._temperature import check_temperature
 
 __all__ = ["IBOTPatchLoss", "ibot_patch_loss"]
 
 
 def ibot_patch_loss(
-    student: Tensor, teacher: Tensor, mask: Tensor, *, temperature: float = 0.1
+    student: Tensor, teacher: Tensor, mask: Tensor, *, temperature: float | Tensor = 0.1
 ) -> Tensor:
     r"""Average the cross-entropy over the masked tokens of each series, then over the batch.
 
@@ -34,13 +35,16 @@ def ibot_patch_loss(
             order, which costs only what is masked; or `(batch, tokens, codebook_size)`.
         teacher: Probabilities, of the same shape.
         mask: Which tokens the student did not see, `(batch, tokens)`, boolean.
-        temperature: $\tau_s$, the temperature of the student.
+        temperature: $\tau_s$, the temperature of the student; a number, or a tensor of shape `()`,
+            which may be learned.
 
     Returns:
         The loss, a scalar; 0 if nothing is masked.
 
     Raises:
-        ValueError: If shapes or dtypes do not fit or the temperature is not positive.
+        ValueError: If shapes or dtypes do not fit, the temperature is not positive, or there are
+            not as many rows as masked tokens. On an accelerator, which is not waited for, such
+            rows cost NaN.
 
     Example:
         >>> import torch
@@ -66,21 +70,32 @@ def ibot_patch_loss(
             f"{who}: student must be (masked, codebook_size) or (batch, tokens, codebook_size) "
             f"with mask (batch, tokens) = {tuple(mask.shape)}; got shape {tuple(student.shape)}"
         )
-    check_positive(who, "temperature", temperature)
+    check_temperature(who, "temperature", temperature)
+    counts = mask.sum(-1)
+    weights = counts.clamp(min=1).to(upcast(student[..., :0]).dtype).reciprocal() / mask.shape[0]
     if student.ndim == 3:  # what is not masked must not leak, not even as NaN times 0
         student, teacher = (torch.where(mask.unsqueeze(-1), x, 0) for x in (student, teacher))
-    rows = soft_cross_entropy(student, teacher, temperature=temperature)
-    counts = mask.sum(-1)
-    weights = counts.clamp(min=1).to(rows.dtype).reciprocal() / mask.shape[0]
-    if student.ndim == 3:
+        rows = soft_cross_entropy(student, teacher, temperature=temperature)
         return (rows.sum(-1) * weights).sum()  # a target of no mass costs nothing
-    return (rows * weights.repeat_interleave(counts, output_size=rows.shape[0])).sum()
+    ends = counts.cumsum(0)
+    places = torch.arange(student.shape[0], device=mask.device)
+    if mask.device.type == "cpu" and not torch.compiler.is_compiling():
+        if ends[-1] != len(places):
+            raise ValueError(
+                f"{who}: student must have a row for each masked token; "
+                f"got {len(places)} rows for {int(ends[-1])} masked tokens"
+            )
+    else:  # a device is not waited for: it says so by NaN
+        weights = torch.where(ends[-1] == len(places), weights, torch.nan)
+    series = torch.searchsorted(ends, places, right=True).clamp(max=len(counts) - 1)
+    rows = soft_cross_entropy(student, teacher, temperature=temperature)
+    return (rows * weights[series]).sum()
 
 
 class IBOTPatchLoss(nn.Module):
     """`ibot_patch_loss` with its option bound once; see there for its meaning."""
 
-    def __init__(self, *, temperature: float = 0.1) -> None:
+    def __init__(self, *, temperature: float | Tensor = 0.1) -> None:
         super().__init__()
         self.temperature = temperature
 

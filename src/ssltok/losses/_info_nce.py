@@ -7,7 +7,6 @@ from ssltok._shared.checks import (
     check_at_least,
     check_axes,
     check_floating,
-    check_positive,
     check_same_shape,
     check_size,
 )
@@ -15,12 +14,13 @@ from ssltok._shared.numerics import full_precision, upcast
 from ssltok.losses._many_keys import directions
 from ssltok.losses._many_keys_fast import log_sum_over_keys
 from ssltok.losses._products_fast import unit_rows
+from ssltok.losses._temperature import check_temperature
 
 __all__ = ["InfoNCELoss", "info_nce_loss"]
 
 
 def info_nce_loss(
-    query: Tensor, key: Tensor, queue: Tensor | None = None, *, temperature: float = 0.07
+    query: Tensor, key: Tensor, queue: Tensor | None = None, *, temperature: float | Tensor = 0.07
 ) -> Tensor:
     r"""Find each query's key: among a queue of old keys, or among the keys of the batch.
 
@@ -43,7 +43,7 @@ def info_nce_loss(
         query: The online encoder's rows, `(batch, dim)`.
         key: The momentum encoder's rows, `(batch, dim)`; row $b$ belongs to query $b$.
         queue: Old keys, `(queue, dim)`, of any length; normalised inside.
-        temperature: $\tau > 0$.
+        temperature: $\tau > 0$; a number, or a tensor of shape `()`, which may be learned.
 
     Returns:
         The loss, a scalar in float32 (float64 for float64 rows).
@@ -69,7 +69,7 @@ def info_nce_loss(
     check_same_shape("info_nce_loss", "query and key", query, key)
     check_axes("info_nce_loss", "query", query, "batch dim")
     check_at_least("info_nce_loss", "batch", query.shape[0], 2 if queue is None else 1)
-    check_positive("info_nce_loss", "temperature", temperature)
+    check_temperature("info_nce_loss", "temperature", temperature)
     if queue is not None:
         check_floating("info_nce_loss", "queue", queue)
         check_axes("info_nce_loss", "queue", queue, "queue dim")
@@ -89,7 +89,7 @@ def info_nce_loss(
 class InfoNCELoss(nn.Module):
     """`info_nce_loss` with its options bound once; see there for their meaning."""
 
-    def __init__(self, *, temperature: float = 0.07) -> None:
+    def __init__(self, *, temperature: float | Tensor = 0.07) -> None:
         super().__init__()
         self.temperature = temperature
 

@@ -10,6 +10,7 @@ from ssltok._shared.checks import (
     check_axes,
     check_bool_mask,
     check_floating,
+    check_number,
     check_same_shape,
 )
 from ssltok._shared.numerics import full_precision, upcast
@@ -103,6 +104,7 @@ def topk_layer_target(
         code.
     """
     who = "topk_layer_target"
+    check_number(who, "top", top)
     if not 1 <= top <= len(layers):
         raise ValueError(f"{who}: top must lie in [1, {len(layers)}] (layers); got {top}")
     chosen = layers[len(layers) - top :]

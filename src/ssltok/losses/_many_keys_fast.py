@@ -8,11 +8,12 @@ from torch import Tensor
 from ssltok._shared import sizes
 from ssltok.losses import _many_keys as plain
 from ssltok.losses._many_keys import directions
+from ssltok.losses._temperature import divide_out
 
 __all__ = ["log_sum_over_keys"]
 
 
-def log_sum_over_keys(query: Tensor, keys: Tensor, *, temperature: float) -> Tensor:
+def log_sum_over_keys(query: Tensor, keys: Tensor, *, temperature: float | Tensor) -> Tensor:
     """As `_many_keys.log_sum_over_keys`, piece by piece.
 
     The gradient of the queries is a mean of the keys, made on the way forward from the same
@@ -21,8 +22,9 @@ def log_sum_over_keys(query: Tensor, keys: Tensor, *, temperature: float) -> Ten
     few = query.shape[0] * keys.shape[0] <= sizes.FEW_SIMILARITIES
     if few or torch.compiler.is_compiling():
         return plain.log_sum_over_keys(query, keys, temperature=temperature)
+    query, number = divide_out(query, temperature)
     apply: Any = _LogSum.apply
-    return cast("Tensor", apply(query, keys.detach(), temperature)[0])
+    return cast("Tensor", apply(query, keys.detach(), number)[0])
 
 
 def _keys_a_piece(query: Tensor) -> int:

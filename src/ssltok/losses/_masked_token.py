@@ -51,7 +51,8 @@ def masked_token_loss(
     Args:
         logits: `(masked, codebook_size)`, a row for each True of `mask` in row-major order, or
             `(batch, tokens, codebook_size)`. Without a column for `[MASK]`.
-        codes: The true codes, `(batch, tokens)`, int64; -1 marks padding, which never counts.
+        codes: The true codes, `(batch, tokens)`, int64; -1 (or any negative number) marks
+            padding, which never counts.
         mask: `(batch, tokens)`, boolean, True where a token was hidden from the model.
         label_smoothing: $\epsilon$ in [0, 1]; MaskGIT uses 0.1.
         reduction: `"token"`, `"sequence"` or `"elbo"`.
@@ -62,6 +63,8 @@ def masked_token_loss(
     Raises:
         ValueError: If shapes or dtypes do not fit, the rows are not as many as the masked tokens,
             or an option is out of range.
+        IndexError: By torch, if a code is `codebook_size` or more; on an accelerator the error
+            comes later, as that of any index there.
 
     Example:
         >>> import torch
@@ -90,10 +93,10 @@ def masked_token_loss(
                 "masked_token_loss: logits must be (batch, tokens, codebook_size) with codes "
                 f"(batch, tokens); got {tuple(logits.shape)} and {tuple(codes.shape)}"
             )
-        targets = torch.where(wanted, codes, -1)
+        targets = torch.where(wanted, codes, -1).flatten()
     else:
         check_axes("masked_token_loss", "logits", logits, "masked codebook_size")
-        targets = codes[mask]
+        targets = codes[mask].clamp(min=-1)
         if len(logits) != len(targets):
             raise ValueError(
                 "masked_token_loss: logits must have a row for each masked token; "
@@ -101,9 +104,11 @@ def masked_token_loss(
             )
     with full_precision(logits):
         rows = upcast(logits.reshape(-1, logits.shape[-1]))
+        # The slope of a softmax of NaN is NaN, also where nothing asks for it.
+        rows = torch.where((targets >= 0).unsqueeze(-1), rows, 0)
         each = F.cross_entropy(
             rows,
-            targets.reshape(-1),
+            targets,
             ignore_index=-1,
             label_smoothing=label_smoothing,
             reduction="none",

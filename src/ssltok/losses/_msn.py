@@ -6,8 +6,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ssltok._shared.checks import check_at_least, check_axes, check_floating, check_positive
+from ssltok._shared.checks import check_at_least, check_axes, check_floating
 from ssltok._shared.numerics import full_precision, upcast
+from ssltok.losses._temperature import check_temperature
 
 __all__ = ["MSNLoss", "MSNTerms", "msn_loss", "msn_terms"]
 
@@ -20,7 +21,11 @@ class MSNTerms(NamedTuple):
 
 
 def msn_loss(
-    anchors: Tensor, targets: Tensor, *, temperature: float = 0.1, me_max_weight: float = 1.0
+    anchors: Tensor,
+    targets: Tensor,
+    *,
+    temperature: float | Tensor = 0.1,
+    me_max_weight: float = 1.0,
 ) -> Tensor:
     r"""Average the cross-entropy of masked views with their targets; keep all prototypes in use.
 
@@ -40,7 +45,8 @@ def msn_loss(
         anchors: Cosines of the masked views' features and the prototypes, `(views, batch,
             codebook_size)`.
         targets: Probabilities of the whole views, `(batch, codebook_size)`.
-        temperature: $\tau$, of the anchors.
+        temperature: $\tau$, of the anchors; a number, or a tensor of shape `()`, which may be
+            learned.
         me_max_weight: $\lambda$, the weight of the second term.
 
     Returns:
@@ -63,12 +69,12 @@ def msn_loss(
     return terms.cross_entropy + me_max_weight * terms.concentration
 
 
-def msn_terms(anchors: Tensor, targets: Tensor, *, temperature: float = 0.1) -> MSNTerms:
+def msn_terms(anchors: Tensor, targets: Tensor, *, temperature: float | Tensor = 0.1) -> MSNTerms:
     """Compute the terms of `msn_loss` separately, for logging or other weights."""
     return _terms("msn_terms", anchors, targets, temperature)
 
 
-def _terms(who: str, anchors: Tensor, targets: Tensor, temperature: float) -> MSNTerms:
+def _terms(who: str, anchors: Tensor, targets: Tensor, temperature: float | Tensor) -> MSNTerms:
     check_axes(who, "anchors", anchors, "views batch codebook_size")
     check_axes(who, "targets", targets, "batch codebook_size")
     check_floating(who, "anchors", anchors)
@@ -79,7 +85,7 @@ def _terms(who: str, anchors: Tensor, targets: Tensor, temperature: float) -> MS
             f"codebook_size); got {tuple(anchors.shape)} and {tuple(targets.shape)}"
         )
     check_at_least(who, "anchors.numel()", anchors.numel(), 1)
-    check_positive(who, "temperature", temperature)
+    check_temperature(who, "temperature", temperature)
     with full_precision(anchors):
         logs = torch.log_softmax(upcast(anchors) / temperature, -1)
         views, batch, codebook_size = logs.shape
@@ -95,7 +101,7 @@ def _terms(who: str, anchors: Tensor, targets: Tensor, temperature: float) -> MS
 class MSNLoss(nn.Module):
     """`msn_loss` with its options bound once; see there for their meaning."""
 
-    def __init__(self, *, temperature: float = 0.1, me_max_weight: float = 1.0) -> None:
+    def __init__(self, *, temperature: float | Tensor = 0.1, me_max_weight: float = 1.0) -> None:
         super().__init__()
         self.temperature = temperature
         self.me_max_weight = me_max_weight

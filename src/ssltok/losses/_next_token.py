@@ -24,14 +24,16 @@ def next_token_loss(logits: Tensor, codes: Tensor) -> Tensor:
 
     Args:
         logits: `(batch, tokens, codebook_size)`.
-        codes: The sequence itself, `(batch, tokens)`, int64; -1 marks padding, which is never
-            a target.
+        codes: The sequence itself, `(batch, tokens)`, int64; -1 (or any negative number)
+            marks padding, which is never a target.
 
     Returns:
         The loss, a scalar; 0 if no code counts.
 
     Raises:
         ValueError: If shapes or dtypes do not fit or there are fewer than two tokens.
+        IndexError: By torch, if a code is `codebook_size` or more; on an accelerator the error
+            comes later, as that of any index there.
 
     Example:
         >>> import torch
@@ -59,8 +61,10 @@ def next_token_loss(logits: Tensor, codes: Tensor) -> Tensor:
     check_at_least(who, "tokens", codes.shape[1], 2)
     with full_precision(logits):
         # Shift the codes, which are small, and not the logits.
-        after = torch.cat([codes[:, 1:], codes.new_full((codes.shape[0], 1), -1)], dim=1)
-        rows = upcast(logits).flatten(0, 1)
+        last = codes.new_full((codes.shape[0], 1), -1)
+        after = torch.cat([codes[:, 1:], last], dim=1).clamp(min=-1)
+        # The slope of a softmax of NaN is NaN, also where nothing asks for it.
+        rows = torch.where((after >= 0).unsqueeze(-1), upcast(logits), 0).flatten(0, 1)
         total = cross_entropy(rows, after.flatten(), ignore_index=-1, reduction="sum")
         return total / (after >= 0).sum().clamp(min=1)
 

@@ -7,16 +7,16 @@ from ssltok._shared.checks import (
     check_at_least,
     check_axes,
     check_floating,
-    check_positive,
     check_same_shape,
 )
 from ssltok._shared.numerics import full_precision, upcast
 from ssltok.losses._products_fast import contrast, unit_rows
+from ssltok.losses._temperature import check_temperature, divide_out
 
 __all__ = ["NTXentLoss", "nt_xent_loss"]
 
 
-def nt_xent_loss(*views: Tensor, temperature: float = 0.1) -> Tensor:
+def nt_xent_loss(*views: Tensor, temperature: float | Tensor = 0.1) -> Tensor:
     r"""Tell the views of one sample apart from all other rows, by cosine similarity.
 
     $$\frac{1}{V B} \sum_i \Bigl[ \log \sum_{a \ne i} e^{s_{ia} / \tau}
@@ -36,6 +36,7 @@ def nt_xent_loss(*views: Tensor, temperature: float = 0.1) -> Tensor:
     Args:
         *views: Two or more views, `(batch, dim)` each; row $b$ of each is the same sample.
         temperature: $\tau > 0$. The authors' default is 0.1; 0.5 is usual for small batches.
+            A number, or a tensor of shape `()`, which may be learned.
 
     Returns:
         The loss, a scalar in float32 (float64 for float64 views).
@@ -62,16 +63,17 @@ def nt_xent_loss(*views: Tensor, temperature: float = 0.1) -> Tensor:
         check_axes("nt_xent_loss", "each view", view, "batch dim")
         check_same_shape("nt_xent_loss", "the views", views[0], view)
     check_at_least("nt_xent_loss", "batch", views[0].shape[0], 2)
-    check_positive("nt_xent_loss", "temperature", temperature)
+    check_temperature("nt_xent_loss", "temperature", temperature)
     with full_precision(views[0]):
         rows = unit_rows(torch.cat([upcast(view) for view in views]))
-        return contrast(rows, views=len(views), scale=1 / temperature).mean()
+        rows, number = divide_out(rows, temperature, root=True)  # rows meet rows
+        return contrast(rows, views=len(views), scale=1 / number).mean()
 
 
 class NTXentLoss(nn.Module):
     """`nt_xent_loss` with its options bound once; see there for their meaning."""
 
-    def __init__(self, *, temperature: float = 0.1) -> None:
+    def __init__(self, *, temperature: float | Tensor = 0.1) -> None:
         super().__init__()
         self.temperature = temperature
 

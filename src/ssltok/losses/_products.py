@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ssltok._shared.numerics import directed
+
 __all__ = [
     "DiagonalAndRest",
     "contrast",
@@ -63,8 +65,8 @@ def gram(z: Tensor) -> Tensor:
 
 
 def unit_rows(z: Tensor, *, eps: float = 1e-12) -> Tensor:
-    """Divide each row of `(..., dim)` by its norm, or by `eps` if that is larger."""
-    return torch.nn.functional.normalize(z, dim=-1, eps=eps)
+    """Divide each row of `(..., dim)` by its norm, or by `eps` if that is larger; 0 stays 0."""
+    return torch.nn.functional.normalize(directed(z), dim=-1, eps=eps)
 
 
 def inverse_norms(z: Tensor, *, dim: int = -1, eps: float = 1e-12) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ssltok._shared import sizes
+from ssltok._shared.numerics import directed
 from ssltok.losses import _products as plain
 from ssltok.losses._products import DiagonalAndRest, inverse_norms
 
@@ -68,6 +69,7 @@ def gram(z: Tensor) -> Tensor:
 
 def unit_rows(z: Tensor, *, eps: float = 1e-12) -> Tensor:
     """As `_products.unit_rows`, with the norms of the way forward kept for the way back."""
+    z = directed(z)
     if z.numel() <= sizes.FEW_NUMBERS:
         return z * inverse_norms(z, eps=eps)
     apply: Any = _UnitRows.apply

@@ -2,17 +2,17 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
 
 from ssltok._shared.checks import (
     check_at_least,
     check_axes,
     check_floating,
-    check_positive,
     check_size,
 )
-from ssltok._shared.numerics import full_precision, upcast
+from ssltok._shared.numerics import directed, full_precision, upcast
+from ssltok.losses._products import unit_rows
 from ssltok.losses._soft_cross_entropy_fast import soft_cross_entropy
+from ssltok.losses._temperature import check_temperature
 
 __all__ = ["RegionDistillationLoss", "region_distillation_loss"]
 
@@ -23,7 +23,7 @@ def region_distillation_loss(
     student_features: Tensor,
     teacher_features: Tensor,
     *,
-    temperature: float = 0.1,
+    temperature: float | Tensor = 0.1,
 ) -> Tensor:
     r"""Average the cross-entropy of each student token with its match in another teacher view.
 
@@ -41,7 +41,8 @@ def region_distillation_loss(
         teacher: Probabilities of another view's tokens, `(batch, teacher_tokens, codebook_size)`.
         student_features: What the student's head was given, `(batch, tokens, dim)`.
         teacher_features: What the teacher's head was given, `(batch, teacher_tokens, dim)`.
-        temperature: $\tau_s$, the temperature of the student.
+        temperature: $\tau_s$, the temperature of the student; a number, or a tensor of shape `()`,
+            which may be learned.
 
     Returns:
         The loss, a scalar.
@@ -77,10 +78,10 @@ def region_distillation_loss(
     check_size(who, "student_features", student_features, 1, student.shape[1])
     check_size(who, "teacher_features", teacher_features, 1, teacher.shape[1])
     check_size(who, "teacher_features", teacher_features, 2, student_features.shape[2])
-    check_positive(who, "temperature", temperature)
+    check_temperature(who, "temperature", temperature)
     with torch.no_grad(), full_precision(student):
         # The length of a student's feature does not move its own maximum.
-        similarity = upcast(student_features) @ normalize(upcast(teacher_features), dim=-1).mT
+        similarity = directed(upcast(student_features)) @ unit_rows(upcast(teacher_features)).mT
         match = similarity.argmax(-1, keepdim=True).expand(-1, -1, teacher.shape[2])
         target = teacher.gather(1, match)
     return soft_cross_entropy(student, target, temperature=temperature).mean()
@@ -89,7 +90,7 @@ def region_distillation_loss(
 class RegionDistillationLoss(nn.Module):
     """`region_distillation_loss` with its option bound once; see there for its meaning."""
 
-    def __init__(self, *, temperature: float = 0.1) -> None:
+    def __init__(self, *, temperature: float | Tensor = 0.1) -> None:
         super().__init__()
         self.temperature = temperature
 

@@ -70,13 +70,14 @@ def sinkhorn(
             "sinkhorn: scores must be (batch, codebook_size), with any axes in front; "
             f"got shape {tuple(scores.shape)}"
         )
-    check_at_least("sinkhorn", "batch", scores.shape[-2], 1)
+    check_at_least("sinkhorn", "batch", scores.shape[-2], 1 if gather is None else 0)
     check_at_least("sinkhorn", "codebook_size", scores.shape[-1], 1)
     check_positive("sinkhorn", "epsilon", epsilon)
     check_at_least("sinkhorn", "iterations", iterations, 1)
     with torch.no_grad(), full_precision(scores):
         x = upcast(scores)
-        highest = x.amax(dim=-2, keepdim=True)
+        lowest = x.new_full((*x.shape[:-2], 1, x.shape[-1]), -torch.inf)  # of a rank without rows
+        highest = x.amax(dim=-2, keepdim=True) if x.shape[-2] else lowest
         if gather is not None:
             highest = gather(highest.unsqueeze(0)).amax(dim=0)
         kernel = x - highest  # from here on in place: one matrix of the scores' size

@@ -7,14 +7,16 @@ from ssltok._shared.checks import (
     check_at_least,
     check_axes,
     check_floating,
-    check_positive,
 )
 from ssltok._shared.numerics import full_precision, upcast
+from ssltok.losses._temperature import check_temperature
 
 __all__ = ["check_distributions", "cross_view_entropy", "log_softmax", "soft_cross_entropy"]
 
 
-def soft_cross_entropy(logits: Tensor, target: Tensor, *, temperature: float = 1.0) -> Tensor:
+def soft_cross_entropy(
+    logits: Tensor, target: Tensor, *, temperature: float | Tensor = 1.0
+) -> Tensor:
     r"""Return $-\sum_k q_k \log \mathrm{softmax}(x / \tau)_k$ for each row, in at least float32.
 
     The target `q` is detached; its rows may have any mass. Shapes `(..., codebook_size)`, result
@@ -25,7 +27,7 @@ def soft_cross_entropy(logits: Tensor, target: Tensor, *, temperature: float = 1
         return -(target.detach().to(logits.dtype) * log_softmax(logits, temperature)).sum(-1)
 
 
-def cross_view_entropy(student: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
+def cross_view_entropy(student: Tensor, teacher: Tensor, *, temperature: float | Tensor) -> Tensor:
     """Return the mean cross-entropy over every pair of a teacher and another student view."""
     pairs = [
         soft_cross_entropy(student[s], teacher[t], temperature=temperature).mean()
@@ -36,14 +38,18 @@ def cross_view_entropy(student: Tensor, teacher: Tensor, *, temperature: float) 
     return torch.stack(pairs).mean()
 
 
-def log_softmax(logits: Tensor, temperature: float) -> Tensor:
+def log_softmax(logits: Tensor, temperature: float | Tensor) -> Tensor:
     """The highest logit is taken off before the division, which keeps the digits."""
     shifted = (logits - logits.detach().amax(-1, keepdim=True)).div_(temperature)
     return torch.log_softmax(shifted, -1)
 
 
 def check_distributions(
-    who: str, names: tuple[str, str], student: Tensor, teacher: Tensor, temperature: float
+    who: str,
+    names: tuple[str, str],
+    student: Tensor,
+    teacher: Tensor,
+    temperature: float | Tensor,
 ) -> None:
     """Ask for logits and probabilities, `(views, batch, codebook_size)`, and a temperature."""
     first, second = names
@@ -58,4 +64,4 @@ def check_distributions(
             f"got {tuple(student.shape)} and {tuple(teacher.shape)}"
         )
     check_at_least(who, "batch", student.shape[1], 1)
-    check_positive(who, "temperature", temperature)
+    check_temperature(who, "temperature", temperature)

@@ -12,16 +12,19 @@ from torch import Tensor
 from ssltok._shared import sizes
 from ssltok._shared.numerics import full_precision, upcast
 from ssltok.losses._soft_cross_entropy import log_softmax
+from ssltok.losses._temperature import divide_out
 
 __all__ = ["cross_view_entropy", "soft_cross_entropy"]
 
 
-def soft_cross_entropy(logits: Tensor, target: Tensor, *, temperature: float = 1.0) -> Tensor:
+def soft_cross_entropy(
+    logits: Tensor, target: Tensor, *, temperature: float | Tensor = 1.0
+) -> Tensor:
     """As `_soft_cross_entropy.soft_cross_entropy`, with the gradient made on the way forward."""
     return _rows(logits.unsqueeze(0), [target], temperature).squeeze(0)
 
 
-def cross_view_entropy(student: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
+def cross_view_entropy(student: Tensor, teacher: Tensor, *, temperature: float | Tensor) -> Tensor:
     """As `_soft_cross_entropy.cross_view_entropy`, each view read once.
 
     Teachers that a student view is compared with are summed first: the cross-entropy is linear
@@ -40,18 +43,19 @@ def cross_view_entropy(student: Tensor, teacher: Tensor, *, temperature: float) 
     return _total(student, targets, temperature) / (pairs * student.shape[1])
 
 
-def _rows(logits: Tensor, targets: list[Tensor], temperature: float) -> Tensor:
+def _rows(logits: Tensor, targets: list[Tensor], temperature: float | Tensor) -> Tensor:
     """One target for each entry of the first axis; the last serves all entries that are left."""
     with full_precision(logits):
         logits = upcast(logits)
         targets = [target.detach().to(logits.dtype) for target in targets]
         if _is_small(logits):
             return -(_each(targets, logits) * log_softmax(logits, temperature)).sum(-1)
+        logits, number = divide_out(logits, temperature)
         apply: Any = _SoftCrossEntropy.apply
-        return cast("Tensor", apply(logits, temperature, *targets)[0])
+        return cast("Tensor", apply(logits, number, *targets)[0])
 
 
-def _total(logits: Tensor, targets: list[Tensor], temperature: float) -> Tensor:
+def _total(logits: Tensor, targets: list[Tensor], temperature: float | Tensor) -> Tensor:
     """The sum of all rows."""
     if not _is_small(logits):
         return _rows(logits, targets, temperature).sum()

@@ -8,10 +8,11 @@ from ssltok._shared.checks import (
     check_axes,
     check_codes,
     check_floating,
-    check_positive,
     check_size,
 )
 from ssltok._shared.numerics import full_precision, upcast
+from ssltok.losses._products import unit_rows
+from ssltok.losses._temperature import check_temperature, in_precision
 
 __all__ = ["SupConLoss", "supcon_loss"]
 
@@ -20,8 +21,8 @@ def supcon_loss(
     z: Tensor,
     labels: Tensor,
     *,
-    temperature: float = 0.07,
-    base_temperature: float | None = None,
+    temperature: float | Tensor = 0.07,
+    base_temperature: float | Tensor | None = None,
 ) -> Tensor:
     r"""Pull rows of one label together, against all other rows ($L_{out}$ of the paper).
 
@@ -43,8 +44,9 @@ def supcon_loss(
     Args:
         z: Embeddings, `(batch, dim)`, at least two rows.
         labels: Classes, int64 `(batch,)`; -1 for no label.
-        temperature: $\tau > 0$.
-        base_temperature: $\tau_{base} > 0$ of the authors' code; `None` leaves the factor out.
+        temperature: $\tau > 0$; a number, or a tensor of shape `()`, which may be learned.
+        base_temperature: $\tau_{base} > 0$ of the authors' code, likewise; `None` leaves the
+            factor out.
 
     Returns:
         The loss, a scalar in float32 (float64 for float64 rows).
@@ -69,12 +71,15 @@ def supcon_loss(
     check_axes("supcon_loss", "labels", labels, "batch")
     check_size("supcon_loss", "labels", labels, 0, z.shape[0])
     check_at_least("supcon_loss", "batch", z.shape[0], 2)
-    check_positive("supcon_loss", "temperature", temperature)
+    check_temperature("supcon_loss", "temperature", temperature)
     if base_temperature is not None:
-        check_positive("supcon_loss", "base_temperature", base_temperature)
-    scale = 1.0 if base_temperature is None else temperature / base_temperature
+        check_temperature("supcon_loss", "base_temperature", base_temperature)
     with full_precision(z):
-        rows = nn.functional.normalize(upcast(z), dim=-1)
+        rows = unit_rows(upcast(z))
+        temperature = in_precision(temperature, rows)
+        scale: float | Tensor = 1.0
+        if base_temperature is not None:
+            scale = temperature / in_precision(base_temperature, rows)
         similarity = (rows / temperature) @ rows.T
         itself = torch.eye(z.shape[0], dtype=torch.bool, device=z.device)
         positive = (labels[:, None] == labels) & (labels >= 0) & ~itself
@@ -88,7 +93,9 @@ def supcon_loss(
 class SupConLoss(nn.Module):
     """`supcon_loss` with its options bound once; see there for their meaning."""
 
-    def __init__(self, *, temperature: float = 0.07, base_temperature: float | None = None) -> None:
+    def __init__(
+        self, *, temperature: float | Tensor = 0.07, base_temperature: float | Tensor | None = None
+    ) -> None:
         super().__init__()
         self.temperature = temperature
         self.base_temperature = base_temperature

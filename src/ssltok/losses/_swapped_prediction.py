@@ -9,7 +9,7 @@ __all__ = ["SwappedPredictionLoss", "swapped_prediction_loss"]
 
 
 def swapped_prediction_loss(
-    scores: Tensor, assignments: Tensor, *, temperature: float = 0.1
+    scores: Tensor, assignments: Tensor, *, temperature: float | Tensor = 0.1
 ) -> Tensor:
     r"""Average the cross-entropy of each assigned view's clusters over all other views.
 
@@ -24,7 +24,7 @@ def swapped_prediction_loss(
         scores: Cosines of features and prototypes of all views, `(views, batch, codebook_size)`.
         assignments: Cluster probabilities of the first views (SwAV: the two large crops), in the
             same order, `(assigned_views, batch, codebook_size)`.
-        temperature: $\tau$.
+        temperature: $\tau$; a number, or a tensor of shape `()`, which may be learned.
 
     Returns:
         The loss, a scalar.
@@ -51,7 +51,7 @@ def swapped_prediction_loss(
 class SwappedPredictionLoss(nn.Module):
     """`swapped_prediction_loss` with its option bound once; see there for its meaning."""
 
-    def __init__(self, *, temperature: float = 0.1) -> None:
+    def __init__(self, *, temperature: float | Tensor = 0.1) -> None:
         super().__init__()
         self.temperature = temperature
 

@@ -10,6 +10,7 @@ from ssltok._shared.checks import (
     check_same_shape,
 )
 from ssltok._shared.numerics import full_precision, upcast
+from ssltok.losses._products import unit_rows
 
 __all__ = ["TripletLoss", "triplet_loss"]
 
@@ -71,7 +72,7 @@ def triplet_loss(
     with full_precision(anchor):
         a, p, n = upcast(anchor), upcast(positive), upcast(negative)
         if normalize:
-            a, p, n = (nn.functional.normalize(rows, dim=-1) for rows in (a, p, n))
+            a, p, n = (unit_rows(rows) for rows in (a, p, n))
         if squared:
             near, far = (a - p).square().sum(dim=-1), (a - n).square().sum(dim=-1)
         else:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from ssltok._shared.checks import check_at_least, check_view_pair
 from ssltok._shared.numerics import center, full_precision, upcast
+from ssltok.losses import _products as plain
 from ssltok.losses._products_fast import self_product_sums
 
 __all__ = ["VICRegLoss", "VICRegTerms", "vicreg_loss", "vicreg_terms"]
@@ -129,7 +130,13 @@ def _terms(who: str, z_a: Tensor, z_b: Tensor, eps: float) -> VICRegTerms:
 def _variance_and_covariance(z: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """The hinge on the deviations, and the mean squared covariance, of one view."""
     batch, dim = z.shape
-    squares, rest = self_product_sums(center(z))
+    centered = center(z)
+    if batch >= dim:
+        squares, rest = self_product_sums(centered)
+    elif z.device.type == "mps":  # no float64: the product of features, where nothing cancels
+        squares, rest = plain.self_product_sums(centered)
+    else:  # of rows, less the diagonal: in float32 one large feature takes the others' digits
+        squares, rest = (sums.to(z.dtype) for sums in self_product_sums(centered.double()))
     hinge = nn.functional.relu(1 - (squares / (batch - 1) + eps).sqrt()).mean()
     return hinge, rest / ((batch - 1) ** 2 * dim)
 

@@ -13,6 +13,7 @@ from ssltok._shared.checks import (
     check_same_shape,
 )
 from ssltok._shared.numerics import full_precision, upcast
+from ssltok.losses._products import unit_rows
 from ssltok.losses._whitening import whiten_groups
 
 __all__ = ["WMSELoss", "w_mse_loss"]
@@ -82,6 +83,8 @@ def w_mse_loss(
     check_ratio(who, "eps", eps)
     check_at_least(who, "iterations", iterations, 1)
     batch, dim = views[0].shape
+    if sub_batch is not None:
+        check_at_least(who, "sub_batch", sub_batch, 1)
     size = batch if sub_batch is None else sub_batch
     check_at_least(who, "rows whitened together", size, 2 if eps > 0 else dim + 1)
     if batch % size:
@@ -101,7 +104,7 @@ def w_mse_loss(
             z = z[:, order.to(z.device)]
         z = whiten_groups(z.reshape(-1, size, dim), eps).reshape(z.shape)
         if normalize:
-            z = nn.functional.normalize(z, dim=-1)
+            z = unit_rows(z)
         pairs = list(itertools.combinations(range(len(views)), 2))
         total = sum(((z[i] - z[j]).square().sum(dim=-1).mean() for i, j in pairs), z.new_zeros(()))
         return total / (len(pairs) * (1 if normalize else dim))

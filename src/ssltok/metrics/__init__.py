@@ -4,6 +4,7 @@ import warnings
 from typing import Any
 
 from ssltok.metrics._dense import dense_probe_iou, mean_iou
+from ssltok.metrics._diffusion_ts import DiffusionTSScores, FitEncoder, diffusion_ts_protocol
 from ssltok.metrics._distances import (
     NearestNeighbors,
     dtw_distance,
@@ -32,9 +33,7 @@ from ssltok.metrics._probes import (
     svm_probe_accuracy,
 )
 from ssltok.metrics._protocols import (
-    DiffusionTSScores,
     FCNScores,
-    diffusion_ts_protocol,
     nc_vqvae_protocol,
     timevqvae_2023_protocol,
     timevqvae_2024_protocol,
@@ -42,6 +41,7 @@ from ssltok.metrics._protocols import (
 from ssltok.metrics._reconstruction import ReconstructionError, reconstruction_error
 from ssltok.metrics._representation import alignment, normalized_std, rank_me, uniformity
 from ssltok.metrics._rocket import RocketEncoder
+from ssltok.metrics._roughness import roughness_score
 from ssltok.metrics._scores import discriminative_score, predictive_score
 from ssltok.metrics._spectrum import (
     autocorrelation,
@@ -73,6 +73,7 @@ __all__ = [
     "FCNEncoder",
     "FCNScores",
     "FitClassifier",
+    "FitEncoder",
     "MemorizationRatio",
     "NearestNeighbors",
     "PrecisionRecall",
@@ -118,6 +119,7 @@ __all__ = [
     "predictive_score",
     "rank_me",
     "reconstruction_error",
+    "roughness_score",
     "skewness_distance",
     "spectral_distance",
     "svm_probe_accuracy",

@@ -11,6 +11,7 @@ from ssltok._shared.checks import (
     check_positive,
     check_same_shape,
 )
+from ssltok._shared.scaling import mean_and_scale
 from ssltok.metrics._checks import check_finite, missing_extra
 
 __all__ = ["dense_probe_iou", "fit_token_classifier", "mean_iou"]
@@ -152,15 +153,13 @@ def fit_token_classifier(
     check_finite(who, "features of test", test.flatten(0, 1))
     try:
         from sklearn.linear_model import LogisticRegression
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
     except ImportError as error:
         raise missing_extra(who, "scikit-learn") from error
-    model = make_pipeline(
-        StandardScaler(), LogisticRegression(C=inverse_regularization, max_iter=most_iterations)
-    )
-    model.fit(train[known].detach().cpu().double().numpy(), train_labels[known].cpu().numpy())
-    predicted = model.predict_proba(test.detach().cpu().double().flatten(0, 1).numpy())
+    model = LogisticRegression(C=inverse_regularization, max_iter=most_iterations)
+    mean, scale = mean_and_scale(train[known].detach(), (0,))
+    rows = [((x.detach() - mean) / scale).cpu().numpy() for x in (train[known], test.flatten(0, 1))]
+    model.fit(rows[0], train_labels[known].cpu().numpy())
+    predicted = model.predict_proba(rows[1])
     probability = torch.zeros(len(predicted), classes, dtype=torch.float64)
     probability[:, torch.as_tensor(model.classes_)] = torch.as_tensor(predicted)
     return probability.view(*test_labels.shape, classes).to(test_labels.device)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ssltok._shared.checks import check_axes, check_positive, check_ratio
+from ssltok.metrics._checks import check_finite
 from ssltok.metrics._dense import fit_token_classifier
 
 __all__ = ["event_average_precision", "event_probe_precision"]
@@ -98,8 +99,10 @@ def event_average_precision(
 
     Predictions of all series are taken by falling score. Each finds the true event of its series
     that is still free and overlaps it most; it is right if the overlap, intersection over union
-    of the two intervals, is at least `least_iou`. Precision is made non-increasing from the
-    right, and summed where recall rises (no grid of recalls).
+    of the two intervals, is at least `least_iou`. Predictions of one score are taken at once, the
+    largest overlaps first, and precision counts all of them: their order decides nothing (in the
+    references it does). Precision is made non-increasing from the right, and summed where recall
+    rises (no grid of recalls).
 
     Args:
         pred: For each series its predicted events, `(events, 3)`: start, end, score.
@@ -110,8 +113,8 @@ def event_average_precision(
         A float64 scalar in [0, 1]; NaN if there is no true event.
 
     Raises:
-        ValueError: If the numbers of series or the shapes do not fit, or `least_iou` is out of
-            range.
+        ValueError: If the numbers of series or the shapes do not fit, a number is not finite, an
+            event ends before it starts, or `least_iou` is out of range.
 
     Example:
         >>> import torch
@@ -138,23 +141,52 @@ def event_average_precision(
             check_axes(who, name, events, "events columns")
             if events.shape[1] != width:
                 raise ValueError(f"{who}: {name} must have {width} columns; got {events.shape[1]}")
+            check_finite(who, f"events of {name}", events)
+            backwards = int((events[:, 1] < events[:, 0]).sum())
+            if backwards:
+                raise ValueError(
+                    f"{who}: events of {name} must end after they start; "
+                    f"got {backwards} of {len(events)} that do not"
+                )
     truths = sum(len(events) for events in target)
     if truths == 0:
         return torch.tensor(torch.nan, dtype=torch.float64)
-    ranked = sorted(
-        ((-row[2], series, row[0], row[1]) for series, p in enumerate(pred) for row in p.tolist()),
-        key=lambda event: event[0],
-    )
-    free = [events.tolist() for events in target]
-    right = torch.zeros(len(ranked), dtype=torch.float64)
-    for rank, (_, series, start, end) in enumerate(ranked):
-        overlaps = [_iou(start, end, *event) for event in free[series]]
-        if overlaps and max(overlaps) >= least_iou:
-            free[series].pop(overlaps.index(max(overlaps)))
-            right[rank] = 1
-    precision = right.cumsum(0) / torch.arange(1, len(ranked) + 1)
-    envelope = precision.flip(0).cummax(0).values.flip(0) if ranked else precision
-    return (envelope * right).sum() / truths
+    by_score: dict[float, dict[int, list[list[float]]]] = {}
+    for series, events in enumerate(pred):
+        for start, end, score in events.tolist():
+            by_score.setdefault(score, {}).setdefault(series, []).append([start, end])
+    free = [sorted(events.tolist()) for events in target]
+    taken, right = [], []  # predictions of each score, and how many of them are right
+    for score in sorted(by_score, reverse=True):
+        taken.append(sum(len(events) for events in by_score[score].values()))
+        right.append(
+            sum(
+                _match(sorted(events), free[series], least_iou)
+                for series, events in by_score[score].items()
+            )
+        )
+    gained = torch.tensor(right, dtype=torch.float64)
+    precision = gained.cumsum(0) / torch.tensor(taken, dtype=torch.float64).cumsum(0)
+    envelope = precision.flip(0).cummax(0).values.flip(0) if taken else precision
+    return (envelope * gained).sum() / truths
+
+
+def _match(events: list[list[float]], free: list[list[float]], least_iou: float) -> int:
+    """Pair predictions with free true events, the largest overlap first; take those off `free`."""
+    pairs = [
+        (_iou(*event, *truth), i, j)
+        for i, event in enumerate(events)
+        for j, truth in enumerate(free)
+    ]
+    matched: list[int] = []
+    used: set[int] = set()
+    for overlap, i, j in sorted(pairs, key=lambda pair: -pair[0]):
+        if overlap >= least_iou and i not in used and j not in matched:
+            used.add(i)
+            matched.append(j)
+    for j in sorted(matched, reverse=True):
+        free.pop(j)
+    return len(matched)
 
 
 def _iou(start: float, end: float, other_start: float, other_end: float) -> float:

@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from ssltok._shared.checks import check_at_least, check_axes, check_floating, check_positive
 from ssltok._shared.numerics import full_precision
-from ssltok._shared.scaling import one_where_constant
+from ssltok._shared.scaling import mean_and_scale
 from ssltok.metrics._checks import check_known_labels
 from ssltok.metrics._networks import batches, draw_parameters, module_digest, outside_modes, train
 
@@ -71,8 +71,9 @@ class FCNEncoder(nn.Module):
             self.network = _FCN(channels, classes, width)
         draw_parameters(self.network, generator)
         device = self.network.head.weight.device
-        self.register_buffer("mean", torch.zeros(channels, 1, device=device))
-        self.register_buffer("std", torch.ones(channels, 1, device=device))
+        for name, fill in (("mean", 0.0), ("std", 1.0)):  # float64: see `_standardize`
+            buffer = torch.full((channels, 1), fill, dtype=torch.float64, device=device)
+            self.register_buffer(name, buffer)
         self.eval()
 
     @classmethod
@@ -120,14 +121,14 @@ class FCNEncoder(nn.Module):
         check_positive(who, "learning_rate", learning_rate)
         check_at_least(who, "weight_decay", weight_decay, 0)
         with outside_modes(series.device):
-            series = series.detach().float()
             encoder = cls(series.shape[1], int(labels.max()) + 1, width=width, generator=generator)
             encoder.to(series.device)
-            encoder.mean.copy_(series.mean((0, 2))[:, None])
-            encoder.std.copy_(one_where_constant(series.std((0, 2))[:, None], encoder.mean))
+            mean, scale = mean_and_scale(series.detach(), (0, 2), correction=1)
+            encoder.mean.copy_(mean[0])
+            encoder.std.copy_(scale[0])
 
             network = encoder.network
-            inputs = encoder._standardize(series)
+            inputs = encoder._standardize(series.detach())
 
             def loss(index: Tensor) -> Tensor:
                 index = index.to(series.device)
@@ -165,7 +166,9 @@ class FCNEncoder(nn.Module):
         return module_digest(self)
 
     def _standardize(self, series: Tensor) -> Tensor:
-        return (series.to(self.mean.dtype) - self.mean) / self.std
+        """Centre in float64, then narrow: an offset of 1e8 takes no digits; NaN if not finite."""
+        x = ((series.double() - self.mean) / self.std).to(self.network.head.weight.dtype)
+        return torch.where(x.isfinite().flatten(1).all(1)[:, None, None], x, torch.nan)
 
 
 class _FCN(nn.Module):

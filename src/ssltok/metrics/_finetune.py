@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ssltok._shared.checks import check_at_least, check_positive
-from ssltok.metrics._checks import check_known_labels, check_two_sets
+from ssltok.metrics._checks import check_known_labels, check_two_sets, one_if_finite
 from ssltok.metrics._networks import accuracy, batches, draw_parameters, encode, train
 
 __all__ = ["fine_tune_accuracy"]
@@ -46,8 +46,8 @@ def fine_tune_accuracy(
         generator: Draws heads and batches. Dropout of the encoder draws from torch's global state.
 
     Returns:
-        One accuracy in [0, 1] for each repeat, `(repeats,)` float64; NaN if the tuned encoder
-        returns a NaN.
+        One accuracy in [0, 1] for each repeat, `(repeats,)` float64; NaN if a series is not finite
+        or the tuned encoder returns a NaN.
 
     Raises:
         ValueError: If shapes or options do not fit, or a label is negative.
@@ -94,7 +94,7 @@ def fine_tune_accuracy(
             order = batches(len(series), size=batch_size, steps=steps, generator=generator)
             train(model, loss, order, learning_rate, 1e-5, steps)
             scores.append(accuracy(encode(model, test), test_labels))
-    return torch.stack(scores)
+    return torch.stack(scores) * one_if_finite(series, test)
 
 
 class _Classifier(nn.Module):

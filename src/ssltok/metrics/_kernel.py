@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ssltok._shared import sizes
 from ssltok._shared.checks import check_positive
-from ssltok.metrics._checks import check_features
+from ssltok.metrics._checks import check_features, one_if_finite
 from ssltok.metrics._pairs_fast import mean_kernel
 from ssltok.metrics._squared_distances_fast import squared_distances
 
@@ -48,7 +48,7 @@ def gaussian_kernel(first: Tensor, second: Tensor, *, bandwidth: float) -> Tenso
         bandwidth: $\sigma$, in units of the features.
 
     Returns:
-        Kernel values in [0, 1], `(n, m)`.
+        Kernel values in [0, 1], `(n, m)` float64; NaN if a feature is not finite.
 
     Raises:
         ValueError: If `bandwidth` is not positive.
@@ -61,7 +61,8 @@ def gaussian_kernel(first: Tensor, second: Tensor, *, bandwidth: float) -> Tenso
         -0.5
     """
     check_positive("gaussian_kernel", "bandwidth", bandwidth)
-    return (squared_distances(first, second) / (-2 * bandwidth**2)).exp()
+    values = (squared_distances(first, second) / (-2 * bandwidth**2)).exp()
+    return values * one_if_finite(first, second)
 
 
 def kernel_distance(
@@ -85,7 +86,8 @@ def kernel_distance(
         kernel: Kernel of all rows of two sets; the default is the one of the reference.
 
     Returns:
-        A float64 scalar, in units of the kernel; it may be negative.
+        A float64 scalar, in units of the kernel; it may be negative. NaN if a feature is not
+        finite.
 
     Raises:
         ValueError: If the shapes are not `(cases, dim)` with one `dim`, or a set has < 2 cases.
@@ -107,4 +109,4 @@ def kernel_distance(
     distance: Tensor = (
         mean_kernel(kernel, x) + mean_kernel(kernel, y) - 2 * cross / (len(x) * len(y))
     )
-    return distance
+    return distance * one_if_finite(x, y)

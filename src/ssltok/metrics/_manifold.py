@@ -12,6 +12,9 @@ from ssltok.metrics._squared_distances_fast import squared_distances
 
 __all__ = ["PrecisionRecall", "precision_recall"]
 
+TIE = 2e-8
+"""Of a squared radius: above the rounding of a squared distance."""
+
 
 class PrecisionRecall(NamedTuple):
     """Four float64 scalars; all but `density` lie in [0, 1]."""
@@ -25,7 +28,9 @@ class PrecisionRecall(NamedTuple):
 def precision_recall(real: Tensor, generated: Tensor, *, neighbors: int = 5) -> PrecisionRecall:
     r"""Measure how much of one set lies in the neighbourhoods of the other.
 
-    Around each case lies the open ball that reaches to its k-th nearest neighbour of its own set.
+    Around each case lies the open ball that reaches to its k-th nearest neighbour of its own set;
+    its centre is inside, also of a ball of radius 0, as where a case occurs more than k times. A
+    distance that is the radius to 1e-8 is the radius, and outside: ties do not hang on rounding.
 
     - precision: share of generated cases in the ball of any real case (fidelity);
     - recall: share of real cases in the ball of any generated case (diversity);
@@ -73,10 +78,10 @@ def precision_recall(real: Tensor, generated: Tensor, *, neighbors: int = 5) -> 
     recalled, covered = [], []
     for start, part in row_blocks(x):
         apart = squared_distances(part, y)
-        inside = apart < reach_x[start : start + len(part), None]
+        inside = _within(apart, reach_x[start : start + len(part), None])
         balls += inside.sum(0)
         covered.append(inside.any(1))
-        recalled.append((apart < reach_y).any(1))
+        recalled.append(_within(apart, reach_y).any(1))
     known = one_if_finite(x, y)
     return PrecisionRecall(
         precision=(balls > 0).double().mean() * known,
@@ -84,3 +89,8 @@ def precision_recall(real: Tensor, generated: Tensor, *, neighbors: int = 5) -> 
         density=balls.mean() / neighbors * known,
         coverage=torch.cat(covered).double().mean() * known,
     )
+
+
+def _within(apart: Tensor, reach: Tensor) -> Tensor:
+    """Whether squared distances lie in the balls of squared radius `reach`."""
+    return (apart < (1 - TIE) * reach) | (apart == 0)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ssltok._shared.checks import check_at_least, check_axes, check_codes
-from ssltok.metrics._checks import check_two_sets
+from ssltok.metrics._checks import check_two_sets, one_if_finite
 from ssltok.metrics._distances import euclidean_distance, nearest_neighbor_distance
 from ssltok.metrics._pairs_fast import nearest_other
 
@@ -81,7 +81,7 @@ def exact_repeats(train: Tensor, generated: Tensor) -> Tensor:
             narrower of their two types, for a copy may have been rounded on its way.
 
     Returns:
-        A float64 scalar in [0, 1].
+        A float64 scalar in [0, 1]; NaN if a number is not finite.
 
     Raises:
         ValueError: If the shapes do not fit.
@@ -96,7 +96,7 @@ def exact_repeats(train: Tensor, generated: Tensor) -> Tensor:
     check_two_sets("exact_repeats", train, generated, names=("train", "generated"))
     narrower = max(train.dtype, generated.dtype, key=lambda dtype: torch.finfo(dtype).eps)
     rows = [part.detach().to(narrower).double() + 0.0 for part in (train, generated)]
-    return _share_found(rows[0], rows[1])
+    return _share_found(rows[0], rows[1]) * one_if_finite(train, generated).cpu()
 
 
 def token_reuse(train: Tensor, generated: Tensor) -> Tensor:

@@ -3,9 +3,16 @@
 import torch
 from torch import Tensor
 
-from ssltok.metrics._checks import check_two_sets
+from ssltok.metrics._checks import check_two_sets, one_if_finite
 
-__all__ = ["centred", "kurtosis_distance", "marginal_distance", "skewness_distance"]
+__all__ = [
+    "centred",
+    "is_constant",
+    "kurtosis_distance",
+    "marginal_distance",
+    "mean_where_it_varies",
+    "skewness_distance",
+]
 
 
 def marginal_distance(real: Tensor, generated: Tensor) -> Tensor:
@@ -22,7 +29,8 @@ def marginal_distance(real: Tensor, generated: Tensor) -> Tensor:
         generated: Generated series of the same shape a case.
 
     Returns:
-        A float64 scalar >= 0 in units of the series; NaN if some time and channel has no value.
+        A float64 scalar >= 0 in units of the series; NaN if some time and channel has no value, or
+        a value is infinite.
 
     Raises:
         ValueError: If the shapes do not fit.
@@ -39,7 +47,10 @@ def marginal_distance(real: Tensor, generated: Tensor) -> Tensor:
         _wasserstein(a, b).sum()
         for a, b in zip(torch.split(real, 64, 2), torch.split(generated, 64, 2), strict=True)
     ]
-    return torch.stack(sums).sum() / (real.shape[1] * real.shape[2])
+    # Infinite values have no place among the gaps of `_wasserstein`: no score, not a perfect one.
+    present = (torch.where(x.isnan(), 0.0, x) for x in (real, generated))
+    bounded = one_if_finite(*present)
+    return torch.stack(sums).sum() / (real.shape[1] * real.shape[2]) * bounded
 
 
 def _wasserstein(real: Tensor, generated: Tensor) -> Tensor:
@@ -64,8 +75,8 @@ def skewness_distance(real: Tensor, generated: Tensor) -> Tensor:
         generated: Generated series; cases and length may differ.
 
     Returns:
-        The absolute difference, averaged over channels: a float64 scalar without units; NaN if
-        a channel is constant.
+        The absolute difference, averaged over the channels that are not constant in `real`: a
+        float64 scalar without units; NaN if all are, or if one of the others is in `generated`.
 
     Raises:
         ValueError: If the shapes do not fit.
@@ -82,7 +93,7 @@ def skewness_distance(real: Tensor, generated: Tensor) -> Tensor:
         divides by the unbiased standard deviation.
     """
     check_two_sets("skewness_distance", real, generated, same_length=False)
-    return (_moment(real, 3) - _moment(generated, 3)).abs().mean()
+    return mean_where_it_varies(real, (_moment(real, 3) - _moment(generated, 3)).abs())
 
 
 def kurtosis_distance(real: Tensor, generated: Tensor) -> Tensor:
@@ -95,8 +106,8 @@ def kurtosis_distance(real: Tensor, generated: Tensor) -> Tensor:
         generated: Generated series; cases and length may differ.
 
     Returns:
-        The absolute difference, averaged over channels: a float64 scalar without units; NaN if
-        a channel is constant.
+        The absolute difference, averaged over the channels that are not constant in `real`: a
+        float64 scalar without units; NaN if all are, or if one of the others is in `generated`.
 
     Raises:
         ValueError: If the shapes do not fit.
@@ -112,20 +123,38 @@ def kurtosis_distance(real: Tensor, generated: Tensor) -> Tensor:
         Ang et al., *TSGBench*, 2023, <https://arxiv.org/abs/2309.03755>, section 4 (KD).
     """
     check_two_sets("kurtosis_distance", real, generated, same_length=False)
-    return (_moment(real, 4) - _moment(generated, 4)).abs().mean()
+    return mean_where_it_varies(real, (_moment(real, 4) - _moment(generated, 4)).abs())
 
 
 def centred(series: Tensor) -> tuple[Tensor, Tensor]:
-    """Series less the mean of each channel, and the variance: NaN where it is rounding only.
+    """Series less the mean of each channel, and the variance: NaN where it is rounding only."""
+    x = series.detach().double()
+    x = x - x.nanmean((0, 2), keepdim=True)
+    variance = x.square().nanmean((0, 2))
+    return x, torch.where(is_constant(series), torch.nan, variance)
+
+
+def is_constant(series: Tensor) -> Tensor:
+    """Which channels are, `(channels,)`; none with a number that is not finite, gaps apart.
 
     The mean of equal numbers may differ from them in the last bit, so a deviation of 1e-12 of
     the largest value is none.
     """
     x = series.detach().double()
-    largest = torch.nan_to_num(x.abs(), 0.0).amax((0, 2))
+    largest = torch.nan_to_num(x.abs(), 0.0, torch.inf).amax((0, 2))
     x = x - x.nanmean((0, 2), keepdim=True)
-    variance = x.square().nanmean((0, 2))
-    return x, torch.where(variance > (1e-12 * largest).square(), variance, torch.nan)
+    still = x.square().nanmean((0, 2)) <= (1e-12 * largest).square()
+    return still & largest.isfinite()
+
+
+def mean_where_it_varies(real: Tensor, figures: Tensor) -> Tensor:
+    """The mean of one figure a channel, over the channels that are not constant in `real`.
+
+    What a channel without variance has, moments, correlations, a spectrum, is undefined: another
+    set cannot be compared there. `marginal_distance` sees what it does.
+    """
+    varies = ~is_constant(real)
+    return torch.where(varies, figures, 0.0).sum() / varies.sum()
 
 
 def _moment(series: Tensor, order: int) -> Tensor:

@@ -1,6 +1,7 @@
 """Probes: how well a simple classifier reads the labels from frozen features."""
 
 from collections.abc import Callable
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -8,6 +9,7 @@ from torch.nn import functional
 
 from ssltok._shared import sizes
 from ssltok._shared.checks import check_at_least, check_positive, check_ratio
+from ssltok._shared.scaling import mean_and_scale
 from ssltok.metrics._checks import (
     check_features,
     check_finite,
@@ -16,6 +18,17 @@ from ssltok.metrics._checks import (
 )
 
 __all__ = ["few_label_accuracy", "knn_accuracy", "linear_probe_accuracy", "svm_probe_accuracy"]
+
+
+class Classifier(Protocol):
+    """What scikit-learn's classifiers do."""
+
+    def fit(self, X: Any, y: Any) -> Any:  # noqa: N803
+        """Learn from rows and their labels."""
+
+    def predict(self, X: Any) -> Any:  # noqa: N803
+        """Label rows."""
+
 
 Probe = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
@@ -33,9 +46,10 @@ def knn_accuracy(
 
     Without a temperature the nearest by Euclidean distance have one vote each, as in
     scikit-learn's `KNeighborsClassifier(5)`, which the field reports. With one, the nearest by
-    cosine vote with $\exp(\cos / \tau)$. Equal votes go to the smaller label, equal distances to
-    the earlier training case. Features are taken as they are; scale them with statistics of the
-    training split if their scales differ.
+    cosine vote with $\exp(\cos / \tau)$; a row of zeros has cosine 0 to all. Equal votes go to the
+    smaller label; those equally far as the last voter share the votes that are left, so that the
+    order of the training cases decides nothing (scikit-learn takes the earlier ones). Features are
+    taken as they are; scale them with statistics of the training split if their scales differ.
 
     Args:
         train: Features of the training split, `(cases, dim)`.
@@ -76,11 +90,19 @@ def knn_accuracy(
     chunks = torch.split(test.detach().double(), sizes.ROWS)
     for rows, truth in zip(chunks, torch.split(test_labels, sizes.ROWS), strict=True):
         apart = torch.cdist(rows, bank, compute_mode="donot_use_mm_for_euclid_dist")
-        near = apart.sort(dim=1, stable=True)
-        distance, index = near.values[:, :neighbors], near.indices[:, :neighbors]
-        weight = torch.ones_like(distance)
         if temperature is not None:  # on the sphere: cosine = 1 - distance**2 / 2
-            weight = (-(distance.square()) / (2 * temperature)).exp()
+            zero = (rows == 0).all(1)[:, None] | (bank == 0).all(1)
+            apart = torch.where(zero, 2**0.5, apart)
+        near = apart.sort(dim=1, stable=True)
+        last = near.values[:, neighbors - 1 : neighbors]
+        voters = int((near.values <= last).sum(1).max())  # with those that share the last votes
+        distance, index = near.values[:, :voters], near.indices[:, :voters]
+        nearer, tied = distance < last, distance == last
+        shared = (neighbors - nearer.sum(1, keepdim=True)) * tied
+        weight = (nearer * tied.sum(1, keepdim=True) + shared).double()  # times the tied: whole
+        if temperature is not None:
+            nearest = distance[:, :1].square()  # a common factor, which keeps all from being 0
+            weight *= ((nearest - distance.square()) / (2 * temperature)).exp()
         votes = torch.zeros(len(rows), classes, dtype=torch.float64, device=bank.device)
         votes.scatter_add_(1, labels[index], weight)
         right.append(votes.argmax(1) == truth)
@@ -248,15 +270,17 @@ def _check(
 
 
 def _fit_and_score(
-    who: str, model: object, train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor
+    who: str,
+    model: Classifier,
+    train: Tensor,
+    train_labels: Tensor,
+    test: Tensor,
+    test_labels: Tensor,
 ) -> Tensor:
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
     _check(who, train, train_labels, test, test_labels)
     check_at_least(who, "classes of train_labels", len(torch.unique(train_labels)), 2)
-    data = [part.detach().cpu().double().numpy() for part in (train, test)]
-    pipeline = make_pipeline(StandardScaler(), model)
-    pipeline.fit(data[0], train_labels.cpu().numpy())
-    predicted = torch.as_tensor(pipeline.predict(data[1]), device=test_labels.device)
+    mean, scale = mean_and_scale(train.detach(), (0,))
+    data = [((part.detach() - mean) / scale).cpu().numpy() for part in (train, test)]
+    model.fit(data[0], train_labels.cpu().numpy())
+    predicted = torch.as_tensor(model.predict(data[1]), device=test_labels.device)
     return (predicted == test_labels).double().mean()

@@ -1,7 +1,6 @@
 """Published protocols, defects and all, so that numbers can be laid beside numbers in papers."""
 
 import importlib
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -9,17 +8,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from ssltok._shared.checks import check_at_least
+from ssltok._shared.scaling import mean_and_scale
 from ssltok.metrics._checks import check_finite, check_labels, check_two_sets, missing_extra
 from ssltok.metrics._fcn import FCNEncoder
 from ssltok.metrics._frechet import frechet_distance
 from ssltok.metrics._networks import encode
 from ssltok.metrics._rocket import RocketEncoder
-from ssltok.metrics._scores import discriminative_score, predictive_score
 
 __all__ = [
-    "DiffusionTSScores",
     "FCNScores",
-    "diffusion_ts_protocol",
     "nc_vqvae_protocol",
     "timevqvae_2023_protocol",
     "timevqvae_2024_protocol",
@@ -32,15 +29,6 @@ class FCNScores(NamedTuple):
     frechet: Tensor
     inception: Tensor
     inception_spread: Tensor
-
-
-class DiffusionTSScores(NamedTuple):
-    """The four scores of Diffusion-TS; the last two hold one value for each repeat."""
-
-    context_frechet: Tensor
-    correlational: Tensor
-    discriminative: Tensor
-    predictive: Tensor
 
 
 def timevqvae_2023_protocol(
@@ -82,7 +70,8 @@ def timevqvae_2023_protocol(
         `FCNScores(frechet, inception, inception_spread)`, float64 scalars.
 
     Raises:
-        ValueError: If the shapes do not fit, or there are fewer generated series than splits.
+        ValueError: If the shapes do not fit, there are fewer generated series than splits, or a
+            number is not finite.
 
     Example:
         >>> import torch
@@ -102,8 +91,12 @@ def timevqvae_2023_protocol(
     check_labels(who, "train_labels", train_labels, len(train))
     check_at_least(who, "splits", splits, 2)
     check_at_least(who, "cases of generated", len(generated), splits)
-    mean, std = train.mean(), train.std().clamp_min(1e-8)
-    train, test, generated = ((x.detach().float() - mean) / std for x in (train, test, generated))
+    for name, series in (("train", train), ("test", test), ("generated", generated)):
+        check_finite(who, name, series)
+    mean, scale = mean_and_scale(train.detach(), (0, 1, 2), correction=1)
+    train, test, generated = (
+        ((x.detach() - mean) / scale).float() for x in (train, test, generated)
+    )
     fcn = FCNEncoder.fit(train, train_labels, steps=steps, batch_size=256, generator=generator)
     frechet = frechet_distance(encode(fcn, test), encode(fcn, generated))
     p = encode(fcn.logits, generated).double().softmax(1)
@@ -173,6 +166,7 @@ def nc_vqvae_protocol(
     check_two_sets(who, train, test, names=("train", "test"))
     check_two_sets(who, test, generated, names=("test", "generated"), least_cases=2)
     check_at_least(who, "length", test.shape[2], 2)
+    check_finite(who, "generated", generated)  # also where it is surplus or cut off
     even = test.shape[2] // 2 * 2
     return timevqvae_2023_protocol(
         train[..., :even],
@@ -242,74 +236,3 @@ def timevqvae_2024_protocol(
         inside = torch.from_numpy(forest.fit_predict(z.cpu().numpy()) == 1)
         inliers.append(z[inside.to(z.device)])
     return frechet_distance(inliers[0], inliers[1])
-
-
-def diffusion_ts_protocol(
-    real: Tensor,
-    generated: Tensor,
-    *,
-    encoder: Callable[[Tensor], Tensor],
-    steps: tuple[int, int] = (2000, 5000),
-    repeats: int = 5,
-    generator: torch.Generator | None = None,
-) -> DiffusionTSScores:
-    """Score as Diffusion-TS does: Context-FID, correlational, discriminative, predictive.
-
-    The encoder of Context-FID is TS2Vec in the paper (320 features, whole series pooled, fitted
-    anew for each call on the very real series it scores). There is none in this package, so the
-    figure is that of the `encoder` given, and comparable with a published one only if the caller
-    fits TS2Vec likewise.
-
-    Known defects that are kept: series are scored against the real series they were learned from,
-    if that is what `real` is; the correlational score keeps the diagonal, adds pairs up, divides by
-    10, and is 0 for one channel. Mended, because undefined otherwise: the networks of the last two
-    scores are those of this package, for the published ones have a width of 0 for one channel and
-    predict one channel only.
-
-    Args:
-        real: Real series, `(cases, channels, length)`.
-        generated: Generated series.
-        encoder: Features of series, `(cases, dim)`.
-        steps: Budgets of the discriminative and of the predictive score.
-        repeats: Repeats of both.
-        generator: Draws the networks.
-
-    Returns:
-        `DiffusionTSScores(context_frechet, correlational, discriminative, predictive)`, float64.
-
-    Raises:
-        ValueError: If the shapes do not fit.
-
-    Example:
-        >>> import torch
-        >>> from ssltok.metrics import diffusion_ts_protocol
-        >>> series = torch.randn(20, 2, 8, generator=torch.Generator().manual_seed(0))
-        >>> scores = diffusion_ts_protocol(
-        ...     series, series, encoder=lambda x: x.mean(2), steps=(1, 1), repeats=1
-        ... )
-        >>> scores.context_frechet.item() < 1e-9, scores.correlational.item() < 1e-9
-        (True, True)
-
-    References:
-        Yuan & Qiao, *Diffusion-TS*, 2024, <https://arxiv.org/abs/2403.01742>, section 4.1.
-    """
-    who = "diffusion_ts_protocol"
-    check_two_sets(who, real, generated, least_cases=5)
-    features = [encode(encoder, x) for x in (real, generated)]
-    channels = real.shape[1]
-    rows, columns = torch.tril_indices(channels, channels, device=real.device)
-    sums = []
-    for x in (real, generated):
-        z = x.detach().double()
-        z = (z - z.mean((0, 2), keepdim=True)) / z.std((0, 2), keepdim=True)
-        sums.append((z[:, rows] * z[:, columns]).mean((0, 2)))
-    return DiffusionTSScores(
-        context_frechet=frechet_distance(features[0], features[1]),
-        correlational=(sums[0] - sums[1]).abs().sum() / 10,
-        discriminative=discriminative_score(
-            real, generated, steps=steps[0], repeats=repeats, generator=generator
-        ),
-        predictive=predictive_score(
-            real, generated, steps=steps[1], repeats=repeats, generator=generator
-        ),
-    )

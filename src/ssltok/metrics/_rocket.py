@@ -65,14 +65,15 @@ class RocketEncoder(nn.Module):
         generator = torch.Generator().manual_seed(seed)
 
         def uniform(*shape: int) -> Tensor:
-            return torch.rand(shape, generator=generator, dtype=torch.float64)
+            return torch.rand(shape, generator=generator, dtype=torch.float64, device="cpu")
 
-        choices = torch.tensor([size for size in (7, 9, 11) if size < length])
+        choices = torch.tensor([size for size in (7, 9, 11) if size < length], device="cpu")
         size = choices[(uniform(kernels) * len(choices)).long()]
         half = (size - 1) // 2
-        tap = (torch.arange(TAPS) - TAPS // 2).abs()
+        tap = (torch.arange(TAPS, device="cpu") - TAPS // 2).abs()
         inside = (tap <= half[:, None])[:, None]
-        weight = torch.randn(kernels, channels, TAPS, generator=generator, dtype=torch.float64)
+        shape = (kernels, channels, TAPS)
+        weight = torch.randn(shape, generator=generator, dtype=torch.float64, device="cpu")
         weight = torch.where(inside, weight, 0.0)
         weight = weight - weight.sum(2, keepdim=True) / size[:, None, None] * inside
         seen = 2 ** (uniform(kernels) * torch.log2(size.clamp_max(channels) + 1.0))

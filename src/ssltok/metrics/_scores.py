@@ -6,11 +6,11 @@ from torch.nn import functional
 
 from ssltok._shared import sizes
 from ssltok._shared.checks import check_at_least
-from ssltok._shared.scaling import one_where_constant
+from ssltok._shared.scaling import mean_and_scale
 from ssltok.metrics._checks import check_two_sets, one_if_finite
 from ssltok.metrics._networks import batches, draw_parameters, outside_modes, train
 
-__all__ = ["discriminative_score", "predictive_score"]
+__all__ = ["Recurrent", "discriminative_score", "predictive_score"]
 
 LEARNING_RATE = 1e-3
 
@@ -40,7 +40,8 @@ def discriminative_score(
         real: Real series, `(cases, channels, length)`, at least 5.
         generated: Generated series of the same shape a case, at least 5.
         steps: Budget of training; 2000 in the published code.
-        batch_size: Cases a step, half of them real; 128 in the published code.
+        batch_size: Cases a step, half of them real; 128 in the published code. Fewer where half
+            of it is more than a set has to train on: twice as many as the smaller set.
         hidden: Width of the GRU; `max(16, channels // 2)` by default.
         repeats: Splits and networks.
         generator: Draws everything.
@@ -66,19 +67,21 @@ def discriminative_score(
     who = "discriminative_score"
     hidden = _check(who, real, generated, 5, steps, batch_size, hidden, repeats)
     scores = []
+    known = _narrower(real, generated)
+    half = max(1, batch_size // 2)
     with outside_modes(real.device):
         for _ in range(repeats):
             seen, unseen = zip(
-                *(_split(part.detach().float(), generator) for part in (real, generated)),
+                *(_split(part.detach().double(), generator) for part in (real, generated)),
                 strict=True,
             )
-            mean, std = _scale(torch.cat(seen))
-            seen, unseen = (tuple((p - mean) / std for p in parts) for parts in (seen, unseen))
-            network = _Recurrent(real.shape[1], hidden, 1, generator).to(real.device)
-            pairs = [
-                batches(len(p), size=max(1, batch_size // 2), steps=steps, generator=generator)
-                for p in seen
-            ]
+            mean, scale = mean_and_scale(torch.cat(seen), (0, 2), computed_in=known)
+            seen, unseen = (
+                tuple(((p - mean) / scale).float() for p in parts) for parts in (seen, unseen)
+            )
+            network = Recurrent(real.shape[1], hidden, 1, generator).to(real.device)
+            size = min(half, *map(len, seen))  # as many real as generated, whatever the sets hold
+            pairs = [batches(len(p), size=size, steps=steps, generator=generator) for p in seen]
 
             def loss(rows: tuple[Tensor, Tensor]) -> Tensor:
                 parts = [seen[i][rows[i].to(real.device)] for i in (0, 1)]  # noqa: B023
@@ -146,13 +149,12 @@ def predictive_score(
     hidden = _check(who, real, generated, 1, steps, batch_size, hidden, repeats)
     check_at_least(who, "length", real.shape[2], 2)
     with outside_modes(real.device):
-        source, target = generated.detach().float(), real.detach().float()
-        mean, std = _scale(target)
-        source, target = (source - mean) / std, (target - mean) / std
+        mean, scale = mean_and_scale(real.detach(), (0, 2))
+        source, target = (((x.detach() - mean) / scale).float() for x in (generated, real))
         channels = real.shape[1]
         scores = []
         for _ in range(repeats):
-            network = _Recurrent(channels, hidden, channels, generator).to(real.device)
+            network = Recurrent(channels, hidden, channels, generator).to(real.device)
 
             def loss(rows: Tensor) -> Tensor:
                 return _next_error(network, source[rows.to(source.device)])  # noqa: B023
@@ -162,10 +164,10 @@ def predictive_score(
             with torch.no_grad():
                 errors = [_next_error(network, p) * len(p) for p in torch.split(target, sizes.ROWS)]
             scores.append(torch.stack(errors).sum().double() / len(target))
-    return torch.stack(scores)
+    return torch.stack(scores) * one_if_finite(real, generated)
 
 
-class _Recurrent(nn.Module):
+class Recurrent(nn.Module):
     """A GRU and a linear layer at each time: (cases, channels, length) to (cases, length, out)."""
 
     def __init__(
@@ -182,15 +184,14 @@ class _Recurrent(nn.Module):
         return states
 
 
-def _next_error(network: _Recurrent, x: Tensor) -> Tensor:
+def _next_error(network: Recurrent, x: Tensor) -> Tensor:
     predicted: Tensor = network(x[:, :, :-1])
     return (predicted - x[:, :, 1:].transpose(1, 2)).abs().mean()
 
 
-def _scale(series: Tensor) -> tuple[Tensor, Tensor]:
-    mean = series.mean((0, 2), keepdim=True)
-    std = (series - mean).square().mean((0, 2), keepdim=True).sqrt()
-    return mean, one_where_constant(std, mean)
+def _narrower(first: Tensor, second: Tensor) -> torch.dtype:
+    """Which of the two types has the coarser rounding."""
+    return max(first.dtype, second.dtype, key=lambda dtype: torch.finfo(dtype).eps)
 
 
 def _split(series: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:

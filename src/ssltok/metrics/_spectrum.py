@@ -6,7 +6,7 @@ from torch import Tensor
 from ssltok._shared import sizes
 from ssltok._shared.checks import check_at_least
 from ssltok.metrics._checks import check_two_sets
-from ssltok.metrics._moments import centred
+from ssltok.metrics._moments import centred, is_constant, mean_where_it_varies
 
 __all__ = [
     "autocorrelation",
@@ -66,7 +66,8 @@ def _lagged(x: Tensor, lags: int) -> Tensor:
 def autocorrelation_distance(real: Tensor, generated: Tensor, *, lags: int = 64) -> Tensor:
     r"""Measure the difference in autocorrelation, $\sqrt{\sum_\tau (\rho_\tau - \hat\rho_\tau)^2}$.
 
-    Averaged over channels; see `autocorrelation`. It grows with `lags`.
+    Averaged over the channels that are not constant in `real`; see `autocorrelation`. It grows with
+    `lags`.
 
     Args:
         real: Real series, `(cases, channels, length)`.
@@ -74,7 +75,8 @@ def autocorrelation_distance(real: Tensor, generated: Tensor, *, lags: int = 64)
         lags: Lags compared, cut to the length; 64 in the published code.
 
     Returns:
-        A float64 scalar >= 0 without units; NaN if a channel is constant.
+        A float64 scalar >= 0 without units; NaN if all channels of `real` are constant, or one of
+        the others is in `generated`.
 
     Raises:
         ValueError: If the shapes do not fit, or `lags < 1`.
@@ -93,22 +95,24 @@ def autocorrelation_distance(real: Tensor, generated: Tensor, *, lags: int = 64)
     """
     check_two_sets("autocorrelation_distance", real, generated)
     difference = autocorrelation(real, lags=lags) - autocorrelation(generated, lags=lags)
-    return difference.square().sum(1).sqrt().mean()
+    return mean_where_it_varies(real, difference.square().sum(1).sqrt())
 
 
 def cross_correlation_distance(real: Tensor, generated: Tensor) -> Tensor:
     """Measure the difference in correlation between channels at equal times.
 
-    The mean over pairs of different channels of the absolute difference of their Pearson
-    correlations over all cases and times. The published score keeps the diagonal (always 1),
-    adds pairs up and divides by 10, so it grows with the channels and is 0 for one channel.
+    The mean over pairs of different channels, neither of them constant in `real`, of the absolute
+    difference of their Pearson correlations over all cases and times. The published score keeps
+    the diagonal (always 1), adds pairs up and divides by 10, so it grows with the channels and is
+    0 for one channel.
 
     Args:
         real: Real series, `(cases, channels, length)`, at least 2 channels.
         generated: Generated series with the same channels.
 
     Returns:
-        A float64 scalar in [0, 2]; NaN if a channel is constant.
+        A float64 scalar in [0, 2]; NaN if there is no such pair, or one of its channels is
+        constant in `generated`.
 
     Raises:
         ValueError: If the shapes do not fit, or there is one channel.
@@ -128,9 +132,10 @@ def cross_correlation_distance(real: Tensor, generated: Tensor) -> Tensor:
     who = "cross_correlation_distance"
     check_two_sets(who, real, generated, same_length=False)
     check_at_least(who, "channels", real.shape[1], 2)
-    channels = real.shape[1]
-    difference = _correlation(real) - _correlation(generated)
-    return difference.abs().sum() / (channels * (channels - 1))
+    varies = ~is_constant(real)
+    pairs = (varies[:, None] & varies).fill_diagonal_(fill_value=False)
+    difference = (_correlation(real) - _correlation(generated)).abs()
+    return torch.where(pairs, difference, 0.0).sum() / pairs.sum()
 
 
 def _correlation(series: Tensor) -> Tensor:
@@ -189,8 +194,8 @@ def spectral_distance(real: Tensor, generated: Tensor, *, floor: float = 1e-8) -
         floor: $\epsilon$: power below this share of the real peak is not told apart (-80 dB).
 
     Returns:
-        A float64 scalar >= 0 in dB; NaN if a channel does not move in any real series; infinite
-        if the floor is 0 and a frequency has power in one set only.
+        A float64 scalar >= 0 in dB, the mean over the channels that move in some real series; NaN
+        if none does; infinite if the floor is 0 and a frequency has power in one set only.
 
     Raises:
         ValueError: If the shapes do not fit, the length is < 4, or `floor` is negative.
@@ -209,6 +214,7 @@ def spectral_distance(real: Tensor, generated: Tensor, *, floor: float = 1e-8) -
     spectra = power_spectrum(real), power_spectrum(generated)
     peak = spectra[0].amax(1, keepdim=True)
     rounding = (1e-12 * real.detach().double().abs().amax((0, 2))).square()[:, None]
-    least = torch.where(peak > rounding, floor * peak, torch.nan)
-    decibels = [10 * torch.maximum(spectrum, least).log10() for spectrum in spectra]
-    return (decibels[0] - decibels[1]).abs().mean()
+    moves = ~(peak <= rounding)
+    decibels = [10 * torch.maximum(spectrum, floor * peak).log10() for spectrum in spectra]
+    apart = torch.where(moves, (decibels[0] - decibels[1]).abs(), 0.0).mean(1)
+    return apart.sum() / moves.sum()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ssltok._shared.checks import check_at_least
-from ssltok.metrics._checks import check_labels, check_two_sets
+from ssltok.metrics._checks import check_labels, check_two_sets, one_if_finite
 from ssltok.metrics._fcn import FCNEncoder
 from ssltok.metrics._networks import accuracy, encode
 
@@ -89,8 +89,8 @@ def train_on_synthetic_score(
         generator: Draws everything.
 
     Returns:
-        One accuracy in [0, 1] for each repeat, `(repeats,)` float64; NaN if the classifier
-        returns a NaN, as one that was fitted on a series with a NaN does.
+        One accuracy in [0, 1] for each repeat, `(repeats,)` float64; NaN if a series is not finite
+        or the classifier returns a NaN.
 
     Raises:
         ValueError: If shapes, channels or labels do not fit, or `repeats < 1`.
@@ -120,7 +120,7 @@ def train_on_synthetic_score(
     for _ in range(repeats):
         logits = encode(fit(synthetic, synthetic_labels, generator=generator), test)
         scores.append(accuracy(logits, test_labels))
-    return torch.stack(scores)
+    return torch.stack(scores) * one_if_finite(synthetic, test)
 
 
 def augmentation_gain(

@@ -1,4 +1,4 @@
-"""`_warping_cost` along antidiagonals, which holds three of them and no more."""
+"""`_warping_cost` along antidiagonals, which holds three of them, as wide as the band, no more."""
 
 import torch
 from torch import Tensor
@@ -10,8 +10,10 @@ def warping_cost(x: Tensor, y: Tensor, *, band: int) -> Tensor:
     """As `_warping_cost.warping_cost`; no entry of an antidiagonal depends on another."""
     y = y.flip(0)
     rows, columns, cases = len(x), len(y), (x.shape[2], y.shape[2])
-    # Slot i + 1 holds row i; slot 0 and slots outside the band stay infinite.
-    before, last, now = (x.new_full((rows + 1, *cases), torch.inf) for _ in range(3))
+    width = min(rows, columns, band + 1)
+    # Slot t + 1 holds row low + t of a diagonal; the slots around those in use are infinite.
+    before, last, now = (x.new_full((width + 2, *cases), torch.inf) for _ in range(3))
+    low_before = low_last = 0
     for k in range(rows + columns - 1):
         low = max(0, k - columns + 1, (k - band + 1) // 2)
         high = min(rows - 1, k, (k + band) // 2) + 1
@@ -20,10 +22,15 @@ def warping_cost(x: Tensor, y: Tensor, *, band: int) -> Tensor:
         cost = (row[:, 0, :, None] - column[:, 0, None, :]).square_()
         for channel in range(1, x.shape[1]):
             cost += (row[:, channel, :, None] - column[:, channel, None, :]).square_()
-        now[low].fill_(torch.inf)  # left over from three diagonals ago
+        count, moved = high - low, low - low_last
         if k > 0:
-            best = torch.minimum(last[low:high], last[low + 1 : high + 1])
-            cost += torch.minimum(best, before[low:high])
-        now[low + 1 : high + 1] = cost
+            up, left = last[moved : moved + count], last[moved + 1 : moved + 1 + count]
+            best = torch.minimum(up, left)
+            moved = low - low_before
+            cost += torch.minimum(best, before[moved : moved + count])
+        now[1 : count + 1] = cost
+        now[0].fill_(torch.inf)
+        now[count + 1].fill_(torch.inf)
         before, last, now = last, now, before
-    return last[rows]
+        low_before, low_last = low_last, low
+    return last[1]

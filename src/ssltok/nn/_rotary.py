@@ -1,15 +1,18 @@
 """Rotary positions: turn queries and keys so that their product sees only the distance."""
 
+from typing import Any
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from ssltok._shared.checks import check_at_least, check_axes, check_codes, check_positive
+from ssltok._shared.derived import DerivedBuffers
 
 __all__ = ["RotaryPositions", "rotate"]
 
 
-class RotaryPositions(nn.Module):
+class RotaryPositions(DerivedBuffers):
     r"""Turn each pair of features by an angle proportional to the token's position.
 
     Feature $i$ of the first half and feature $i$ of the second half form a pair, which a token
@@ -18,7 +21,8 @@ class RotaryPositions(nn.Module):
 
     With a grid of several axes, the pairs are shared out evenly among them, and each share is
     turned by the position on its axis. Tokens are counted row by row, the last axis first.
-    Leading tokens without a position (class token, registers) are not turned.
+    Leading tokens without a position (class token, registers) are not turned. Weights that learned
+    on one grid may be loaded on another of as many axes: angles depend on places alone.
 
     Args:
         head_dim: Features of a head; a multiple of twice the number of axes.
@@ -57,13 +61,7 @@ class RotaryPositions(nn.Module):
                 f"RotaryPositions: head_dim must be a multiple of {2 * len(grid)}; got {head_dim}"
             )
         self.head_dim, self.grid, self.base = head_dim, tuple(grid), base
-        pairs = head_dim // (2 * len(grid))
-        speeds = base ** (-torch.arange(pairs, dtype=torch.float64) / pairs)
-        places = torch.cartesian_prod(*[torch.arange(size) for size in grid])
-        angles = (places.reshape(-1, len(grid), 1) * speeds).flatten(1)
-        dtype = torch.get_default_dtype()
-        self.register_buffer("cos", angles.cos().to(dtype), persistent=False)
-        self.register_buffer("sin", angles.sin().to(dtype), persistent=False)
+        self._register_derived()
 
     def forward(self, tokens: int, *, prefix: int = 0) -> tuple[Tensor, Tensor]:
         """Return cosines and sines, `(prefix + tokens, head_dim / 2)` each, for `rotate`."""
@@ -82,6 +80,16 @@ class RotaryPositions(nn.Module):
         check_axes("RotaryPositions", "places", places, "batch tokens")
         check_codes("RotaryPositions", "places", places)
         return _unturned(prefix, self.cos[places].unsqueeze(1), self.sin[places].unsqueeze(1))
+
+    def _derive(self) -> dict[str, Tensor]:
+        pairs = self.head_dim // (2 * len(self.grid))
+        speeds = self.base ** (-torch.arange(pairs, dtype=torch.float64) / pairs)
+        places = torch.cartesian_prod(*[torch.arange(size) for size in self.grid])
+        angles = (places.reshape(-1, len(self.grid), 1) * speeds).flatten(1)
+        return {"cos": angles.cos(), "sin": angles.sin()}
+
+    def _derived_options(self) -> dict[str, Any]:
+        return {"head_dim": self.head_dim, "axes": len(self.grid), "base": self.base}
 
 
 def _unturned(prefix: int, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,12 +1,14 @@
 """A shifted-window transformer: long series at a cost that grows with their length alone."""
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from ssltok._shared.checks import check_at_least, check_positive, check_ratio
+from ssltok._shared.derived import DerivedBuffers
 from ssltok.nn._attention import Attention
 from ssltok.nn._noise import drop_rows
 from ssltok.nn._patch_embed import PatchEmbed1d
@@ -196,7 +198,7 @@ class SwinTransformer1d(nn.Module):
             yield x
 
 
-class WindowAttention(nn.Module):
+class WindowAttention(DerivedBuffers):
     """Attention within windows of neighbours, the first cut after `shift` tokens."""
 
     distances: Tensor
@@ -206,9 +208,14 @@ class WindowAttention(nn.Module):
         self.attention = Attention(dim, heads=heads)
         self.window, self.shift = window, shift
         self.bias = nn.Parameter(torch.empty(heads, 2 * window - 1).normal_(std=0.02))
-        places = torch.arange(window)
-        distances = places.unsqueeze(1) - places + window - 1
-        self.register_buffer("distances", distances, persistent=False)
+        self._register_derived()
+
+    def _derive(self) -> dict[str, Tensor]:
+        places = torch.arange(self.window)
+        return {"distances": places.unsqueeze(1) - places + self.window - 1}
+
+    def _derived_options(self) -> dict[str, Any]:
+        return {"window": self.window}
 
     def forward(self, x: Tensor, *, valid: Tensor | None) -> Tensor:
         """Mix `x`, `(batch, tokens, dim)`, window by window."""

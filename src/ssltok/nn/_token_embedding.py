@@ -64,7 +64,9 @@ class TokenEmbedding(nn.Module):
         self.codebook_size, self.dim, self.embedding_dim = codebook_size, dim, width
         self.codebook = None  # a start, and no part of what was built
         self.table = nn.Embedding(codebook_size + 1, width)
-        scale = 0.02 if codebook is None else float(codebook.detach().square().mean().sqrt())
+        scale = 0.02
+        if codebook is not None and not codebook.is_meta:
+            scale = float(codebook.detach().square().mean().sqrt())
         with torch.no_grad():
             self.table.weight.normal_(std=scale)
             if codebook is not None:

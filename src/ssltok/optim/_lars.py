@@ -34,7 +34,7 @@ class LARS(Optimizer):
     $r \leftarrow \min(r / \gamma, 1)$. A missing gradient leaves its tensor alone.
 
     Args:
-        params: Parameters, or groups of them with options of their own.
+        params: Parameters, or groups of them with options of their own (`exclude` included).
         lr: $\gamma$, the learning rate.
         momentum: $\mu$.
         weight_decay: $\beta$, for tensors that are not excluded.
@@ -73,10 +73,6 @@ class LARS(Optimizer):
         clip: bool = False,
         exclude: Callable[[Tensor], bool] = is_bias_or_norm,
     ) -> None:
-        check_at_least("LARS", "lr", lr, 0)
-        check_ratio("LARS", "momentum", momentum)
-        check_at_least("LARS", "weight_decay", weight_decay, 0)
-        check_positive("LARS", "trust_coefficient", trust_coefficient)
         defaults = {
             "lr": lr,
             "momentum": momentum,
@@ -84,9 +80,66 @@ class LARS(Optimizer):
             "trust_coefficient": trust_coefficient,
             "joint_norm": joint_norm,
             "clip": clip,
+            "exclude": exclude,
         }
-        self.exclude = exclude
+        _check_options(defaults)
         super().__init__(params, defaults)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters with options of their own, `exclude` among them.
+
+        Raises:
+            ValueError: If a number is out of its range.
+        """
+        _check_options({**self.defaults, **param_group})
+        super().add_param_group(param_group)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return moments and options; without `exclude`, for a file should hold no function."""
+        packed = super().state_dict()
+        for group in packed["param_groups"]:
+            del group["exclude"]
+        return packed
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a state; options that it does not name stay as they are in this optimizer.
+
+        So do moments of another optimizer with the same state, as SGD's or another LARS's.
+
+        Raises:
+            ValueError: If it holds other state than a `momentum_buffer` of each parameter's shape,
+                or its groups do not match.
+        """
+        indices = [i for group in state_dict["param_groups"] for i in group["params"]]
+        params = [p for group in self.param_groups for p in group["params"]]
+        parameter = dict(zip(indices, params, strict=False))  # torch compares the numbers of them
+        moments = {}
+        for index, state in state_dict["state"].items():
+            if others := sorted(map(str, set(state) - {"momentum_buffer"})):
+                raise ValueError(
+                    "LARS: state_dict must hold no state but momentum_buffer; "
+                    f"got {', '.join(others)} of parameter {index}"
+                )
+            moment = state.get("momentum_buffer")
+            if moment is None:  # SGD's word for none yet
+                continue
+            if index in parameter and moment.shape != parameter[index].shape:
+                raise ValueError(
+                    "LARS: state_dict must hold moments of the parameters' shapes; "
+                    f"got {tuple(moment.shape)} for {tuple(parameter[index].shape)}"
+                )
+            moments[index] = state
+        super().load_state_dict({**state_dict, "state": moments})
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over a state, of a file or of a copy; what a group lacks comes from the old one."""
+        before = self.__dict__.get("param_groups", [])
+        super().__setstate__(state)
+        self.defaults.setdefault("exclude", is_bias_or_norm)
+        for index, group in enumerate(self.param_groups):
+            previous = before[index] if index < len(before) else self.defaults
+            for name in self.defaults:
+                group.setdefault(name, previous.get(name, self.defaults[name]))
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -112,7 +165,7 @@ class LARS(Optimizer):
             alike: dict[tuple[bool, torch.device, torch.dtype], list[Tensor]] = {}
             for p in group["params"]:
                 if p.grad is not None:
-                    key = (not self.exclude(p), p.device, p.dtype)
+                    key = (not group["exclude"](p), p.device, p.dtype)
                     alike.setdefault(key, []).append(p)
             for (adapt, _, _), params in alike.items():
                 self._move(params, group, adapt=adapt)
@@ -129,6 +182,13 @@ class LARS(Optimizer):
         torch._foreach_mul_(moments, group["momentum"])
         torch._foreach_add_(moments, updates)
         torch._foreach_add_(params, moments, alpha=-group["lr"])
+
+
+def _check_options(options: dict[str, Any]) -> None:
+    check_at_least("LARS", "lr", options["lr"], 0)
+    check_ratio("LARS", "momentum", options["momentum"])
+    check_at_least("LARS", "weight_decay", options["weight_decay"], 0)
+    check_positive("LARS", "trust_coefficient", options["trust_coefficient"])
 
 
 def _adapted(params: list[Tensor], grads: list[Tensor], group: dict[str, Any]) -> list[Tensor]:

@@ -20,6 +20,8 @@ from ssltok._shared.storage import ArtifactError
 from ssltok.pipelines._artifact import Artifact, load_artifact, save_artifact
 from ssltok.pipelines._auto._plan import Plan, auto
 from ssltok.pipelines._auto._rate import RatePoint, measure_rate
+from ssltok.pipelines._auto._verdict import Finding, verdict
+from ssltok.pipelines._branch import Branch
 from ssltok.pipelines._estimator import SSLTokenizer
 from ssltok.pipelines._fit import Fitted, build_stage_one, encode_series, fit, start_tokenizer
 from ssltok.pipelines._generate import Decoding, Generated, decode_tokens, generate
@@ -36,7 +38,7 @@ from ssltok.pipelines._stages import (
     tokenizer_stage,
 )
 from ssltok.pipelines._token_features import TokenFeatures
-from ssltok.pipelines._tokenizer import Branch, Tokenizer
+from ssltok.pipelines._tokenizer import Tokenizer
 from ssltok.pipelines._tokenizer_encoder import TokenizerEncoder
 from ssltok.pipelines._tokenizer_measures import tokenizer_measures, tokens_of
 from ssltok.pipelines._tokenizer_step import (
@@ -48,7 +50,6 @@ from ssltok.pipelines._tokenizer_step import (
     reconstruction_errors,
     tokenizer_step,
 )
-from ssltok.pipelines._verdict import Finding, verdict
 from ssltok.pipelines._words._build import (
     build_decoding,
     build_objective,

@@ -1,5 +1,6 @@
 """A trained model as a folder: parts, weights, labels and where it came from. Data, no code."""
 
+import math
 import os
 import pathlib
 import platform
@@ -20,6 +21,13 @@ from ssltok._shared.storage import (
     write_folder,
 )
 from ssltok.data import label_index
+from ssltok.pipelines._artifact_checks import (
+    check_classes,
+    check_finite,
+    check_origin,
+    check_training,
+    within_weights,
+)
 from ssltok.pipelines._generate import Decoding
 from ssltok.pipelines._prior import Prior
 from ssltok.pipelines._protocols import check_prior
@@ -28,7 +36,7 @@ from ssltok.pipelines._words._build import build_decoding, build_prior, build_to
 from ssltok.pipelines._words._config import Config
 from ssltok.pipelines._words._values import config_from_dict, config_to_dict
 
-__all__ = ["Artifact", "load_artifact", "save_artifact"]
+__all__ = ["Artifact", "check_savable", "load_artifact", "save_artifact"]
 
 FORMAT = 2  # 1 had no parts: its config says them all
 FILES = {"config.json", "model.safetensors", "labels.json", "provenance.json"}
@@ -54,15 +62,9 @@ class Artifact(NamedTuple):
     provenance: dict[str, Any]
 
     def numbers(self, labels: Sequence[Hashable], who: str) -> Tensor:
-        """Numbers of labels; None is -1, unless it was a label of the training."""
-        return torch.tensor(
-            [
-                -1
-                if label is None and None not in self.classes
-                else int(label_index([label], 1, classes=self.classes, who=who)[0])
-                for label in labels
-            ]
-        )
+        """Numbers of labels; None, NaN and NA are -1, any class."""
+        labels = list(labels)
+        return label_index(labels, len(labels), classes=self.classes, who=who)[0]
 
     def draw_lengths(self, labels: Tensor, generator: torch.Generator) -> Tensor:
         """A length for each new series, drawn from those of the training series of its label."""
@@ -73,6 +75,25 @@ class Artifact(NamedTuple):
             chosen = torch.randint(len(pool), (int(rows.sum()),), generator=generator)
             sizes[rows] = pool[chosen]
         return sizes
+
+
+def check_savable(who: str, classes: Sequence[Hashable]) -> None:
+    """Refuse classes that a folder could not give back.
+
+    Args:
+        who: Who asks, for the error's text.
+        classes: The labels.
+
+    Raises:
+        TypeError: If one is no text, finite number or boolean; None may stand in old folders.
+    """
+    for label in classes:
+        finite = not isinstance(label, float) or math.isfinite(label)
+        if type(label) not in (str, int, float, bool, type(None)) or not finite:
+            raise TypeError(
+                f"{who}: labels must be texts, finite numbers or booleans to be saved; "
+                f"got {label!r}"
+            )
 
 
 def save_artifact(artifact: Artifact, folder: str | os.PathLike[str]) -> pathlib.Path:
@@ -90,16 +111,11 @@ def save_artifact(artifact: Artifact, folder: str | os.PathLike[str]) -> pathlib
 
     Raises:
         FileExistsError: If the folder exists.
-        TypeError: If a label cannot be written as JSON (texts, numbers, booleans, None can).
+        TypeError: If a label cannot be written as JSON (texts, finite numbers, booleans can).
     """
     from safetensors.torch import save
 
-    for label in artifact.classes:
-        if type(label) not in (str, int, float, bool, type(None)):
-            raise TypeError(
-                f"save_artifact: labels must be texts, numbers, booleans or None to be saved; "
-                f"got {label!r}"
-            )
+    check_savable("save_artifact", artifact.classes)
     tokenizer, decoding = artifact.tokenizer, artifact.decoding
     plain = {
         "format": FORMAT,
@@ -120,16 +136,20 @@ def save_artifact(artifact: Artifact, folder: str | os.PathLike[str]) -> pathlib
         "training.lengths": artifact.lengths,
         "training.labels": artifact.labels,
     }
+    if bool(tokenizer.offset.any()):
+        tensors["training.offset"] = tokenizer.offset
+    if bool(tokenizer.constant.any()):
+        tensors["training.constant"] = tokenizer.constant
     return write_folder(
         folder,
         {
-            "config.json": to_json(plain),
+            "config.json": to_json(plain, allow_nan=False),
             # Copies: weights that two parts share are written twice, and loaded into both.
             "model.safetensors": save(
                 {k: v.detach().to("cpu", copy=True).contiguous() for k, v in tensors.items()}
             ),
-            "labels.json": to_json(list(artifact.classes)),
-            "provenance.json": to_json({**provenance(), **artifact.provenance}),
+            "labels.json": to_json(list(artifact.classes), allow_nan=False),
+            "provenance.json": to_json({**provenance(), **artifact.provenance}, allow_nan=False),
         },
     )
 
@@ -166,10 +186,8 @@ def load_artifact(
     classes = parse_json(folder, "labels.json", files["labels.json"])
     origin = parse_json(folder, "provenance.json", files["provenance.json"])
     config = _checked(folder, plain)
-    if not isinstance(classes, list) or len(classes) != plain["classes"]:
-        raise ArtifactError(folder, "a labels.json of another form")
-    if not isinstance(origin, dict):
-        raise ArtifactError(folder, "a provenance.json of another form")
+    check_classes(folder, classes, plain["classes"])
+    check_origin(folder, origin)
     tensors = load_tensors(folder, "model.safetensors", files["model.safetensors"])
     training = []
     for name in ("training.lengths", "training.labels"):
@@ -177,13 +195,17 @@ def load_artifact(
         if tensor is None or tensor.ndim != 1 or tensor.dtype != torch.int64 or not len(tensor):
             raise ArtifactError(folder, f"model.safetensors without {name}")
         training.append(tensor)
+    units = {
+        name: _per_channel(folder, plain, tensors, f"training.{name}", dtype)
+        for name, dtype in (("offset", torch.float64), ("constant", torch.bool))
+    }
+    check_training(folder, training, length=plain["length"], classes=plain["classes"])
+    check_finite(folder, tensors)
     # Sizes first, on the meta device: a config that asks for too much costs nothing.
-    if not parts:
-        with torch.device("meta"):
-            sketch = _build(folder, plain, config, {})
-        _check_tensors(folder, sketch, tensors)
-    modules = _build(folder, plain, config, dict(parts or {}))
-    _check_tensors(folder, modules, tensors)
+    for device in ("cpu",) if parts else ("meta", "cpu"):
+        with within_weights(folder, tensors), torch.device(device):
+            modules = _build(folder, plain, config, dict(parts or {}))
+        _check_tensors(folder, modules, tensors)
     for name, module in modules.items():
         prefix = f"{name}."
         state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
@@ -193,6 +215,7 @@ def load_artifact(
     prior: Any = modules["prior"]
     if not isinstance(tokenizer, Tokenizer):
         raise ArtifactError(folder, "parts of another kind")
+    tokenizer.offset, tokenizer.constant = units["offset"], units["constant"]
     try:
         check_prior("load_artifact", prior, tokenizer, plain["classes"])
     except (TypeError, ValueError) as error:
@@ -304,6 +327,21 @@ def _check_tensors(
                 f"{name} of shape {tuple(tensor.shape)} and {tensor.dtype}, where the config "
                 f"asks for {tuple(wanted[name].shape)} and {wanted[name].dtype}",
             )
+
+
+def _per_channel(
+    folder: str | os.PathLike[str],
+    plain: Any,
+    tensors: dict[str, Tensor],
+    name: str,
+    dtype: torch.dtype,
+) -> Tensor:
+    """A number for each channel; a single 0 where the folder has none, such as an old one."""
+    tensor = tensors.pop(name, torch.zeros(1, dtype=dtype))
+    right = tensor.dtype == dtype and tensor.shape in ((plain["channels"],), (1,))
+    if not right or not bool(tensor.isfinite().all()):
+        raise ArtifactError(folder, f"{name} of another form in model.safetensors")
+    return tensor
 
 
 def _named(part: str, module: nn.Module) -> dict[str, Tensor]:

@@ -2,54 +2,59 @@
 
 import os
 import pathlib
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import NotFittedError
 from torch import Tensor
 
 from ssltok.data import SeriesSet, label_index, read_series
 from ssltok.nn import mean_pool
-from ssltok.pipelines._artifact import Artifact, load_artifact, provenance, save_artifact
+from ssltok.pipelines._artifact import (
+    Artifact,
+    check_savable,
+    load_artifact,
+    provenance,
+    save_artifact,
+)
+from ssltok.pipelines._estimator_parameters import PresetEstimator
 from ssltok.pipelines._fit import encode_series, fit
 from ssltok.pipelines._generate import Generated, generate
 from ssltok.pipelines._impute import impute_series
+from ssltok.pipelines._stages import teller
 from ssltok.pipelines._words._build import build_decoding
 from ssltok.pipelines._words._config import Config
 from ssltok.pipelines._words._parts import Parts
-from ssltok.pipelines._words._presets import PRESETS, demo, resolve_preset
-from ssltok.pipelines._words._values import nested_parameters, replace_nested
 from ssltok.training import History, keyed_generator
 
 __all__ = ["SSLTokenizer"]
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.float32] | NDArray[np.float64]
+Labels = Iterable[Hashable] | Tensor | None
 DECODE_BATCH = 256
-PARTS = (
-    "bands", "encoder", "quantizer", "decoder", "objective", "augment", "pool", "compared",
-    "quantized", "mask", "token_loss", "everywhere", "prior", "schedule", "order", "sampling",
-    "guidance",
-)  # fmt: skip
 
 
-class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEstimator):  # type: ignore[misc]
     """Learn tokens of time series, and new series from tokens.
 
     X is an array or tensor `(cases, channels, length)` or `(cases, length)`, or a list of series
-    of unequal lengths; NaN marks missing values. Labels are anything hashable, or absent.
-    Results are numpy arrays in the units of X.
+    of unequal lengths; NaN marks missing values. See `ssltok.data.read_series`. Labels are texts,
+    numbers or booleans; None, NaN and NA say that a series has none. Results are numpy arrays in
+    the units of X: float32, or float64 where a channel lies so far from 0 that float32 would lose
+    its digits (or is constant). A channel of a series without any value stays NaN.
 
     **Parts** take the place of what the preset names. A class or a `functools.partial` is built
     once the sizes are known, anything else is the part itself; see `Parts`, which also holds those
     that have no keyword here. `fit` copies modules before it trains them.
 
     Args:
-        preset: `"compact"`, `"nc_vqvae"`, `"timevqvae"`, `"demo"`, a `Config`, or `Parts` (with
-            the numbers of `"demo"`).
+        preset: `"demo"`, which is what `ssltok run` trains too, or the papers' `"nc_vqvae"`,
+            `"timevqvae"` and `"compact"`, which take hours; a `Config`; or `Parts` (with the
+            numbers of `"demo"`).
         bands: From series to the bands that branches read, and back.
         encoder: From a band to latents.
         quantizer: From latents to codes, such as `partial(FSQ, [8, 5, 5])`.
@@ -70,8 +75,15 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         parts: Parts that have no keyword here; a keyword takes the place of the same part in it.
         seed: Decides every weight, order and noise of `fit`.
         checkpoints: A folder where `fit` keeps what it needs to go on after a kill.
-        progress: Show bars.
+        layout: `"channels_last"` if X is `(cases, length, channels)`, and results are to be;
+            `"channels_first"` if not. None is the latter, and refuses series that very likely
+            lie on their side.
+        progress: Show bars, where there is a terminal.
+        verbose: Say in a line how long each stage will take, also where there is no terminal; None
+            says it where bars are shown.
         cpu: Stay on the CPU even where there is an accelerator.
+        length: Samples of the longest series that the model must hold; None takes the longest of
+            `fit`.
 
     Attributes:
         config_: The config used.
@@ -91,7 +103,7 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def __init__(
         self,
-        preset: str | Config | Parts = "nc_vqvae",
+        preset: str | Config | Parts = "demo",
         *,
         bands: Any = None,
         encoder: Any = None,
@@ -113,8 +125,11 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         parts: Parts | None = None,
         seed: int = 0,
         checkpoints: str | os.PathLike[str] | None = None,
-        progress: bool = False,
+        layout: str | None = None,
+        progress: bool = True,
+        verbose: bool | int | None = None,
         cpu: bool = False,
+        length: int | None = None,
     ) -> None:
         self.preset = preset
         self.bands = bands
@@ -137,49 +152,35 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.parts = parts
         self.seed = seed
         self.checkpoints = checkpoints
+        self.layout = layout
         self.progress = progress
+        self.verbose = verbose
         self.cpu = cpu
+        self.length = length
 
-    def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: FBT001, FBT002  as sklearn
-        """Parameters by name; `deep` adds the preset's, such as `preset__tokenizer__dim`."""
-        parameters: dict[str, Any] = super().get_params(deep=False)
-        return parameters | (nested_parameters(self._config()) if deep and self._nests() else {})
-
-    def set_params(self, **parameters: Any) -> Self:
-        """Set parameters, also nested ones such as `preset__tokenizer__dim`.
-
-        Raises:
-            ValueError: If a name is unknown; near ones are named. If the preset is `Parts`, which
-                have no numbers.
-        """
-        nested = {k: v for k, v in parameters.items() if k.startswith("preset__")}
-        super().set_params(**{k: v for k, v in parameters.items() if k not in nested})
-        if nested and isinstance(self.preset, Parts):
-            raise ValueError(
-                f"set_params: the preset must be a name or a Config where its numbers are set "
-                f"(parts=Parts(...) goes beside it); got Parts and {sorted(nested)}"
-            )
-        if nested:
-            self.preset = replace_nested(self._config(), nested)
-        return self
-
-    def fit(self, X: Any, y: Sequence[Hashable] | None = None) -> Self:  # noqa: N803
+    def fit(self, X: Any, y: Labels = None) -> Self:  # noqa: N803
         """Train the tokenizer, then the prior on its tokens.
 
         Args:
             X: Series; see the class.
-            y: A label for each series, or None.
+            y: A label for each series, or None; None, NaN or NA for a series without one.
 
         Returns:
             The estimator.
 
         Raises:
             ValueError: If the data, the preset or a part cannot be used; before any training.
-            TypeError: If a part lacks a member of its protocol.
+            TypeError: If a part lacks a member of its protocol, or a label cannot be saved.
         """
+        who = "SSLTokenizer.fit"
         config, parts = self._config(), self._parts()
-        data = read_series(X, who="SSLTokenizer.fit")
-        labels, classes = label_index(y, len(data.values), who="SSLTokenizer.fit")
+        if self.length is not None and (type(self.length) is not int or self.length < 1):
+            raise ValueError(
+                f"SSLTokenizer: length must be an integer >= 1, or None; got {self.length!r}"
+            )
+        data = read_series(X, layout=self.layout, length=self.length, who=who)
+        labels, classes = label_index(y, len(data.values), who=who)
+        check_savable(who, classes)
         folder = None if self.checkpoints is None else pathlib.Path(self.checkpoints)
         fitted = fit(
             data,
@@ -188,7 +189,8 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             classes=len(classes),
             seed=self.seed,
             folder=folder,
-            progress=self.progress,
+            progress=bool(self.progress),
+            tell=teller(progress=bool(self.progress), verbose=self.verbose),
             cpu=self.cpu,
             parts=parts,
         )
@@ -237,7 +239,10 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             float32 `(cases, dim * branches)`; channels side by side where tokens are channel by
             channel, `(cases, channels * dim * branches)`.
         """
-        tokenizer, codes = self._model().tokenizer, self._codes("transform", X)
+        return self._pooled(self._codes("transform", X))
+
+    def _pooled(self, codes: Tensor) -> Floats:
+        tokenizer = self._model().tokenizer
         pooled = []
         with torch.no_grad():
             for vectors, real in zip(
@@ -269,13 +274,11 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             X: As for `encode`.
 
         Returns:
-            float32 `(cases, channels, length)` in the units of X, NaN beyond a series' end;
-            missing values inside are filled by the model.
+            `(cases, channels, length)` in the units of X, NaN beyond a series' end and in a
+            channel without any value; other missing values are filled by the model.
         """
-        artifact = self._model()
         data = self._read("reconstruct", X)
-        codes = encode_series(artifact.tokenizer, self._scaled(data))
-        return self._decode(codes, data.lengths)
+        return self._turned(self._reconstruct(data))
 
     def score(self, X: Any, y: Any = None) -> float:  # noqa: N803
         """Measure the share of the variance that the tokens explain, 1 at best.
@@ -288,11 +291,10 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             One less the squared error of `reconstruct` over the squares about the training means,
             both in units of each channel's training standard deviation, over known samples.
         """
-        data = self._read("score", X)
-        scaled = self._scaled(data).values
-        rebuilt = torch.from_numpy(self._decode(self._codes("score", X), data.lengths))
-        known = data.valid
-        guess = self._model().tokenizer.scale(rebuilt, known)[known]
+        data, tokenizer = self._read("score", X), self._model().tokenizer
+        scaled, known = tokenizer.scaled(data).values, data.valid
+        rebuilt = (self._reconstruct(data) - tokenizer.offset[:, None]).float()
+        guess = tokenizer.scale(rebuilt, known)[known]
         return 1 - float((scaled[known] - guess).square().sum() / scaled[known].square().sum())
 
     def decode(self, codes: NDArray[np.int64] | Tensor) -> Floats:
@@ -302,7 +304,7 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             codes: int64 `(cases, tokens)`, or with several codes a token, as `encode` gives them.
 
         Returns:
-            float32 `(cases, channels, length)` in the units of X.
+            `(cases, channels, length)` in the units of X.
 
         Raises:
             ValueError: If the codes have another shape, or are out of range.
@@ -315,7 +317,8 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 f"SSLTokenizer.decode: codes must be int64 {('cases', *shape)}; "
                 f"got {tensor.dtype} {tuple(tensor.shape)}".replace("'", "")
             )
-        return self._decode(tensor, torch.full((len(tensor),), tokenizer.length))
+        lengths = torch.full((len(tensor),), tokenizer.length)
+        return self._turned(self._decode(tensor, lengths))
 
     def sample(
         self, n: int, label: Hashable = None, *, seed: int = 0, lengths: Sequence[int] | None = None
@@ -324,40 +327,43 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
         Args:
             n: How many.
-            label: One label for all, or None for series of any class.
+            label: One label for all, or None (NaN, NA) for series of any class.
             seed: Same seed, same series.
             lengths: Samples of each series; None draws from the lengths of the training series
                 (of that label).
 
         Returns:
-            float32 `(n, channels, length)`, NaN beyond a series' end.
+            `(n, channels, length)` in the units of X, NaN beyond a series' end.
 
         Raises:
             ValueError: If `n < 1`, or the label or a length is unknown to the model.
         """
-        return self.generate([label] * n, seed=seed, lengths=lengths).series.numpy()
+        if n < 1:
+            raise ValueError(f"SSLTokenizer.sample: n must be >= 1; got {n}")
+        series: Floats = self.generate([label] * n, seed=seed, lengths=lengths).series.numpy()
+        return series
 
     def generate(
         self,
-        labels: Sequence[Hashable],
+        labels: Iterable[Hashable],
         *,
         seed: int = 0,
         lengths: Sequence[int] | None = None,
         observe: Any = None,
     ) -> Generated:
-        """Draw a new series for each label (None = any class); also give its codes.
+        """Draw a new series for each label (None, NaN or NA: of any class); also give its codes.
 
         `observe` is called with each decoding step of the first branch, of the first 256 series.
         """
-        artifact = self._model()
+        artifact, labels = self._model(), list(labels)
         if not labels:
-            raise ValueError("SSLTokenizer.sample: n must be >= 1; got 0")
+            raise ValueError("SSLTokenizer.generate: labels must be at least one; got none")
         numbers = artifact.numbers(labels, "SSLTokenizer.sample")
         generator = keyed_generator(seed, "sample")
         sizes = (
             artifact.draw_lengths(numbers, generator) if lengths is None else torch.tensor(lengths)
         )
-        return generate(
+        generated = generate(
             artifact.tokenizer,
             artifact.prior,
             labels=numbers,
@@ -366,11 +372,12 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             generator=generator,
             observe=observe,
         )
+        return generated._replace(series=self._turned_tensor(generated.series))
 
     def impute(
         self,
         X: Any,  # noqa: N803
-        y: Sequence[Hashable] | None = None,
+        y: Labels = None,
         *,
         samples: int = 1,
         seed: int = 0,
@@ -384,17 +391,18 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             seed: Same seed, same values.
 
         Returns:
-            float32 `(samples, cases, channels, length)`, NaN beyond a series' end.
+            `(samples, cases, channels, length)` in the units of X, NaN beyond a series' end and in
+            a channel without any value.
 
         Raises:
             ValueError: If the series or labels are not the model's, or `samples < 1`.
         """
-        return self._fill(self._read("impute", X), y, samples, seed, "impute").numpy()
+        return self._turned(self._fill(self._read("impute", X), y, samples, seed, "impute"))
 
     def forecast(
         self,
         X: Any,  # noqa: N803
-        y: Sequence[Hashable] | None = None,
+        y: Labels = None,
         *,
         horizon: int,
         samples: int = 1,
@@ -410,23 +418,27 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             seed: Same seed, same values.
 
         Returns:
-            float32 `(samples, cases, channels, horizon)`.
+            `(samples, cases, channels, horizon)` in the units of X.
 
         Raises:
             ValueError: If the series or labels are not the model's, or an option is out of range.
         """
         data, room = self._read("forecast", X), self._model().tokenizer.length
         longest = int(data.lengths.max())
+        if longest == room:
+            raise ValueError(
+                f"SSLTokenizer.forecast: series must be shorter than the {room} samples that the "
+                f"model holds, so that a horizon fits behind them; got one of {longest}"
+            )
         if not 1 <= horizon <= room - longest:
             raise ValueError(
                 f"SSLTokenizer.forecast: horizon must lie in [1, {room - longest}], the length of "
-                f"training less that of the longest series; got {horizon}"
+                f"training ({room}) less that of the longest series ({longest}); got {horizon}"
             )
         further = data._replace(lengths=data.lengths + horizon)
         filled = self._fill(further, y, samples, seed, "forecast")
         times = (data.lengths[:, None] + torch.arange(horizon))[None, :, None]
-        continued: Floats = filled.gather(3, times.expand(samples, -1, filled.shape[2], -1)).numpy()
-        return continued
+        return self._turned(filled.gather(3, times.expand(samples, -1, filled.shape[2], -1)))
 
     def save(self, folder: str | os.PathLike[str]) -> pathlib.Path:
         """Write the model as a new folder: JSON and safetensors, whole or not at all."""
@@ -455,6 +467,13 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return estimator
 
     @property
+    def _n_features_out(self) -> int:
+        """Columns of `transform`, which `get_feature_names_out` names and `set_output` shows."""
+        several = self._model().tokenizer.codes_per_token
+        shape = (1, self.tokens_) if several == 1 else (1, self.tokens_, several)
+        return int(self._pooled(torch.zeros(shape, dtype=torch.int64)).shape[1])
+
+    @property
     def tokens_(self) -> int:
         """Tokens of one series."""
         return sum(self._model().tokenizer.sizes)
@@ -463,23 +482,6 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def provenance_(self) -> dict[str, Any]:
         """Versions, seed and data digest of the training run."""
         return dict(self._model().provenance)
-
-    def _nests(self) -> bool:
-        """Whether the preset has numbers; a word that is no preset is refused by `fit`."""
-        return isinstance(self.preset, Config) or (
-            isinstance(self.preset, str) and self.preset in (*PRESETS, "ssltok")
-        )
-
-    def _config(self) -> Config:
-        preset = demo() if isinstance(self.preset, Parts) else self.preset
-        return resolve_preset("SSLTokenizer", preset)
-
-    def _parts(self) -> Parts:
-        keywords = Parts(**{name: getattr(self, name) for name in PARTS})
-        for others in (self.parts, self.preset):
-            if isinstance(others, Parts):
-                keywords = keywords.over(others)
-        return keywords
 
     def _adopt(self, artifact: Artifact) -> None:
         self.config_, self.classes_ = artifact.config, list(artifact.classes)
@@ -496,33 +498,40 @@ class SSLTokenizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             X,
             channels=tokenizer.channels,
             length=tokenizer.length,
+            offset=tokenizer.offset,
+            layout=self.layout,
             who=f"SSLTokenizer.{method}",
         )
 
-    def _scaled(self, data: SeriesSet) -> SeriesSet:
-        return data._replace(values=self._model().tokenizer.scale(data.values, data.valid))
-
     def _codes(self, method: str, X: Any) -> Tensor:  # noqa: N803
-        return encode_series(self._model().tokenizer, self._scaled(self._read(method, X)))
+        tokenizer = self._model().tokenizer
+        return encode_series(tokenizer, tokenizer.scaled(self._read(method, X)))
 
-    def _decode(self, codes: Tensor, lengths: Tensor) -> Floats:
+    def _reconstruct(self, data: SeriesSet) -> Tensor:
+        tokenizer = self._model().tokenizer
+        series = self._decode(encode_series(tokenizer, tokenizer.scaled(data)), data.lengths)
+        return series.masked_fill(~data.valid.any(dim=2, keepdim=True), torch.nan)
+
+    def _decode(self, codes: Tensor, lengths: Tensor) -> Tensor:
         tokenizer = self._model().tokenizer
         with torch.no_grad():
-            series = torch.cat(
-                [
-                    tokenizer.scaler.inverse(tokenizer.decode(part))
-                    for part in torch.split(codes, DECODE_BATCH)
-                ]
-            )
+            parts = torch.split(codes, DECODE_BATCH)
+            series = torch.cat([tokenizer.in_units(tokenizer.decode(part)) for part in parts])
         times = torch.arange(tokenizer.length)
-        series = series.masked_fill((times >= lengths[:, None])[:, None], torch.nan)
-        result: Floats = series.numpy()
+        return series.masked_fill((times >= lengths[:, None])[:, None], torch.nan)
+
+    def _turned(self, series: Tensor) -> Floats:
+        result: Floats = self._turned_tensor(series).numpy()
         return result
+
+    def _turned_tensor(self, series: Tensor) -> Tensor:
+        """Series `(..., channels, length)` in the layout of X."""
+        return series.mT.contiguous() if self.layout == "channels_last" else series
 
     def _fill(
         self,
         data: SeriesSet,
-        labels: Sequence[Hashable] | None,
+        labels: Labels,
         samples: int,
         seed: int,
         method: str,

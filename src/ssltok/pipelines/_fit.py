@@ -1,11 +1,12 @@
 """Both acts from start to end: data and a config in, a trained tokenizer and prior out."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import pathlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -13,21 +14,22 @@ from torch import Tensor, nn
 
 from ssltok._shared.identity import identity_of
 from ssltok._shared.modes import evaluation_mode
+from ssltok._shared.outputs import check_free, check_output, workplace
 from ssltok.augment import magnitude_warp, time_warp
 from ssltok.data import SeriesSet
 from ssltok.distributed import rank_and_world
-from ssltok.pipelines._generate import generate
 from ssltok.pipelines._prior import Prior
+from ssltok.pipelines._rehearse import rehearse
 from ssltok.pipelines._stages import (
     TokenizerModel,
     compare,
+    paced,
     prior_stage,
     tokenizer_stage,
 )
 from ssltok.pipelines._token_features import TokenFeatures
 from ssltok.pipelines._tokenizer import Tokenizer
 from ssltok.pipelines._words._build import (
-    build_decoding,
     build_objective,
     build_prior,
     build_tokenizer,
@@ -43,7 +45,6 @@ __all__ = ["Fitted", "build_stage_one", "encode_series", "fit", "start_tokenizer
 ENCODE_BATCH = 256
 START_SERIES = 1024  # series whose latents a codebook starts from
 NOTHING = Parts()
-SECOND = ("prior", "mask", "token_loss", "schedule", "order", "sampling", "guidance")
 
 
 class Fitted(NamedTuple):
@@ -64,6 +65,7 @@ def fit(
     seed: int = 0,
     folder: pathlib.Path | None = None,
     progress: bool = False,
+    tell: Callable[[str], None] | None = None,
     cpu: bool = False,
     parts: Parts = NOTHING,
 ) -> Fitted:
@@ -71,12 +73,13 @@ def fit(
 
     Args:
         data: The training series.
-        labels: int64 `(cases,)` in [0, classes), or -1 throughout.
+        labels: int64 `(cases,)` in [0, classes), -1 where there is none.
         config: What to train, and how long.
         classes: Number of classes; 0 where there are no labels.
         seed: Decides every weight, order and noise.
         folder: Where checkpoints are kept, and taken up again; None keeps none.
-        progress: Show bars.
+        progress: Show bars, where there is a terminal.
+        tell: Gets a line for each stage: how long it will take.
         cpu: Stay on the CPU even where there is an accelerator.
         parts: Parts in the place of the config's; none of the caller's modules is trained.
 
@@ -89,7 +92,7 @@ def fit(
     with accelerated(config.precision, cpu=cpu) as accelerator:
         return _fit(
             data, labels, config, parts, accelerator, classes=classes, seed=seed, folder=folder,
-            progress=progress,
+            progress=progress, tell=tell,
         )  # fmt: skip
 
 
@@ -104,6 +107,7 @@ def _fit(
     seed: int,
     folder: pathlib.Path | None,
     progress: bool,
+    tell: Callable[[str], None] | None,
 ) -> Fitted:
     cases = len(data.values)
     stage_one = config.tokenizer_training
@@ -117,13 +121,43 @@ def _fit(
     least = 1 if model.objective is None else 2
     if cases < least:
         raise ValueError(f"fit: the SSL loss needs at least {least} series; got {cases}")
-    _check_mask(parts.mask, tokenizer.sizes)
-    tokenizer.scaler.fit(data.values, data.valid)
-    scaled = data._replace(values=tokenizer.scale(data.values, data.valid))
-    rehearse(tokenizer, data, labels, config, parts, classes=classes, seed=seed)
-    print_of_run = fingerprint(data, labels, config, seed, parts)
+    tokenizer.fit_scale(data)
+    scaled = tokenizer.scaled(data)
+    needed = rehearse(
+        model, data, labels, config, parts, classes=classes, seed=seed, accelerator=accelerator
+    )  # fmt: skip
+    with contextlib.ExitStack() as held:
+        if folder is not None and accelerator.is_main_process:
+            for name in ("tokenizer", "prior", "tensorboard"):
+                check_output("fit", folder / name / "step", name="checkpoints")
+            check_free("fit", folder, needed, "the checkpoints of both stages and the model")
+            held.enter_context(workplace("fit", folder))
+        return _train(
+            model, scaled, labels, config, parts, accelerator, classes=classes, seed=seed,
+            folder=folder, fingerprint=fingerprint(data, labels, config, seed, parts),
+            progress=progress, tell=tell,
+        )  # fmt: skip
+
+
+def _train(
+    model: TokenizerModel,
+    scaled: SeriesSet,
+    labels: Tensor,
+    config: Config,
+    parts: Parts,
+    accelerator: Any,
+    *,
+    classes: int,
+    seed: int,
+    folder: pathlib.Path | None,
+    fingerprint: str,
+    progress: bool,
+    tell: Callable[[str], None] | None,
+) -> Fitted:
+    """Both stages, once everything has been asked."""
+    tokenizer = model.tokenizer
     common: dict[str, Any] = {
-        "seed": seed, "accelerator": accelerator, "folder": folder, "fingerprint": print_of_run,
+        "seed": seed, "accelerator": accelerator, "folder": folder, "fingerprint": fingerprint,
         "progress": progress, "workers": config.workers,
     }  # fmt: skip
     histories = {}
@@ -132,7 +166,7 @@ def _fit(
         model, scaled, labels, config, seed=seed, world=accelerator.num_processes,
         augment=parts.augment,
     )  # fmt: skip
-    histories["tokenizer"] = train_stage(stage, training, steps=steps, **common)
+    histories["tokenizer"] = train_stage(paced(stage, steps, tell), training, steps=steps, **common)
     tokenizer.cpu().requires_grad_(False)
     codes = encode_series(tokenizer, scaled)
     with seeded(keyed_generator(seed, "weights").initial_seed()):
@@ -144,9 +178,9 @@ def _fit(
         prior, codes, labels, config, seed=seed, world=accelerator.num_processes, parts=parts,
         variants=variant_codes(tokenizer, scaled, config.prior, seed=seed),
     )  # fmt: skip
-    histories["prior"] = train_stage(stage, training, steps=steps, **common)
+    histories["prior"] = train_stage(paced(stage, steps, tell), training, steps=steps, **common)
     prior.cpu().requires_grad_(False)
-    return Fitted(tokenizer, prior, histories, print_of_run)
+    return Fitted(tokenizer, prior, histories, fingerprint)
 
 
 def build_stage_one(
@@ -184,51 +218,6 @@ def build_stage_one(
             parts = dataclasses.replace(parts, objective=objective)
     views = 1 if objective is None else int(objective.views)
     return TokenizerModel(tokenizer, objective, compare(config.tokenizer, parts, views))
-
-
-@torch.no_grad()
-def rehearse(
-    tokenizer: Tokenizer,
-    data: SeriesSet,
-    labels: Tensor,
-    config: Config,
-    parts: Parts,
-    *,
-    classes: int,
-    seed: int,
-) -> None:
-    """Take two series through stage 2 and one through decoding, so that parts fail before training.
-
-    Only where the caller gave a part of these; nothing that is trained is touched.
-
-    Args:
-        tokenizer: As built; its scaler is fitted.
-        data: The training series.
-        labels: int64 `(cases,)`.
-        config: What is not given as a part.
-        parts: The caller's.
-        classes: Number of classes.
-        seed: The run's seed.
-    """
-    decoding = build_decoding(config.decoding, tokenizer, parts=parts)
-    if all(getattr(parts, name) is None for name in SECOND):
-        return
-    with seeded(keyed_generator(seed, "rehearsal").initial_seed()):
-        prior = build_prior(config.prior, tokenizer, classes=classes, parts=parts)
-        valid = tokenizer.valid_tokens(data.lengths)
-        codes = torch.zeros(valid.shape, dtype=torch.int64).masked_fill(~valid, -1)
-        if tokenizer.codes_per_token > 1:
-            codes = codes[..., None].repeat(1, 1, tokenizer.codes_per_token)
-        stage, _, _ = prior_stage(prior, codes, labels, config, seed=seed, world=1, parts=parts)
-        stage.model(stage.draw(0, slice(0, 2)))
-        generate(
-            tokenizer,
-            prior,
-            labels=labels[:1],
-            lengths=data.lengths[:1],
-            decoding=dataclasses.replace(decoding, steps=min(decoding.steps, 2)),
-            generator=keyed_generator(seed, "rehearsal"),
-        )
 
 
 def fingerprint(
@@ -319,17 +308,6 @@ def variant_codes(
         moved = magnitude_warp(moved, std=std, valid=within, generator=generator)
         codes.append(encode_series(tokenizer, scaled._replace(values=moved)))
     return codes
-
-
-def _check_mask(mask: Any, sizes: Sequence[int]) -> None:
-    """Try the prior's mask on two rows, before stage 1 is trained."""
-    for tokens in sizes if mask is not None else ():
-        valid = torch.ones(2, tokens, dtype=torch.bool)
-        hidden = mask((2, tokens), valid=valid, generator=keyed_generator(0, "mask"))
-        tensor = isinstance(hidden, Tensor)
-        if not tensor or hidden.dtype != torch.bool or hidden.shape != valid.shape:
-            fact = f"{hidden.dtype} {tuple(hidden.shape)}" if tensor else type(hidden).__name__
-            raise TypeError(f"fit: mask must return a boolean tensor (batch, tokens); got {fact}")
 
 
 def _snapshot(module: nn.Module) -> list[Tensor]:

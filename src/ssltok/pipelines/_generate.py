@@ -3,12 +3,13 @@
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ssltok._shared.checks import check_at_least
+from ssltok._shared.described import MadeBy, description_of
 from ssltok._shared.modes import evaluation_mode
 from ssltok.decoding import Guidance, LogitsFn, Order, Sample, iterative_decode
 from ssltok.pipelines._prior import Prior
@@ -38,11 +39,36 @@ class Decoding:
         """Check the steps."""
         check_at_least("Decoding", "steps", self.steps, 1)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Rules as the calls that made them: a closure cannot be pickled."""
+        return {name: _as_calls(value) for name, value in vars(self).items()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Make the rules again."""
+        for name, value in state.items():
+            object.__setattr__(self, name, _as_rules(value))
+
+
+def _as_calls(value: Any) -> Any:
+    made_by = description_of(value)
+    if made_by is not None:
+        arguments = {name: _as_calls(part) for name, part in made_by.arguments.items()}
+        return MadeBy(made_by.factory, arguments)
+    return tuple(map(_as_calls, value)) if type(value) is tuple else value
+
+
+def _as_rules(value: Any) -> Any:
+    if isinstance(value, MadeBy):
+        arguments = {name: _as_rules(part) for name, part in value.arguments.items()}
+        return MadeBy(value.factory, arguments).rebuild()
+    return tuple(map(_as_rules, value)) if type(value) is tuple else value
+
 
 class Generated(NamedTuple):
     """New series in original units, `(cases, channels, length)`, and their tokens.
 
-    Beyond a series' length, `series` is NaN and `codes` -1.
+    Beyond a series' length, `series` is NaN and `codes` -1. `series` is float64 where the training
+    series have an offset (see `SeriesSet`), float32 else.
     """
 
     series: Tensor
@@ -106,7 +132,7 @@ def generate(
                 generator=generator,
                 observe=None if parts else observe,
             )
-            series = tokenizer.scaler.inverse(tokenizer.decode(codes))
+            series = tokenizer.in_units(tokenizer.decode(codes))
             times = torch.arange(tokenizer.length)
             series = series.masked_fill((times >= sizes[:, None])[:, None], torch.nan)
             parts.append(Generated(series, codes))

@@ -45,13 +45,13 @@ def impute_series(
         generator: The only source of randomness.
 
     Returns:
-        `(samples, cases, channels, length)` in the units of the series, NaN beyond their ends.
+        `(samples, cases, channels, length)` in the units of the series, NaN beyond their ends, and
+        throughout a channel of a series without any value. float64 where there is an offset.
     """
     within = torch.arange(tokenizer.length) < data.lengths[:, None]
     missing = ~data.valid & within[:, None]
     where = hidden_tokens(tokenizer, missing)
-    scaled = data._replace(values=tokenizer.scale(data.values, data.valid))
-    codes = encode_series(tokenizer, scaled)
+    codes = encode_series(tokenizer, tokenizer.scaled(data))
     unknown = where if codes.ndim == 2 else where[..., None]
     hidden = codes.masked_fill(unknown & (codes >= 0), prior.mask_index)
 
@@ -66,15 +66,16 @@ def impute_series(
 
     with evaluation_mode(tokenizer, prior):
         drawn = decode(hidden.repeat(samples, *[1] * (hidden.ndim - 1))).unflatten(0, (samples, -1))
-        made = torch.cat(
+        generated = torch.cat(
             [
-                tokenizer.scaler.inverse(tokenizer.decode(part))
+                tokenizer.in_units(tokenizer.decode(part))
                 for part in drawn.flatten(0, 1).split(BATCH)
             ]
         )
-    made = made.unflatten(0, (samples, -1))
-    filled = torch.where(missing, made, data.values)
-    return filled.masked_fill(~within[:, None], torch.nan)
+    generated = generated.unflatten(0, (samples, -1))
+    filled = torch.where(missing, generated, data.in_units())
+    silent = ~data.valid.any(dim=2, keepdim=True)
+    return filled.masked_fill(~within[:, None] | silent, torch.nan)
 
 
 def hidden_tokens(tokenizer: Tokenizer, missing: Tensor) -> Tensor:

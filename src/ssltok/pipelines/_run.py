@@ -1,20 +1,19 @@
 """The main job: data in; a trained model, new series, a report out."""
 
 import dataclasses
+import os
 import pathlib
 import re
 import resource
-import shutil
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from ssltok.data import Dataset, read_series, train_and_test
-from ssltok.distributed import is_first
+from ssltok._shared.outputs import uninterrupted
+from ssltok._shared.reasons import draw_or_tell
+from ssltok.data import Dataset, SeriesSet, label_index, read_series, train_and_test
 from ssltok.evaluation import (
     Report,
     draw_curves,
@@ -25,7 +24,10 @@ from ssltok.evaluation import (
     save_samples,
     standard_measures,
 )
+from ssltok.pipelines._artifact import check_savable
 from ssltok.pipelines._estimator import SSLTokenizer
+from ssltok.pipelines._fit import fingerprint
+from ssltok.pipelines._place import Place, check_place, claimed
 from ssltok.pipelines._tokenizer_measures import tokenizer_measures, tokens_of
 from ssltok.pipelines._words._config import Config
 from ssltok.training import keyed_generator
@@ -33,7 +35,6 @@ from ssltok.training import keyed_generator
 __all__ = ["run"]
 
 LEAST_GENERATED = 200
-WRITABLE = (str, int, float, bool, type(None))
 Figures = dict[str, tuple[str, bytes]]
 
 
@@ -57,10 +58,12 @@ def run(
         data: From `load_dataset`; without a test part a fifth of it is kept for testing.
         config: What to train, and how long.
         out: The folder to write: `model`, `samples.npz`, `metrics.json`, `report.html`,
-            `figures`. A run that was killed there is taken up again.
+            `figures`, `tensorboard`. Until all are there it holds `unfinished` alone, and a run
+            that was killed is taken up again from it.
         seed: Decides everything random.
         progress: Show bars.
-        overwrite: Replace a finished run.
+        overwrite: Replace a finished run at the end, or drop another run's unfinished work;
+            what no run wrote stays.
         evaluator_steps: `steps` of `evaluate`: budget of each network that judges the series; 0
             leaves these out.
         cpu: Stay on the CPU even where there is an accelerator.
@@ -70,32 +73,62 @@ def run(
 
     Raises:
         FileExistsError: If `out` holds a finished run, or anything that is not a run.
+        OSError: If `out` cannot be written; before any training.
         ValueError: If the data or an option cannot be used; before any training.
         TypeError: If a label cannot be written; before any training.
     """
     began = time.perf_counter()
     if evaluator_steps < 0:
         raise ValueError(f"run: evaluator_steps must be >= 0; got {evaluator_steps}")
-    X, y, X_test, y_test = train_and_test(data, keyed_generator(seed, "test-part"))
-    _check(X, y, X_test, y_test)
-    _make_room(out, overwrite=overwrite)
-    estimator = SSLTokenizer(
-        config, seed=seed, checkpoints=out / "checkpoints", progress=progress, cpu=cpu
-    )
-    estimator.fit(X, y)
-    if not is_first():
+    check_place(out, overwrite=overwrite)
+    parts = train_and_test(data, keyed_generator(seed, "test-part"))
+    series, length = _check(*parts)
+    estimator = SSLTokenizer(config, seed=seed, length=length, progress=progress, cpu=cpu)
+    if os.environ.get("RANK", "0") != "0":  # the group of processes is set up by `fit`
+        estimator.set_params(checkpoints=Place(out).checkpoints).fit(
+            parts.train, parts.train_labels
+        )
         return Report(rows=(), about={}, draw=dict)
-    trained = time.perf_counter()
+    labels, _ = label_index(parts.train_labels, len(series.values))
+    with claimed(out, fingerprint(series, labels, config, seed), overwrite=overwrite) as place:
+        estimator.checkpoints = place.checkpoints
+        estimator.fit(parts.train, parts.train_labels)
+        seconds = {"training": round(time.perf_counter() - began, 1)}
+        place.start_results()
+        options = {"seed": seed, "progress": progress, "steps": evaluator_steps}
+        report = _results(data.name, estimator, parts, place.results, options)
+        seconds["whole"] = round(time.perf_counter() - began, 1)
+        about = {
+            **report.about,
+            "dataset": data.name,
+            "seconds": seconds,
+            "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+            "provenance": estimator.provenance_,
+            "files": place.list_files(),
+        }
+        report = dataclasses.replace(report, about=about)
+        (place.results / "metrics.json").write_text(report.to_json() + "\n", encoding="utf-8")
+        with uninterrupted():
+            place.publish()
+    return report
+
+
+def _results(
+    name: str, estimator: SSLTokenizer, parts: Any, folder: pathlib.Path, options: dict[str, Any]
+) -> Report:
+    """Generate, evaluate, draw, and write all but the numbers."""
+    X, y, X_test, y_test = parts
+    seed = options["seed"]
     count = max(len(X), LEAST_GENERATED)
-    labels = [None] * len(X_test) if y is None else _balanced(y, count)
+    known = [None if k < 0 else estimator.classes_[k] for k in estimator.artifact_.labels.tolist()]
+    labels = [None] * len(X_test) if y is None else _balanced(known, count)
     trace: list[Tensor] = []
     generated = estimator.generate(
         labels, seed=seed, observe=lambda state, tokens: trace.append(tokens[0].clone())
     )
-    if not (out / "model").exists():
-        estimator.save(out / "model")
+    estimator.save(folder / "model")
     save_samples(
-        out / "samples.npz", generated.series, labels=None if y is None else labels,
+        folder / "samples.npz", generated.series, labels=None if y is None else labels,
         codes=generated.codes,
     )  # fmt: skip
     series = generated.series
@@ -103,98 +136,77 @@ def run(
         X, X_test, series, train_labels=y, test_labels=y_test,
         generated_labels=None if y is None else labels,
         tokens=tokens_of(estimator, train=X, test=X_test, generated=series),
-        measures=(*standard_measures, tokenizer_measures(estimator)),
-        steps=evaluator_steps, seed=seed, progress=progress,
+        measures=(*standard_measures, tokenizer_measures(estimator)), **options,
     )  # fmt: skip
     figures = {**report.draw(), **_figures_of(estimator, X_test, trace)}
-    _write_figures(out / "figures", figures)
+    _write_figures(folder / "figures", figures)
     intro = (
-        f"ssltok on {data.name}: {len(X)} series trained on, {len(X_test)} kept for testing, "
+        f"ssltok on {name}: {len(X)} series trained on, {len(X_test)} kept for testing, "
         f"{len(labels)} generated; seed {seed}."
     )
     report = dataclasses.replace(
         report,
-        title=f"{data.name}: tokens and new series",
+        title=f"{name}: tokens and new series",
         intro=f"{intro} {report.intro}",
         draw=lambda: figures,
     )
-    (out / "report.html").write_text(report.to_html(), encoding="utf-8")
-    now = time.perf_counter()
-    about = {
-        **report.about,
-        "dataset": data.name,
-        "seconds": {"training": round(trained - began, 1), "whole": round(now - began, 1)},
-        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-        "provenance": estimator.provenance_,
-    }
-    report = dataclasses.replace(report, about=about)
-    (out / "metrics.json").write_text(report.to_json() + "\n", encoding="utf-8")
-    _tidy(out)  # last: until the numbers are there, the checkpoints say that a run can go on
+    (folder / "report.html").write_text(report.to_html(), encoding="utf-8")
     return report
 
 
 def _figures_of(estimator: SSLTokenizer, test: Any, trace: Sequence[Tensor]) -> Figures:
     """Draw what only a run has."""
-    held = read_series(test, length=estimator.artifact_.tokenizer.length)
-    real = held.values.where(held.valid, torch.nan).numpy()
-    mask_index = estimator.artifact_.tokenizer.codebook_sizes[0][0]
-    return {
-        "Reconstructions": (
+    tokenizer = estimator.artifact_.tokenizer
+    held = read_series(
+        test, length=tokenizer.length, offset=tokenizer.offset, layout="channels_first"
+    )
+    real = held.in_units().numpy()
+    mask_index = tokenizer.codebook_sizes[0][0]
+    pictures: dict[str, Callable[[], tuple[str, bytes]]] = {
+        "Reconstructions": lambda: (
             "Test series, and what the decoder makes of their tokens.",
             png(draw_reconstructions(real, estimator.reconstruct(test))),
         ),
-        "Training": (
+        "Training": lambda: (
             "Every term of the loss by step.",
             png(draw_curves(estimator.histories_)),
         ),
-        "A decoding trace": (
+        "A decoding trace": lambda: (
             "The tokens of one new series: all hidden at first, each step keeps the surest.",
             png(draw_trace(trace, mask_index)),
         ),
     }
+    return {heading: draw_or_tell(draw) for heading, draw in pictures.items()}
 
 
 def _write_figures(folder: pathlib.Path, figures: Figures) -> None:
-    folder.mkdir(exist_ok=True)
+    folder.mkdir()
     for heading, (_, image) in figures.items():
-        name = re.sub(r"\W+", "_", heading.lower())
-        (folder / f"{name}.png").write_bytes(image)
+        if image:
+            name = re.sub(r"\W+", "_", heading.lower())
+            (folder / f"{name}.png").write_bytes(image)
 
 
-def _tidy(out: pathlib.Path) -> None:
-    """Keep the curves of the training, and drop what it would need to go on."""
-    curves = out / "checkpoints" / "tensorboard"
-    if curves.is_dir():
-        shutil.rmtree(out / "tensorboard", ignore_errors=True)
-        curves.rename(out / "tensorboard")
-    shutil.rmtree(out / "checkpoints", ignore_errors=True)
+def _check(
+    train: Any, labels: Sequence[Hashable] | None, test: Any, test_labels: Any
+) -> tuple[SeriesSet, int | None]:
+    """Ask before training what would fail after it: the evaluation, and writing the labels.
 
-
-def _make_room(out: pathlib.Path, *, overwrite: bool) -> None:
-    if not out.exists():
-        return
-    finished = (out / "metrics.json").is_file()
-    if finished and overwrite:
-        shutil.rmtree(out)
-    elif finished or (any(out.iterdir()) and not (out / "checkpoints").is_dir()):
-        what = "a finished run" if finished else "something that is no run"
-        raise FileExistsError(
-            f"run: out must be new, or hold an unfinished run; got {what} in {out}"
-        )
-
-
-def _check(train: Any, labels: Sequence[Hashable] | None, test: Any, test_labels: Any) -> None:
-    """Ask before training what would fail after it: the evaluation, and writing the labels."""
+    Returns:
+        The training series as the model will read them, and the length that it must hold where
+        test series are longer: the length alone, no value of them.
+    """
     series = read_series(train, who="run: training part")
-    _, channels, length = series.values.shape
-    read_series(test, channels=channels, length=length, who="run: test part")
+    channels, longest = series.values.shape[1:]
+    held = read_series(test, channels=channels, offset=series.offset, who="run: test part")
+    length = None
+    if held.values.shape[2] > longest:
+        length = held.values.shape[2]
+        series = read_series(train, length=length, who="run: training part")
+    _, classes = label_index(labels, len(series.values), who="run")
+    check_savable("run", classes)
     evaluate(train, test, train, train_labels=labels, test_labels=test_labels, measures=())
-    for label in labels if labels is not None else ():
-        plain = label.item() if isinstance(label, np.generic | Tensor) else label
-        if type(plain) not in WRITABLE:  # as the artefact asks: an IntEnum is no int when read back
-            raise TypeError(
-                f"run: labels must be texts, numbers, booleans or None to be written; got {label!r}"
-            )
+    return series, length
 
 
 def _balanced(y: Any, count: int) -> list[Hashable]:

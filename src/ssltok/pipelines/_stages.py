@@ -1,5 +1,7 @@
 """The two stages as `train_stage` wants them: models, batches, and what follows a step."""
 
+import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -7,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ssltok.data import SeriesSet
-from ssltok.distributed import gather, rank_and_world
+from ssltok.distributed import gather, is_first, rank_and_world
 from ssltok.losses import masked_token_loss
 from ssltok.masking import cosine_schedule, schedule_mask
 from ssltok.nn import average_max_pool
@@ -34,12 +36,65 @@ __all__ = [
     "PriorModel",
     "TokenizerModel",
     "compare",
+    "paced",
     "prior_stage",
     "random_masks",
+    "teller",
     "tokenizer_stage",
 ]
 
+WATCHED = 10  # steps after which a stage knows its pace
 TURNS = 8  # draws of masks over which the prior's held-out loss is averaged
+
+
+def teller(*, progress: bool, verbose: bool | int | None) -> Callable[[str], None] | None:
+    """What says a line on stderr: where `verbose` is set, or where it is None and bars are shown.
+
+    Args:
+        progress: Whether bars are shown on a terminal.
+        verbose: Whether lines are; None does as the bars.
+
+    Returns:
+        A function of a line, or None.
+    """
+    shown = progress and sys.stderr.isatty() if verbose is None else bool(verbose)
+    if not shown or not is_first():
+        return None
+    return lambda line: print(line, file=sys.stderr, flush=True)
+
+
+def paced(stage: Stage, steps: int, tell: Callable[[str], None] | None) -> Stage:
+    """The stage, which says how long it will take once a few of its steps are done.
+
+    Args:
+        stage: Of `train_stage`.
+        steps: Steps it is to take.
+        tell: From `teller`; None says nothing.
+
+    Returns:
+        The stage; nothing that it computes is changed.
+    """
+    if tell is None:
+        return stage
+    began: list[float] = []
+
+    def after_step(step: int, results: list[Any]) -> None:
+        stage.after_step(step, results)
+        began.append(time.perf_counter())  # the first step sets things up, and is left out
+        taken = len(began) - 1
+        if taken == min(WATCHED, steps - 1):
+            rest = (steps - 1 - step) * (began[-1] - began[0]) / max(taken, 1)
+            tell(f"{stage.name}: {steps} steps, about {duration(rest)} more at most")
+
+    return stage._replace(after_step=after_step)
+
+
+def duration(seconds: float) -> str:
+    """A time in words: its largest unit that gives two or more, else seconds."""
+    for unit, size in (("hours", 3600.0), ("minutes", 60.0)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(seconds, 1):.0f} seconds"
 
 
 class Comparison(NamedTuple):
@@ -191,7 +246,7 @@ def tokenizer_stage(
 
     def validate() -> float:
         device = next(tokenizer.parameters()).device
-        parts = [p.to(device) for p in rest]
+        parts = [p.to(device) for p in rest[:3]]  # no offset
         batch = TokenizerBatch(parts[0], (), parts[1], parts[2], ragged)
         terms = tokenizer_step(tokenizer, batch).terms
         return float(terms.time + terms.spectrogram)

@@ -12,123 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from ssltok._shared.checks import check_at_least
-from ssltok.pipelines._protocols import check_branch, check_shapes, check_transform
-from ssltok.quantizers import Quantized
+from ssltok.data import SeriesSet
+from ssltok.pipelines._branch import Branch
+from ssltok.pipelines._protocols import check_shapes, check_transform
 from ssltok.signal import ChannelScaler
 
-__all__ = ["Branch", "Tokenizer"]
-
-
-class Branch(nn.Module):
-    """Encoder, quantizer and decoder of one band.
-
-    Args:
-        encoder: From a band to latents `(batch, dim, *grid)`; it has `dim` and `grid`, and takes
-            `valid`, boolean `(batch, frames or samples)`, where series end before the band does.
-        quantizer: Any quantizer with the encoder's `dim`, wherever it has its channels.
-        decoder: From vectors `(batch, dim, *grid)` to the band; it takes `valid`, boolean
-            `(batch, grid[-1])`, likewise.
-
-    Raises:
-        TypeError: If a part lacks a member of its protocol.
-        ValueError: If encoder and quantizer differ in `dim`.
-
-    Example:
-        >>> import torch
-        >>> from ssltok.nn import SpectrogramDecoder, SpectrogramEncoder
-        >>> from ssltok.pipelines import Branch
-        >>> from ssltok.quantizers import LFQ
-        >>> sizes = {"bins": 3, "frames": 16, "width": 8, "blocks": 0}
-        >>> branch = Branch(
-        ...     SpectrogramEncoder(2, 4, **sizes), LFQ(4), SpectrogramDecoder(2, 4, **sizes)
-        ... )
-        >>> branch.grid, branch.codes(branch.latents(torch.randn(5, 2, 3, 16))).shape
-        ((3, 8), torch.Size([5, 3, 8]))
-    """
-
-    encoder: Any
-    decoder: Any
-    quantizer: Any
-
-    def __init__(self, encoder: nn.Module, quantizer: nn.Module, decoder: nn.Module) -> None:
-        super().__init__()
-        check_branch("Branch", encoder, quantizer, decoder)
-        self.encoder = encoder
-        self.decoder = decoder
-        self.quantizer = quantizer
-
-    @property
-    def grid(self) -> tuple[int, ...]:
-        """The places of the tokens: frequencies and frames, or frames alone."""
-        return tuple(self.encoder.grid)
-
-    @property
-    def dim(self) -> int:
-        """Channels of the latents and of the code vectors."""
-        return int(self.encoder.dim)
-
-    def latents(self, band: Tensor, within: Tensor | None = None) -> Tensor:
-        """Encode a band as `(batch, dim, *grid)`; `within` marks what is before a series' end."""
-        latents: Tensor = self.encoder(band) if within is None else self.encoder(band, within)
-        return latents
-
-    def quantize(self, latents: Tensor, valid: Tensor | None = None) -> Quantized:
-        """Quantize latents; codes are `(batch, *grid)`, and `(..., codes)` where several."""
-        channel_dim = self.quantizer.channel_dim
-        result: Quantized = self.quantizer(latents.movedim(1, channel_dim), valid)
-        vectors = result.vectors.movedim(channel_dim, 1)
-        return Quantized(vectors, self._in_a_row(result.codes), result.loss)
-
-    def codes(self, latents: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Return the codes of latents as in `quantize`; never random."""
-        moved = latents.movedim(1, self.quantizer.channel_dim)
-        return self._in_a_row(self.quantizer.encode(moved, valid))
-
-    def vectors(self, codes: Tensor) -> Tensor:
-        """Return the vectors of codes as `quantize` gives them, `(batch, dim, *grid)`."""
-        vectors: Tensor = self.quantizer.decode(self._shaped(codes))
-        return vectors.movedim(self.quantizer.channel_dim, 1)
-
-    def decode(self, vectors: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Return the band of vectors; `valid` marks real columns, `(batch, grid[-1])`."""
-        band: Tensor = self.decoder(vectors) if valid is None else self.decoder(vectors, valid)
-        return band
-
-    def update(self, latents: Tensor, codes: Tensor) -> None:
-        """Let the quantizer learn from a step's latents and codes, both as in `quantize`."""
-        self.quantizer.update(latents.movedim(1, self.quantizer.channel_dim), self._shaped(codes))
-
-    def start(self, band: Tensor, within: Tensor) -> None:
-        """Start the coder from training bands, if it has a start: a basis, not noise.
-
-        Such an encoder has `initialize(band, valid)`, and its decoder `initialize(encoder)`.
-        """
-        if hasattr(self.encoder, "initialize"):
-            self.encoder.initialize(band, within)
-        if hasattr(self.decoder, "initialize"):
-            self.decoder.initialize(self.encoder)
-
-    def initialize(
-        self, latents: Tensor, valid: Tensor, *, generator: torch.Generator | None = None
-    ) -> None:
-        """Start the quantizer from latents, if it has a start."""
-        moved = latents.movedim(1, self.quantizer.channel_dim)
-        self.quantizer.initialize(moved, valid, generator=generator)
-
-    def revive(
-        self, latents: Tensor, codes: Tensor, *, share: float, generator: torch.Generator | None
-    ) -> None:
-        """Move dead codes to latents of this step, if the quantizer has any."""
-        moved = latents.movedim(1, self.quantizer.channel_dim)
-        self.quantizer.revive(moved, self._shaped(codes), share=share, generator=generator)
-
-    def _in_a_row(self, codes: Tensor) -> Tensor:
-        """Codes with at most one axis for those of a token."""
-        return codes.flatten(1 + len(self.grid)) if len(self.quantizer.code_shape) > 1 else codes
-
-    def _shaped(self, codes: Tensor) -> Tensor:
-        """Codes with the axes that the quantizer gives them."""
-        return codes.reshape(*codes.shape[: 1 + len(self.grid)], *self.quantizer.code_shape)
+__all__ = ["Tokenizer"]
 
 
 class Tokenizer(nn.Module):
@@ -152,6 +41,9 @@ class Tokenizer(nn.Module):
         sizes: Tokens of each branch.
         codes_per_token: Codes of one token, the same in all branches.
         codebook_sizes: For each branch, the sizes of the codes of a token, coarse first.
+        offset: float64 `(channels,)` or a single 0, what is taken away from series before the
+            scaler sees them: `offset` of the training series.
+        constant: Boolean, `(channels,)` or one: the channels that had one value in training.
 
     Raises:
         TypeError: If a part lacks a member of its protocol.
@@ -198,6 +90,8 @@ class Tokenizer(nn.Module):
         self.transform = transform
         self.length = int(self.transform.length)
         self.scaler = ChannelScaler().fit(torch.zeros(1, channels, 1)) if scaler is None else scaler
+        self.offset = torch.zeros(1, dtype=torch.float64)
+        self.constant = torch.zeros(1, dtype=torch.bool)
         self.branches = nn.ModuleList(branches)
         front = (channels,) if channelwise else ()
         self.grids = tuple((*front, *branch.grid) for branch in branches)
@@ -216,8 +110,41 @@ class Tokenizer(nn.Module):
         """The largest of all codebooks; also the index of `[MASK]` in the codes of all branches."""
         return int(max(max(sizes) for sizes in self.codebook_sizes))
 
+    def fit_scale(self, data: SeriesSet) -> None:
+        """Take scale, offset and constant channels from the training series."""
+        self.scaler.fit(data.values, data.valid)
+        self.offset = data.offset
+        high = data.values.masked_fill(~data.valid, -torch.inf).amax((0, 2))
+        low = data.values.masked_fill(~data.valid, torch.inf).amin((0, 2))
+        self.constant = high == low
+
+    def scaled(self, data: SeriesSet) -> SeriesSet:
+        """Series at the scale of the model, whatever their own offset is."""
+        data = data.about(self.offset)
+        return data._replace(values=self.scale(data.values, data.valid))
+
+    def in_units(self, scaled: Tensor) -> Tensor:
+        """Series in the units of training, of those at the scale of the model.
+
+        Args:
+            scaled: `(batch, channels, length)`, such as those of `decode`.
+
+        Returns:
+            float64 where a channel has an offset, in the dtype of `scaled` else. What was constant
+            in training is that constant.
+        """
+        series: Tensor = self.scaler.inverse(scaled)
+        if bool(self.constant.any()):
+            series = series.masked_fill(self.constant.to(series.device)[:, None], 0.0)
+        if bool(self.offset.any()):
+            series = series.double() + self.offset.to(series.device)[:, None]
+        return series
+
     def scale(self, values: Tensor, valid: Tensor) -> Tensor:
-        """Bring series `(batch, channels, length)` to the scale of the model; NaN becomes 0."""
+        """Bring series `(batch, channels, length)` to the scale of the model; NaN becomes 0.
+
+        The values have the offset taken away already; `scaled` sees to it.
+        """
         scaled: Tensor = self.scaler(values)
         return torch.where(valid.any(dim=-1, keepdim=True), scaled, 0.0)
 

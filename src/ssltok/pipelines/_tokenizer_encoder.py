@@ -49,7 +49,8 @@ class TokenizerEncoder(nn.Module):
         """Return features, `(batch, dim * branches)`, of series in their own units.
 
         Args:
-            series: `(batch, channels, length)`, finite, no longer than the tokenizer's.
+            series: `(batch, channels, length)`, finite, no longer than the tokenizer's; float64
+                where the training series have an offset that float32 cannot hold.
         """
         who, tokenizer = "TokenizerEncoder", self.tokenizer
         check_floating(who, "series", series)
@@ -60,6 +61,9 @@ class TokenizerEncoder(nn.Module):
                 f"{who}: series must have {tokenizer.channels} channels and a length in "
                 f"[1, {tokenizer.length}]; got shape {tuple(series.shape)}"
             )
+        if bool(tokenizer.offset.any()):
+            level = tokenizer.offset.to(series.device)[:, None]
+            series = (series.double() - level).float()
         scaled = tokenizer.scale(series, torch.ones_like(series, dtype=torch.bool))
         scaled = nn.functional.pad(scaled, (0, tokenizer.length - length), mode="replicate")
         lengths = torch.full((len(series),), length, device=series.device)
@@ -85,10 +89,12 @@ class TokenizerEncoder(nn.Module):
         """Return a hash of weights, statistics and `quantized`: equal digests, equal encoders."""
         return module_digest(self)
 
-    def get_extra_state(self) -> bool:
-        """Return `quantized`: it belongs to the state, for it changes every feature."""
-        return self.quantized
+    def get_extra_state(self) -> bool | tuple[bool, list[float]]:
+        """Return `quantized`, and an offset if there is one: they change every feature."""
+        offset = self.tokenizer.offset
+        return (self.quantized, offset.tolist()) if bool(offset.any()) else self.quantized
 
-    def set_extra_state(self, state: bool) -> None:  # noqa: FBT001  as in nn.Module
-        """Take `quantized` from a state."""
-        self.quantized = state
+    def set_extra_state(self, state: bool | tuple[bool, list[float]]) -> None:  # noqa: FBT001  as in nn.Module
+        """Take them from a state."""
+        self.quantized, offset = state if isinstance(state, tuple) else (state, [0.0])
+        self.tokenizer.offset = torch.tensor(offset, dtype=torch.float64)

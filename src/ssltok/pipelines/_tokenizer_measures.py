@@ -1,5 +1,6 @@
 """What only a tokenizer has, as measures of `evaluate`: the rows that `ssltok run` adds."""
 
+import copy
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from itertools import pairwise
@@ -52,7 +53,7 @@ def tokens_of(model: SSLTokenizer, *, train: Any, test: Any, generated: Any) -> 
 
     Args:
         model: The model.
-        train: Series as for `SSLTokenizer.encode`.
+        train: Series as for `SSLTokenizer.encode`; arrays are `(cases, channels, length)`.
         test: Likewise.
         generated: Likewise.
 
@@ -63,7 +64,7 @@ def tokens_of(model: SSLTokenizer, *, train: Any, test: Any, generated: Any) -> 
     Raises:
         ValueError: If the series are not the model's.
     """
-    tokenizer = model.artifact_.tokenizer
+    tokenizer, model = model.artifact_.tokenizer, _channels_first(model)
     size, _ = _numbering(tokenizer)
     return Tokens(
         train=_in_a_row(tokenizer, model.encode(train)),
@@ -104,7 +105,9 @@ def tokenizer_measures(model: SSLTokenizer) -> Callable[[Sets], list[Measure]]:
 
 def _measures(model: SSLTokenizer, sets: Sets) -> list[Measure]:
     tokenizer = model.artifact_.tokenizer
-    parts = {"test": sets.test, "train": sets.train}
+    model = _channels_first(model)
+    parts, known = {"test": sets.test, "train": sets.train}, sets.labelled
+    labelled = {"test": known.test, "train": known.train}
 
     @cache
     def codes(name: str) -> Tensor:
@@ -155,24 +158,24 @@ def _measures(model: SSLTokenizer, sets: Sets) -> list[Measure]:
     def views(view: str) -> tuple[Tensor, Tensor]:
         """Features of the training and the test series."""
         if view == "series":
-            mean, scale = mean_and_scale(sets.train, (0, 2))
-            rows = [((parts[k] - mean) / scale).nan_to_num(0.0) for k in ("train", "test")]
+            mean, scale = mean_and_scale(known.train, (0, 2))
+            rows = [((labelled[k] - mean) / scale).nan_to_num(0.0) for k in ("train", "test")]
         elif view == "tokens":
-            rows = [torch.from_numpy(model.token_vectors(parts[k])) for k in ("train", "test")]
+            rows = [torch.from_numpy(model.token_vectors(labelled[k])) for k in ("train", "test")]
         else:
-            rows = [torch.from_numpy(model.transform(parts[k])) for k in ("train", "test")]
+            rows = [torch.from_numpy(model.transform(labelled[k])) for k in ("train", "test")]
         return rows[0].flatten(1), rows[1].flatten(1)
 
     def probed(probe: Callable[..., Tensor], view: str) -> Outcome:
         found: list[Tensor] = []
         for name in (view, "series"):
             train, test = views(name)
-            accuracy = probe(train, sets.labels["train"], test, sets.labels["test"])[None]
+            accuracy = probe(train, known.labels["train"], test, known.labels["test"])[None]
             found += [accuracy, (accuracy * (1 - accuracy) / len(test)).sqrt()]
-        return Outcome(found[0], found[1], found[2], found[3], len(sets.test))
+        return Outcome(found[0], found[1], found[2], found[3], len(known.test))
 
     missing = [k for k in ("train", "test") if k not in sets.labels]
-    unlabelled = f"no labels of the {SETS[missing[0]]} series" if missing else ""
+    unlabelled = f"no labels of the {SETS[missing[0]]} series" if missing else known.gaps
     measures = [
         _one(
             tuple(
@@ -230,6 +233,13 @@ def place_entropy(codes: Tensor) -> Tensor:
     return torch.stack(entropies).mean()
 
 
+def _channels_first(model: SSLTokenizer) -> SSLTokenizer:
+    """The same model for series as an evaluation has them."""
+    first = copy.copy(model)
+    first.layout = "channels_first"
+    return first
+
+
 def _one(
     rows: Sequence[tuple[str, str, str]], compute: Callable[[], Outcome], obstacle: str = ""
 ) -> Measure:
@@ -280,4 +290,5 @@ def _numbers_of(model: SSLTokenizer, sets: Sets, name: str) -> Tensor:
     unknown = [label for label in sets.classes if label not in known]
     if unknown:
         raise ValueError(f"the model knows no label {unknown[0]!r}")
-    return torch.tensor([known.index(label) for label in sets.classes])[sets.labels[name]]
+    numbers = torch.tensor([*(known.index(label) for label in sets.classes), -1])
+    return numbers[sets.labels[name]]  # -1, the last, is -1

@@ -11,9 +11,13 @@ from ssltok._shared.ranks import sum_over_ranks
 __all__ = [
     "BitEntropies",
     "bit_entropies_plain",
+    "bit_slopes_plain",
+    "bit_tangents_plain",
     "bits_to_codes",
     "codes_to_bits",
     "group_sizes",
+    "hits",
+    "outer_products",
 ]
 
 
@@ -91,3 +95,68 @@ def bit_entropies_plain(
         per_sample = per_sample + entropy / total.clamp(min=1)
         batch = batch - mean @ mean.clamp(min=torch.finfo(mean.dtype).tiny).log()
     return BitEntropies(per_sample, batch)
+
+
+def bit_slopes_plain(values: Tensor, weight: Tensor | None, grad: Tensor, scale: float) -> Tensor:
+    """Return the gradient of sums of probabilities and of entropies, in one piece.
+
+    Args:
+        values: $a$ divided by `scale`, `(tokens, bits)`; 0 where the weight is 0.
+        weight: `(tokens,)`; None: 1 each.
+        grad: That of `2**bits` sums of probabilities, and of the sum of entropies.
+        scale: What turns values into log-odds.
+
+    Returns:
+        `(tokens, bits)`, with derivatives of its own.
+    """
+    bits = values.shape[1]
+    half = bits // 2
+    by_mass, by_entropy = grad[:-1].reshape(-1, 2**half), grad[-1]
+    odds = (values * scale).clamp(-tuning.SURE, tuning.SURE).T
+    both = torch.stack([-odds, odds]).sigmoid()
+    low, high = outer_products(both, weight)
+    by_low = hits(half, grad) @ ((by_mass.T @ high) * low)
+    by_high = hits(bits - half, grad) @ ((by_mass @ low) * high)
+    shared = odds * both[0] * by_entropy + by_low[-1]
+    return (torch.cat([by_low[:-1], by_high[:-1]]) - shared * both[1]).T * scale
+
+
+def bit_tangents_plain(
+    values: Tensor, weight: Tensor | None, tangent: Tensor, scale: float
+) -> Tensor:
+    """Return how sums of probabilities and of entropies change with `tangent` of the values."""
+    bits = values.shape[1]
+    half = bits // 2
+    odds = (values * scale).clamp(-tuning.SURE, tuning.SURE).T
+    both, change = torch.stack([-odds, odds]).sigmoid(), tangent.T * scale
+    low, high = outer_products(both, weight)
+
+    def moved(product: Tensor, first: int, last: int) -> Tensor:
+        if first == last:
+            return torch.zeros_like(product)
+        own, on = change[first:last], both[1][first:last]
+        return product * (hits(last - first, values)[:-1].T @ own - (own * on).sum(dim=0))
+
+    mass = moved(high, half, bits) @ low.T + high @ moved(low, 0, half).T
+    each = -(odds * both[0] * both[1] * change).sum(dim=0)
+    entropy = each.sum() if weight is None else each @ weight
+    return torch.cat([mass.flatten(), entropy.reshape(1)])
+
+
+def outer_products(both: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Probabilities of every pattern of the first half of the bits, and of the second, weighted."""
+    bits, tokens = both.shape[1:]
+    halves = []
+    for first, last in ((0, bits // 2), (bits // 2, bits)):
+        product = both[:, first] if first < last else both.new_ones(1, tokens)
+        for bit in range(first + 1, last):
+            product = (both[:, bit].unsqueeze(1) * product).flatten(0, 1)
+        halves.append(product)
+    return halves[0], halves[1] if weight is None else halves[1] * weight
+
+
+def hits(bits: int, like: Tensor) -> Tensor:
+    """Which patterns have which bit set, and a last row of ones, `(bits + 1, 2**bits)`."""
+    patterns = torch.arange(2**bits, device=like.device)
+    ones = torch.ones_like(patterns, dtype=torch.bool).unsqueeze(0)
+    return torch.cat([codes_to_bits(patterns, bits).T, ones]).to(like.dtype)

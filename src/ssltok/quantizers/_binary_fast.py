@@ -5,11 +5,18 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 import ssltok.quantizers._tuning as tuning
 from ssltok._shared.ranks import sum_over_ranks
-from ssltok.quantizers._binary import BitEntropies, codes_to_bits, group_sizes
+from ssltok.quantizers._binary import (
+    BitEntropies,
+    bit_slopes_plain,
+    bit_tangents_plain,
+    group_sizes,
+    hits,
+    outer_products,
+)
+from ssltok.quantizers._transforms import QuickFunction, is_mapped
 
 __all__ = ["bit_entropies_fast"]
 
@@ -35,10 +42,8 @@ def bit_entropies_fast(
         rows = weight.sum().reshape(1)
         values = values.masked_fill(~real.unsqueeze(1), 0.0)  # NaN * 0 is NaN
     columns = torch.split(values, sizes, dim=1) if len(sizes) > 1 else (values,)
-    parts: list[Tensor] = [
-        _BitSums.apply(part, weight, scale)  # type: ignore[no-untyped-call]
-        for part in columns
-    ]
+    function: Any = _BitSums if torch.compiler.is_compiling() else _BitSumsForward
+    parts: list[Tensor] = [function.apply(part, weight, scale) for part in columns]
     totals = torch.cat([*parts, rows])
     if over_ranks:
         totals = sum_over_ranks(totals)
@@ -60,19 +65,43 @@ class _BitSums(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, weight: Tensor | None, scale: float) -> Tensor:
-        ctx.save_for_backward(values, weight)
-        ctx.scale = scale
+    def forward(values: Tensor, weight: Tensor | None, scale: float) -> Tensor:
         sums = _sums_op if torch.compiler.is_compiling() else _sums
         totals: Tensor = sums(values, weight, scale)
         return totals
 
     @staticmethod
-    @once_differentiable
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        values, weight, ctx.scale = inputs
+        ctx.save_for_backward(values, weight)
+        ctx.save_for_forward(values, weight)
+
+    @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         values, weight = ctx.saved_tensors
+        if torch.is_grad_enabled() or is_mapped(grad):  # a second derivative, or many
+            return bit_slopes_plain(values, weight, grad, ctx.scale), None, None
         slopes = _slopes_op if torch.compiler.is_compiling() else _slopes
         return slopes(values, weight, grad, ctx.scale), None, None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[Tensor, int]:
+        """One entry after the other: chunks are written in place."""
+        columns = [
+            [arg] * info.batch_size if dim is None else arg.unbind(dim)
+            for arg, dim in zip(args, in_dims, strict=True)
+        ]
+        rows = zip(*columns, strict=True)
+        return torch.stack([_BitSumsForward.apply(*row) for row in rows]), 0
+
+
+class _BitSumsForward(QuickFunction, _BitSums):
+    """With a forward derivative, which compilers refuse: they get the class itself."""
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
+        values, weight = ctx.saved_tensors
+        return bit_tangents_plain(values, weight, tangent, ctx.scale)
 
 
 def _sums(values: Tensor, weight: Tensor | None, scale: float) -> Tensor:
@@ -81,7 +110,7 @@ def _sums(values: Tensor, weight: Tensor | None, scale: float) -> Tensor:
     entropy = values.new_zeros(())
     for odds, w in _chunks(values, weight, scale):
         both = _both(odds)
-        low, high = _outer_products(both, w)
+        low, high = outer_products(both, w)
         mass.addmm_(high, low.T)
         size = odds.abs_()
         each = both.amin(dim=0).mul_(size).add_(size.neg_().exp_().log1p_())
@@ -92,11 +121,11 @@ def _sums(values: Tensor, weight: Tensor | None, scale: float) -> Tensor:
 def _slopes(values: Tensor, weight: Tensor | None, grad: Tensor, scale: float) -> Tensor:
     half = values.shape[1] // 2
     by_mass, by_entropy = grad[:-1].view(-1, 2**half), grad[-1]
-    hits_low, hits_high = (_hits(n, grad) for n in (half, values.shape[1] - half))
+    hits_low, hits_high = (hits(n, grad) for n in (half, values.shape[1] - half))
 
     def slope_of(odds: Tensor, w: Tensor | None) -> Tensor:
         both = _both(odds)
-        low, high = _outer_products(both, w)
+        low, high = outer_products(both, w)
         by_low = hits_low @ (by_mass.T @ high).mul_(low)
         by_high = hits_high @ (by_mass @ low).mul_(high)
         slope = odds.mul_(both[0]).mul_(by_entropy)  # 0 where the weight is: odds are 0 there
@@ -137,22 +166,3 @@ def _both(odds: Tensor) -> Tensor:
     torch.neg(odds, out=both[0])
     both[1].copy_(odds)
     return both.sigmoid_()
-
-
-def _outer_products(both: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Probabilities of every pattern of the first half of the bits, and of the second, weighted."""
-    bits, tokens = both.shape[1:]
-    halves = []
-    for first, last in ((0, bits // 2), (bits // 2, bits)):
-        product = both[:, first] if first < last else both.new_ones(1, tokens)
-        for bit in range(first + 1, last):
-            product = (both[:, bit].unsqueeze(1) * product).flatten(0, 1)
-        halves.append(product)
-    return halves[0], halves[1] if weight is None else halves[1] * weight
-
-
-def _hits(bits: int, like: Tensor) -> Tensor:
-    """Which patterns have which bit set, and a last row of ones, `(bits + 1, 2**bits)`."""
-    patterns = torch.arange(2**bits, device=like.device)
-    ones = torch.ones_like(patterns, dtype=torch.bool).unsqueeze(0)
-    return torch.cat([codes_to_bits(patterns, bits).T, ones]).to(like.dtype)

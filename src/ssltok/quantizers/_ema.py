@@ -12,9 +12,8 @@ from ssltok._shared.checks import (
 )
 from ssltok._shared.numerics import full_precision
 from ssltok._shared.ranks import in_a_group, sum_over_ranks
-from ssltok.quantizers._layout import check_code_range
+from ssltok.quantizers._layout import check_code_range, without_lost_rows
 from ssltok.quantizers._nearest import check_tokens_and_codebook
-from ssltok.quantizers._unit import unit_rows_plain
 
 __all__ = ["code_counts", "code_sums", "ema_update_"]
 
@@ -27,7 +26,6 @@ def ema_update_(
     codes: Tensor,
     *,
     decay: float,
-    cosine: bool = False,
 ) -> None:
     r"""Move the codes that were used towards the mean of their tokens, in place.
 
@@ -39,8 +37,8 @@ def ema_update_(
     $m_k = n_k e_k$, which holds at all times here, because the sums are not stored: nothing can
     go stale when a codebook is initialised, set, revived or loaded. A code without tokens stays
     bit for bit where it is (the usual Laplace smoothing pulls it to the origin), and a step without
-    any token changes nothing. The sums of all processes are added in one all-reduce, so that their
-    codebooks stay equal.
+    any token changes nothing. A token with NaN or infinity counts nothing, as padding. The sums of
+    all processes are added in one all-reduce, so that their codebooks stay equal.
 
     Args:
         codebook: $e$, `(codebook_size, dim)`, float32 or float64; changed in place.
@@ -48,7 +46,6 @@ def ema_update_(
         tokens: $x$, `(tokens, dim)`, floating point.
         codes: $k$, `(tokens,)` int64; tokens with -1 are padding and count nothing.
         decay: $\gamma$ in [0, 1].
-        cosine: Whether to scale the codes that moved to length 1 afterwards.
 
     Raises:
         TypeError: If an argument is no tensor.
@@ -79,15 +76,14 @@ def ema_update_(
             f"{who}: codebook and counts must both be float32 or float64; "
             f"got {codebook.dtype} and {counts.dtype}"
         )
-    sums, used = code_sums(who, tokens.to(codebook.dtype), codes, codebook.shape[0])
+    check_code_places(who, codes, tokens, codebook.shape[0])
+    tokens = tokens.to(codebook.dtype)
+    sums, used = code_sums(tokens, without_lost_rows(codes, tokens), codebook.shape[0])
     hits = used * (1 - decay)
     means = sums / used.clamp(min=1)[:, None]
-    counts.mul_(torch.where(used.sum() > 0, decay, 1.0)).add_(hits)
+    counts.mul_(torch.where(used.sum() > 0, used.new_full((), decay), 1.0)).add_(hits)
     share = hits / counts.clamp(min=torch.finfo(counts.dtype).tiny)
-    moved = torch.lerp(codebook, means, share[:, None])
-    if cosine:
-        moved = torch.where(hits[:, None] > 0, unit_rows_plain(moved), moved)
-    codebook.copy_(moved)
+    codebook.lerp_(means, share[:, None])
 
 
 def code_counts(codes: Tensor, codebook_size: int) -> Tensor:
@@ -124,15 +120,19 @@ def code_counts(codes: Tensor, codebook_size: int) -> Tensor:
     return sum_over_ranks(counts[:-1])
 
 
-def code_sums(who: str, tokens: Tensor, codes: Tensor, codebook_size: int) -> tuple[Tensor, Tensor]:
-    """Add up the tokens of each code, and their number, over all processes in one all-reduce.
-
-    Padding goes to a row of its own, which is cut off: no shape depends on values.
-    """
+def check_code_places(who: str, codes: Tensor, tokens: Tensor, codebook_size: int) -> None:
+    """Ask for a code in `[-1, codebook_size)` of each token."""
     check_codes(who, "codes", codes)
     check_axes(who, "codes", codes, "tokens")
     check_size(who, "codes", codes, 0, tokens.shape[0])
     check_code_range(who, codes, codebook_size)
+
+
+def code_sums(tokens: Tensor, codes: Tensor, codebook_size: int) -> tuple[Tensor, Tensor]:
+    """Add up the tokens of each code, and their number, over all processes in one all-reduce.
+
+    Padding goes to a row of its own, which is cut off: no shape depends on values.
+    """
     places = torch.where(codes < 0, codebook_size, codes)
     with full_precision(tokens):
         sums = tokens.new_zeros(codebook_size + 1, tokens.shape[1]).index_add_(0, places, tokens)

@@ -11,6 +11,7 @@ from ssltok.quantizers._ema import ema_update_
 from ssltok.quantizers._estimators import straight_through
 from ssltok.quantizers._layout import flat_codes
 from ssltok.quantizers._nearest import nearest_codes
+from ssltok.quantizers._unit import has_direction
 from ssltok.quantizers._vector import VectorQuantizer
 
 __all__ = ["EMAVectorQuantizer"]
@@ -36,7 +37,11 @@ class EMAVectorQuantizer(VectorQuantizer):
         dim: Channels of the latents.
         codebook_size: Number of codes.
         channel_dim: Where the channels are in the latents; -1 is last, 1 as in convolutions.
-        cosine: Whether to compare directions; codes are scaled to length 1 after each update.
+        cosine: Whether to compare directions: latents are scaled to length 1 first, and the codes
+            are the directions of the running means of such, as in `vector-quantize-pytorch`. (The
+            rule of BEiT v2, a running mean of directions scaled to length 1 after each step, weighs
+            a code's every step alike, however few its tokens.) A latent of length 0 has no
+            direction and moves nothing.
         commitment_weight: $\beta$, 0.25 as in the paper.
         decay: $\gamma$ of the running means, 0.99 as in the paper.
         estimator: `(latents, quantized) -> vectors`, the gradient of the step.
@@ -45,7 +50,8 @@ class EMAVectorQuantizer(VectorQuantizer):
         generator: Source of the first codebook: normal with variance `1 / dim`.
 
     Attributes:
-        weight: The buffer, `(codebook_size, dim)`.
+        weight: The buffer, `(codebook_size, dim)`; with `cosine` the running means, whose
+            directions are the codes.
         counts: Running mean of the number of tokens of each code in a step; 1 at the start.
 
     Raises:
@@ -101,8 +107,10 @@ class EMAVectorQuantizer(VectorQuantizer):
         """Move the used codes towards their tokens; once a step, with all of the step's codes."""
         flat = self._flatten(latents, None)
         codes = flat_codes(type(self).__name__, codes, flat, ())
+        if self.cosine:
+            codes = torch.where(has_direction(flat.tokens), codes, -1)
         weight = upcast(self.weight)  # itself, unless the module was converted to half precision
-        ema_update_(weight, self.counts, flat.tokens, codes, decay=self.decay, cosine=self.cosine)
+        ema_update_(weight, self.counts, flat.tokens, codes, decay=self.decay)
         if weight is not self.weight:
             self.weight.copy_(weight)
 

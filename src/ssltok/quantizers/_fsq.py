@@ -3,12 +3,14 @@
 import math
 from collections.abc import Callable, Sequence
 from numbers import Integral
+from typing import Any
 
 import torch
 from torch import Tensor
 
 import ssltok.quantizers._tuning as tuning
 from ssltok._shared.checks import check_at_least
+from ssltok._shared.derived import DerivedBuffers
 from ssltok._shared.numerics import full_precision, upcast
 from ssltok.quantizers._quantized import Quantized
 from ssltok.quantizers._rounding import place_digits
@@ -21,7 +23,7 @@ MOST_CODES = 2**63 - 1
 """Codes are int64."""
 
 
-class FSQ(SingleCode):
+class FSQ(SingleCode, DerivedBuffers):
     r"""Round each channel to one of a few levels: no codebook to learn, none to collapse.
 
     $$f_i(z) = h_i \tanh(z + s_i) - o_i, \qquad h_i = \tfrac{1}{2} (L_i - 1)(1 - 10^{-3}), \qquad
@@ -83,14 +85,9 @@ class FSQ(SingleCode):
             raise ValueError(f"FSQ: the product of levels must be < 2**63; got {codebook_size}")
         super().__init__(len(levels), codebook_size, channel_dim=channel_dim)
         self.levels = levels
-        worth = [math.prod(levels[:i]) for i in range(self.dim)]
+        worth = self._digit_worth()
         self.middle = sum(level // 2 * each for level, each in zip(levels, worth, strict=True))
-        self.register_buffer("grid", torch.tensor(levels), persistent=False)
-        self.register_buffer("worth", torch.tensor(worth), persistent=False)
-        halves = torch.tensor([level // 2 for level in levels], dtype=torch.get_default_dtype())
-        self.register_buffer("steps", halves, persistent=False)
-        table = level_table(self.grid, torch.float64).float()
-        self.register_buffer("table", table.view(torch.int32), persistent=False)
+        self._register_derived()
 
     @property
     def codebook(self) -> Tensor:
@@ -113,6 +110,21 @@ class FSQ(SingleCode):
         """Return the codes of latents, int64, in their layout without the channels."""
         codes: Tensor = self(latents, valid).codes
         return codes
+
+    def _derive(self) -> dict[str, Tensor]:
+        grid = torch.tensor(self.levels)
+        return {
+            "grid": grid,
+            "worth": torch.tensor(self._digit_worth()),
+            "steps": (grid // 2).double(),
+            "table": level_table(grid, torch.float64).float().view(torch.int32),
+        }
+
+    def _derived_options(self) -> dict[str, Any]:
+        return {"levels": self.levels}
+
+    def _digit_worth(self) -> list[int]:
+        return [math.prod(self.levels[:i]) for i in range(self.dim)]
 
     @property
     def _dtype(self) -> torch.dtype:

@@ -95,7 +95,7 @@ def kmeans(
         if cosine:
             centers = unit_rows_plain(centers)
         codes = nearest_codes(vectors, centers)
-        sums, counts = code_sums("kmeans", vectors, codes, clusters)
+        sums, counts = code_sums(vectors, codes, clusters)
         if step < steps:
             means = sums / counts.clamp(min=1)[:, None]
             centers = torch.where((counts > 0)[:, None], means, centers)

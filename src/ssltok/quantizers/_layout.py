@@ -33,8 +33,18 @@ import torch
 from torch import Tensor
 
 from ssltok._shared.checks import check_bool_mask, check_codes, check_floating, check_size
+from ssltok.quantizers._transforms import is_mapped
 
-__all__ = ["Flat", "channels_to", "check_code_range", "flat_codes", "flatten", "look_up"]
+__all__ = [
+    "Flat",
+    "channels_to",
+    "check_code_range",
+    "finite_rows",
+    "flat_codes",
+    "flatten",
+    "look_up",
+    "without_lost_rows",
+]
 
 
 class Flat(NamedTuple):
@@ -134,6 +144,31 @@ def flat_codes(who: str, codes: Tensor, flat: Flat, code_shape: tuple[int, ...])
     return flat.to_rows(codes)
 
 
+def finite_rows(tokens: Tensor) -> Tensor:
+    """Say of each row of `(tokens, dim)` whether it has neither NaN nor infinity.
+
+    A row whose sum has no number in float32 counts as infinite: its distances have none either.
+    """
+    wide = torch.promote_types(tokens.dtype, torch.float32)
+    return tokens.sum(dim=1, dtype=wide).isfinite()
+
+
+def without_lost_rows(codes: Tensor, tokens: Tensor) -> Tensor:
+    """Give rows of `tokens` with NaN or infinity the codes of padding, -1: nothing averages them.
+
+    Such latents are ordinary in mixed precision, and one of them in a running mean stays for ever.
+
+    Args:
+        codes: `(tokens, ...)`.
+        tokens: `(tokens, dim)`.
+
+    Returns:
+        The codes, and -1 where the token is not finite.
+    """
+    finite = finite_rows(tokens)
+    return torch.where(finite.reshape(-1, *[1] * (codes.ndim - 1)), codes, -1)
+
+
 def look_up(
     who: str,
     codes: Tensor,
@@ -178,9 +213,11 @@ def channels_to(who: str, vectors: Tensor, channel_dim: int, codes: Tensor) -> T
 def check_code_range(who: str, codes: Tensor, codebook_size: int) -> None:
     """Ask that codes lie in `[-1, codebook_size)`, where looking at them costs no wait.
 
-    That is on a CPU and outside a compiled graph. Elsewhere the lookup itself fails.
+    That is on a CPU, and outside of compiled graphs and `vmap`. Elsewhere the lookup itself fails.
     """
     if codes.device.type != "cpu" or torch.compiler.is_compiling() or codes.numel() == 0:
+        return
+    if is_mapped(codes):
         return
     low, high = (int(end) for end in codes.aminmax())
     if low < -1 or high >= codebook_size:

@@ -1,12 +1,14 @@
 """The entropy of codes in pieces: no matrix of tokens by codes is kept for the way back."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 import ssltok.quantizers._tuning as tuning
 from ssltok._shared.numerics import full_precision, upcast
 from ssltok._shared.ranks import sum_over_ranks
+from ssltok.quantizers._transforms import QuickFunction
 
 __all__ = ["codebook_entropy_fast"]
 
@@ -26,20 +28,12 @@ def codebook_entropy_fast(
         weight = valid.to(weight.dtype)
         tokens = torch.where(valid[:, None], tokens, 0.0)
     size = codebook.shape[0]
-    totals = weight.new_zeros(size + 2)
     with full_precision(tokens):
         middle = codebook.detach().mean(dim=0)
         centred = codebook.to(dtype) - middle
         shifted = tokens.to(dtype) - middle
-        rows = max(tuning.ENTROPY_SCORES // size, 1)
-        whole = torch.compiler.is_compiling()  # a loop would fix the number of tokens
-        starts = [0] if whole else range(0, weight.shape[0], rows)
-        for start in starts:
-            end = None if whole else start + rows
-            totals = totals + checkpoint(
-                _soft_counts, shifted[start:end], centred, weight[start:end], temperature,
-                use_reentrant=False, preserve_rng_state=False,
-            )  # fmt: skip
+        function: Any = _SoftCounts if torch.compiler.is_compiling() else _SoftCountsForward
+        totals: Tensor = function.apply(shifted, centred, weight, temperature)
         totals = sum_over_ranks(totals)
         count = totals[-1].clamp(min=1)
         mean = totals[:size] / count
@@ -47,10 +41,79 @@ def codebook_entropy_fast(
         return totals[size] / count + diversity_weight * (mean * log_mean).sum()
 
 
-def _soft_counts(tokens: Tensor, codebook: Tensor, weight: Tensor, temperature: float) -> Tensor:
-    """Return the sums over tokens of probabilities, of entropies and of weights, as one vector."""
+def _rows_at_once(tokens: Tensor, codebook: Tensor) -> int:
+    if torch.compiler.is_compiling():  # a loop would fix the number of tokens
+        return tokens.shape[0]
+    return max(tuning.ENTROPY_SCORES // codebook.shape[0], 1)
+
+
+class _SoftCounts(torch.autograd.Function):
+    """Sums over tokens of probabilities, of entropies and of weights, as one vector.
+
+    The probabilities are computed again on the way back.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(tokens: Tensor, codebook: Tensor, weight: Tensor, temperature: float) -> Tensor:
+        totals = tokens.new_zeros(codebook.shape[0] + 2)
+        rows = _rows_at_once(tokens, codebook)
+        for part, share in zip(tokens.split(rows), weight.split(rows), strict=True):
+            log_p = _log_p(part, codebook, temperature)
+            p = log_p.exp()
+            entropy = -torch.where(p > 0, p * log_p, 0.0).sum(dim=1)
+            sums = [share @ p, (share @ entropy)[None], share.sum()[None]]
+            totals = totals + torch.cat(sums)
+        return totals
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        *tensors, ctx.temperature = inputs
+        ctx.save_for_backward(*tensors)
+        ctx.save_for_forward(*tensors)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        tokens, codebook, weight = ctx.saved_tensors
+        # In one piece where a second derivative is wanted: all of it is needed again.
+        rows = max(tokens.shape[0], 1)
+        if not torch.is_grad_enabled():
+            rows = _rows_at_once(tokens, codebook)
+        to_tokens, to_codebook = [], torch.zeros_like(codebook)
+        for part, share in zip(tokens.split(rows), weight.split(rows), strict=True):
+            log_p = _log_p(part, codebook, ctx.temperature)
+            p = log_p.exp()
+            each = grad[:-2] - grad[-2] * log_p
+            pull = p * (each - (p * each).sum(dim=1, keepdim=True)) * share[:, None]
+            pull = pull * (2 / ctx.temperature)
+            to_tokens.append(pull @ codebook)
+            to_codebook = to_codebook + pull.T @ part - pull.sum(dim=0)[:, None] * codebook
+        return torch.cat(to_tokens), to_codebook, None, None
+
+
+class _SoftCountsForward(QuickFunction, _SoftCounts):
+    """With a forward derivative, which compilers refuse: they get the class itself."""
+
+    @staticmethod
+    def jvp(
+        ctx: Any, tokens_tangent: Tensor | None, codebook_tangent: Tensor | None, *_: Any
+    ) -> Tensor:
+        tokens, codebook, weight = ctx.saved_tensors
+        log_p = _log_p(tokens, codebook, ctx.temperature)
+        change = torch.zeros_like(log_p)
+        if tokens_tangent is not None:
+            change = change + tokens_tangent @ codebook.T
+        if codebook_tangent is not None:
+            own = (codebook * codebook_tangent).sum(dim=1)
+            change = change + tokens @ codebook_tangent.T - own
+        change = change * (2 / ctx.temperature)
+        p = log_p.exp()
+        moved = p * (change - (p * change).sum(dim=1, keepdim=True))
+        entropy = -(weight @ (moved * log_p).sum(dim=1))
+        return torch.cat([weight @ moved, entropy[None], weight.new_zeros(1)])
+
+
+def _log_p(tokens: Tensor, codebook: Tensor, temperature: float) -> Tensor:
     bias = codebook.square().sum(dim=1) / -temperature
-    log_p = torch.addmm(bias, tokens, codebook.T, alpha=2 / temperature).log_softmax(dim=1)
-    p = log_p.exp()
-    entropy = -torch.where(p > 0, p * log_p, 0.0).sum(dim=1)
-    return torch.cat([weight @ p, (weight @ entropy)[None], weight.sum()[None]])
+    return torch.addmm(bias, tokens, codebook.T, alpha=2 / temperature).log_softmax(dim=1)

@@ -102,17 +102,15 @@ def sample_codes(
     """
     check_tokens_and_codebook("sample_codes", tokens, codebook)
     check_positive("sample_codes", "temperature", temperature)
-    wide, codes = codebook.double(), tokens.new_empty(tokens.shape[0], dtype=torch.int64)
+    wide, codes = codebook.double(), []
     middle = wide.mean(dim=0)
     wide = wide - middle
     bias = wide.square().sum(dim=1) / -temperature
-    rows = rows_at_once(tokens, codebook.shape[0])
-    for start in range(0, tokens.shape[0], rows):
-        part = tokens[start : start + rows].double() - middle
-        scores = torch.addmm(bias, part, wide.T, alpha=2 / temperature)
+    for part in tokens.split(rows_at_once(tokens, codebook.shape[0])):
+        scores = torch.addmm(bias, part.double() - middle, wide.T, alpha=2 / temperature)
         race = torch.empty_like(scores).exponential_(generator=generator).log_()
-        codes[start : start + rows] = scores.sub_(race).argmax(dim=1)
-    return codes
+        codes.append(scores.sub_(race).argmax(dim=1))
+    return torch.cat(codes)
 
 
 def check_tokens_and_codebook(who: str, tokens: Tensor, codebook: Tensor) -> None:

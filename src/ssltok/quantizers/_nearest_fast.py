@@ -35,12 +35,11 @@ def _nearest(tokens: Tensor, codebook: Tensor) -> Tensor:
         if size > tuning.ARGMAX_CODES and size % block:  # whole blocks: repeat the last code
             centred = torch.cat([centred, centred[-1:].expand(-size % block, -1)])
         bias = centred.square().sum(dim=1).mul_(-0.5)
-        codes = tokens.new_empty(tokens.shape[0], dtype=torch.int64)
-        rows = rows_at_once(tokens, size)
-        for start in range(0, tokens.shape[0], rows):
-            part = tokens[start : start + rows] - middle
-            codes[start : start + rows] = _row_argmax(torch.addmm(bias, part, centred.T))
-    return codes.clamp_(max=size - 1)
+        codes = [
+            _row_argmax(torch.addmm(bias, part - middle, centred.T))
+            for part in tokens.split(rows_at_once(tokens, size))
+        ]
+    return torch.cat(codes).clamp(max=size - 1)
 
 
 def _row_argmax(scores: Tensor) -> Tensor:
@@ -49,7 +48,7 @@ def _row_argmax(scores: Tensor) -> Tensor:
     if size <= tuning.ARGMAX_CODES:
         return scores.argmax(dim=1)
     blocks = scores.view(-1, block)
-    best = blocks.amax(dim=1).view(rows, -1).argmax(dim=1)
+    best = blocks.amax(dim=1).view(rows, size // block).argmax(dim=1)
     starts = torch.arange(0, blocks.shape[0], size // block, device=scores.device)
     return best * block + blocks.index_select(0, starts + best).argmax(dim=1)
 

@@ -11,7 +11,7 @@ from typing_extensions import get_protocol_members
 
 from ssltok._shared.checks import check_at_least, check_codes
 from ssltok._shared.numerics import full_precision
-from ssltok.quantizers._layout import Flat, check_code_range, flat_codes
+from ssltok.quantizers._layout import Flat, check_code_range, flat_codes, without_lost_rows
 from ssltok.quantizers._quantized import Quantizer
 
 __all__ = [
@@ -99,7 +99,8 @@ class NestedQuantizer(nn.Module):
     def _inside(self, latents: Tensor, codes: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Return the tokens that each part was given, and its codes, flat.
 
-        It looks at the codes of all parts, and of parts inside, before any of them learns.
+        It looks at the codes of all parts, and of parts inside, before any of them learns. A token
+        with NaN or infinity counts nothing in any part, be that what it is given finite.
         """
         who, flat = type(self).__name__, self._flatten(latents, None)
         self._split(codes)
@@ -110,7 +111,7 @@ class NestedQuantizer(nn.Module):
         columns = rows.reshape(len(rows), self.codes_per_token)
         for size, places in by_size.items():
             check_code_range(who, columns if len(by_size) == 1 else columns[:, places], size)
-        split = list(self._split(rows))
+        split = list(self._split(without_lost_rows(rows, flat.tokens)))
         return self._given(flat.tokens.detach(), split), split
 
     def _parts(self) -> list[Quantizer]:

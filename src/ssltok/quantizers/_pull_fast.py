@@ -4,7 +4,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from ssltok.quantizers._transforms import QuickFunction, is_mapped
 
 __all__ = ["pull_together_fast"]
 
@@ -26,16 +27,61 @@ def pull_together_fast(
     what the quantizer returns. Where `chosen` is `codebook[codes]` of a small codebook, a copy of
     that is kept instead, and the codebook, not `chosen`, gets the gradient of the second term.
     """
-    loss: Tensor = _Pull.apply(  # type: ignore[no-untyped-call]
-        tokens, codebook, codes, chosen.detach(), real, commitment_weight, codebook_weight
-    )
+    traced, chosen, few = torch.compiler.is_compiling(), chosen.detach(), False
+    if codebook is not None:
+        # Traced, it would be a question about the number of tokens, which is to stay free.
+        few = not traced and 4 * codebook.shape[0] <= tokens.shape[0]
+        if few:
+            codebook = codebook.clone()  # it may have moved by the time of the backward pass
+        elif codebook.requires_grad:
+            link: Any = _Link if traced else _LinkForward
+            chosen = link.apply(codebook, codes, chosen)
+    function: Any = _Pull if traced else _PullForward
+    options = (commitment_weight, codebook_weight, few)
+    loss: Tensor = function.apply(tokens, codebook, codes, chosen, real, *options)[0]
     return loss
 
 
+class _Link(torch.autograd.Function):
+    """`codebook[codes]`, which is there already, as it hangs on the codebook.
+
+    Second derivatives go this way. It is a node of its own: that of the look-up may be freed by
+    who else uses it.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(codebook: Tensor, codes: Tensor, chosen: Tensor) -> Tensor:
+        return chosen.view_as(chosen)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.size = inputs[0].shape[0]
+        ctx.set_materialize_grads(False)  # the first derivative does not go this way
+        ctx.save_for_backward(inputs[1])
+        ctx.save_for_forward(inputs[1])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor | None) -> tuple[Tensor | None, None, None]:
+        if grad is None:
+            return None, None, None
+        return _scattered(grad, ctx.saved_tensors[0], ctx.size), None, None
+
+
+class _LinkForward(QuickFunction, _Link):
+    """With a forward derivative, which compilers refuse: they get the class itself."""
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
+        return tangent[ctx.saved_tensors[0]]
+
+
 class _Pull(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
     def forward(
-        ctx: Any,
         tokens: Tensor,
         codebook: Tensor | None,
         codes: Tensor | None,
@@ -43,7 +89,8 @@ class _Pull(torch.autograd.Function):
         real: Tensor | None,
         beta: float,
         weight: float,
-    ) -> Tensor:
+        few: bool,  # noqa: FBT001
+    ) -> tuple[Tensor, Tensor]:
         difference = tokens - chosen
         if real is None:
             count = difference.new_ones(()) * difference.numel()
@@ -51,35 +98,70 @@ class _Pull(torch.autograd.Function):
             difference = torch.where(real[:, None], difference, 0.0)
             count = (real.sum() * difference.shape[1]).to(difference.dtype)
         share = 1 / count.clamp(min=1)
-        ctx.size = 0 if codebook is None else codebook.shape[0]
-        # Traced, it would be a question about the number of tokens, which is to stay free.
-        few = not torch.compiler.is_compiling() and 4 * ctx.size <= tokens.shape[0]
-        ctx.copied = codebook is not None and few
-        # A copy: the codebook may have moved by the time of the backward pass.
-        kept = codebook.clone() if codebook is not None and ctx.copied else chosen
-        ctx.save_for_backward(tokens, kept, codes, real, share)
-        ctx.weights = (beta, weight)
         value: Tensor = torch.linalg.vector_norm(difference).square()
-        return value * share * (beta + weight)
+        return value * share * (beta + weight), share
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        tokens, codebook, codes, chosen, real, *ctx.options = inputs
+        ctx.size = 0 if codebook is None else codebook.shape[0]
+        few = ctx.options[2]
+        ctx.set_materialize_grads(False)
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(tokens, codebook if few else chosen, codes, real, output[1])
+        ctx.save_for_forward(tokens, codebook if few else chosen, codes, real, output[1])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         tokens, kept, codes, real, share = ctx.saved_tensors
-        beta, weight = ctx.weights
-        step = 2 * grad * share
+        beta, weight, few = ctx.options
+        if grads[0] is None:
+            return (None,) * 8
+        step = 2 * grads[0] * share
+        to_codebook = to_tokens = None
+        if torch.is_grad_enabled() or is_mapped(grads[0]):  # a second derivative, or many
+            chosen = kept[codes] if few else kept
+            if ctx.needs_input_grad[1]:
+                rows = _masked(tokens.detach() - chosen, real) * (step * -weight)
+                to_codebook = _scattered(rows, codes, ctx.size)
+            if ctx.needs_input_grad[0]:
+                to_tokens = _masked(tokens - chosen.detach(), real) * (step * beta)
+            return to_tokens, to_codebook, *(None,) * 6
 
         def apart(scale: Tensor) -> Tensor:
-            difference: Tensor = kept[codes].neg_().add_(tokens) if ctx.copied else tokens - kept
+            difference: Tensor = kept[codes].neg_().add_(tokens) if few else tokens - kept
             if real is not None:
                 difference.masked_fill_(~real[:, None], 0.0)
             return difference.mul_(scale)
 
-        to_codebook = to_tokens = None
         if ctx.needs_input_grad[1]:
             to_codebook = torch.ops.aten.embedding_dense_backward(
                 apart(step * -weight), codes, ctx.size, -1, scale_grad_by_freq=False
             )
         if ctx.needs_input_grad[0]:
             to_tokens = apart(step * beta)
-        return to_tokens, to_codebook, None, None, None, None, None
+        return to_tokens, to_codebook, *(None,) * 6
+
+
+class _PullForward(QuickFunction, _Pull):
+    """With a forward derivative, which compilers refuse: they get the class itself."""
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor, None]:
+        tokens, kept, codes, real, share = ctx.saved_tensors
+        beta, weight, few = ctx.options
+        difference = _masked(tokens - (kept[codes] if few else kept), real)
+        total = difference.new_zeros(())
+        if tangents[0] is not None:
+            total = total + beta * (difference * tangents[0]).sum()
+        if tangents[1] is not None:
+            total = total - weight * (difference * tangents[1][codes]).sum()
+        return 2 * share * total, None
+
+
+def _masked(rows: Tensor, real: Tensor | None) -> Tensor:
+    return rows if real is None else rows.masked_fill(~real[:, None], 0.0)
+
+
+def _scattered(rows: Tensor, codes: Tensor, size: int) -> Tensor:
+    return rows.new_zeros(size, rows.shape[1]).index_add(0, codes, rows)

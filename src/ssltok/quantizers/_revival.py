@@ -11,6 +11,7 @@ from ssltok._shared.checks import (
     check_size,
 )
 from ssltok._shared.ranks import broadcast_from_first, in_a_group, sum_over_ranks
+from ssltok.quantizers._layout import finite_rows
 from ssltok.quantizers._nearest import check_tokens_and_codebook
 
 __all__ = ["revive_dead_codes_"]
@@ -41,7 +42,8 @@ def revive_dead_codes_(
         counts: $n$, `(codebook_size,)`, floating point, running mean of the codes' use; changed
             in place.
         tokens: `(tokens, dim)`, floating point.
-        valid: `(tokens,)`, boolean, True is real; padding is never chosen.
+        valid: `(tokens,)`, boolean, True is real; padding is never chosen, nor is a token with NaN
+            or infinity.
         share: $\rho$ in [0, 1], the share of the uniform count below which a code is dead.
         generator: Source of randomness, on the device of `tokens`.
 
@@ -72,6 +74,7 @@ def revive_dead_codes_(
     if valid is None:
         valid = tokens.new_ones(tokens.shape[0], dtype=torch.bool)
     check_bool_mask(who, "valid", valid, tokens.shape[:1])
+    valid = valid & finite_rows(tokens.to(codebook.dtype))
     uniform = counts.mean()
     candidates, any_real = _candidates(tokens, valid, codebook.shape[0], generator)
     dead = (counts < share * uniform) & any_real

@@ -4,9 +4,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from ssltok.quantizers._rounding import FSQ_EPS
+from ssltok.quantizers._transforms import QuickFunction
 
 __all__ = ["level_table", "round_to_levels_fast"]
 
@@ -16,11 +16,8 @@ def round_to_levels_fast(
 ) -> tuple[Tensor, Tensor]:
     """Do as `round_to_levels_plain`; `table` is `level_table(levels, tokens.dtype)` if at hand."""
     table = level_table(levels, tokens.dtype) if table is None else table
-    shift, span, low, half, slope = table.unbind()
-    squashed = torch.add(shift, tokens.detach(), alpha=2).sigmoid_()
-    places = torch.addcmul(low, squashed, span).round_().add_(0.0)  # no -0
-    rounded = (places / half).to(dtype)
-    values: Tensor = _Bound.apply(tokens, rounded, squashed, slope)  # type: ignore[no-untyped-call]
+    function: Any = _Bound if torch.compiler.is_compiling() else _BoundForward
+    values, places, _ = function.apply(tokens, table, dtype)
     return values, places
 
 
@@ -37,18 +34,45 @@ def level_table(levels: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 class _Bound(torch.autograd.Function):
-    """The rounded values, with the gradient of the bound at the tokens."""
+    """The rounded values, with the gradient of the bound at the tokens.
+
+    The sigmoid is a result with a gradient of its own, so that what is kept for the way back has
+    derivatives too.
+    """
+
+    generate_vmap_rule = True
 
     @staticmethod
-    def forward(
-        ctx: Any, tokens: Tensor, rounded: Tensor, squashed: Tensor, slope: Tensor
-    ) -> Tensor:
-        ctx.save_for_backward(squashed, slope)
-        return rounded.view_as(rounded)
+    def forward(tokens: Tensor, table: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+        shift, span, low, half, _ = table.unbind()
+        squashed = torch.add(shift, tokens, alpha=2).sigmoid_()
+        places = torch.addcmul(low, squashed, span).round_().add_(0.0)  # no -0
+        return (places / half).to(dtype), places, squashed
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        squashed, slope = ctx.saved_tensors
-        bounded: Tensor = torch.ops.aten.sigmoid_backward(grad.to(slope.dtype), squashed)
-        return bounded.mul_(slope), None, None, None
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.set_materialize_grads(False)
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(output[2], inputs[1])
+        ctx.save_for_forward(output[2], inputs[1])
+        ctx.dtype = inputs[2]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, None, None]:
+        squashed, table = ctx.saved_tensors
+        total: Tensor | None = None
+        for grad, slope in ((grads[0], table[4]), (grads[2], 2.0)):
+            if grad is not None:
+                by_sigmoid = torch.ops.aten.sigmoid_backward(grad.to(squashed.dtype), squashed)
+                total = by_sigmoid.mul_(slope) if total is None else total + by_sigmoid * slope
+        return total, None, None
+
+
+class _BoundForward(QuickFunction, _Bound):
+    """With a forward derivative, which compilers refuse: they get the class itself."""
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> tuple[Tensor, None, Tensor]:
+        squashed, table = ctx.saved_tensors
+        by_sigmoid = torch.ops.aten.sigmoid_backward(tangent, squashed)
+        return (by_sigmoid * table[4]).to(ctx.dtype), None, by_sigmoid * 2

@@ -1,12 +1,14 @@
 """What the quantizers of signs share: `LFQ` looks at latents, `BSQ` at their directions."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 import ssltok.quantizers._tuning as tuning
 from ssltok._shared.checks import check_at_least, check_positive
+from ssltok._shared.derived import DerivedBuffers
 from ssltok._shared.numerics import full_precision, upcast
 from ssltok.quantizers._binary import bits_to_codes, codes_to_bits
 from ssltok.quantizers._binary_fast import bit_entropies_fast
@@ -18,7 +20,7 @@ from ssltok.quantizers._single import SingleCode
 __all__ = ["SignQuantizer"]
 
 
-class SignQuantizer(SingleCode):
+class SignQuantizer(SingleCode, DerivedBuffers):
     r"""Each channel is a bit: the code is the corner of a cube on the side of the latents.
 
     $$q_j = \pm c, \qquad \mathcal{L} = \beta \, \mathcal{C}
@@ -56,7 +58,8 @@ class SignQuantizer(SingleCode):
         self.diversity_weight = diversity_weight
         self.temperature = temperature
         self.group_bits = group_bits
-        self.register_buffer("corner", torch.tensor(corner), persistent=False)
+        self._corner = corner
+        self._register_derived()
 
     @property
     def codebook(self) -> Tensor:
@@ -100,6 +103,12 @@ class SignQuantizer(SingleCode):
     def _log_odds(self) -> float:
         """Return the log-odds of a bit whose turned channel is 1."""
         raise NotImplementedError
+
+    def _derive(self) -> dict[str, Tensor]:
+        return {"corner": torch.tensor(self._corner, dtype=torch.float64)}
+
+    def _derived_options(self) -> dict[str, Any]:
+        return {"dim": self.dim, "corner": self._corner}
 
     @property
     def _dtype(self) -> torch.dtype:

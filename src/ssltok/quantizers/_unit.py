@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-__all__ = ["UNIT_EPS", "sphere_rows", "unit_rows_plain"]
+__all__ = ["UNIT_EPS", "has_direction", "sphere_rows", "unit_rows_plain"]
 
 UNIT_EPS = 1e-12
 """The least length that is divided by, as in `torch.nn.functional.normalize`."""
@@ -12,6 +12,11 @@ UNIT_EPS = 1e-12
 def unit_rows_plain(rows: Tensor) -> Tensor:
     r"""Divide each row of `(..., dim)` by its norm, or by $10^{-12}$ if that is larger."""
     return torch.nn.functional.normalize(rows, dim=-1, eps=UNIT_EPS)
+
+
+def has_direction(rows: Tensor) -> Tensor:
+    """Say of each row of `(tokens, dim)` whether it is other than 0."""
+    return (rows.amax(dim=1) != 0) | (rows.amin(dim=1) != 0)
 
 
 def sphere_rows(rows: Tensor) -> Tensor:

@@ -13,13 +13,13 @@ from ssltok._shared.numerics import full_precision, upcast
 from ssltok.quantizers._ema import code_counts
 from ssltok.quantizers._estimators import straight_through
 from ssltok.quantizers._kmeans import kmeans
-from ssltok.quantizers._layout import Flat, check_code_range, flat_codes
+from ssltok.quantizers._layout import Flat, check_code_range, flat_codes, without_lost_rows
 from ssltok.quantizers._nearest import nearest_codes
 from ssltok.quantizers._pull_fast import pull_together_fast
 from ssltok.quantizers._quantized import Quantized
 from ssltok.quantizers._revival import revive_dead_codes_
 from ssltok.quantizers._single import SingleCode
-from ssltok.quantizers._unit import unit_rows_plain
+from ssltok.quantizers._unit import has_direction, unit_rows_plain
 from ssltok.quantizers._unit_fast import unit_rows_fast
 
 __all__ = ["VectorQuantizer"]
@@ -158,10 +158,11 @@ class VectorQuantizer(SingleCode):
     @torch.no_grad()
     def update(self, latents: Tensor, codes: Tensor) -> None:
         """Count the use of the codes; once a step, with all of the step's codes."""
-        flat_codes(type(self).__name__, codes, self._flatten(latents, None), ())
+        who, flat = type(self).__name__, self._flatten(latents, None)
+        codes = without_lost_rows(flat_codes(who, codes, flat, ()), flat.tokens)
         used = code_counts(codes, self.codebook_size).to(self.counts.dtype)
-        weight = torch.where(used.sum() > 0, 1 - tuning.USAGE_DECAY, 0.0)
-        self.counts.lerp_(used, weight.to(used.dtype))
+        weight = used.new_full((), 1 - tuning.USAGE_DECAY)
+        self.counts.lerp_(used, torch.where(used.sum() > 0, weight, 0.0))
 
     @torch.no_grad()
     def initialize(
@@ -200,6 +201,8 @@ class VectorQuantizer(SingleCode):
         who, flat = type(self).__name__, self._flatten(latents, None)
         valid = flat_codes(who, codes, flat, ()) >= 0
         check_code_range(who, codes, self.codebook_size)
+        if self.cosine:
+            valid = valid & has_direction(flat.tokens)
         return revive_dead_codes_(
             self.weight, self.counts, flat.tokens, valid, share=share, generator=generator
         )

@@ -1,20 +1,20 @@
 """The short-time Fourier transform and an inverse that gives every series back, at any length."""
 
 import math
-from collections.abc import Callable
-from typing import Self
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from ssltok._shared.checks import check_at_least, check_axes, check_floating
+from ssltok._shared.derived import DerivedBuffers
 from ssltok._shared.numerics import full_precision
 
 __all__ = ["ISTFT", "STFT"]
 
 
-class _Transform(nn.Module):
+class _Transform(DerivedBuffers):
     """What both directions share: sizes, window, and a basis that stays exact in any dtype."""
 
     window: Tensor
@@ -40,31 +40,24 @@ class _Transform(nn.Module):
     def _fourier(self, window: Tensor) -> Tensor:
         raise NotImplementedError
 
-    def _build(self, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Window and basis, computed in float64 and rounded once."""
+    def _derive(self) -> dict[str, Tensor]:
         if self.hop == self.n_fft:
             window = torch.ones(self.n_fft, dtype=torch.float64)
         else:
             window = torch.hann_window(self.n_fft, dtype=torch.float64)
-        basis = self._fourier(window)
-        return window.to(device, dtype), basis.to(device, dtype)
+        return {"window": window, "basis": self._fourier(window)}
 
-    def _register(self) -> None:
-        window, basis = self._build(torch.float32, torch.tensor(0.0).device)
-        self.register_buffer("window", window, persistent=False)
-        self.register_buffer("basis", basis, persistent=False)
+    def _derived_options(self) -> dict[str, Any]:
+        return {"n_fft": self.n_fft, "hop": self.hop}
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:  # noqa: FBT001, FBT002
-        """Move the buffers, then write their values anew: `.double()` is exact, `.half()` safe."""
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        dtype = _at_least_single(self.basis.dtype)
-        self.window, self.basis = self._build(dtype, self.basis.device)
-        return self
+    def _derived_dtype(self, dtype: torch.dtype) -> torch.dtype:
+        return _at_least_single(dtype)
 
     def _constants(self, like: Tensor) -> tuple[Tensor, Tensor]:
         if self.basis.dtype == like.dtype:
             return self.window, self.basis
-        return self._build(like.dtype, like.device)
+        exact = self._derive()
+        return exact["window"].to(like), exact["basis"].to(like)
 
     def extra_repr(self) -> str:
         return f"n_fft={self.n_fft}, hop={self.hop}"
@@ -122,7 +115,7 @@ class STFT(_Transform):
 
     def __init__(self, *, n_fft: int, hop: int | None = None) -> None:
         super().__init__(n_fft=n_fft, hop=hop)
-        self._register()
+        self._register_derived()
 
     def _fourier(self, window: Tensor) -> Tensor:
         return (_waves(self.n_fft) * window).flatten(0, 1).unsqueeze(1) / math.sqrt(self.n_fft)
@@ -203,7 +196,10 @@ class ISTFT(_Transform):
                 f"ISTFT: band must satisfy 0 <= first < end <= {self.bins}; got {band}"
             )
         self.band = (first, end)
-        self._register()
+        self._register_derived()
+
+    def _derived_options(self) -> dict[str, Any]:
+        return super()._derived_options() | {"band": list(self.band)}
 
     def _fourier(self, window: Tensor) -> Tensor:
         first, end = self.band

@@ -8,6 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.parameter import is_lazy
 
 from ssltok._shared.checks import check_ratio
 
@@ -61,6 +62,9 @@ class EMATeacher(nn.Module):
 
     Raises:
         TypeError: If `student` is no module.
+        ValueError: If `student` has lazy parameters that no forward has sized yet, or holds a
+            tensor computed from others (old `weight_norm`, a cached activation), which a copy
+            could not follow.
 
     Example:
         >>> import torch
@@ -84,8 +88,12 @@ class EMATeacher(nn.Module):
     ) -> None:
         if not isinstance(student, nn.Module):
             raise TypeError(f"EMATeacher: student must be a module; got {type(student).__name__}")
+        _check_copyable(student)
         super().__init__()
-        self.model = copy.deepcopy(student).requires_grad_(False)
+        try:
+            self.model = copy.deepcopy(student).requires_grad_(False)
+        except RuntimeError as error:  # torch: of a tensor that is no leaf, in a list for example
+            raise ValueError(f"EMATeacher: student must have a deep copy; got {error}") from error
         self.buffer_rule = buffer_rule
         super().train(training)
 
@@ -99,13 +107,13 @@ class EMATeacher(nn.Module):
         return self
 
     @torch.no_grad()
-    def forward(self, *inputs: Any) -> Any:
-        """Return what the averaged model makes of `inputs`, without a graph."""
+    def forward(self, *inputs: Any, **options: Any) -> Any:
+        """Return what the averaged model makes of its arguments, without a graph."""
         if not self.training:
-            return self.model(*inputs)
+            return self.model(*inputs, **options)
         # In training mode layers write into their buffers; here they write into copies.
         buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
-        return functional_call(self.model, buffers, inputs)
+        return functional_call(self.model, buffers, inputs, options)
 
     @torch.no_grad()
     def update(self, student: nn.Module, *, momentum: float = 0.996) -> None:
@@ -133,6 +141,24 @@ class EMATeacher(nn.Module):
         _lerp(averages[0], news[0], momentum)
         if averages[1]:
             self.buffer_rule(averages[1], news[1], momentum)
+
+
+def _check_copyable(student: nn.Module) -> None:
+    """Refuse, by its name, what a copy would not follow or cannot be made of."""
+    for name, tensor in (*student.named_parameters(), *student.named_buffers()):
+        if is_lazy(tensor):
+            raise ValueError(
+                "EMATeacher: student must have the shapes of all its tensors, after one forward; "
+                f"got the lazy {name}"
+            )
+    for place, module in student.named_modules():
+        for name, value in vars(module).items():
+            if isinstance(value, Tensor) and value.grad_fn is not None:
+                raise ValueError(
+                    "EMATeacher: student must not hold computed tensors: detach what is cached, "
+                    "and use torch.nn.utils.parametrizations in place of the old weight_norm; "
+                    f"got {f'{place}.{name}' if place else name}"
+                )
 
 
 def _tensors(module: nn.Module) -> tuple[list[Tensor], list[Tensor]]:

@@ -64,6 +64,8 @@ class FeatureQueue(nn.Module):
     def update(self, features: Tensor) -> None:
         """Overwrite the oldest features by `features`, `(batch, dim)`, without a host sync.
 
+        A row with NaN or an infinity is left out: it would spoil every loss until it is old.
+
         Raises:
             ValueError: If `features` is not floating point or not `(batch, dim)`.
         """
@@ -73,9 +75,13 @@ class FeatureQueue(nn.Module):
             raise ValueError(
                 f"FeatureQueue: features must have {self.dim} columns; got {features.shape[1]}"
             )
-        batch = features.shape[0]
-        count = min(batch, self.size)
-        start = self.position + (batch - count)
-        rows = torch.arange(count, device=self.features.device).add_(start).remainder_(self.size)
-        self.features.index_copy_(0, rows, features[batch - count :].to(self.features.dtype))
-        self.position.add_(batch).remainder_(self.size)
+        features = features.to(self.features.dtype)
+        finite = features.sum(dim=1, dtype=torch.float32).isfinite()  # one fast pass
+        count = finite.sum()
+        order = finite.logical_not().byte().argsort(stable=True)  # the finite ones, oldest first
+        back = torch.arange(1, min(len(order), self.size) + 1, device=finite.device)
+        places = (self.position + count - back).remainder_(self.size)
+        rows = features[order[(count - back).clamp(min=0)]]
+        rows = torch.where((back <= count).unsqueeze(1), rows, self.features[places])
+        self.features.index_copy_(0, places, rows)
+        self.position.add_(count).remainder_(self.size)

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, normalize
 
 from ssltok._shared.checks import check_at_least, check_floating
+from ssltok._shared.numerics import directed, full_precision, upcast
 
 __all__ = ["Prototypes"]
 
@@ -56,14 +57,19 @@ class Prototypes(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """Return the scores, `(..., prototypes)`, of features `(..., dim)` of any length.
 
+        They are cosines in float32 at least, also under autocast and of prototypes in half
+        precision: losses divide them by a temperature. A feature of 0 scores 0, without gradient.
+
         Raises:
             ValueError: If `z` is not floating point or its last axis is not `dim`.
         """
         check_floating("Prototypes", "z", z)
         if z.ndim == 0 or z.shape[-1] != self.dim:
             raise ValueError(f"Prototypes: z must end in {self.dim} features; got {tuple(z.shape)}")
-        unit = normalize(z.to(torch.promote_types(z.dtype, torch.float32)), dim=-1)
-        return linear(unit.to(self.weight.dtype), self.weight)
+        wide = torch.promote_types(upcast(z[..., :0]).dtype, self.weight.dtype)
+        with full_precision(z):
+            unit = normalize(directed(upcast(z)), dim=-1)
+            return linear(unit.to(wide), self.weight.to(wide))
 
     @torch.no_grad()
     def update(self) -> None:

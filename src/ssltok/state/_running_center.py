@@ -59,7 +59,8 @@ class RunningCenter(nn.Module):
 
         Args:
             targets: The teacher's outputs before centring, `(batch, dim)`. Flatten tokens and
-                views into the batch, or select the masked tokens, before.
+                views into the batch, or select the masked tokens, before. A row with NaN or an
+                infinity, ordinary under mixed precision, is left out.
 
         Raises:
             ValueError: If `targets` is not floating point or not `(batch, dim)`.
@@ -71,13 +72,13 @@ class RunningCenter(nn.Module):
                 f"RunningCenter: targets must have {self.dim} columns; got {targets.shape[1]}"
             )
         dtype = torch.promote_types(self.center.dtype, torch.float32)
-        total = targets.sum(dim=0, dtype=dtype)
+        finite = targets.sum(dim=1, keepdim=True, dtype=dtype).isfinite()  # one fast pass
+        total = torch.where(finite, targets, 0).sum(dim=0, dtype=dtype)
+        count = finite.sum(dim=0).to(dtype)
         if not in_a_group():
-            if targets.shape[0] > 0:
-                mean = total.div_(targets.shape[0]).to(self.center.dtype)
-                self.center.lerp_(mean, 1 - self.momentum)
+            mean = torch.where(count > 0, total / count.clamp(min=1), self.center)
+            self.center.lerp_(mean.to(self.center.dtype), 1 - self.momentum)
             return
-        count = total.new_full((1,), targets.shape[0])
         packed = sum_over_ranks(torch.cat([total, count]))
         total, count = packed[: self.dim], packed[self.dim]
         step = (1 - self.momentum) * (count > 0).to(dtype)

@@ -1,8 +1,8 @@
 """What a stopped run needs to go on: one tree of state, saved whole, loaded if it is ours."""
 
 import math
+import os
 import pathlib
-import shutil
 import warnings
 from typing import Any, NamedTuple
 
@@ -17,10 +17,15 @@ from ssltok._shared.storage import (
     unpack_state,
     write_folder,
 )
+from ssltok._shared.work_folders import STEP, list_checkpoints, remove_checkpoint
 
 __all__ = ["History", "Memory"]
 
 KEPT = 2  # checkpoints
+KEYS = {
+    "fingerprint", "step", "names", "rows", "best", "misses", "stopped", "best_state", "model",
+    "optimizer",
+}  # fmt: skip
 
 
 class History(NamedTuple):
@@ -41,6 +46,7 @@ class Memory:
         folder: pathlib.Path | None,
         fingerprint: str,
     ) -> None:
+        self.name = name
         self.model, self.optimizer, self.fingerprint = model, optimizer, fingerprint
         self.folder = None if folder is None else folder / name
         self.step = 0
@@ -48,14 +54,19 @@ class Memory:
         self.rows: list[Tensor] = []
         self.best, self.misses, self.stopped = math.inf, 0, False
         self.best_state: dict[str, Tensor] | None = None
+        self.whole: list[pathlib.Path] = []
 
-    def record(self, results: list[Any]) -> None:
+    def record(self, results: list[Any]) -> float:
+        """Keep the terms of a step, and return its loss: both in one move from the device."""
         self.step += 1
         self.names = tuple(results[0].logged)
-        values = [torch.stack([r.logged[n].detach().float() for n in self.names]) for r in results]
-        self.rows.append(
-            torch.stack(values).mean(dim=0).cpu() if len(values) > 1 else values[0].cpu()
-        )
+        values = [
+            torch.stack([t.detach().float() for t in (r.loss, *(r.logged[n] for n in self.names))])
+            for r in results
+        ]
+        row = torch.stack(values).mean(dim=0).cpu() if len(values) > 1 else values[0].cpu()
+        self.rows.append(row[1:])
+        return float(row[0])
 
     def shown(self) -> dict[str, str]:
         return {n: f"{v:.3g}" for n, v in zip(self.names, self.rows[-1].tolist(), strict=True)}
@@ -79,7 +90,13 @@ class Memory:
         if self.folder is None:
             return
         place = self.folder / f"step_{self.step:08d}"
-        if place.exists():
+        if place in self.whole:
+            return
+        if os.path.lexists(place):  # ours and damaged ones are gone since `resume`
+            warnings.warn(
+                f"train_stage: kept no checkpoint of step {self.step}, for {place} is not ours",
+                stacklevel=3,
+            )
             return
         state = {
             "fingerprint": self.fingerprint,
@@ -94,27 +111,31 @@ class Memory:
             "optimizer": self.optimizer.state_dict(),
         }
         write_folder(place, pack_state(state))
-        for old in sorted(self.folder.glob("step_*"))[:-KEPT]:
-            shutil.rmtree(old)
+        self.whole.append(place)
+        for old in self.whole[:-KEPT]:
+            remove_checkpoint(old)
+        self.whole = self.whole[-KEPT:]
 
     def resume(self, accelerator: Any) -> None:
+        """Go on from the newest checkpoint that is whole; damaged ones of ours are removed."""
         if self.folder is None:
             return
         if accelerator.is_main_process:
-            remove_litter(self.folder)
+            remove_litter(self.folder, names=STEP.pattern)
         accelerator.wait_for_everyone()
-        for place in sorted(self.folder.glob("step_*"), reverse=True):
-            try:
-                state = unpack_state(place, read_folder(place))
-            except ArtifactError as error:
-                warnings.warn(
-                    f"train_stage: passed over a damaged checkpoint ({error})", stacklevel=3
-                )
+        damaged: list[tuple[pathlib.Path, ArtifactError]] = []
+        present = list_checkpoints(self.folder)
+        while present:
+            state = self._read(present[-1], damaged)
+            if state is None:
+                present.pop()
                 continue
+            place = present[-1]
             if state["fingerprint"] != self.fingerprint:
                 raise ValueError(
                     f"train_stage: checkpoints must belong to this run (data, config, seed); "
-                    f"got another run's in {place}"
+                    f"got another run's in {place}; "
+                    "give another folder, or remove that one to begin anew"
                 )
             self.step, self.names = state["step"], state["names"]
             self.rows = list(state["rows"])
@@ -122,4 +143,25 @@ class Memory:
             self.stopped, self.best_state = state["stopped"], state["best_state"]
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
-            return
+            break
+        self.whole = present
+        accelerator.wait_for_everyone()  # until all have read: then what is damaged goes
+        if damaged and accelerator.is_main_process:
+            for place, _ in damaged:
+                remove_checkpoint(place)
+            facts = "; ".join(str(error) for _, error in damaged)
+            warnings.warn(
+                f"train_stage: passed over a damaged checkpoint ({facts}) and removed it; "
+                f"training goes on from step {self.step}",
+                stacklevel=3,
+            )
+
+    def _read(self, place: pathlib.Path, damaged: list[tuple[pathlib.Path, ArtifactError]]) -> Any:
+        try:
+            state = unpack_state(place, read_folder(place))
+            if not isinstance(state, dict) or set(state) != KEYS:
+                raise ArtifactError(place, "a state of another form")
+        except ArtifactError as error:
+            damaged.append((place, error))
+            return None
+        return state

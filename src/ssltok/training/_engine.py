@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from ssltok.optim import warmup_cosine_schedule
 from ssltok.training._checkpoints import History, Memory
 from ssltok.training._config import TrainingConfig
+from ssltok.training._divergence import Watch
 from ssltok.training._randomness import keyed_seed, seeded
 from ssltok.training._sync_norm import synchronize_norms
 
@@ -154,6 +155,8 @@ def train_stage(
 
     Raises:
         ValueError: If a checkpoint belongs to another run.
+        FloatingPointError: If the loss or a weight is no longer finite: with the step, and what
+            to lower. The last checkpoint is from before.
     """
     rank, world = accelerator.process_index, accelerator.num_processes
     if config.batch % (config.accumulation * world):
@@ -185,54 +188,58 @@ def train_stage(
     memory = Memory(stage.name, stage.model, optimizer, folder, fingerprint)
     memory.resume(accelerator)
     start = memory.step
+    watch = Watch(memory, config, steps, scaled=not plain)
     loader = _batches(stage, config, start, steps, rank, world, workers)
-    tracker = _tracker(folder, stage.name, start) if accelerator.is_main_process else None
-    bar = _bar(stage.name, start, steps, shown=progress and accelerator.is_main_process)
-    moves = accelerator.device.type != "cpu"
-    for step in range(start, steps):
-        if memory.stopped:
-            break
-        results = []
-        with seeded(keyed_seed(seed, f"{stage.name}-noise", step, rank)):
-            for turn in range(config.accumulation):
-                last = turn == config.accumulation - 1
-                batch = next(loader)
-                if moves:
-                    batch = _to_device(batch, accelerator.device)
-                with contextlib.nullcontext() if last else accelerator.no_sync(model):
-                    result = model(batch)
-                    loss = result.loss
-                    if config.accumulation > 1:
-                        loss = loss / config.accumulation
-                    if plain:
-                        loss.backward()
-                    else:
-                        accelerator.backward(loss)
-                results.append(result)
-        if config.clip:
-            if not plain:
-                accelerator.unscale_gradients(prepared)
-            torch.nn.utils.clip_grad_norm_(weights, config.clip)
-        for group in optimizer.param_groups:
-            group["lr"] = _learning_rate(config, step, steps)
-        stepper.step()
-        stepper.zero_grad()
-        stage.after_step(step, results)
-        memory.record(results)
-        bar.update(memory.shown)
+    with contextlib.ExitStack() as closing:
+        tracker = _tracker(folder, stage.name, start) if accelerator.is_main_process else None
         if tracker is not None:
-            for term, value in zip(memory.names, memory.rows[-1].tolist(), strict=True):
-                tracker.add_scalar(term, value, step)
-        done = step + 1
-        if stage.validate and config.patience and done % config.validate_every == 0:
-            memory.judge(_validate(stage, seed), config.patience)
-        if folder is not None and (done % config.checkpoint_every == 0 or done == steps):
-            if accelerator.is_main_process:
-                memory.save()
-            accelerator.wait_for_everyone()
-    bar.close()
-    if tracker is not None:
-        tracker.close()
+            closing.callback(tracker.close)
+        bar = _bar(stage.name, start, steps, shown=progress and accelerator.is_main_process)
+        closing.callback(bar.close)
+        moves = accelerator.device.type != "cpu"
+        for step in range(start, steps):
+            if memory.stopped:
+                break
+            results = []
+            with seeded(keyed_seed(seed, f"{stage.name}-noise", step, rank)):
+                for turn in range(config.accumulation):
+                    last = turn == config.accumulation - 1
+                    batch = next(loader)
+                    if moves:
+                        batch = _to_device(batch, accelerator.device)
+                    with contextlib.nullcontext() if last else accelerator.no_sync(model):
+                        result = model(batch)
+                        loss = result.loss
+                        if config.accumulation > 1:
+                            loss = loss / config.accumulation
+                        if plain:
+                            loss.backward()
+                        else:
+                            accelerator.backward(loss)
+                    results.append(result)
+            if config.clip:
+                if not plain:
+                    accelerator.unscale_gradients(prepared)
+                torch.nn.utils.clip_grad_norm_(weights, config.clip)
+            for group in optimizer.param_groups:
+                group["lr"] = _learning_rate(config, step, steps)
+            stepper.step()
+            stepper.zero_grad()
+            watch.check_loss(memory.record(results))
+            stage.after_step(step, results)
+            bar.update(memory.shown)
+            if tracker is not None:
+                for term, value in zip(memory.names, memory.rows[-1].tolist(), strict=True):
+                    tracker.add_scalar(term, value, step)
+            done = step + 1
+            if stage.validate and config.patience and done % config.validate_every == 0:
+                memory.judge(_validate(stage, seed), config.patience)
+            if done == steps or (folder is not None and done % config.checkpoint_every == 0):
+                watch.check_weights(weights)
+            if folder is not None and (done % config.checkpoint_every == 0 or done == steps):
+                if accelerator.is_main_process:
+                    memory.save()
+                accelerator.wait_for_everyone()
     memory.restore_best()
     stage.model.eval()
     accelerator.free_memory()

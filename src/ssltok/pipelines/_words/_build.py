@@ -18,11 +18,12 @@ from ssltok.nn import (
     TokenTransformer,
     Transformer,
 )
+from ssltok.pipelines._branch import Branch
 from ssltok.pipelines._generate import Decoding
 from ssltok.pipelines._prior import Prior
 from ssltok.pipelines._protocols import check_prior
 from ssltok.pipelines._token_features import TokenFeatures
-from ssltok.pipelines._tokenizer import Branch, Tokenizer
+from ssltok.pipelines._tokenizer import Tokenizer
 from ssltok.pipelines._words._config import DecodingConfig, PriorConfig, TokenizerConfig
 from ssltok.pipelines._words._parts import Parts, build_part
 from ssltok.pipelines._words._tables import CODERS, OBJECTIVES, QUANTIZERS

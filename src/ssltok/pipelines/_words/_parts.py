@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from ssltok.pipelines._tokenizer import Branch
+from ssltok.pipelines._branch import Branch
 
 __all__ = ["Parts", "build_part"]
 
