@@ -68,7 +68,7 @@ def test_codes_have_patches_to_live_on(patches: int, codes: int) -> None:
 
 
 def test_strides_leave_some_tokens() -> None:
-    assert strides_for(24) == [1, 2, 3, 4]
+    assert strides_for(36) == [1, 2, 3, 4]
     assert strides_for(5) == [1]
 
 
@@ -111,12 +111,38 @@ def test_constant_channels_and_unlike_scales_are_planned() -> None:
     assert all(0 <= point.explained <= 1 for point in plan.curve)
 
 
+def test_what_is_given_is_not_chosen() -> None:
+    data = read_series(steps_of(48, 4))
+    given = {"tokenizer__quantizer": "fsq", "prior_training__steps": 7}
+    config = auto(data, given=given).config
+    assert config.tokenizer.quantizer == "fsq"
+    assert config.prior_training.steps == 7
+    free = auto(data).config
+    assert config.tokenizer.widths == free.tokenizer.widths
+
+
+def test_the_estimator_reads_the_data_first_and_takes_numbers_beside() -> None:
+    model = SSLTokenizer("auto", progress=False)
+    model.set_params(
+        preset__tokenizer_training__steps=2, preset__prior_training__steps=3, preset__minutes=0.1
+    )
+    series = steps_of(48, 4).numpy()
+    model.fit(series)
+    assert model.plan_.config == model.config_
+    assert model.config_.tokenizer.coder == "patch"
+    assert (model.config_.tokenizer_training.steps, model.config_.prior_training.steps) == (2, 3)
+    with pytest.raises(ValueError, match="did you mean preset__tokenizer__dim"):
+        SSLTokenizer("auto").set_params(preset__tokenizer__dims=2)
+    model.set_params(preset=model.config_).fit(series)
+    assert not hasattr(model, "plan_")
+
+
 @pytest.mark.parametrize(("options", "rule"), [
     ({"minutes": 0.0}, "minutes"), ({"minutes": float("nan")}, "minutes"),
     ({"explained": 1.0}, "explained"), ({"explained": 0.0}, "explained"),
 ])  # fmt: skip
 def test_what_makes_no_sense_is_refused(options: dict[str, float], rule: str) -> None:
-    with pytest.raises(ValueError, match=f"auto: {rule}"):
+    with pytest.raises(ValueError, match=f"AutoConfig: {rule}"):
         auto(read_series(steps_of(48, 4)), **options)
 
 

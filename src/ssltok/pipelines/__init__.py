@@ -57,6 +57,7 @@ from ssltok.pipelines._words._build import (
     build_tokenizer,
 )
 from ssltok.pipelines._words._config import (
+    AutoConfig,
     Config,
     DecodingConfig,
     PriorConfig,
@@ -76,6 +77,7 @@ from ssltok.pipelines._words._values import config_from_dict, config_to_dict
 __all__ = [
     "Artifact",
     "ArtifactError",
+    "AutoConfig",
     "Branch",
     "Comparison",
     "Config",

@@ -1,21 +1,27 @@
 """The main job: data in; a trained model, new series, a report out."""
 
 import dataclasses
+import math
 import os
 import pathlib
 import re
 import resource
+import sys
 import time
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ssltok._shared.outputs import uninterrupted
 from ssltok._shared.reasons import draw_or_tell
+from ssltok._shared.storage import to_json
 from ssltok.data import Dataset, SeriesSet, label_index, read_series, train_and_test
+from ssltok.distributed import is_first
 from ssltok.evaluation import (
     Report,
+    RidgeJudge,
     draw_curves,
     draw_reconstructions,
     draw_trace,
@@ -25,28 +31,32 @@ from ssltok.evaluation import (
     standard_measures,
 )
 from ssltok.pipelines._artifact import check_savable
+from ssltok.pipelines._auto._plan import Plan, auto
+from ssltok.pipelines._auto._verdict import Finding, verdict
 from ssltok.pipelines._estimator import SSLTokenizer
 from ssltok.pipelines._fit import fingerprint
 from ssltok.pipelines._place import Place, check_place, claimed
 from ssltok.pipelines._tokenizer_measures import tokenizer_measures, tokens_of
-from ssltok.pipelines._words._config import Config
+from ssltok.pipelines._words._config import AutoConfig, Config
+from ssltok.pipelines._words._values import config_to_dict
 from ssltok.training import keyed_generator
 
 __all__ = ["run"]
 
 LEAST_GENERATED = 200
+STEPS = 500
 Figures = dict[str, tuple[str, bytes]]
 
 
 def run(
     data: Dataset,
-    config: Config,
+    config: Config | AutoConfig,
     out: pathlib.Path,
     *,
     seed: int = 0,
     progress: bool = True,
     overwrite: bool = False,
-    evaluator_steps: int = 500,
+    evaluator_steps: int | None = None,
     cpu: bool = False,
 ) -> Report:
     """Train on the training part, generate, evaluate on the test part, and write a folder.
@@ -56,16 +66,18 @@ def run(
 
     Args:
         data: From `load_dataset`; without a test part a fifth of it is kept for testing.
-        config: What to train, and how long.
+        config: What to train, and how long; an `AutoConfig` lets `auto` read the training series.
         out: The folder to write: `model`, `samples.npz`, `metrics.json`, `report.html`,
-            `figures`, `tensorboard`. Until all are there it holds `unfinished` alone, and a run
+            `figures`, `tensorboard`, and `plan.json` of `auto`. Until all are there it holds
+            `unfinished` alone, and a run
             that was killed is taken up again from it.
         seed: Decides everything random.
         progress: Show bars.
         overwrite: Replace a finished run at the end, or drop another run's unfinished work;
             what no run wrote stays.
         evaluator_steps: `steps` of `evaluate`: budget of each network that judges the series; 0
-            leaves these out.
+            leaves these out, None takes 500 for a `Config` and 0 for `auto`, whose time they
+            would exceed.
         cpu: Stay on the CPU even where there is an accelerator.
 
     Returns:
@@ -78,25 +90,39 @@ def run(
         TypeError: If a label cannot be written; before any training.
     """
     began = time.perf_counter()
+    if evaluator_steps is None:
+        evaluator_steps = 0 if isinstance(config, AutoConfig) else STEPS
     if evaluator_steps < 0:
         raise ValueError(f"run: evaluator_steps must be >= 0; got {evaluator_steps}")
     check_place(out, overwrite=overwrite)
     parts = train_and_test(data, keyed_generator(seed, "test-part"))
     series, length = _check(*parts)
+    labels, classes = label_index(parts.train_labels, len(series.values))
+    plan = None
+    if isinstance(config, AutoConfig):
+        plan = auto(
+            series,
+            minutes=config.minutes,
+            explained=config.explained,
+            given=config.given,
+            classes=len(classes),
+        )
+        config = plan.config
+        if progress and is_first():
+            print("\n".join(plan.reasons), file=sys.stderr, flush=True)
     estimator = SSLTokenizer(config, seed=seed, length=length, progress=progress, cpu=cpu)
     if os.environ.get("RANK", "0") != "0":  # the group of processes is set up by `fit`
         estimator.set_params(checkpoints=Place(out).checkpoints).fit(
             parts.train, parts.train_labels
         )
         return Report(rows=(), about={}, draw=dict)
-    labels, _ = label_index(parts.train_labels, len(series.values))
     with claimed(out, fingerprint(series, labels, config, seed), overwrite=overwrite) as place:
         estimator.checkpoints = place.checkpoints
         estimator.fit(parts.train, parts.train_labels)
         seconds = {"training": round(time.perf_counter() - began, 1)}
         place.start_results()
         options = {"seed": seed, "progress": progress, "steps": evaluator_steps}
-        report = _results(data.name, estimator, parts, place.results, options)
+        report = _results(data.name, estimator, parts, place.results, options, plan)
         seconds["whole"] = round(time.perf_counter() - began, 1)
         about = {
             **report.about,
@@ -114,7 +140,12 @@ def run(
 
 
 def _results(
-    name: str, estimator: SSLTokenizer, parts: Any, folder: pathlib.Path, options: dict[str, Any]
+    name: str,
+    estimator: SSLTokenizer,
+    parts: Any,
+    folder: pathlib.Path,
+    options: dict[str, Any],
+    plan: Plan | None,
 ) -> Report:
     """Generate, evaluate, draw, and write all but the numbers."""
     X, y, X_test, y_test = parts
@@ -136,8 +167,11 @@ def _results(
         X, X_test, series, train_labels=y, test_labels=y_test,
         generated_labels=None if y is None else labels,
         tokens=tokens_of(estimator, train=X, test=X_test, generated=series),
-        measures=(*standard_measures, tokenizer_measures(estimator)), **options,
+        measures=(*standard_measures, RidgeJudge(), tokenizer_measures(estimator)), **options,
     )  # fmt: skip
+    findings = verdict(report, majority=_majority(y_test))
+    if plan is not None:
+        _write_plan(plan, folder / "plan.json")
     figures = {**report.draw(), **_figures_of(estimator, X_test, trace)}
     _write_figures(folder / "figures", figures)
     intro = (
@@ -147,11 +181,32 @@ def _results(
     report = dataclasses.replace(
         report,
         title=f"{name}: tokens and new series",
-        intro=f"{intro} {report.intro}",
+        intro=f"{intro} {_in_words(findings)} {report.intro}",
+        about={**report.about, "verdict": [f.sentence for f in findings]},
         draw=lambda: figures,
     )
     (folder / "report.html").write_text(report.to_html(), encoding="utf-8")
     return report
+
+
+def _majority(labels: Any) -> float:
+    """Share of the largest class; NaN where there are no labels."""
+    known = [] if labels is None else label_index(labels, len(labels))[0]
+    counts = torch.as_tensor(known)[torch.as_tensor(known) >= 0].bincount()
+    return float(counts.max() / counts.sum()) if len(counts) else math.nan
+
+
+def _in_words(findings: Sequence[Finding]) -> str:
+    if not findings:
+        return "Nothing stands out as wrong."
+    return "What is not good: " + "; ".join(finding.sentence for finding in findings) + "."
+
+
+def _write_plan(plan: Plan, file: pathlib.Path) -> None:
+    """What `auto` chose; its config alone repeats the run."""
+    curve = [point._asdict() for point in plan.curve]
+    chosen = {"config": config_to_dict(plan.config), "reasons": plan.reasons, "curve": curve}
+    file.write_bytes(to_json(chosen))
 
 
 def _figures_of(estimator: SSLTokenizer, test: Any, trace: Sequence[Tensor]) -> Figures:

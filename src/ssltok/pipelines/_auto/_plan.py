@@ -1,13 +1,13 @@
 """The preset that reads the data first: rate, codes, sizes and steps, each with its reason."""
 
 import dataclasses
+from collections.abc import Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ssltok._shared.checks import check_positive
 from ssltok.data import SeriesSet
 from ssltok.pipelines._auto._cost import Cost, count, seconds
 from ssltok.pipelines._auto._rate import RatePoint, measure_rate, strides_for
@@ -15,18 +15,21 @@ from ssltok.pipelines._fit import build_stage_one
 from ssltok.pipelines._stages import prior_stage, tokenizer_stage
 from ssltok.pipelines._words._build import build_prior
 from ssltok.pipelines._words._config import (
+    AutoConfig,
     Config,
     DecodingConfig,
     PriorConfig,
     TokenizerConfig,
 )
 from ssltok.pipelines._words._parts import Parts
+from ssltok.pipelines._words._values import replace_nested
 from ssltok.signal import ChannelScaler
 from ssltok.training import TrainingConfig, seeded
 
 __all__ = ["Plan", "auto"]
 
-TARGET = 0.92  # of the variance, that k-means on held-out patches shall explain
+DEFAULTS = AutoConfig()
+NOTHING: Mapping[str, Any] = {}
 MOST_TOKENS = 128  # of a series: attention stays affordable, and fewer tokens generate better
 MOST_CHANNELWISE = 24  # channels; beyond, a token is of all of them
 FEW = 0.85  # explained below which a token gets a second code
@@ -53,8 +56,9 @@ class Plan(NamedTuple):
 def auto(
     data: SeriesSet,
     *,
-    minutes: float = 3.0,
-    explained: float = TARGET,
+    minutes: float = DEFAULTS.minutes,
+    explained: float = DEFAULTS.explained,
+    given: Mapping[str, Any] = NOTHING,
     classes: int = 0,
     ordered: bool = False,
 ) -> Plan:
@@ -68,6 +72,7 @@ def auto(
         data: The training series.
         minutes: What the whole run may take on two cores.
         explained: The share of the variance that tokens shall explain, in (0, 1).
+        given: What is given and not chosen, by its path: `{"tokenizer__quantizer": "fsq"}`.
         classes: Labels that the prior will know; 0 for none.
         ordered: Whether the series lie in time, as windows of a long series do.
 
@@ -86,9 +91,7 @@ def auto(
         >>> plan.config.tokenizer.coder
         'patch'
     """
-    check_positive("auto", "minutes", minutes)
-    if not 0 < explained < 1:
-        raise ValueError(f"auto: explained must lie in (0, 1); got {explained}")
+    AutoConfig(minutes=minutes, explained=explained)  # which refuses what makes no sense
     scaler = ChannelScaler().fit(data.values, data.valid)
     scaled = data._replace(values=scaler(data.values).nan_to_num())
     cases, channels, length = data.values.shape
@@ -123,6 +126,7 @@ def auto(
         prior_training=TrainingConfig(steps=1, batch=batch, learning_rate=2e-3, warmup_ratio=0.05),
         decoding=DecodingConfig(steps=10),
     )
+    config = _with(config, given)
     costs = [seconds(c) for c in count_steps(config, scaled, classes=classes)]
     steps = [
         max(FEWEST_STEPS, min(int(60 * minutes * share / cost), epochs * cases // batch))
@@ -135,6 +139,8 @@ def auto(
         tokenizer_training=dataclasses.replace(config.tokenizer_training, steps=steps[0]),
         prior_training=dataclasses.replace(config.prior_training, steps=steps[1]),
     )
+    config = _with(config, given)
+    steps = [config.tokenizer_training.steps, config.prior_training.steps]
     reasons = (
         f"tokens of {point.stride} samples"
         f"{', channel by channel' if channelwise else ''}: {reason}",
@@ -145,6 +151,10 @@ def auto(
     )
     forecast = (steps[0] * costs[0], steps[1] * costs[1])
     return Plan(config, reasons, tuple(curve), forecast)
+
+
+def _with(config: Config, given: Mapping[str, Any]) -> Config:
+    return replace_nested(config, {f"preset__{k}": v for k, v in given.items()})
 
 
 def choose_rate(curve: list[RatePoint], explained: float) -> tuple[RatePoint, str]:

@@ -14,7 +14,7 @@ from ssltok.training import keyed_generator
 __all__ = ["RatePoint", "codes_for", "measure_rate", "strides_for"]
 
 STRIDES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
-FEWEST_TOKENS = 6  # of a channel: fewer say little about where things happen
+FEWEST_TOKENS = 9  # of a channel: fewer say little about where things happen
 FEWEST_CODES, MOST_CODES = 16, 256
 PATCHES_A_CODE = 4  # training patches that a code should have at least
 MOST_PATCHES = 8192  # that k-means reads
