@@ -176,7 +176,7 @@ def _train(
         )
     stage, training, steps = prior_stage(
         prior, codes, labels, config, seed=seed, world=accelerator.num_processes, parts=parts,
-        variants=variant_codes(tokenizer, scaled, config.prior, seed=seed),
+        pick=variant_codes(tokenizer, scaled, codes, config.prior, seed=seed),
     )  # fmt: skip
     histories["prior"] = train_stage(paced(stage, steps, tell), training, steps=steps, **common)
     prior.cpu().requires_grad_(False)
@@ -296,18 +296,25 @@ def encode_series(tokenizer: Tokenizer, scaled: SeriesSet) -> Tensor:
 
 
 def variant_codes(
-    tokenizer: Tokenizer, scaled: SeriesSet, config: PriorConfig, *, seed: int
-) -> list[Tensor]:
-    """Codes of warped copies of the series, each `(cases, tokens)`, as many as the config says."""
+    tokenizer: Tokenizer, scaled: SeriesSet, codes: Tensor, config: PriorConfig, *, seed: int
+) -> Callable[[Tensor, int], Tensor] | None:
+    """What gives at each step the codes of the series, or of one of their warped copies."""
+    if not config.variants:
+        return None
     within = torch.arange(scaled.values.shape[-1]) < scaled.lengths[:, None]
-    codes = []
+    several = [codes]
     for number in range(config.variants):
-        generator = keyed_generator(seed, "variant-series", number)
-        std = config.variant_std
+        generator, std = keyed_generator(seed, "variant-series", number), config.variant_std
         moved = time_warp(scaled.values, std=std, valid=within, generator=generator)
         moved = magnitude_warp(moved, std=std, valid=within, generator=generator)
-        codes.append(encode_series(tokenizer, scaled._replace(values=moved)))
-    return codes
+        several.append(encode_series(tokenizer, scaled._replace(values=moved)))
+    stacked = torch.stack(several)
+
+    def pick(cases: Tensor, step: int) -> Tensor:
+        generator = keyed_generator(seed, "variant", step)
+        return stacked[torch.randint(len(stacked), (len(cases),), generator=generator), cases]
+
+    return pick
 
 
 def _snapshot(module: nn.Module) -> list[Tensor]:

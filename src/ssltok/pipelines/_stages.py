@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -53,9 +53,6 @@ def teller(*, progress: bool, verbose: bool | int | None) -> Callable[[str], Non
     Args:
         progress: Whether bars are shown on a terminal.
         verbose: Whether lines are; None does as the bars.
-
-    Returns:
-        A function of a line, or None.
     """
     shown = progress and sys.stderr.isatty() if verbose is None else bool(verbose)
     if not shown or not is_first():
@@ -274,7 +271,7 @@ def prior_stage(
     seed: int,
     world: int,
     parts: Parts,
-    variants: Sequence[Tensor] = (),
+    pick: Callable[[Tensor, int], Tensor] | None = None,
 ) -> tuple[Stage, TrainingConfig, int]:
     """Stage 2 as `train_stage` wants it: the codes are given, masks are drawn.
 
@@ -286,8 +283,7 @@ def prior_stage(
         seed: The run's seed.
         world: Processes.
         parts: Mask, token loss and where it is paid, if not the config's.
-        variants: Codes of warped copies, each like `codes`: a step draws for each of its series
-            one of these or the series itself.
+        pick: Codes of these cases at this step, where they are not always `codes`.
 
     Returns:
         The stage, its training with a batch that fits the data, and the steps.
@@ -320,22 +316,14 @@ def prior_stage(
             return 0
         return int(torch.randint(prior.codes_per_token, (), generator=generator))
 
-    copies = torch.stack([train.codes, *(part[kept] for part in variants)]) if variants else None
-
-    def drawn(chosen: Tensor, step: int) -> PriorBatch:
-        batch = train.take(chosen)
-        if copies is None:
-            return batch
-        generator = keyed_generator(seed, "variant", step)
-        which = torch.randint(len(copies), (len(chosen),), generator=generator)
-        return batch._replace(codes=copies[which, chosen])
-
     def draw(step: int, rows: slice) -> PriorBatch:
         chosen = ordered_batch(
             len(train.codes), training.batch, seed=seed, purpose="prior-order", step=step
         )
         generator = keyed_generator(seed, "mask", step)
-        batch = masked(drawn(chosen, step), generator)
+        batch = train.take(chosen)
+        codes_now = batch.codes if pick is None else pick(kept[chosen], step)
+        batch = masked(batch._replace(codes=codes_now), generator)
         hidden = torch.rand(len(chosen), generator=generator) < config.prior.label_dropout
         known = batch.labels.masked_fill(hidden, -1)
         return PriorBatch(batch.codes[rows], batch.masks[rows], known[rows], level(generator))

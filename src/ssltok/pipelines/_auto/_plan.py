@@ -33,6 +33,8 @@ NOTHING: Mapping[str, Any] = {}
 MOST_TOKENS = 128  # of a series: attention stays affordable, and fewer tokens generate better
 MOST_CHANNELWISE = 24  # channels; beyond, a token is of all of them
 FEW = 0.85  # explained below which a token gets a second code
+FEW_CASES = 200  # series, below which the prior also learns warped copies of them
+COPIES, COPY_STD = 20, 0.03
 BATCH = 32
 EPOCHS = 1000  # most passes over the training series in stage 2; more only learns them by heart
 EPOCHS_ONE = 200  # in stage 1, which starts as PCA and k-means and needs few
@@ -119,7 +121,14 @@ def auto(
     batch = min(BATCH, cases)
     config = Config(
         tokenizer=one,
-        prior=PriorConfig(dim=128, depth=2, heads=4, mlp_ratio=2.0),
+        prior=PriorConfig(
+            dim=128,
+            depth=2,
+            heads=4,
+            mlp_ratio=2.0,
+            variants=COPIES if cases < FEW_CASES else 0,
+            variant_std=COPY_STD,
+        ),  # fmt: skip
         tokenizer_training=TrainingConfig(
             steps=1, batch=batch, learning_rate=2e-3, warmup_ratio=0.05
         ),
@@ -146,6 +155,11 @@ def auto(
         f"{', channel by channel' if channelwise else ''}: {reason}",
         f"{point.codes} codes: a power of two, at most 256, with at least 4 training patches each",
         *([f"2 codes a token: one explains {point.explained:.0%} only"] if several == 2 else []),
+        *(
+            [f"{COPIES} warped copies of each series beside it for the prior: only {cases} series"]
+            if config.prior.variants
+            else []
+        ),
         f"{steps[0]} and {steps[1]} steps: {minutes:g} minutes on two cores, at most {EPOCHS_ONE} "
         f"and {EPOCHS} passes over the {cases} training series",
     )
