@@ -80,6 +80,30 @@ def of_series(rule: augment.Augmentation) -> Tensor:
     return rule(torch.randn(3, 2, 16, generator=seeded(10)), generator=seeded(11))
 
 
+def of_settle(rule: decoding.Settle) -> Tensor:
+    """What a rule settles, in a second step of one run."""
+    last: list[DecodingState] = []
+
+    def twice(state: DecodingState) -> Tensor:
+        memory: dict[str, Tensor] = {}
+        rule(state._replace(memory=memory, logits=state.logits * 1.01))
+        last.append(rule(state._replace(memory=memory)))
+        return last[-1].logprob
+
+    of_state(twice)
+    settled = last[0].drawn if last[0].settled is None else last[0].settled
+    return torch.cat([settled.long(), last[0].tokens])
+
+
+def of_number(rule: Callable[[float], float]) -> Tensor:
+    return torch.tensor([rule(progress / 8) for progress in range(9)])
+
+
+def streams(tokens: Tensor, where: Tensor, *, places: Tensor, allowed: Tensor) -> Tensor:
+    read = (allowed[:, 1:] * (tokens + places)[:, None]).sum(dim=2).float()
+    return torch.stack([read.sin() * k for k in range(1, CODES + 1)], dim=2)[where]
+
+
 def of_progress(rule: Callable[[Tensor], Tensor]) -> Tensor:
     return rule(torch.linspace(0, 1, 9, dtype=torch.float64))
 
@@ -90,6 +114,13 @@ Case = tuple[Callable[[Any], Tensor], tuple[Any, ...], Mapping[str, Any], Mappin
 H, SUPPORT = torch.randn(2, CODES, generator=seeded()), torch.tensor([[1, 0, 3]])
 PLACES = torch.randperm(TOKENS, generator=seeded(1))
 RANDOM, CAP = decoding.random_order(), decoding.cap_remask(eta=0.5)
+SAMPLE = decoding.temperature_sample(temperature=0.5)
+
+
+def worse(tokens: Tensor) -> Tensor:
+    return tokens.flip(1)
+
+
 VIEWS = (augment.flip, partial(augment.gaussian_noise, std=0.3))
 CASES: dict[str, Case] = {
     "compose": (of_series, VIEWS, {}, {"augmentations": VIEWS}),
@@ -121,6 +152,39 @@ CASES: dict[str, Case] = {
     "temperature_sample": (
         of_logits, (), {"temperature": 0.7, "top_p": 0.8},
         {"temperature": 0.7, "top_k": None, "top_p": 0.8},
+    ),
+    "entropy_bound": (of_settle, (0.7,), {"order": RANDOM}, {"bound": 0.7, "order": RANDOM}),
+    "confidence_threshold": (of_settle, (0.6,), {}, {"threshold": 0.6}),
+    "confidence_factor": (of_settle, (1.7,), {}, {"factor": 1.7}),
+    "stable_prediction": (
+        of_settle, (), {"divergence": 0.3, "threshold": 0.05, "steps": 1},
+        {"divergence": 0.3, "threshold": 0.05, "steps": 1},
+    ),
+    "corrector": (
+        of_settle, (model,), {"sample": SAMPLE, "rounds": 2},
+        {"logits_fn": model, "sample": SAMPLE, "rounds": 2},
+    ),
+    "speculative": (
+        of_settle, (model, PLACES), {"temperature": 0.7},
+        {"logits_fn": model, "ranks": PLACES, "temperature": 0.7},
+    ),
+    "moment_order": (of_state, (), {"temperature": 1.5}, {"temperature": 1.5}),
+    "moment_sample": (of_logits, (), {"temperature": 1.5}, {"temperature": 1.5}),
+    "planning_order": (
+        of_state, (), {"eta": 0.3, "planner": critic}, {"eta": 0.3, "planner": critic}
+    ),
+    "forward_backward_remask": (of_state, (), {}, {}),
+    "self_guidance": (of_guidance, (worse,), {"scale": 2.5}, {"perturb": worse, "scale": 2.5}),
+    "rising_scale": (of_number, (3.0,), {}, {"scale": 3.0}),
+    "interval_scale": (
+        of_number, (3.0,), {"start": 0.3, "stop": 0.6}, {"scale": 3.0, "start": 0.3, "stop": 0.6}
+    ),
+    "shadow_logits": (
+        of_tokens, (streams,), {"mask_index": CODES}, {"model": streams, "mask_index": CODES}
+    ),
+    "ordered_logits": (
+        of_tokens, (streams, PLACES), {"mask_index": CODES},
+        {"model": streams, "ranks": PLACES, "mask_index": CODES},
     ),
     "resumed_schedule": (
         of_progress, (masking.square_schedule,), {"start": 0.3},
@@ -201,6 +265,11 @@ def test_the_arguments_decide(name: str) -> None:
         "confidence_remask": {"probability": decoding.cap_remask(eta=0.1)},
         "self_token_critic": {"stride": 2},
         "uniform_spans": {"high": 20},
+        "entropy_bound": {"bound": 20.0},
+        "stable_prediction": {"divergence": 0.0},
+        "corrector": {"sample": decoding.temperature_sample(temperature=30.0)},
+        "shadow_logits": {"model": lambda *args, **kwargs: -streams(*args, **kwargs)},
+        "ordered_logits": {"ranks": PLACES.flip(0)},
     }
     call, args, kwargs, arguments = CASES[name]
     rule = FACTORIES[name](*args, **kwargs)

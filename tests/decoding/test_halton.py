@@ -31,7 +31,7 @@ def radical_inverse(index: int, base: int) -> Fraction:
 )
 def test_order_is_the_first_visit_of_the_sequence(grid: tuple[int, ...]) -> None:
     seen: list[int] = []
-    index = 0
+    index = 1
     while len(seen) < math.prod(grid):
         place = 0
         for size, base in zip(grid, (2, 3, 5), strict=False):
@@ -42,11 +42,24 @@ def test_order_is_the_first_visit_of_the_sequence(grid: tuple[int, ...]) -> None
     assert halton_places(grid).tolist() == seen
 
 
+def published_order(grid: tuple[int, int], points: int) -> list[int]:
+    """What the authors' script does: points from the first on, floored, doubles left out."""
+    rows = [math.floor(radical_inverse(i, 2) * grid[0]) for i in range(1, points + 1)]
+    columns = [math.floor(radical_inverse(i, 3) * grid[1]) for i in range(1, points + 1)]
+    places = [row * grid[1] + column for row, column in zip(rows, columns, strict=True)]
+    return list(dict.fromkeys(places))
+
+
+@pytest.mark.parametrize("grid", [(4, 4), (8, 8), (16, 16), (5, 8), (3, 17)])
+def test_the_order_is_that_of_the_authors_code(grid: tuple[int, int]) -> None:
+    assert halton_places(grid).tolist() == published_order(grid, 2_000)
+
+
 # known values
 
 
 def test_one_dimension_of_a_power_of_two_mirrors_the_bits() -> None:
-    expected = [int(f"{i:04b}"[::-1], 2) for i in range(16)]
+    expected = [int(f"{i:04b}"[::-1], 2) for i in [*range(1, 16), 0]]
     assert halton_places((16,)).tolist() == expected
 
 

@@ -313,3 +313,24 @@ def test_complaints() -> None:
         decode(ids, given=torch.ones(2, 4))
     with pytest.raises(ValueError, match=r"mask_index must be >= 1; got 0$"):
         decode(ids, mask_index=0)
+
+
+def test_a_model_asked_everywhere_compiles_once_for_a_whole_run() -> None:
+    """Rows of logits differ from step to step; what is compiled need not."""
+    full = model(9, 4, seed=12)
+    graphs: list[int] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., object]:
+        graphs.append(1)
+        return graph.forward
+
+    compiled = torch.compile(full, backend=backend, fullgraph=True)
+    found = [
+        iterative_decode(
+            rows, torch.full((3, 9), 4), mask_index=4, steps=6, schedule=cosine,
+            order=confidence_order(), sample=temperature_sample(), generator=seeded(2),
+        )
+        for rows in (lambda t, w: compiled(t)[w], lambda t, w: full(t)[w])
+    ]  # fmt: skip
+    assert torch.equal(*found)
+    assert len(graphs) == 1

@@ -140,5 +140,5 @@ def test_complaints() -> None:
         score(coin, row, mask_index=3)
     with pytest.raises(ValueError, match=r"^critical_reverse: steps must be >= 2; got 1$"):
         critical_reverse(coin, row, row.float(), mask_index=2, steps=1, schedule=linear)
-    with pytest.raises(ValueError, match=r"^critical_reverse: scores must be \(batch, tokens\)"):
+    with pytest.raises(ValueError, match=r"^critical_reverse: scores must have shape \(1, 2\)"):
         critical_reverse(coin, row, row[0].float(), mask_index=2, steps=3, schedule=linear)

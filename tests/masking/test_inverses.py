@@ -82,3 +82,9 @@ def test_complaints() -> None:
     said = r"^inverse_square_schedule: progress must be floating point; got torch.int64$"
     with pytest.raises(ValueError, match=said):
         masking.inverse_square_schedule(torch.tensor([1]))
+
+
+def test_a_resumed_schedule_takes_a_number_as_all_schedules_do() -> None:
+    rest = masking.resumed_schedule(masking.cosine_schedule, start=0.3)
+    assert float(rest(0.25)) == float(rest(torch.tensor(0.25, dtype=torch.float64)))
+    assert rest(1).dtype == torch.float64

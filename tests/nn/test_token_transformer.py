@@ -430,3 +430,14 @@ def test_complaints_of_the_calls() -> None:
         context(codes[:, :4], valid=codes[:, :4])
     with pytest.raises(ValueError, match=r"TokenEmbedding: codes must be int64; got torch.float32"):
         prior.embedding(codes.float())
+
+
+def test_a_label_that_is_no_class_is_not_taken_for_the_null_class() -> None:
+    prior = TokenTransformer(
+        TokenEmbedding(5, 8), Transformer(8, depth=1, heads=2), tokens=4, classes=3
+    ).eval()
+    codes, where = torch.zeros(2, 4, dtype=torch.int64), torch.ones(2, 4, dtype=torch.bool)
+    for label in (3, 4, 99):
+        with pytest.raises(ValueError, match=rf"labels must lie in \[-1, 3\); got {label}$"):
+            prior(codes, where, torch.tensor([0, label]))
+    prior(codes, where, torch.tensor([-1, 2]))

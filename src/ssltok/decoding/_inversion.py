@@ -9,10 +9,11 @@ __all__ = ["below", "invert"]
 def invert(weights: Tensor, generator: torch.Generator | None) -> Tensor:
     """Draw a column of each row with a probability in proportion to its weight.
 
-    A column of weight 0 is never drawn.
+    A column of weight 0 is never drawn. A row of NaN gives its last column.
     """
     mass = weights.cumsum(dim=-1)
-    return torch.searchsorted(mass, below(mass[:, -1:], generator), right=True)[:, 0]
+    place = torch.searchsorted(mass, below(mass[:, -1:], generator), right=True)[:, 0]
+    return place.clamp(max=weights.shape[-1] - 1)
 
 
 def below(whole: Tensor, generator: torch.Generator | None) -> Tensor:

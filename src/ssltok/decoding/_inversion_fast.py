@@ -21,11 +21,12 @@ def invert(weights: Tensor, generator: torch.Generator | None) -> Tensor:
     blocks = weights.view(len(weights), -1, block_size)
     mass = blocks.sum(dim=-1).cumsum(dim=-1)
     aim = below(mass[:, -1:], generator)
-    block = torch.searchsorted(mass, aim, right=True)
+    block = torch.searchsorted(mass, aim, right=True).clamp(max=blocks.shape[1] - 1)
     start = torch.where(block > 0, mass.gather(-1, (block - 1).clamp(min=0)), 0)
     inner = blocks.gather(1, block[..., None].expand(-1, -1, block_size))[:, 0].cumsum(dim=-1)
     aim = torch.minimum(aim - start, _previous(inner[:, -1:]))
-    return (block * block_size + torch.searchsorted(inner, aim, right=True))[:, 0]
+    place = torch.searchsorted(inner, aim, right=True).clamp(max=block_size - 1)
+    return (block * block_size + place)[:, 0]
 
 
 def _previous(number: Tensor) -> Tensor:

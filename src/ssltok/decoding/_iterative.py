@@ -1,7 +1,8 @@
 """One decoder for masked tokens: how many, which and what are functions that the caller passes.
 
-MaskGIT, TimeVQVAE, Halton order, random order (MDLM), re-masking (ReMDM) and critics are choices
-of `schedule`, `order`, `sample` and `guidance`, not decoders of their own.
+MaskGIT, TimeVQVAE, Halton order, random order (MDLM), re-masking (ReMDM), critics, counts by the
+model (entropy bound, thresholds) and drafts that are verified are choices of `schedule`, `order`,
+`sample`, `guidance` and `settle`, not decoders of their own.
 """
 
 from collections.abc import Callable
@@ -21,6 +22,7 @@ __all__ = [
     "Observe",
     "Order",
     "Sample",
+    "Settle",
     "iterative_decode",
 ]
 
@@ -45,6 +47,10 @@ class DecodingState(NamedTuple):
     (known from the start, or padding). `logits` is `(drawn, codebook_size)`, the rows of `drawn`
     in row-major order. `progress` is $(t + 1) / T$; `share_before` and `share_after` are the
     schedule's shares before and after the step.
+
+    `settled` is for a `settle` rule to fill in: `(batch, tokens)`, True where the token stays
+    after this step, False where it is masked; None leaves that to schedule and order. `memory`
+    holds what rules remember from step to step; each run begins with an empty one.
     """
 
     tokens: Tensor
@@ -56,6 +62,8 @@ class DecodingState(NamedTuple):
     share_before: float
     share_after: float
     generator: torch.Generator | None
+    settled: Tensor | None = None
+    memory: dict[str, Tensor] | None = None
 
 
 LogitsFn = Callable[[Tensor, Tensor], Tensor]
@@ -67,6 +75,9 @@ Sample = Callable[[Tensor, float, torch.Generator | None], Drawn]
 Order = Callable[[DecodingState], Tensor]
 """From the state to a priority `(batch, tokens)`: the lowest are masked again, +inf stays."""
 
+Settle = Callable[[DecodingState], DecodingState]
+"""From the state to the state with `settled` filled in, and perhaps with other tokens."""
+
 Guidance = Callable[[LogitsFn, Tensor, Tensor, float], Tensor]
 """From a logits function, tokens, where and progress to logits, as `LogitsFn` returns them."""
 
@@ -74,6 +85,7 @@ Observe = Callable[[DecodingState, Tensor], None]
 """Called after each step with its state and the tokens as the next step will see them."""
 
 
+@torch.no_grad()
 def iterative_decode(
     logits_fn: LogitsFn,
     tokens: Tensor,
@@ -84,6 +96,7 @@ def iterative_decode(
     order: Order,
     sample: Sample,
     guidance: Guidance | None = None,
+    settle: Settle | None = None,
     given: Tensor | None = None,
     valid: Tensor | None = None,
     observe: Observe | None = None,
@@ -102,13 +115,17 @@ def iterative_decode(
     when no row has a masked token left. Each step calls the model once, and only for the masked
     places.
 
+    A `settle` rule may say instead, step by step and row by row, what stays; then the schedule is
+    only the most that may be left masked, and the order says what stays where the rule takes too
+    little. With `rule_schedule` the rule alone decides, and `steps` bounds the forwards.
+
     MaskGIT's code masks at least one token until the last step and draws it again from the same
     logits; here that forward is not made. Given tokens are protected by construction, not by a
-    large confidence.
+    large confidence. No gradient is recorded.
 
     Args:
         logits_fn: The model, from tokens `(batch, tokens)` and where `(batch, tokens)` to logits
-            `(where.sum(), mask_index)`, rows in row-major order of `where`.
+            `(where.sum(), mask_index)`, rows in row-major order of `where`; -inf forbids a code.
         tokens: `(batch, tokens)`, int64: `mask_index` where unknown, a code where known, -1 where
             padding. It is not changed.
         mask_index: The index of `[MASK]`, which equals the size of the codebook.
@@ -118,6 +135,8 @@ def iterative_decode(
         sample: What token to draw, such as `temperature_sample()`.
         guidance: How to change the logits, such as `classifier_free_guidance(...)`; none by
             default.
+        settle: How many to keep, by the model: such as `entropy_bound(0.1)`; by default the
+            schedule says.
         given: `(batch, tokens)`, boolean, True where a token may never change. By default all
             tokens known at the start; a critic or `remask_order` may revise what is not given.
         valid: `(batch, tokens)`, boolean, False where a token is padding and stays as it is. By
@@ -130,8 +149,8 @@ def iterative_decode(
 
     Raises:
         ValueError: If shapes or dtypes do not fit, a token leaves [-1, `mask_index`],
-            `steps < 1`, the schedule does not end at 0, or the model or a rule returns another
-            shape.
+            `steps < 1`, the schedule does not end at 0, the model or a rule returns another
+            shape, logits are NaN, +inf or all -inf, or a code of probability 0 is drawn.
 
     Example:
         >>> import torch
@@ -156,9 +175,10 @@ def iterative_decode(
     unknown = (tokens == mask_index) & valid
     given = ~unknown if given is None else (given | ~valid) & ~unknown
     total = unknown.sum(dim=-1)
-    logprob = torch.zeros(tokens.shape, device=tokens.device)
+    logprob = torch.zeros(tokens.shape, device=tokens.device, dtype=torch.float32)
+    memory: dict[str, Tensor] = {}
     for step in range(steps):
-        rows = int(unknown.sum())  # the one wait for the device: logits have as many rows
+        rows = int(unknown.sum())  # a wait for the device: logits have as many rows
         if rows == 0:
             break
         progress = (step + 1) / steps
@@ -168,22 +188,26 @@ def iterative_decode(
             logits = guidance(logits_fn, tokens, unknown, progress)
         check_logits(logits, rows, mask_index)
         drawn = sample(logits, progress, generator)
+        check_drawn(drawn, logits)
         tokens = tokens.masked_scatter(unknown, drawn.tokens)
-        logprob = logprob.masked_scatter(unknown, drawn.logprob)
+        logprob = logprob.masked_scatter(unknown, drawn.logprob.float())
         before, after = shares[step : step + 2]
         state = DecodingState(
-            tokens, logprob, unknown, given, logits, progress, before, after, generator
-        )
-        hide = choose(state, order, total)
-        tokens = tokens.masked_fill(hide, mask_index)
-        unknown = hide
+            tokens, logprob, unknown, given, logits, progress, before, after, generator,
+            memory=memory,
+        )  # fmt: skip
+        if settle is not None:
+            state = settle(state)
+            check_settled(state, tokens)
+        unknown = choose(state, order, total)
+        tokens, logprob = state.tokens.masked_fill(unknown, mask_index), state.logprob
         if observe is not None:
             observe(state, tokens)
     return tokens
 
 
 def choose(state: DecodingState, order: Order, total: Tensor) -> Tensor:
-    """Return which places to mask for the next step, exactly as many as the schedule says."""
+    """Return which places to mask for the next step, exactly as many as schedule or rule says."""
     if state.share_after <= 0:
         return torch.zeros_like(state.drawn)
     priority = order(state)
@@ -192,10 +216,18 @@ def choose(state: DecodingState, order: Order, total: Tensor) -> Tensor:
             f"iterative_decode: order must return shape {tuple(state.tokens.shape)}; "
             f"got {tuple(priority.shape)}"
         )
-    candidates = ~state.given & (priority < torch.inf)
+    if not priority.is_floating_point():
+        priority = priority.double()
+    if state.settled is None:
+        candidates = ~state.given & (priority != torch.inf)
+        most = candidates.sum(dim=-1) - 1
+    else:
+        candidates = ~state.given & ~state.settled
+        priority = priority.masked_fill(~state.drawn, -torch.inf)  # taken back: masked first
+        none = ~(state.settled & state.drawn).any(dim=-1)
+        most = candidates.sum(dim=-1) - none.long()
     wanted = torch.floor(total * (state.share_after + 1e-6)).long()
-    counts = torch.minimum(wanted, candidates.sum(dim=-1) - 1).clamp(min=0)
-    return mask_lowest(priority, counts, candidates)
+    return mask_lowest(priority, torch.minimum(wanted, most).clamp(min=0), candidates)
 
 
 def shares_of(schedule: Callable[[Tensor], Tensor], steps: int) -> list[float]:
@@ -234,10 +266,52 @@ def check_run(tokens: Tensor, mask_index: int, given: Tensor | None, valid: Tens
         )
 
 
-def check_logits(logits: Tensor, rows: int, mask_index: int) -> None:
-    """Ask for one row per masked place and one column per code, none for `[MASK]`."""
+def check_logits(
+    logits: Tensor, rows: int, mask_index: int, *, who: str = "iterative_decode",
+    places: str = "masked",
+) -> None:  # fmt: skip
+    """Ask for one row per place asked for and one column per code, none for `[MASK]`."""
     if tuple(logits.shape) != (rows, mask_index):
         raise ValueError(
-            "iterative_decode: logits must be (masked places, mask_index) = "
+            f"{who}: logits must be ({places} places, mask_index) = "
             f"({rows}, {mask_index}); got {tuple(logits.shape)}"
+        )
+
+
+def check_drawn(drawn: Drawn, logits: Tensor) -> None:
+    """Ask for one possible code per row of logits; the other wait for the device of a step."""
+    who, (rows, codes) = "iterative_decode", logits.shape
+    if tuple(drawn.tokens.shape) != (rows,) or tuple(drawn.logprob.shape) != (rows,):
+        raise ValueError(
+            f"{who}: sample must return tokens and logprob of shape ({rows},); "
+            f"got {tuple(drawn.tokens.shape)} and {tuple(drawn.logprob.shape)}"
+        )
+    if drawn.tokens.dtype != torch.int64:
+        raise ValueError(f"{who}: sample must return int64 tokens; got {drawn.tokens.dtype}")
+    inside = (drawn.tokens >= 0) & (drawn.tokens < codes)
+    of_drawn = logits.gather(-1, drawn.tokens.clamp(0, codes - 1)[:, None])[:, 0]
+    wrong = ~(inside & (of_drawn > -torch.inf))
+    if not bool(wrong.any()):
+        return
+    best = logits.amax(dim=-1)
+    if not bool(best.isfinite().all()):
+        raise ValueError(
+            f"{who}: every row of logits must have a code above -inf, and no NaN or inf; "
+            f"got a row whose largest is {float(best[~best.isfinite()][0])}"
+        )
+    raise ValueError(
+        f"{who}: sample must return codes in [0, {codes}) of positive probability; "
+        f"got {int(drawn.tokens[wrong][0])}"
+    )
+
+
+def check_settled(state: DecodingState, before: Tensor) -> None:
+    """Ask a rule for a mask and tokens of the run's own shape."""
+    who = "iterative_decode"
+    if state.settled is not None:
+        check_bool_mask(who, "settled", state.settled, before.shape)
+    if state.tokens.shape != before.shape or state.tokens.dtype != before.dtype:
+        raise ValueError(
+            f"{who}: settle must return int64 tokens of shape {tuple(before.shape)}; "
+            f"got {state.tokens.dtype} of {tuple(state.tokens.shape)}"
         )

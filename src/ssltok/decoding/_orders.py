@@ -22,6 +22,13 @@ def gumbel(like: Tensor, generator: torch.Generator | None) -> Tensor:
     return -race.clamp_min(torch.finfo(race.dtype).tiny).log()
 
 
+def noisy(priority: Tensor, tau: float, generator: torch.Generator | None) -> Tensor:
+    """Add Gumbel noise; however hot, the sum stays finite, since infinity means "stays"."""
+    most = torch.finfo(priority.dtype).max
+    noise = (tau * gumbel(priority, generator)).clamp(-most, most)
+    return (priority + noise).clamp(-most, most)
+
+
 def only_drawn(priority: Tensor, state: DecodingState) -> Tensor:
     """Let the tokens fixed in earlier steps stay."""
     return priority.masked_fill(~state.drawn, torch.inf)
@@ -37,6 +44,19 @@ def entropies(logits: Tensor) -> Tensor:
     """Return the entropy of each row in nats, in fp32; a code of probability 0 adds nothing."""
     logprobs = logits.float().log_softmax(dim=-1)
     return -(logprobs.exp() * logprobs).nan_to_num(nan=0.0).sum(dim=-1)
+
+
+def check_permutation(who: str, places: Tensor) -> None:
+    """Ask for every token position once; waits for the device, when a rule is built."""
+    check_axes(who, "places", places, "tokens")
+    if places.dtype != torch.int64:
+        raise ValueError(f"{who}: places must be int64; got {places.dtype}")
+    if not torch.equal(places.sort().values, torch.arange(len(places)).to(places)):
+        raise ValueError(
+            f"{who}: places must be a permutation of 0 to {len(places) - 1}; "
+            f"got {places.unique().numel()} different ones from {int(places.min())} "
+            f"to {int(places.max())}"
+        )
 
 
 @described
@@ -75,7 +95,7 @@ def confidence_order(*, temperature: float | Callable[[float], float] = 4.5) -> 
             tau = temperature * (1 - state.progress)
         priority = state.logprob
         if tau != 0:
-            priority = priority + tau * gumbel(priority, state.generator)
+            priority = noisy(priority, tau, state.generator)
         return only_drawn(priority, state)
 
     return order
@@ -101,9 +121,7 @@ def random_order() -> Order:
     """
 
     def order(state: DecodingState) -> Tensor:
-        noise = torch.rand(
-            state.logprob.shape, device=state.logprob.device, generator=state.generator
-        )
+        noise = torch.empty_like(state.logprob).uniform_(generator=state.generator)
         return only_drawn(noise, state)
 
     return order
@@ -124,7 +142,7 @@ def fixed_order(places: Tensor) -> Order:
         A rule for the `order` of `iterative_decode`.
 
     Raises:
-        ValueError: If `places` is not `(tokens,)` or not int64.
+        ValueError: If `places` is not `(tokens,)`, not int64 or no permutation.
 
     Example:
         >>> import torch
@@ -135,9 +153,7 @@ def fixed_order(places: Tensor) -> Order:
         Besnier et al., *Halton scheduler for masked generative image transformer*, 2025,
         <https://arxiv.org/abs/2503.17076>.
     """
-    check_axes("fixed_order", "places", places, "tokens")
-    if places.dtype != torch.int64:
-        raise ValueError(f"fixed_order: places must be int64; got {places.dtype}")
+    check_permutation("fixed_order", places)
     ranks = torch.empty_like(places).scatter_(0, places, torch.arange(len(places)).to(places))
 
     def order(state: DecodingState) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 from ssltok._shared.checks import check_at_least, check_ratio
 from ssltok._shared.described import described
 from ssltok.decoding._iterative import DecodingState, Order
-from ssltok.decoding._orders import gumbel
+from ssltok.decoding._orders import noisy
 
 __all__ = [
     "RemaskProbability",
@@ -38,6 +38,9 @@ def remask_order(order: Order, *, probability: RemaskProbability) -> Order:
     Returns:
         A rule for the `order` of `iterative_decode`.
 
+    Raises:
+        ValueError: In a run, if the order returns another shape.
+
     Example:
         >>> from ssltok.decoding import cap_remask, random_order, remask_order
         >>> order = remask_order(random_order(), probability=cap_remask(eta=0.02))
@@ -48,12 +51,17 @@ def remask_order(order: Order, *, probability: RemaskProbability) -> Order:
     """
 
     def revised(state: DecodingState) -> Tensor:
-        shape, device = state.logprob.shape, state.logprob.device
-        coin = torch.rand(shape, device=device, generator=state.generator)
+        coin = torch.empty_like(state.logprob).uniform_(generator=state.generator)
         again = ~state.given & ~state.drawn & (coin < probability(state))
-        noise = torch.rand(shape, device=device, generator=state.generator)
+        noise = torch.empty_like(state.logprob).uniform_(generator=state.generator)
         most = torch.finfo(state.logprob.dtype).max
-        return torch.where(again, -most * (0.5 + 0.5 * noise), order(state).to(noise))
+        priority = order(state)
+        if priority.shape != noise.shape:
+            raise ValueError(
+                f"remask_order: order must return shape {tuple(noise.shape)}; "
+                f"got {tuple(priority.shape)}"
+            )
+        return torch.where(again, -most * (0.5 + 0.5 * noise), priority.to(noise))
 
     return revised
 
@@ -184,7 +192,7 @@ def critic_order(critic: Callable[[Tensor], Tensor], *, temperature: float = 0.0
             )
         scores = scores.float()
         if temperature > 0:
-            scores = scores + temperature * (1 - state.progress) * gumbel(scores, state.generator)
+            scores = noisy(scores, temperature * (1 - state.progress), state.generator)
         return scores
 
     return order

@@ -12,6 +12,8 @@ from ssltok.decoding._iterative import Drawn, Sample
 
 __all__ = ["log_probability", "temperature_sample"]
 
+COLD = 1e-3
+
 
 @described
 def temperature_sample(
@@ -25,7 +27,9 @@ def temperature_sample(
     The draw inverts the cumulative distribution with one uniform number per row, in fp32 or
     better. At temperature 0 the most probable code is taken. Top-k keeps exactly the `top_k` most
     probable codes, also under ties; top-p keeps the fewest that reach a mass of `top_p`, among
-    those of top-k, the crossing one included.
+    those of top-k, the crossing one included. A code of logit -inf is never drawn. A row that has
+    no distribution (NaN, +inf, or nothing but -inf) gives -1 and a log-probability that is not
+    finite, at which `iterative_decode` raises.
 
     Args:
         temperature: $\tau \ge 0$, or a function of progress in (0, 1] that returns it.
@@ -63,25 +67,32 @@ def temperature_sample(
         check_at_least("temperature_sample", "temperature", tau, 0)
         scaled = logits if logits.dtype == torch.float64 else logits.float()
         if tau == 0:
-            tokens = scaled.argmax(dim=-1)
-            return Drawn(tokens, log_probability(logits, tokens))
+            return possible(scaled.argmax(dim=-1), logits)
+        if tau < COLD:  # a quotient beyond the largest number would be no distribution
+            scaled = scaled - scaled.amax(dim=-1, keepdim=True)
         if tau != 1:
-            scaled = scaled / tau
+            scaled = scaled / max(tau, torch.finfo(scaled.dtype).tiny)
         if top_k is None and top_p == 1:
             probs = scaled.softmax(dim=-1)
             tokens = invert(probs, generator)
             if tau == 1:
-                return Drawn(tokens, probs.gather(-1, tokens[:, None])[:, 0].log().float())
-            return Drawn(tokens, log_probability(logits, tokens))
+                logprob = probs.gather(-1, tokens[:, None])[:, 0].log().float()
+                return Drawn(tokens.where(logprob > -torch.inf, -1), logprob)
+            return possible(tokens, logits)
         count = min(top_k or logits.shape[-1], logits.shape[-1])
         scaled, codes = scaled.topk(count, dim=-1)
         probs = scaled.softmax(dim=-1)
         before = probs.cumsum(dim=-1) - probs
         place = invert(probs.masked_fill(before >= top_p, 0.0), generator)
-        tokens = codes.gather(-1, place[:, None])[:, 0]
-        return Drawn(tokens, log_probability(logits, tokens))
+        return possible(codes.gather(-1, place[:, None])[:, 0], logits)
 
     return sample
+
+
+def possible(tokens: Tensor, logits: Tensor) -> Drawn:
+    """Pair tokens with their log-probabilities; -1 where a row has no distribution."""
+    logprob = log_probability(logits, tokens)
+    return Drawn(tokens.where(logprob.isfinite(), -1), logprob)
 
 
 def log_probability(logits: Tensor, tokens: Tensor) -> Tensor:

@@ -6,10 +6,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ssltok._shared.checks import check_at_least, check_axes, check_bool_mask, check_codes
+from ssltok._shared.checks import (
+    check_at_least,
+    check_axes,
+    check_bool_mask,
+    check_codes,
+    check_floating,
+)
 from ssltok._shared.described import described
 from ssltok._shared.ranking import mask_lowest
-from ssltok.decoding._iterative import LogitsFn, shares_of
+from ssltok.decoding._iterative import LogitsFn, check_logits, shares_of
 from ssltok.decoding._sample import log_probability
 
 __all__ = ["TokenScores", "critical_reverse", "score", "self_token_critic"]
@@ -79,7 +85,7 @@ def score(
         check_bool_mask("score", "where", where, tokens.shape)
         wanted = wanted & where
     places = torch.arange(tokens.shape[1], device=tokens.device)
-    surprise = torch.zeros(tokens.shape, device=tokens.device)
+    surprise = torch.zeros(tokens.shape, device=tokens.device, dtype=torch.float32)
     for first in range(0, min(stride, tokens.shape[1]), groups):
         turn = torch.arange(first, min(first + groups, stride), device=tokens.device)
         hidden = wanted & (places % stride == turn[:, None])[:, None]
@@ -87,12 +93,8 @@ def score(
         truth = tokens.repeat(len(turn), 1)
         logits = logits_fn(truth.masked_fill(hidden, mask_index), hidden)
         truth = truth[hidden]
-        if tuple(logits.shape) != (len(truth), mask_index):
-            raise ValueError(
-                "score: logits must be (hidden places, mask_index) = "
-                f"({len(truth)}, {mask_index}); got {tuple(logits.shape)}"
-            )
-        part = torch.zeros(hidden.shape, device=tokens.device)
+        check_logits(logits, len(truth), mask_index, who="score", places="hidden")
+        part = torch.zeros(hidden.shape, device=tokens.device, dtype=torch.float32)
         part = part.masked_scatter(hidden, -log_probability(logits, truth))
         surprise = surprise + part.view(len(turn), *tokens.shape).sum(dim=0)
     return TokenScores(surprise, -surprise.sum(dim=-1))
@@ -132,6 +134,7 @@ def self_token_critic(
     )
 
 
+@torch.no_grad()
 def critical_reverse(
     logits_fn: LogitsFn,
     tokens: Tensor,
@@ -147,9 +150,10 @@ def critical_reverse(
 
     Level $t = T - 1, \dots, 1$ masks the $\lfloor N \gamma(t / T) \rfloor$ tokens of lowest score.
     Its error $e_t$ is the mean surprise of the tokens it masks newly, given what it leaves. Going
-    back stops, for each row, at the first level where the mean of the last `window` ratios
-    $e_t / e_{t+1}$ exceeds 1: there more context no longer makes the tokens more certain. The row
-    is returned as at the level before; decode it again with `critic_order(self_token_critic(...))`.
+    back stops, for each row, at the first level where the mean of its last `window` ratios
+    $e_t / e_{t+1}$ (over levels that mask something new in that row) exceeds 1: there more context
+    no longer makes the tokens more certain. The row is returned as at the level before; decode it
+    again with `critic_order(self_token_critic(...))`.
 
     Departure: the authors measure $e_t$ as a squared distance of embeddings; the surprise needs no
     codebook.
@@ -189,7 +193,11 @@ def critical_reverse(
     who = "critical_reverse"
     check_axes(who, "tokens", tokens, "batch tokens")
     check_codes(who, "tokens", tokens)
-    check_axes(who, "scores", scores, "batch tokens")
+    check_floating(who, "scores", scores)
+    if scores.shape != tokens.shape:
+        raise ValueError(
+            f"{who}: scores must have shape {tuple(tokens.shape)}; got {tuple(scores.shape)}"
+        )
     check_at_least(who, "steps", steps, 2)
     window = max(1, round(0.3 * steps)) if window is None else window
     check_at_least(who, "window", window, 1)
@@ -201,8 +209,8 @@ def critical_reverse(
     shares = shares_of(schedule, steps)
     hidden = torch.zeros_like(open_places)
     alive = total > 0
-    ratios: list[Tensor] = []
-    last: Tensor | None = None
+    ratios = torch.full((len(tokens), window), torch.nan, device=tokens.device, dtype=torch.float32)
+    last = ratios[:, 0]  # the error of a row's level before; NaN where there was none
     for level in range(steps - 1, 0, -1):
         counts = torch.floor(total * (shares[level] + 1e-6)).long()
         deeper = mask_lowest(scores, counts, open_places)
@@ -210,13 +218,15 @@ def critical_reverse(
         if not bool(new.any()):
             continue
         logits = logits_fn(tokens.masked_fill(deeper, mask_index), new)
-        surprise = torch.zeros(tokens.shape, device=tokens.device)
+        check_logits(logits, int(new.sum()), mask_index, who=who, places="hidden")
+        surprise = torch.zeros(tokens.shape, device=tokens.device, dtype=torch.float32)
         surprise = surprise.masked_scatter(new, -log_probability(logits, tokens[new]))
+        some = new.any(dim=-1)
         error = surprise.sum(-1) / new.sum(-1).clamp(min=1)
-        if last is not None:
-            ratios.append(error / last.clamp_min(1e-12))
-            mean = torch.stack(ratios[-window:]).mean(dim=0)
-            alive = alive & ~(new.any(-1) & (mean > 1 + 1e-6))
-        last = torch.where(new.any(-1), error, last) if last is not None else error
+        ratio = error / last.clamp_min(1e-12)
+        newest = torch.cat([ratios[:, 1:], ratio[:, None]], dim=1)
+        ratios = torch.where((some & ~last.isnan())[:, None], newest, ratios)
+        alive = alive & ~(ratios.nanmean(dim=-1) > 1 + 1e-6)
+        last = torch.where(some, error, last)
         hidden = torch.where(alive[:, None], deeper, hidden)
     return tokens.masked_fill(hidden, mask_index)

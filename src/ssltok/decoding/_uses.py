@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from ssltok._shared.checks import check_at_least, check_axes, check_bool_mask, check_codes
@@ -93,8 +92,9 @@ def forecast(
 ) -> Tensor:
     """Draw several continuations: the last `horizon` frames of every row, given those before.
 
-    The rows have their full length, as the model was trained; what stands in the last frames does
-    not matter. All samples go through the decoder at once, as in `impute`.
+    The rows have the length to forecast to; what stands in the last frames does not matter. A
+    padded row has the frames in which it has a token that is not -1, and its own last ones are
+    drawn, as if it stood alone. All samples go through the decoder at once, as in `impute`.
 
     Args:
         decode: From tokens with `mask_index` where unknown to complete tokens:
@@ -109,7 +109,8 @@ def forecast(
         The tokens, `(samples, batch, tokens)`.
 
     Raises:
-        ValueError: If shapes or dtypes do not fit or an option is out of range.
+        ValueError: If shapes or dtypes do not fit, an option is out of range, or a row has fewer
+            frames than `horizon`.
 
     Example:
         >>> import torch
@@ -125,8 +126,16 @@ def forecast(
         raise ValueError(f"forecast: frames must divide {tokens.shape[1]} tokens; got {frames}")
     if not 1 <= horizon <= frames:
         raise ValueError(f"forecast: horizon must lie in [1, {frames}]; got {horizon}")
-    late = torch.arange(tokens.shape[1], device=tokens.device) % frames >= frames - horizon
-    return impute(decode, tokens, late.expand_as(tokens), mask_index=mask_index, samples=samples)
+    check_codes("forecast", "tokens", tokens)
+    real = (tokens >= 0).unflatten(1, (-1, frames)).any(dim=1)
+    fewest = int(real.sum(dim=1).min()) if len(real) else frames
+    if fewest < horizon:
+        raise ValueError(
+            f"forecast: every row must have {horizon} frames or more; got a row of {fewest}"
+        )
+    to_come = real.flip(1).cumsum(dim=1).flip(1)  # frames from this one to the row's last
+    late = (to_come <= horizon).repeat(1, tokens.shape[1] // frames)
+    return impute(decode, tokens, late, mask_index=mask_index, samples=samples)
 
 
 def check_region(who: str, tokens: Tensor, where: Tensor) -> None:

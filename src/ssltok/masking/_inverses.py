@@ -94,7 +94,7 @@ def inverse_logarithmic_schedule(share: Tensor | float, *, tokens: int) -> Tenso
 @described
 def resumed_schedule(
     schedule: Callable[[Tensor], Tensor], *, start: float
-) -> Callable[[Tensor], Tensor]:
+) -> Callable[[Tensor | float], Tensor]:
     r"""Make the rest of a schedule a schedule of its own.
 
     $$\gamma(r_0 + (1 - r_0) \, r) / \gamma(r_0)$$
@@ -127,7 +127,8 @@ def resumed_schedule(
     if start == 1:
         raise ValueError("resumed_schedule: start must be < 1; got 1")
 
-    def rest(progress: Tensor) -> Tensor:
+    def rest(progress: Tensor | float) -> Tensor:
+        progress = as_progress("resumed_schedule", progress)
         whole = schedule(progress.new_tensor([start]))
         return schedule(start + (1 - start) * progress) / whole
 

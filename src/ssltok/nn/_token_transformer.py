@@ -165,6 +165,8 @@ class TokenTransformer(nn.Module):
         level: int = 0,
         valid: Tensor | None = None,
         context: Tensor | None = None,
+        places: Tensor | None = None,
+        allowed: Tensor | None = None,
         generator: Generator | None = None,
     ) -> Tensor:
         """Return the logits of the tokens at `where`, `(where.sum(), codebook_sizes[level])`.
@@ -174,19 +176,26 @@ class TokenTransformer(nn.Module):
                 a `LevelEmbedding`; `codebook_size` where hidden.
             where: Boolean `(batch, tokens)`, True where logits are wanted; the rows of the
                 result follow it row by row.
-            labels: Classes int64 `(batch,)`, -1 for the null class; None is -1 for all.
+            labels: Classes int64 `(batch,)`, -1 for the null class; None is -1 for all. One that
+                is no class is refused on the CPU and an index error elsewhere.
             level: The level that is asked; 0 is the coarsest. Levels behind it are not read.
             valid: Boolean `(batch, tokens)`, False at padding, whose codes may have any value:
                 nobody reads them, and their logits mean nothing.
             context: `(batch, tokens, dim)`, from `embed_context`.
+            places: Where each token stands, int64 `(batch, tokens)`; None counts from 0. A place
+                may be taken twice, so that a row and a copy of it go through together.
+            allowed: Boolean `(batch, tokens + 1, tokens)`, True where the token of the second axis
+                may read that of the third; its first row is for what stands in front (class token
+                and registers, which all may read). A token always reads itself.
             generator: Source of label dropout, dropout and stochastic depth in training, on the
                 tokens' device; None is torch's own. In evaluation nothing is drawn.
         """
         self._check_tokens(tokens, level)
         check_bool_mask("TokenTransformer", "where", where, tokens.shape[:2])
         features = self.features(
-            tokens, labels, level=level, valid=valid, context=context, generator=generator
-        )
+            tokens, labels, level=level, valid=valid, context=context, places=places,
+            allowed=allowed, generator=generator,
+        )  # fmt: skip
         return self.head(features[where], level=level)
 
     def features(
@@ -197,11 +206,13 @@ class TokenTransformer(nn.Module):
         level: int = 0,
         valid: Tensor | None = None,
         context: Tensor | None = None,
+        places: Tensor | None = None,
+        allowed: Tensor | None = None,
         generator: Generator | None = None,
     ) -> Tensor:
         """Return what the head reads, `(batch, tokens, dim)`; arguments as in `forward`."""
         self._check_tokens(tokens, level)
-        self._check(tokens, labels, valid, context)
+        self._check(tokens, labels, valid, context, places)
         if not self.training:
             generator = None
         if valid is not None:
@@ -212,10 +223,9 @@ class TokenTransformer(nn.Module):
             known = tokens[..., : level + 1]
             tokens = functional.pad(known, (0, behind), value=self.codebook_size)
         x: Tensor = self.embedding(tokens)
-        if self.positions is not None:
-            x = x + self.positions[: tokens.shape[1]]
-        elif self.grid is not None:
-            x = x + self._grid_positions()[: tokens.shape[1]]
+        if self.positions is not None or self.grid is not None:
+            table = self._grid_positions() if self.positions is None else self.positions
+            x = x + (table[: tokens.shape[1]] if places is None else table[places])
         if self.levels is not None:
             x = x + self.levels[level]
         x = self.norm(x)
@@ -238,7 +248,18 @@ class TokenTransformer(nn.Module):
             x = torch.cat([*front, x], dim=1)
             if valid is not None:
                 valid = functional.pad(valid, (prefix, 0), value=True)
-        x = self.trunk(x, valid=valid, condition=condition, prefix=prefix, generator=generator)
+        if allowed is not None:
+            check_bool_mask(
+                "TokenTransformer", "allowed", allowed,
+                (len(x), tokens.shape[1] + 1, tokens.shape[1]),
+            )  # fmt: skip
+            front_reads = allowed[:, :1].expand(-1, prefix, -1)
+            allowed = torch.cat([front_reads, allowed[:, 1:]], dim=1)
+            allowed = functional.pad(allowed, (prefix, 0), value=True)
+        x = self.trunk(
+            x, valid=valid, condition=condition, prefix=prefix, allowed=allowed,
+            places=places if self.trunk.rotary is not None else None, generator=generator,
+        )  # fmt: skip
         return x.narrow(1, prefix, tokens.shape[1])
 
     def head(self, features: Tensor, *, level: int = 0) -> Tensor:
@@ -273,7 +294,9 @@ class TokenTransformer(nn.Module):
         if self.training and self.label_dropout > 0:
             drawn = torch.rand(len(tokens), device=tokens.device, generator=generator)
             labels = labels.masked_fill(drawn < self.label_dropout, -1)
-        return functional.embedding(labels.where(labels >= 0, self.classes), table)
+        # The table's last row is the null class: a label of that number is none, and must not pass.
+        index = torch.where(labels < self.classes, labels, labels + 1)
+        return functional.embedding(index.where(labels >= 0, self.classes), table)
 
     def _check_tokens(self, tokens: Tensor, level: int) -> None:
         who, levels = "TokenTransformer", len(self.codebook_sizes)
@@ -286,11 +309,19 @@ class TokenTransformer(nn.Module):
             raise ValueError(f"{who}: level must lie in [0, {levels - 1}]; got {level}")
 
     def _check(
-        self, tokens: Tensor, labels: Tensor | None, valid: Tensor | None, context: Tensor | None
-    ) -> None:
+        self, tokens: Tensor, labels: Tensor | None, valid: Tensor | None, context: Tensor | None,
+        places: Tensor | None,
+    ) -> None:  # fmt: skip
         who = "TokenTransformer"
         check_at_least(who, "batch", tokens.shape[0], 1)
-        if not 1 <= tokens.shape[1] <= self.tokens:
+        if places is not None:
+            check_codes(who, "places", places)
+            if places.shape != tokens.shape[:2]:
+                raise ValueError(
+                    f"{who}: places must have shape {tuple(tokens.shape[:2])}; "
+                    f"got {tuple(places.shape)}"
+                )
+        elif not 1 <= tokens.shape[1] <= self.tokens:
             raise ValueError(f"{who}: tokens must be 1 to {self.tokens}; got {tokens.shape[1]}")
         if labels is not None:
             if self.labels is None:
@@ -301,6 +332,10 @@ class TokenTransformer(nn.Module):
                     f"{who}: labels must have shape {tuple(tokens.shape[:1])}; "
                     f"got {tuple(labels.shape)}"
                 )
+            if labels.device.type == "cpu" and not torch.compiler.is_compiling():
+                most = int(labels.max())
+                if most >= self.classes:
+                    raise ValueError(f"{who}: labels must lie in [-1, {self.classes}); got {most}")
         if valid is not None:
             check_bool_mask(who, "valid", valid, tokens.shape[:2])
         if context is None:

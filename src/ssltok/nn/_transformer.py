@@ -137,6 +137,7 @@ class Transformer(nn.Module):
         condition: Tensor | None = None,
         prefix: int = 0,
         places: Tensor | None = None,
+        allowed: Tensor | None = None,
         generator: Generator | None = None,
     ) -> Tensor:
         """Transform `x`, `(batch, tokens, dim)`.
@@ -149,10 +150,12 @@ class Transformer(nn.Module):
             prefix: How many leading tokens have no rotary position.
             places: Rotary positions `(batch, tokens - prefix)`, int64, of the other tokens, -1 at
                 padding; None counts them from 0.
+            allowed: Boolean `(batch, tokens, tokens)`, True where the token of the second axis may
+                read that of the third; a token always reads itself. Not of a causal transformer.
             generator: Source of dropout and stochastic depth in training; None is torch's own.
         """
         last = x
-        for tokens, _ in self._run(x, valid, condition, prefix, places, generator):
+        for tokens, _ in self._run(x, valid, condition, prefix, places, generator, allowed):
             last = tokens  # only the newest layer's tokens stay in memory
         out: Tensor = self.last_norm(last)
         return out
@@ -179,6 +182,7 @@ class Transformer(nn.Module):
         prefix: int,
         places: Tensor | None,
         generator: Generator | None,
+        readers: Tensor | None = None,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the tokens behind each layer, and what its MLP added."""
         self._check(x, valid, condition, prefix, places)
@@ -186,6 +190,10 @@ class Transformer(nn.Module):
         if valid is not None:
             allowed = readable(valid, causal=self.causal)
             x = x.masked_fill(~valid.unsqueeze(-1), 0)  # NaN in padding must not reach a product
+        if readers is not None:
+            self._check_readers(x, readers)
+            itself = torch.eye(x.shape[1], dtype=torch.bool, device=x.device)
+            allowed = (readers[:, None] if allowed is None else readers[:, None] & allowed) | itself
         rotation = None
         if self.rotary is not None and places is None:
             rotation = self.rotary(x.shape[1] - prefix, prefix=prefix)
@@ -234,6 +242,11 @@ class Transformer(nn.Module):
                 raise ValueError("Transformer: places must be None without rotary; got a tensor")
             check_axes("Transformer", "places", places, "batch tokens")
             check_size("Transformer", "places", places, 1, x.shape[1] - prefix)
+
+    def _check_readers(self, x: Tensor, readers: Tensor) -> None:
+        if self.causal:
+            raise ValueError("Transformer: allowed must be None when causal; got a tensor")
+        check_bool_mask("Transformer", "allowed", readers, (*x.shape[:2], x.shape[1]))
 
 
 def check_trunk(who: str, trunk: Transformer, *, positions: bool) -> None:

@@ -42,7 +42,7 @@ FORMAT = 2  # 1 had no parts: its config says them all
 FILES = {"config.json", "model.safetensors", "labels.json", "provenance.json"}
 LARGEST = 2**20  # the longest series, and the most channels, classes and cases, that we believe
 PLACES = ("tokenizer", "prior", "decoding")
-RULES = ("schedule", "orders", "sample", "guidance")
+RULES = ("schedule", "orders", "sample", "guidance", "settle")
 
 
 class Artifact(NamedTuple):
@@ -303,6 +303,8 @@ def _rules(
     if plain["format"] == 1:
         return build_decoding(config.decoding, tokenizer)
     rules = plain["decoding"]
+    if isinstance(rules, Mapping):
+        rules = {"settle": None, **rules}  # an older artefact has none
     if not isinstance(rules, Mapping) or set(rules) != {"steps", *RULES}:
         raise ArtifactError(folder, "decoding rules of another form")
     built = {name: _described(folder, rules[name], f"decoding.{name}", parts) for name in RULES}

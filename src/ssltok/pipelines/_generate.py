@@ -11,7 +11,15 @@ from torch import Tensor
 from ssltok._shared.checks import check_at_least
 from ssltok._shared.described import MadeBy, description_of
 from ssltok._shared.modes import evaluation_mode
-from ssltok.decoding import Guidance, LogitsFn, Order, Sample, iterative_decode
+from ssltok.decoding import (
+    Guidance,
+    LogitsFn,
+    Order,
+    Sample,
+    Settle,
+    decode_levels,
+    iterative_decode,
+)
 from ssltok.pipelines._prior import Prior
 from ssltok.pipelines._tokenizer import Tokenizer
 
@@ -25,7 +33,8 @@ class Decoding:
     """How many, which, what: the rules of `ssltok.decoding.iterative_decode`, for each branch."""
 
     steps: int
-    """Forward passes from all tokens hidden to none, for each code of a token."""
+    """Forward passes from all tokens hidden to none, for each code of a token; the most of them
+    where `settle` says how many tokens stay."""
     schedule: Callable[[Tensor], Tensor]
     """From progress to the share masked."""
     orders: tuple[Order, ...]
@@ -34,6 +43,9 @@ class Decoding:
     """What token is drawn."""
     guidance: Callable[[LogitsFn], Guidance] | None = None
     """From the unconditional logits function to a guidance; None is none."""
+    settle: Settle | None = None
+    """How many tokens stay, by the model, such as `entropy_bound(0.5)`; None leaves it to the
+    schedule, which is otherwise the least that stays."""
 
     def __post_init__(self) -> None:
         """Check the steps."""
@@ -84,6 +96,7 @@ def generate(
     lengths: Tensor,
     decoding: Decoding,
     generator: torch.Generator,
+    weak: Prior | None = None,
     observe: Callable[..., None] | None = None,
 ) -> Generated:
     """Draw new series: low tokens first, then high tokens that read them, then the decoder.
@@ -95,6 +108,8 @@ def generate(
         lengths: int64 `(cases,)`, samples of each new series.
         decoding: The rules, such as those of `build_decoding`.
         generator: The only source of randomness.
+        weak: A weaker prior of the same tokens, an earlier checkpoint or a smaller one, to be
+            guided away from (autoguidance); by default the prior without labels.
         observe: Called with each decoding step of the first branch, of the first 256 series.
 
     Returns:
@@ -119,7 +134,7 @@ def generate(
             f"got {int(lengths.min())} to {int(lengths.max())}"
         )
     parts: list[Generated] = []
-    with evaluation_mode(tokenizer, prior):
+    with evaluation_mode(tokenizer, prior, *([] if weak is None else [weak])):
         for some, sizes in zip(
             torch.split(labels, BATCH), torch.split(lengths, BATCH), strict=True
         ):
@@ -130,6 +145,7 @@ def generate(
                 labels=some,
                 decoding=decoding,
                 generator=generator,
+                weak=weak,
                 observe=None if parts else observe,
             )
             series = tokenizer.in_units(tokenizer.decode(codes))
@@ -147,6 +163,7 @@ def decode_tokens(
     labels: Tensor,
     decoding: Decoding,
     generator: torch.Generator,
+    weak: Prior | None = None,
     observe: Callable[..., None] | None = None,
 ) -> Tensor:
     """Fill the hidden tokens of `(batch, tokens)`, branch by branch; known ones never change.
@@ -158,6 +175,7 @@ def decode_tokens(
         labels: int64 `(batch,)`, -1 for no label.
         decoding: The rules, such as those of `build_decoding`.
         generator: The only source of randomness.
+        weak: As in `generate`.
         observe: Called with each step of the first branch.
 
     Returns:
@@ -166,52 +184,79 @@ def decode_tokens(
     filled: list[Tensor] = []
     for number, part in enumerate(torch.split(tokens, list(prior.sizes), dim=1)):
         context = prior.context(filled[-1], number) if filled else None
-        watch = observe if number == 0 else None
-        filled.append(
-            _decode_branch(prior, number, part, labels, context, decoding, generator, watch)
-        )
+        ask = _asking(prior, number, labels, context, decoding)
+        free = None
+        if decoding.guidance is not None and weak is not None:
+            context = weak.context(filled[-1], number) if filled else None
+            free = _asking(weak, number, labels, context, decoding)
+        elif decoding.guidance is not None and bool((labels >= 0).any()):
+            free = _asking(prior, number, torch.full_like(labels, -1), context, decoding)
+        run = functools.partial(
+            _decode_level, prior, number, ask, free, decoding, generator,
+            observe if number == 0 else None,
+        )  # fmt: skip
+        if prior.codes_per_token > 1:
+            filled.append(decode_levels(run, part, mask_index=prior.mask_index))
+        else:
+            filled.append(run(part, 0, part[..., None][..., :0]))
     return torch.cat(filled, dim=1)
 
 
-def _decode_branch(
+def _asking(
+    prior: Prior, number: int, labels: Tensor, context: Tensor | None, decoding: Decoding
+) -> Callable[..., LogitsFn]:
+    """A branch's logits function, but for its level.
+
+    Where a rule ends rows at different steps, those that ask for nothing do not go through.
+    """
+    if decoding.settle is None:
+        return functools.partial(prior.logits_of, number, labels, context=context)
+
+    def of_open_rows(*, coarser: Tensor | None, level: int) -> LogitsFn:
+        def logits(tokens: Tensor, where: Tensor) -> Tensor:
+            rows = where.any(dim=1)
+            beside = [None if part is None else part[rows] for part in (context, coarser)]
+            ask = prior.logits_of(
+                number, labels[rows], context=beside[0], level=level, coarser=beside[1]
+            )
+            return ask(tokens[rows], where[rows])
+
+        return logits
+
+    return of_open_rows
+
+
+def _decode_level(
     prior: Prior,
     number: int,
-    tokens: Tensor,
-    labels: Tensor,
-    context: Tensor | None,
+    ask: Callable[..., LogitsFn],
+    free: Callable[..., LogitsFn] | None,
     decoding: Decoding,
     generator: torch.Generator,
     observe: Callable[..., None] | None,
+    tokens: Tensor,
+    level: int,
+    coarser: Tensor,
 ) -> Tensor:
-    """Fill a branch's tokens, level by level where they have several codes, coarse ones first."""
-    nothing = torch.full_like(labels, -1)
-    guided = decoding.guidance is not None and bool((labels >= 0).any())
-    levels = list(tokens.unbind(-1)) if prior.codes_per_token > 1 else [tokens]
-    filled: list[Tensor] = []
-    for level, part in enumerate(levels):
-        size = prior.codebook_sizes[number][level]
-        coarser = torch.stack(filled, dim=-1) if filled else None
-        ask = functools.partial(
-            prior.logits_of, number, context=context, level=level, coarser=coarser
-        )
-        guidance = None
-        if guided and decoding.guidance is not None:
-            guidance = decoding.guidance(ask(nothing))
-        filled.append(
-            iterative_decode(
-                ask(labels),
-                part.clamp(max=size) if size < prior.mask_index else part,
-                mask_index=size,
-                steps=decoding.steps,
-                schedule=decoding.schedule,
-                order=decoding.orders[number],
-                sample=decoding.sample,
-                guidance=guidance,
-                observe=observe if level == 0 else None,
-                generator=generator,
-            )
-        )
-    return torch.stack(filled, dim=-1) if prior.codes_per_token > 1 else filled[0]
+    """Fill one code of a branch's tokens, `(batch, tokens)`, given the coarser ones."""
+    size = prior.codebook_sizes[number][level]
+    seen = coarser if level else None
+    guidance = None
+    if free is not None and decoding.guidance is not None:
+        guidance = decoding.guidance(free(level=level, coarser=seen))
+    return iterative_decode(
+        ask(level=level, coarser=seen),
+        tokens.clamp(max=size) if size < prior.mask_index else tokens,
+        mask_index=size,
+        steps=decoding.steps,
+        schedule=decoding.schedule,
+        order=decoding.orders[number],
+        sample=decoding.sample,
+        guidance=guidance,
+        settle=decoding.settle,
+        observe=observe if level == 0 else None,
+        generator=generator,
+    )
 
 
 def hidden_codes(prior: Prior, valid: Tensor) -> Tensor:

@@ -9,7 +9,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from ssltok import quantizers
-from ssltok.decoding import classifier_free_guidance, confidence_order, temperature_sample
+from ssltok.decoding import (
+    classifier_free_guidance,
+    confidence_order,
+    rule_schedule,
+    temperature_sample,
+)
 from ssltok.masking import cosine_schedule
 from ssltok.nn import (
     ContextEmbedding,
@@ -26,7 +31,7 @@ from ssltok.pipelines._token_features import TokenFeatures
 from ssltok.pipelines._tokenizer import Tokenizer
 from ssltok.pipelines._words._config import DecodingConfig, PriorConfig, TokenizerConfig
 from ssltok.pipelines._words._parts import Parts, build_part
-from ssltok.pipelines._words._tables import CODERS, OBJECTIVES, QUANTIZERS
+from ssltok.pipelines._words._tables import CODERS, COUNTS, OBJECTIVES, QUANTIZERS
 from ssltok.signal import STFTBands, Waveform
 from ssltok.training import Objective
 
@@ -263,10 +268,18 @@ def build_decoding(
     guidance = parts.guidance
     if guidance is None and config.guidance != 1:
         guidance = partial(classifier_free_guidance, scale=config.guidance)
+    count = COUNTS[config.count]
+    settle = parts.settle
+    if settle is None and count is not None:
+        settle = count(config.bound)
+    schedule = parts.schedule
+    if schedule is None:
+        schedule = cosine_schedule if settle is None else rule_schedule
     return Decoding(
         steps=config.steps,
-        schedule=cosine_schedule if parts.schedule is None else parts.schedule,
+        schedule=schedule,
         orders=tuple(orders),
         sample=build_part(sample, {}),
         guidance=guidance,
+        settle=build_part(settle, {}),
     )

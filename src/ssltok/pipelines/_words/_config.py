@@ -27,6 +27,9 @@ SSL = Literal[
     "none", "barlow_twins", "vicreg", "vibcreg", "sigreg", "w_mse", "nt_xent", "byol", "simsiam",
     "moco", "swav", "dino", "ts2vec", "supcon", "mae", "beit", "data2vec", "ibot",
 ]  # fmt: skip
+Count = Literal[
+    "schedule", "entropy_bound", "confidence_threshold", "confidence_factor", "stable_prediction"
+]
 Augmentation = Literal["warp", "slice", "gauss"]
 
 
@@ -170,7 +173,13 @@ class DecodingConfig:
     """How new tokens are drawn: steps, randomness of the order and of the tokens, guidance."""
 
     steps: int = 10
-    """Forward passes from all tokens hidden to none."""
+    """Forward passes from all tokens hidden to none; the most of them where the model says how many
+    tokens stay."""
+    count: Count = "schedule"
+    """How many tokens stay after a pass: a fixed schedule, or as many as the model is sure of."""
+    bound: float = 0.5
+    """How sure: the entropy bound in nats, the threshold of a probability, the confidence factor,
+    or the divergence below which a prediction is stable; of no matter for a schedule."""
     order_temperature: float = 4.0
     """Noise in the choice of which tokens to keep; falls to 0 over the steps."""
     high_order_temperature: float = 4.0
@@ -181,11 +190,21 @@ class DecodingConfig:
     """Classifier-free guidance: 1 = none, more = closer to the label."""
 
     def __post_init__(self) -> None:
-        """Check every number."""
+        """Check every word and number."""
         who = "DecodingConfig"
+        check_words(self, who)
         check_at_least(who, "steps", self.steps, 1)
-        for name in ("order_temperature", "high_order_temperature", "temperature", "guidance"):
+        numbers = (
+            "order_temperature",
+            "high_order_temperature",
+            "temperature",
+            "guidance",
+            "bound",
+        )
+        for name in numbers:
             check_at_least(who, name, getattr(self, name), 0)
+        if self.count == "confidence_threshold":
+            check_ratio(who, "bound", self.bound)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -64,6 +64,9 @@ class Parts:
     guidance: Callable[..., Any] | None = None
     """Decoding: from the unconditional logits function to a guidance, such as
     `partial(classifier_free_guidance, scale=1.5)`."""
+    settle: Any = None
+    """Decoding: how many tokens stay, by the model, such as `entropy_bound(0.5)`; then the schedule
+    is `rule_schedule` unless one is given, and the steps are the most forwards."""
 
     def over(self, others: "Parts") -> "Parts":
         """These parts, and the others' where these are None."""

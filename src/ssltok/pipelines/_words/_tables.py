@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ssltok import decoding as rules
 from ssltok import nn as networks
 from ssltok import quantizers, training
 from ssltok.augment import NC_VQVAE_GAUSS, NC_VQVAE_SLICE, NC_VQVAE_WARP
@@ -16,9 +17,25 @@ from ssltok.pipelines._token_features import TokenFeatures
 from ssltok.pipelines._words._config import TokenizerConfig
 from ssltok.pipelines._words._parts import Parts
 
-__all__ = ["AUGMENTATIONS", "CODERS", "OBJECTIVES", "QUANTIZERS", "fsq_levels", "reads_tokens"]
+__all__ = [
+    "AUGMENTATIONS",
+    "CODERS",
+    "COUNTS",
+    "OBJECTIVES",
+    "QUANTIZERS",
+    "fsq_levels",
+    "reads_tokens",
+]
 
 AUGMENTATIONS = {"warp": NC_VQVAE_WARP, "slice": NC_VQVAE_SLICE, "gauss": NC_VQVAE_GAUSS}
+COUNTS: dict[str, Callable[[float], rules.Settle] | None] = {
+    "schedule": None,
+    "entropy_bound": rules.entropy_bound,
+    "confidence_threshold": rules.confidence_threshold,
+    "confidence_factor": rules.confidence_factor,
+    "stable_prediction": lambda bound: rules.stable_prediction(divergence=bound),
+}
+"""How many tokens stay, by the config's word; None leaves it to the schedule."""
 PROJECTED_DIM = 8  # channels in which factorised codes are looked up, as in ViT-VQGAN and DAC
 FEWEST, MOST_LEVELS = 3, 8  # of an FSQ channel
 
