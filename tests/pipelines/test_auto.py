@@ -143,7 +143,7 @@ def test_the_estimator_reads_the_data_first_and_takes_numbers_beside() -> None:
 ])  # fmt: skip
 def test_what_makes_no_sense_is_refused(options: dict[str, float], rule: str) -> None:
     with pytest.raises(ValueError, match=f"AutoConfig: {rule}"):
-        auto(read_series(steps_of(48, 4)), **options)
+        auto(read_series(steps_of(48, 4)), **options)  # type: ignore[arg-type]
 
 
 def test_a_step_is_counted_and_not_timed() -> None:

@@ -185,8 +185,8 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
         check_savable(who, classes)
         config = self._config_for(data, len(classes))
         tell = teller(progress=bool(self.progress), verbose=self.verbose)
-        for reason in self.plan_.reasons if tell and hasattr(self, "plan_") else ():
-            tell(reason)
+        if tell is not None and hasattr(self, "plan_"):
+            tell("\n".join(self.plan_.reasons))
         folder = None if self.checkpoints is None else pathlib.Path(self.checkpoints)
         fitted = fit(
             data,

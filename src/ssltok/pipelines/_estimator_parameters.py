@@ -87,6 +87,8 @@ class PresetEstimator(BaseEstimator):  # type: ignore[misc]
 
     def _config(self) -> Config:
         preset = demo() if isinstance(self.preset, Parts) else self.preset
+        if isinstance(preset, AutoConfig):
+            preset = "auto"  # whose numbers only the data can give
         return resolve_preset("SSLTokenizer", preset)
 
     def _parts(self) -> Parts:

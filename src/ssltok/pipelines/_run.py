@@ -191,7 +191,7 @@ def _results(
 
 def _majority(labels: Any) -> float:
     """Share of the largest class; NaN where there are no labels."""
-    known = [] if labels is None else label_index(labels, len(labels))[0]
+    known: Any = [] if labels is None else label_index(labels, len(labels))[0]
     counts = torch.as_tensor(known)[torch.as_tensor(known) >= 0].bincount()
     return float(counts.max() / counts.sum()) if len(counts) else math.nan
 

@@ -42,7 +42,7 @@ def strides_for(length: int) -> list[int]:
 def codes_for(patches: int) -> int:
     """Codes for so many training patches: a power of two from 16 to 256."""
     wanted = max(patches // PATCHES_A_CODE, 1).bit_length() - 1
-    return min(max(2**wanted, FEWEST_CODES), MOST_CODES)
+    return min(max(1 << wanted, FEWEST_CODES), MOST_CODES)
 
 
 @torch.no_grad()
