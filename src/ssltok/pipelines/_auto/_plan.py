@@ -128,7 +128,7 @@ def auto(
             mlp_ratio=2.0,
             variants=COPIES if cases < FEW_CASES else 0,
             variant_std=COPY_STD,
-        ),  # fmt: skip
+        ),
         tokenizer_training=TrainingConfig(
             steps=1, batch=batch, learning_rate=2e-3, warmup_ratio=0.05
         ),
