@@ -201,6 +201,9 @@ class Sample:
         if self.out.suffix == ".npz":
             labels = None if self.label is None else [label] * self.n
             save_samples(self.out, series, labels=labels, codes=drawn.codes)
+        elif self.out.suffix == ".npy":
+            with new_file(self.out) as stream:
+                np.save(stream, series)
         else:
             write_table(self.out, series, reading=Reading(layout="series_in_rows"))
         say(f"{series.shape[0]} series of shape {series.shape[1:]}: {self.out}")

@@ -46,7 +46,7 @@ class PresetEstimator(BaseEstimator):  # type: ignore[misc]
                 f"set_params: the preset must be a name or a Config where its numbers are set "
                 f"(parts=Parts(...) goes beside it); got Parts and {sorted(nested)}"
             )
-        auto = AutoConfig() if self.preset == "auto" else self.preset
+        auto = AutoConfig() if _is_auto(self.preset) else self.preset
         if nested and isinstance(auto, AutoConfig):
             names = {name.removeprefix("preset__"): value for name, value in nested.items()}
             told = {k: names.pop(k) for k in ("minutes", "explained") if k in names}
@@ -73,7 +73,7 @@ class PresetEstimator(BaseEstimator):  # type: ignore[misc]
     def _config_for(self, data: SeriesSet, classes: int) -> Config:
         """The config of the preset, or what `auto` makes of the training series."""
         self.__dict__.pop("plan_", None)
-        preset = AutoConfig() if self.preset == "auto" else self.preset
+        preset = AutoConfig() if _is_auto(self.preset) else self.preset
         if not isinstance(preset, AutoConfig):
             return self._config()
         self.plan_: Plan = auto(
@@ -97,3 +97,7 @@ class PresetEstimator(BaseEstimator):  # type: ignore[misc]
             if isinstance(others, Parts):
                 keywords = keywords.over(others)
         return keywords
+
+
+def _is_auto(preset: object) -> bool:
+    return isinstance(preset, str) and preset == "auto"

@@ -21,7 +21,9 @@ from ssltok._shared.work_folders import clear_work, has_checkpoints, remove_empt
 __all__ = ["Place", "check_place", "claimed"]
 
 UNFINISHED, MARKER = "unfinished", "run.json"
-RESULTS = ("figures", "metrics.json", "model", "report.html", "samples.npz", "tensorboard")
+RESULTS = (
+    "figures", "metrics.json", "model", "plan.json", "report.html", "samples.npz", "tensorboard",
+)  # fmt: skip
 """Everything that a run may leave in its folder."""
 LARGEST = 2**26  # bytes of a JSON file that we look into
 

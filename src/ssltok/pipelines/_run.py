@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ssltok._shared.outputs import uninterrupted
@@ -191,8 +190,10 @@ def _results(
 
 def _majority(labels: Any) -> float:
     """Share of the largest class; NaN where there are no labels."""
-    known: Any = [] if labels is None else label_index(labels, len(labels))[0]
-    counts = torch.as_tensor(known)[torch.as_tensor(known) >= 0].bincount()
+    if labels is None:
+        return math.nan
+    numbers, _ = label_index(labels, len(labels))
+    counts = numbers[numbers >= 0].bincount()
     return float(counts.max() / counts.sum()) if len(counts) else math.nan
 
 
