@@ -15,7 +15,7 @@ from sklearn.utils import check_array
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from ssltok._shared.described import description_of
-from ssltok.pipelines import SSLTokenizer, demo
+from ssltok.pipelines import AutoConfig, SSLTokenizer
 from ssltok.pipelines._stages import duration, paced, teller
 from ssltok.training import Stage
 from tests.pipelines.small import series, small
@@ -98,8 +98,8 @@ def test_one_default_for_both_doors(tmp_path: pathlib.Path) -> None:
     from ssltok.cli._commands import Run
 
     default = SSLTokenizer()
-    assert default.get_params()["preset"] == Run().preset == "demo"
-    assert default._config() == demo()
+    assert default.get_params()["preset"] == Run().preset == "auto"
+    assert Run().config() == AutoConfig(given={"precision": "no", "workers": 0})
     assert default.progress
 
 

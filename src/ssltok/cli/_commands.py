@@ -21,6 +21,7 @@ from ssltok.data import Dataset, Reading, windowed
 from ssltok.distributed import is_first
 from ssltok.evaluation import ReportRow
 from ssltok.pipelines import (
+    AutoConfig,
     Config,
     DecodingConfig,
     PriorConfig,
@@ -33,9 +34,10 @@ from ssltok.training import TrainingConfig
 
 __all__ = ["run_command"]
 
-HEADLINES = ("train on synthetic, test on real (CAS)", "linear probe on tokens", "codes used")
+SECTIONS = ("tokenizer", "prior", "tokenizer_training", "prior_training", "decoding")
+HEADLINES = ("CAS, ridge (ROCKET)", "variance explained", "linear probe on tokens", "codes used")
 """Rows that are repeated below the table of a run."""
-Preset = Literal["compact", "demo", "nc_vqvae", "ssltok", "timevqvae"]
+Preset = Literal["auto", "compact", "demo", "nc_vqvae", "ssltok", "timevqvae"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +54,15 @@ class Training:
     """Samples from one window to the next; by default a quarter of a window."""
     resample: str | None = None
     """Bring irregular times to this step first, such as h, 15min or D."""
-    preset: Preset = "demo"
-    """Where the numbers below come from: demo ends in minutes, the papers' presets do not."""
+    preset: Preset = "auto"
+    """Where the numbers below come from: auto reads the data first and chooses them, demo is small,
+    the papers' presets take hours."""
+    minutes: float = AutoConfig.minutes
+    """What a whole run may take on two cores (auto only)."""
+    explained: float = AutoConfig.explained
+    """Share of the variance that the tokens shall explain (auto only)."""
+    typed: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
+    """The numbers below that the user typed."""
     seed: int = 0
     """Same seed, same result."""
     steps: int = 0
@@ -81,15 +90,28 @@ class Training:
         """The data, at regular times where that is asked for."""
         return read(self.data, self.reading, resample=self.resample)
 
-    def config(self) -> Config:
-        """The config of these options."""
+    def config(self) -> Config | AutoConfig:
+        """The config of these options, or what `auto` is told."""
         own = {f.name: getattr(self, f.name) for f in dataclasses.fields(Config)}
+        if self.preset == "auto":
+            return self._auto()
         config = Config(**own)
         if not self.steps:
             return config
         stages = ("tokenizer_training", "prior_training")
         shorter = {s: dataclasses.replace(own[s], steps=self.steps) for s in stages}
         return dataclasses.replace(config, **shorter)
+
+    def _auto(self) -> AutoConfig:
+        given = {}
+        for path in self.typed:
+            section, _, name = path.partition("__")
+            if name and section in SECTIONS:
+                given[path] = getattr(getattr(self, section), name)
+        if self.steps:
+            given |= {f"{stage}_training__steps": self.steps for stage in ("tokenizer", "prior")}
+        given |= {"precision": self.precision, "workers": self.workers}
+        return AutoConfig(minutes=self.minutes, explained=self.explained, given=given)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +122,8 @@ class Run(Training):
     """A new folder for the model, the samples, the numbers and the report."""
     overwrite: bool = False
     """Replace a finished run in that folder."""
-    evaluator_steps: int = 500
-    """Budget of each network that judges the series; 0 leaves these out."""
+    evaluator_steps: int | None = None
+    """Budget of each network that judges the series; 0 leaves these out, as auto does."""
 
     def __call__(self) -> None:
         """Do it."""
@@ -120,7 +142,9 @@ class Run(Training):
         )
         if report.rows:
             say(f"{report.to_text()}\n")
-            say("\n".join(_line(report[name]) for name in HEADLINES))
+            say("\n".join(_line(row) for row in report.rows if row.name in HEADLINES))
+            for sentence in report.about["verdict"]:  # type: ignore[attr-defined]
+                say(f"not good: {sentence}")
             say(f"report: {self.out / 'report.html'}")
 
 
@@ -215,18 +239,20 @@ def run_command(words: list[str]) -> None:
 
 def _command_type(words: list[str]) -> Any:
     """The commands, with the defaults of the preset that the words ask for."""
-    preset = "demo"
+    preset = "auto"
     for place, word in enumerate(words):
         if word == "--preset" and place + 1 < len(words):
             preset = words[place + 1]
         elif word.startswith("--preset="):
             preset = word.partition("=")[2]
     try:
-        config = resolve_preset("ssltok", preset)
+        config = Config() if preset == "auto" else resolve_preset("ssltok", preset)
     except ValueError:
         return Command  # tyro says what the choices are
     own = {f.name: getattr(config, f.name) for f in dataclasses.fields(Config)}
-    start: dict[str, Any] = {**own, "preset": preset}
+    typed = [word.partition("=")[0].removeprefix("--") for word in words if word.startswith("--")]
+    paths = tuple(path.replace("-", "_").replace(".", "__") for path in typed)
+    start: dict[str, Any] = {**own, "preset": preset, "typed": paths}
     return (
         Annotated[Run, tyro.conf.subcommand("run", default=Run(**start))]
         | Annotated[Fit, tyro.conf.subcommand("fit", default=Fit(**start))]

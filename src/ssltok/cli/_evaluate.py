@@ -10,7 +10,7 @@ from ssltok.cli._outputs import check_new_folder
 from ssltok.cli._reading import ReadingOptions, read
 from ssltok.cli._say import say
 from ssltok.data import Reading, train_and_test
-from ssltok.evaluation import evaluate, load_samples, standard_measures
+from ssltok.evaluation import RidgeJudge, evaluate, load_samples, standard_measures
 from ssltok.pipelines import SSLTokenizer, tokenizer_measures, tokens_of
 from ssltok.training import keyed_generator
 
@@ -80,9 +80,9 @@ class Evaluate:
             tokens=None
             if model is None
             else tokens_of(model, train=train, test=test, generated=made.series),
-            measures=standard_measures
+            measures=(*standard_measures, RidgeJudge())
             if model is None
-            else (*standard_measures, tokenizer_measures(model)),
+            else (*standard_measures, RidgeJudge(), tokenizer_measures(model)),
             steps=self.steps,
             seed=self.seed,
             progress=not self.quiet,

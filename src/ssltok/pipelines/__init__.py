@@ -17,6 +17,9 @@ for _package in ("accelerate", "safetensors", "sklearn", "tqdm"):
 
 from ssltok._shared.describe import PartError, build_described, describe
 from ssltok._shared.storage import ArtifactError
+from ssltok.pipelines._auto._plan import Plan, auto
+from ssltok.pipelines._auto._rate import RatePoint, measure_rate
+from ssltok.pipelines._auto._verdict import Finding, verdict
 from ssltok.pipelines._branch import Branch
 from ssltok.pipelines._estimator import SSLTokenizer
 from ssltok.pipelines._fit import Fitted, build_stage_one, encode_series, fit, start_tokenizer
@@ -55,6 +58,7 @@ from ssltok.pipelines._words._build import (
     build_tokenizer,
 )
 from ssltok.pipelines._words._config import (
+    AutoConfig,
     Config,
     DecodingConfig,
     PriorConfig,
@@ -75,21 +79,25 @@ __all__ = [
     "AnomalyScores",
     "Artifact",
     "ArtifactError",
+    "AutoConfig",
     "Branch",
     "Comparison",
     "Config",
     "Decoding",
     "DecodingConfig",
     "EncodedViews",
+    "Finding",
     "Fitted",
     "Generated",
     "PartError",
     "Parts",
+    "Plan",
     "Prior",
     "PriorBatch",
     "PriorConfig",
     "PriorModel",
     "PriorOutput",
+    "RatePoint",
     "SSLTokenizer",
     "TokenFeatures",
     "Tokenizer",
@@ -99,6 +107,7 @@ __all__ = [
     "TokenizerModel",
     "TokenizerOutput",
     "TokenizerTerms",
+    "auto",
     "build_decoding",
     "build_described",
     "build_objective",
@@ -119,6 +128,7 @@ __all__ = [
     "generate",
     "load_artifact",
     "loss_by_share",
+    "measure_rate",
     "nc_vqvae",
     "prior_stage",
     "prior_step",
@@ -134,6 +144,7 @@ __all__ = [
     "tokenizer_stage",
     "tokenizer_step",
     "tokens_of",
+    "verdict",
 ]
 
 MOVED = {

@@ -40,7 +40,7 @@ from ssltok.pipelines._uses._anomalies import (
     threshold_of,
 )
 from ssltok.pipelines._words._build import build_decoding
-from ssltok.pipelines._words._config import Config
+from ssltok.pipelines._words._config import AutoConfig, Config
 from ssltok.pipelines._words._parts import Parts
 from ssltok.training import History, keyed_generator
 
@@ -64,9 +64,10 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
     that have no keyword here. `fit` copies modules before it trains them.
 
     Args:
-        preset: `"demo"`, which is what `ssltok run` trains too, or the papers' `"nc_vqvae"`,
-            `"timevqvae"` and `"compact"`, which take hours; a `Config`; or `Parts` (with the
-            numbers of `"demo"`).
+        preset: `"auto"`, which is what `ssltok run` trains too: it reads the data first, and
+            an `AutoConfig` says how long it may take; `"demo"`, small and the same for all data;
+            the papers' `"nc_vqvae"`, `"timevqvae"` and `"compact"`, which take hours; a `Config`;
+            or `Parts` (with the numbers of `"demo"`).
         bands: From series to the bands that branches read, and back.
         encoder: From a band to latents.
         quantizer: From latents to codes, such as `partial(FSQ, [8, 5, 5])`.
@@ -99,6 +100,7 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
 
     Attributes:
         config_: The config used.
+        plan_: What `auto` chose, and why; only where the preset is `auto`.
         classes_: The labels, in the order of their numbers.
         histories_: What was recorded of `"tokenizer"` and `"prior"`.
 
@@ -115,7 +117,7 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
 
     def __init__(
         self,
-        preset: str | Config | Parts = "demo",
+        preset: str | AutoConfig | Config | Parts = "auto",
         *,
         bands: Any = None,
         encoder: Any = None,
@@ -186,7 +188,7 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
             TypeError: If a part lacks a member of its protocol, or a label cannot be saved.
         """
         who = "SSLTokenizer.fit"
-        config, parts = self._config(), self._parts()
+        parts = self._parts()
         if self.length is not None and (type(self.length) is not int or self.length < 1):
             raise ValueError(
                 f"SSLTokenizer: length must be an integer >= 1, or None; got {self.length!r}"
@@ -195,6 +197,10 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
         data: Any = read(X, layout=self.layout, length=self.length, who=who)
         labels, classes = label_index(y, data.cases, who=who)
         check_savable(who, classes)
+        config = self._config_for(data, len(classes))
+        tell = teller(progress=bool(self.progress), verbose=self.verbose)
+        if tell is not None and hasattr(self, "plan_"):
+            tell("\n".join(self.plan_.reasons))
         folder = None if self.checkpoints is None else pathlib.Path(self.checkpoints)
         fitted = fit(
             data,
@@ -204,7 +210,7 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
             seed=self.seed,
             folder=folder,
             progress=bool(self.progress),
-            tell=teller(progress=bool(self.progress), verbose=self.verbose),
+            tell=tell,
             cpu=self.cpu,
             parts=parts,
         )

@@ -1,10 +1,13 @@
 """The parameters of `SSLTokenizer` as scikit-learn sees them: also the numbers of a preset."""
 
+import dataclasses
 from typing import Any, Self
 
 from sklearn.base import BaseEstimator
 
-from ssltok.pipelines._words._config import Config
+from ssltok.data import SeriesSet, SourceSet
+from ssltok.pipelines._auto._plan import Plan, plan_for
+from ssltok.pipelines._words._config import AutoConfig, Config
 from ssltok.pipelines._words._parts import Parts
 from ssltok.pipelines._words._presets import PRESETS, demo, resolve_preset
 from ssltok.pipelines._words._values import nested_parameters, replace_nested
@@ -21,7 +24,7 @@ PARTS = (
 class PresetEstimator(BaseEstimator):  # type: ignore[misc]
     """An estimator with a `preset`, whose numbers are parameters too, and with parts."""
 
-    preset: str | Config | Parts
+    preset: str | AutoConfig | Config | Parts
     parts: Parts | None
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: FBT001, FBT002  as sklearn
@@ -43,7 +46,13 @@ class PresetEstimator(BaseEstimator):  # type: ignore[misc]
                 f"set_params: the preset must be a name or a Config where its numbers are set "
                 f"(parts=Parts(...) goes beside it); got Parts and {sorted(nested)}"
             )
-        if nested:
+        auto = AutoConfig() if _is_auto(self.preset) else self.preset
+        if nested and isinstance(auto, AutoConfig):
+            names = {name.removeprefix("preset__"): value for name, value in nested.items()}
+            told = {k: names.pop(k) for k in ("minutes", "explained") if k in names}
+            replace_nested(Config(), {f"preset__{k}": v for k, v in names.items()})  # known ones?
+            self.preset = dataclasses.replace(auto, **told, given={**auto.given, **names})
+        elif nested:
             self.preset = replace_nested(self._config(), nested)
         return self
 
@@ -61,8 +70,21 @@ class PresetEstimator(BaseEstimator):  # type: ignore[misc]
             isinstance(self.preset, str) and self.preset in (*PRESETS, "ssltok")
         )
 
+    def _config_for(self, data: SeriesSet | SourceSet, classes: int) -> Config:
+        """The config of the preset, or what `auto` makes of the training series."""
+        self.__dict__.pop("plan_", None)
+        preset = AutoConfig() if _is_auto(self.preset) else self.preset
+        if not isinstance(preset, AutoConfig):
+            return self._config()
+        config, plan = plan_for(preset, data, classes=classes)
+        if plan is not None:
+            self.plan_: Plan = plan
+        return config
+
     def _config(self) -> Config:
         preset = demo() if isinstance(self.preset, Parts) else self.preset
+        if isinstance(preset, AutoConfig):
+            preset = "auto"  # whose numbers only the data can give
         return resolve_preset("SSLTokenizer", preset)
 
     def _parts(self) -> Parts:
@@ -71,3 +93,7 @@ class PresetEstimator(BaseEstimator):  # type: ignore[misc]
             if isinstance(others, Parts):
                 keywords = keywords.over(others)
         return keywords
+
+
+def _is_auto(preset: object) -> bool:
+    return isinstance(preset, str) and preset == "auto"

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ssltok._shared.identity import identity_of
 from ssltok._shared.outputs import check_free, check_output, workplace
 from ssltok._shared.portions import portion
+from ssltok.augment import magnitude_warp, time_warp
 from ssltok.data import SeriesSet, SourceSet
 from ssltok.distributed import rank_and_world
 from ssltok.pipelines._large._encode_rows import encode_rows
@@ -35,7 +36,7 @@ from ssltok.pipelines._words._build import (
     build_tokenizer,
     starting_codebooks,
 )
-from ssltok.pipelines._words._config import Config
+from ssltok.pipelines._words._config import Config, PriorConfig
 from ssltok.pipelines._words._parts import Parts
 from ssltok.pipelines._words._values import config_to_dict
 from ssltok.training import History, accelerated, keyed_generator, seeded, train_stage
@@ -179,8 +180,9 @@ def _train(
             config.prior, tokenizer, classes=classes, codebooks=codebooks, parts=parts
         )
     stage, training, steps = prior_stage(
-        prior, codes, labels, config, seed=seed, world=accelerator.num_processes, parts=parts
-    )
+        prior, codes, labels, config, seed=seed, world=accelerator.num_processes, parts=parts,
+        pick=variant_codes(tokenizer, scaled, codes, config.prior, seed=seed),
+    )  # fmt: skip
     histories["prior"] = train_stage(paced(stage, steps, tell), training, steps=steps, **common)
     prior.cpu().requires_grad_(False)
     return Fitted(tokenizer, prior, histories, fingerprint)
@@ -303,6 +305,35 @@ def _latents(tokenizer: Tokenizer, bands: list[Tensor], lengths: Tensor | None) 
         parts.append(tokenizer.latents([band[some] for band in bands], ends))
     return [torch.cat(branch) if len(branch) > 1 else branch[0]
             for branch in zip(*parts, strict=True)]  # fmt: skip
+
+
+def variant_codes(
+    tokenizer: Tokenizer,
+    scaled: SeriesSet | SourceSet,
+    codes: Tensor,
+    config: PriorConfig,
+    *,
+    seed: int,
+) -> Callable[[Tensor, int], Tensor] | None:
+    """What gives at each step the codes of the series, or of one of their warped copies."""
+    if not config.variants:
+        return None
+    if isinstance(scaled, SourceSet):
+        scaled = scaled.take(torch.arange(len(codes)))
+    within = torch.arange(scaled.values.shape[-1]) < scaled.lengths[:, None]
+    several = [codes.long()]
+    for number in range(config.variants):
+        generator, std = keyed_generator(seed, "variant-series", number), config.variant_std
+        moved = time_warp(scaled.values, std=std, valid=within, generator=generator)
+        moved = magnitude_warp(moved, std=std, valid=within, generator=generator)
+        several.append(encode_series(tokenizer, scaled._replace(values=moved)))
+    stacked = torch.stack(several)
+
+    def pick(cases: Tensor, step: int) -> Tensor:
+        generator = keyed_generator(seed, "variant", step)
+        return stacked[torch.randint(len(stacked), (len(cases),), generator=generator), cases]
+
+    return pick
 
 
 def _snapshot(module: nn.Module) -> list[Tensor]:

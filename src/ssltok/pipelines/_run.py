@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import resource
+import sys
 import time
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
@@ -27,6 +28,7 @@ from ssltok.data import (
 )
 from ssltok.evaluation import (
     Report,
+    RidgeJudge,
     draw_curves,
     draw_reconstructions,
     draw_trace,
@@ -35,30 +37,33 @@ from ssltok.evaluation import (
     save_samples,
     standard_measures,
 )
+from ssltok.pipelines._auto._plan import Plan, plan_for, write_plan
+from ssltok.pipelines._auto._verdict import in_words, majority_share, verdict
 from ssltok.pipelines._estimator import SSLTokenizer
 from ssltok.pipelines._fit import fingerprint
 from ssltok.pipelines._folders._artifact import check_savable
 from ssltok.pipelines._folders._place import Place, check_place, claimed
 from ssltok.pipelines._tokenizer_measures import tokenizer_measures, tokens_of
-from ssltok.pipelines._words._config import Config
+from ssltok.pipelines._words._config import AutoConfig, Config
 from ssltok.training import keyed_generator
 
 __all__ = ["run"]
 
 LEAST_GENERATED = 200
 FORECAST_SAMPLES = 20
+STEPS = 500
 Figures = dict[str, tuple[str, bytes]]
 
 
 def run(
     data: Dataset,
-    config: Config,
+    config: Config | AutoConfig,
     out: pathlib.Path,
     *,
     seed: int = 0,
     progress: bool = True,
     overwrite: bool = False,
-    evaluator_steps: int = 500,
+    evaluator_steps: int | None = None,
     cpu: bool = False,
     window: int | None = None,
     stride: int | None = None,
@@ -71,17 +76,18 @@ def run(
     Args:
         data: From `load_dataset`; without a test part a fifth of it is kept for testing, see
             `ssltok.data.train_and_test`.
-        config: What to train, and how long.
+        config: What to train, and how long; an `AutoConfig` lets `auto` read the training series.
         out: The folder to write: `model`, `samples.npz`, `metrics.json`, `report.html`,
-            `figures`, `tensorboard`, and `samples.csv` and `forecast.csv` where `window` is given.
-            Until all are there it holds `unfinished` alone, and a run that was killed is taken up
+            `figures`, `tensorboard`, `plan.json` of `auto`, and `samples.csv` and `forecast.csv`
+            where `window` is given. Until all are there it holds `unfinished` alone, and a run that was killed is taken up
             again from it.
         seed: Decides everything random.
         progress: Show bars.
         overwrite: Replace a finished run at the end, or drop another run's unfinished work;
             what no run wrote stays.
         evaluator_steps: `steps` of `evaluate`: budget of each network that judges the series; 0
-            leaves these out.
+            leaves these out, None takes 500 for a `Config` and 0 for `auto`, whose time they
+            would exceed.
         cpu: Stay on the CPU even where there is an accelerator.
         window: Samples of a window, where the series are long and windows of them are learned.
         stride: Samples from one window to the next; None is a quarter of a window.
@@ -96,6 +102,8 @@ def run(
         TypeError: If a label cannot be written; before any training.
     """
     began = time.perf_counter()
+    if evaluator_steps is None:
+        evaluator_steps = 0 if isinstance(config, AutoConfig) else STEPS
     if evaluator_steps < 0:
         raise ValueError(f"run: evaluator_steps must be >= 0; got {evaluator_steps}")
     check_place(out, overwrite=overwrite)
@@ -105,6 +113,10 @@ def run(
         print(f"{data.name}: {parts.about}", flush=True)
     layout = None if window is None else "channels_first"  # windows are cut so
     series, length = _check(*parts[:4], layout=layout)
+    labels, classes = label_index(parts.train_labels, len(series.values))
+    config, plan = plan_for(config, series, classes=len(classes), ordered=window is not None)
+    if progress and plan is not None and first:
+        print("\n".join(plan.reasons), file=sys.stderr, flush=True)
     estimator = SSLTokenizer(
         config, seed=seed, length=length, layout=layout, progress=progress, cpu=cpu
     )
@@ -113,7 +125,6 @@ def run(
             parts.train, parts.train_labels
         )
         return Report(rows=(), about={}, draw=dict)
-    labels, _ = label_index(parts.train_labels, len(series.values))
     with claimed(out, fingerprint(series, labels, config, seed), overwrite=overwrite) as place:
         estimator.checkpoints = place.checkpoints
         estimator.fit(parts.train, parts.train_labels)
@@ -121,7 +132,7 @@ def run(
         place.start_results()
         options = {"seed": seed, "progress": progress, "steps": evaluator_steps}
         tables = None if window is None else data
-        report = _results(data.name, estimator, parts, place.results, options, tables)
+        report = _results(data.name, estimator, parts, place.results, options, tables, plan)
         seconds["whole"] = round(time.perf_counter() - began, 1)
         about = {
             **report.about,
@@ -145,6 +156,7 @@ def _results(
     folder: pathlib.Path,
     options: dict[str, Any],
     tables: Dataset | None,
+    plan: Plan | None,
 ) -> Report:
     """Generate, evaluate, draw, and write all but the numbers."""
     X, y, X_test, y_test, parted = parts
@@ -168,8 +180,11 @@ def _results(
         X, X_test, series, train_labels=y, test_labels=y_test,
         generated_labels=None if y is None else labels,
         tokens=tokens_of(estimator, train=X, test=X_test, generated=series),
-        measures=(*standard_measures, tokenizer_measures(estimator)), **options,
+        measures=(*standard_measures, RidgeJudge(), tokenizer_measures(estimator)), **options,
     )  # fmt: skip
+    findings = verdict(report, majority=majority_share(y_test))
+    if plan is not None:
+        write_plan(plan, folder / "plan.json")
     figures = {**report.draw(), **_figures_of(estimator, X_test, trace)}
     _write_figures(folder / "figures", figures)
     intro = (
@@ -180,7 +195,8 @@ def _results(
     report = dataclasses.replace(
         report,
         title=f"{name}: tokens and new series",
-        intro=f"{intro} {report.intro}",
+        intro=f"{intro} {in_words(findings)} {report.intro}",
+        about={**report.about, "verdict": [f.sentence for f in findings]},
         draw=lambda: figures,
     )
     (folder / "report.html").write_text(report.to_html(), encoding="utf-8")

@@ -54,9 +54,6 @@ def teller(*, progress: bool, verbose: bool | int | None) -> Callable[[str], Non
     Args:
         progress: Whether bars are shown on a terminal.
         verbose: Whether lines are; None does as the bars.
-
-    Returns:
-        A function of a line, or None.
     """
     shown = progress and sys.stderr.isatty() if verbose is None else bool(verbose)
     if not shown or not is_first():
@@ -280,6 +277,7 @@ def prior_stage(
     seed: int,
     world: int,
     parts: Parts,
+    pick: Callable[[Tensor, int], Tensor] | None = None,
 ) -> tuple[Stage, TrainingConfig, int]:
     """Stage 2 as `train_stage` wants it: the codes are given, masks are drawn.
 
@@ -291,6 +289,7 @@ def prior_stage(
         seed: The run's seed.
         world: Processes.
         parts: Mask, token loss and where it is paid, if not the config's.
+        pick: Codes of these cases at this step, where they are not always `codes`.
 
     Returns:
         The stage, its training with a batch that fits the data, and the steps.
@@ -327,7 +326,9 @@ def prior_stage(
             len(kept), training.batch, seed=seed, purpose="prior-order", step=step
         )
         generator = keyed_generator(seed, "mask", step)
-        batch = masked(everything.take(kept[chosen]), generator)
+        batch = everything.take(kept[chosen])
+        codes_now = batch.codes if pick is None else pick(kept[chosen], step)
+        batch = masked(batch._replace(codes=codes_now), generator)
         hidden = torch.rand(len(chosen), generator=generator) < config.prior.label_dropout
         known = batch.labels.masked_fill(hidden, -1)
         return PriorBatch(batch.codes[rows], batch.masks[rows], known[rows], level(generator))

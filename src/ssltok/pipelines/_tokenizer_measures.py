@@ -126,6 +126,14 @@ def _measures(model: SSLTokenizer, sets: Sets) -> list[Measure]:
         error = reconstruction_error(series.where(known, 0.0), guess.where(known, 0.0))
         return torch.stack(error).double() / known.double().mean()  # means over what is known
 
+    def explained() -> Outcome:
+        shares = [torch.tensor([model.score(parts[k])], dtype=torch.float64) for k in parts]
+        return pair(shares[0], shares[1])
+
+    def varied() -> Outcome:
+        entropies = [place_entropy(codes(name)).double()[None] for name in parts]
+        return pair(entropies[0], entropies[1])
+
     def used() -> Outcome:
         size, offsets = _numbering(tokenizer)
         row = _in_a_row(tokenizer, codes("train"))
@@ -177,7 +185,18 @@ def _measures(model: SSLTokenizer, sets: Sets) -> list[Measure]:
             ),
             lambda: pair(rebuilt("test"), rebuilt("train")),
         ),
+        _one(
+            (("variance explained", "higher",
+              "Share that the tokens keep; of test series, beside it of training series."),),
+            explained,
+        ),
         _one((("codes used", "higher", "Share of all codes, by the training series."),), used),
+        _one(
+            (("entropy of codes at a place", "higher",
+              "In nats, mean over places; 0 where all series have the same tokens. Of test series, "
+              "beside it of training series."),),
+            varied,
+        ),
         _one(
             tuple(
                 (f"loss of the prior, {100 * share:g} % hidden", "lower",
@@ -193,6 +212,25 @@ def _measures(model: SSLTokenizer, sets: Sets) -> list[Measure]:
             rows = ((f"{name} on {view}", "higher", meaning),)
             measures.append(_one(rows, partial(probed, probe, view), unlabelled))
     return measures
+
+
+def place_entropy(codes: Tensor) -> Tensor:
+    r"""Mean over the places of a series of the entropy of the codes that series have there.
+
+    $$H = \frac{1}{T} \sum_t -\sum_k p_t(k) \log p_t(k)$$
+
+    Args:
+        codes: int64 `(cases, tokens)` or `(cases, tokens, codes)`, -1 at padding.
+
+    Returns:
+        Nats; 0 where all series have the same tokens, at most the log of the number of cases.
+    """
+    entropies = []
+    for place in codes.flatten(1).T:
+        counts = place[place >= 0].bincount().double()
+        if counts.sum() > 0:
+            entropies.append(torch.special.entr(counts / counts.sum()).sum())
+    return torch.stack(entropies).mean()
 
 
 def _channels_first(model: SSLTokenizer) -> SSLTokenizer:

@@ -22,8 +22,8 @@ __all__ = ["Place", "check_place", "claimed"]
 
 UNFINISHED, MARKER = "unfinished", "run.json"
 RESULTS = (
-    "figures", "forecast.csv", "metrics.json", "model", "report.html", "samples.csv", "samples.npz",
-    "tensorboard",
+    "figures", "forecast.csv", "metrics.json", "model", "plan.json", "report.html", "samples.csv",
+    "samples.npz", "tensorboard",
 )  # fmt: skip
 """Everything that a run may leave in its folder."""
 LARGEST = 2**26  # bytes of a JSON file that we look into

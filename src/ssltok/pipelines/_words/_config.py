@@ -1,13 +1,15 @@
 """What can be chosen, as frozen dataclasses of plain numbers; they stop at the pipeline's door."""
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from ssltok._shared.checks import check_at_least, check_ratio
+from ssltok._shared.checks import check_at_least, check_positive, check_ratio
 from ssltok.training import TrainingConfig
 
 __all__ = [
+    "AutoConfig",
     "Config",
     "DecodingConfig",
     "PriorConfig",
@@ -139,6 +141,11 @@ class PriorConfig:
     """Whether the head's last weights are the token embedding's own."""
     start: Literal["codebook", "noise"] = "codebook"
     """What the token embedding starts from."""
+    variants: int = 0
+    """Mildly warped copies of each training series whose tokens are learned beside its own: a cure
+    for few series."""
+    variant_std: float = 0.1
+    """Standard deviation of the pace and of the magnitude in those copies."""
 
     def __post_init__(self) -> None:
         """Check every word and number."""
@@ -155,6 +162,10 @@ class PriorConfig:
             raise ValueError(f"{who}: mlp_ratio must lie in (0, 64]; got {self.mlp_ratio}")
         for name in ("dropout", "label_dropout", "label_smoothing"):
             check_ratio(who, name, getattr(self, name))
+        for name in ("variants", "variant_std"):
+            check_at_least(who, name, getattr(self, name), 0)
+        if self.variants > LIMIT:
+            raise ValueError(f"{who}: variants must be at most {LIMIT}; got {self.variants}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,6 +230,24 @@ class Config:
         """Check every word and number."""
         check_words(self, "Config")
         check_at_least("Config", "workers", self.workers, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoConfig:
+    """What the preset that reads the data first can be told: `auto` makes a `Config` of it."""
+
+    minutes: float = 3.0
+    """What a whole run may take on two cores; turned into steps by counted operations."""
+    explained: float = 0.92
+    """Share of the variance that the tokens shall explain; more means more tokens."""
+    given: Mapping[str, Any] = field(default_factory=dict)
+    """What is given and not chosen, by its path, such as `{"tokenizer__quantizer": "fsq"}`."""
+
+    def __post_init__(self) -> None:
+        """Check both numbers."""
+        check_positive("AutoConfig", "minutes", self.minutes)
+        if not 0 < self.explained < 1:
+            raise ValueError(f"AutoConfig: explained must lie in (0, 1); got {self.explained}")
 
 
 def check_words(config: object, who: str) -> None:

@@ -180,11 +180,17 @@ def resolve_preset(who: str, preset: str | Config) -> Config:
             stacklevel=3,
         )
         return compact()
+    if preset == "auto":
+        raise ValueError(
+            f"{who}: preset must have its numbers here; got auto, which reads the data first: "
+            "auto(read_series(X)).config has them"
+        )
     if preset not in PRESETS:
         near = difflib.get_close_matches(str(preset), list(PRESETS), n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
         raise ValueError(
-            f"{who}: preset must be one of {sorted(PRESETS)} or a Config; got {preset!r}{hint}"
+            f"{who}: preset must be one of {['auto', *sorted(PRESETS)]} or a Config; "
+            f"got {preset!r}{hint}"
         )
     return PRESETS[preset]()
 

@@ -1,0 +1,69 @@
+"""What a step costs, counted and never timed: the same data give the same plan on any machine."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils.flop_counter import FlopCounterMode
+
+__all__ = ["Cost", "count", "seconds"]
+
+PER_CALL = 12e-6
+PER_VALUE = 1.5e-9
+PER_FLOP = 2.5e-11
+PER_PARAMETER = 2e-9
+"""Seconds on the class of machine that README names, two threads, measured by
+`benchmarks/auto_rates.py`."""
+
+
+class Cost(NamedTuple):
+    """Counts of one training step, forward and backward."""
+
+    calls: int
+    """Calls of torch in the forward pass."""
+    values: int
+    """Values that these calls return."""
+    flops: int
+    """Floating-point operations of matrix products and convolutions, forward and backward."""
+    parameters: int
+    """Numbers that the optimizer moves."""
+
+
+def count(step: Callable[[], Tensor], parameters: int) -> Cost:
+    """Run a step once, forward and backward, and count.
+
+    Args:
+        step: Gives the loss.
+        parameters: Numbers that the optimizer moves.
+    """
+    counter = _Counter()
+    with FlopCounterMode(display=False) as flops:
+        with counter:
+            loss = step()
+        loss.backward()
+    return Cost(counter.calls, counter.values, flops.get_total_flops(), parameters)
+
+
+def seconds(cost: Cost) -> float:
+    """Seconds of a step by the table of rates."""
+    return (
+        PER_CALL * cost.calls
+        + PER_VALUE * cost.values
+        + PER_FLOP * cost.flops
+        + PER_PARAMETER * cost.parameters
+    )
+
+
+class _Counter(TorchFunctionMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls, self.values = 0, 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self.calls += 1
+        if isinstance(result, torch.Tensor) and result.is_floating_point():
+            self.values += result.numel()
+        return result

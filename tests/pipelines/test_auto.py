@@ -1,0 +1,174 @@
+"""The preset that reads the data first."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch import Tensor
+
+from ssltok.data import SeriesSet, read_series
+from ssltok.pipelines import Config, SSLTokenizer, auto, measure_rate
+from ssltok.pipelines._auto._cost import Cost, count, seconds
+from ssltok.pipelines._auto._plan import choose_rate
+from ssltok.pipelines._auto._rate import RatePoint, codes_for, strides_for
+
+
+def steps_of(length: int, width: int, cases: int = 40, *, seed: int = 0) -> Tensor:
+    """Series that are constant over `width` samples, at one of three levels."""
+    generator = torch.Generator().manual_seed(seed)
+    levels = torch.randint(3, (cases, 1, length // width), generator=generator) - 1.0
+    return levels.repeat_interleave(width, dim=2)
+
+
+def test_patches_that_repeat_are_explained_whole() -> None:
+    points = measure_rate(read_series(steps_of(48, 4)), strides=(2, 4, 16))
+    assert points[0].explained == pytest.approx(1.0, abs=1e-6)
+    assert points[1].explained == pytest.approx(1.0, abs=1e-6)
+    assert points[2].explained < 0.95  # 81 patterns, of which a codebook of 16 or so knows few
+    assert [p.tokens for p in points] == [24, 12, 3]
+
+
+def test_noise_is_not_explained_by_long_patches() -> None:
+    noise = torch.randn(60, 1, 64, generator=torch.Generator().manual_seed(1))
+    points = measure_rate(read_series(noise), strides=(1, 32))
+    assert points[0].explained > 0.99
+    assert points[1].explained < 0.1
+
+
+def test_the_held_out_part_is_not_fitted() -> None:
+    """In time order the last fifth is held out: here it is unlike all before it."""
+    series = steps_of(32, 4, 50)
+    series[40:] = torch.randn(10, 1, 32, generator=torch.Generator().manual_seed(2)) * 3
+    data = read_series(series)
+    ordered = measure_rate(data, strides=(8,), ordered=True)[0].explained
+    mixed = measure_rate(data, strides=(8,))[0].explained
+    assert ordered < mixed
+
+
+def test_missing_values_and_padding_do_not_count() -> None:
+    series = steps_of(48, 4)
+    holes = series.clone()
+    holes[:, :, 20:24] = torch.nan
+    holes[3, :, 40:] = torch.nan
+    points = measure_rate(read_series(holes), strides=(4,))
+    assert points[0].explained == pytest.approx(1.0, abs=1e-6)
+
+
+def test_channels_are_cut_each_or_together() -> None:
+    two = torch.cat([steps_of(48, 4, seed=0), steps_of(48, 4, seed=5)], dim=1)
+    each = measure_rate(read_series(two), strides=(4,))[0]
+    together = measure_rate(read_series(two), strides=(4,), channelwise=False)[0]
+    assert (each.tokens, together.tokens) == (24, 12)
+
+
+@pytest.mark.parametrize(("patches", "codes"), [(10, 16), (127, 16), (128, 32), (500, 64),
+                                                (1024, 256), (10**6, 256)])  # fmt: skip
+def test_codes_have_patches_to_live_on(patches: int, codes: int) -> None:
+    assert codes_for(patches) == codes
+
+
+def test_strides_leave_some_tokens() -> None:
+    assert strides_for(36) == [1, 2, 3, 4]
+    assert strides_for(5) == [1]
+
+
+def test_the_longest_affordable_tokens_are_taken() -> None:
+    curve = [RatePoint(s, 256 // s, 256, e) for s, e in ((1, 1.0), (2, 0.97), (4, 0.93), (8, 0.8))]
+    assert choose_rate(curve, 0.92)[0].stride == 4
+    assert choose_rate(curve, 0.96)[0].stride == 2
+    assert choose_rate(curve, 0.995)[0].stride == 2  # 256 tokens are not affordable
+    assert "no affordable length" in choose_rate(curve, 0.995)[1]
+
+
+def test_the_plan_follows_from_the_data_alone() -> None:
+    data = read_series(steps_of(48, 4))
+    assert auto(data) == auto(data)
+    longer = auto(data, minutes=30.0).config
+    for stage in ("tokenizer_training", "prior_training"):
+        assert getattr(longer, stage).steps >= getattr(auto(data).config, stage).steps
+
+
+def test_the_config_alone_repeats_the_run() -> None:
+    series = steps_of(48, 4).numpy()
+    config = auto(read_series(series)).config
+    short = {
+        name: dataclasses.replace(getattr(config, name), steps=3)
+        for name in ("tokenizer_training", "prior_training")
+    }
+    config = dataclasses.replace(config, **short)
+    assert isinstance(config, Config)
+    first, second = (SSLTokenizer(config).fit(series).sample(3) for _ in range(2))
+    assert (first == second).all()
+
+
+def test_constant_channels_and_unlike_scales_are_planned() -> None:
+    generator = torch.Generator().manual_seed(0)
+    series = torch.randn(20, 3, 40, generator=generator).cumsum(2)
+    series[:, 1] = 7.0
+    series[:, 2] *= 1e6
+    plan = auto(read_series(series))
+    assert plan.config.tokenizer.channelwise
+    assert all(0 <= point.explained <= 1 for point in plan.curve)
+
+
+def test_what_is_given_is_not_chosen() -> None:
+    data = read_series(steps_of(48, 4))
+    given = {"tokenizer__quantizer": "fsq", "prior_training__steps": 7}
+    config = auto(data, given=given).config
+    assert config.tokenizer.quantizer == "fsq"
+    assert config.prior_training.steps == 7
+    free = auto(data).config
+    assert config.tokenizer.widths == free.tokenizer.widths
+
+
+def test_the_estimator_reads_the_data_first_and_takes_numbers_beside() -> None:
+    model = SSLTokenizer("auto", progress=False)
+    model.set_params(
+        preset__tokenizer_training__steps=2, preset__prior_training__steps=3, preset__minutes=0.1
+    )
+    series = steps_of(48, 4).numpy()
+    model.fit(series)
+    assert model.plan_.config == model.config_
+    assert model.config_.tokenizer.coder == "patch"
+    assert (model.config_.tokenizer_training.steps, model.config_.prior_training.steps) == (2, 3)
+    with pytest.raises(ValueError, match="did you mean preset__tokenizer__dim"):
+        SSLTokenizer("auto").set_params(preset__tokenizer__dims=2)
+    model.set_params(preset=model.config_).fit(series)
+    assert not hasattr(model, "plan_")
+
+
+@pytest.mark.parametrize(("options", "rule"), [
+    ({"minutes": 0.0}, "minutes"), ({"minutes": float("nan")}, "minutes"),
+    ({"explained": 1.0}, "explained"), ({"explained": 0.0}, "explained"),
+])  # fmt: skip
+def test_what_makes_no_sense_is_refused(options: dict[str, float], rule: str) -> None:
+    with pytest.raises(ValueError, match=f"AutoConfig: {rule}"):
+        auto(read_series(steps_of(48, 4)), **options)  # type: ignore[arg-type]
+
+
+def test_a_step_is_counted_and_not_timed() -> None:
+    weight = torch.ones(5, 7, requires_grad=True)
+    batch = torch.ones(3, 5)
+
+    def step() -> Tensor:
+        return (batch @ weight).relu().sum()
+
+    cost = count(step, 35)
+    # Forward 2 * 3 * 5 * 7; backward once, for the weight alone.
+    assert cost.flops == 2 * (2 * 3 * 5 * 7)
+    assert (cost.calls, cost.values, cost.parameters) == (3, 21 + 21 + 1, 35)
+    assert count(step, 35) == cost
+
+
+def test_seconds_grow_with_each_count() -> None:
+    base = Cost(100, 1000, 10_000, 1000)
+    for name in Cost._fields:
+        more = base._replace(**{name: 2 * getattr(base, name)})
+        assert seconds(more) > seconds(base)
+
+
+def test_series_set_is_not_changed() -> None:
+    data = read_series(steps_of(48, 4))
+    before = SeriesSet(*(part.clone() for part in data))
+    auto(data)
+    assert all(torch.equal(a, b) for a, b in zip(before, data, strict=True))
