@@ -27,13 +27,15 @@ length of a cycle, and are placed at the middle of a stretch. Seconds include tr
 import argparse
 import csv
 import dataclasses
+import functools
+import importlib
 import itertools
 import pathlib
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -119,7 +121,8 @@ def _joined(cases: NDArray[np.float32]) -> Array:
     fade = max(2, round(rows.shape[1] * BLEND))
     for before, row in itertools.pairwise(rows):
         row[:fade] += (before[-1] - row[0]) * np.linspace(1, 0, fade)
-    return rows.ravel()
+    joined: Array = rows.ravel()
+    return joined
 
 
 def guess(task: Task) -> float:
@@ -138,15 +141,23 @@ def of_tokens(task: Task, config: Config, seed: int) -> Array:
     return scores
 
 
+@functools.cache
+def _stump() -> Any:
+    """The function of stumpy, compiled: that takes a minute, once, and is no one's time."""
+    stump = importlib.import_module("stumpy").stump
+    stump(np.sin(np.arange(60.0)), 8)
+    return stump
+
+
 def of_profile(task: Task, *, alone: bool) -> Array:
     """Distance of each stretch to the nearest of the training series, or of its own."""
-    import stumpy
+    stump = _stump()
 
     size = task.cycle
     profile = (
-        stumpy.stump(task.test, size)
+        stump(task.test, size)
         if alone
-        else stumpy.stump(task.test, size, T_B=task.train, ignore_trivial=False)
+        else stump(task.test, size, T_B=task.train, ignore_trivial=False)
     )[:, 0].astype(np.float64)
     front = size // 2
     return np.pad(
@@ -168,8 +179,10 @@ def rows_of(
     for arm, score in arms.items():
         if (data.name, str(seed), arm) in set(done):
             continue
-        begun = time.perf_counter()
         try:
+            if arm.startswith("matrix profile"):
+                _stump()
+            begun = time.perf_counter()
             scores = score()
         except ImportError:
             print(f"{arm}: left out, for stumpy is not installed", file=sys.stderr)
