@@ -6,6 +6,7 @@ What a `state_dict` does not hold must come back by itself, and a state of other
 import copy
 import importlib
 import io
+import itertools
 import math
 import pkgutil
 from collections.abc import Callable
@@ -32,6 +33,7 @@ from ssltok.pipelines import (
 from ssltok.quantizers import BSQ, FSQ, LFQ, GroupedQuantizer, ProjectedQuantizer, ResidualQuantizer
 from ssltok.signal import ISTFT, STFT, STFTBands
 from tests.nn.option_cases import CODES
+from tests.pipelines.covering import in_turn
 from tests.pipelines.small import small
 from tests.pipelines.test_describe_all import BUILDERS, CALLS, modules_of
 from tests.state.test_contract import OPTIONS as STATE
@@ -121,8 +123,7 @@ def garbage(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("garbage")
-@pytest.mark.parametrize("name", ALL)
-@pytest.mark.parametrize("assign", [False, True])
+@pytest.mark.parametrize(("name", "assign"), in_turn(ALL, [False, True]))
 def test_loaded_on_meta_it_is_the_same(name: str, assign: bool) -> None:
     torch.manual_seed(0)
     part = ALL[name]()
@@ -227,10 +228,11 @@ OTHERS: dict[str, tuple[Callable[[], nn.Module], Callable[[], nn.Module]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", OTHERS)
-@pytest.mark.parametrize("strict", [True, False])
-@pytest.mark.parametrize("way", ["plain", "assign", "file"])
-def test_a_state_of_other_options_is_refused(name: str, strict: bool, way: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "how"), in_turn(OTHERS, itertools.product([True, False], ["plain", "assign", "file"]))
+)
+def test_a_state_of_other_options_is_refused(name: str, how: tuple[bool, str]) -> None:
+    strict, way = how
     old, new = (build() for build in OTHERS[name])
     state: Any = old.state_dict()
     if way == "file":

@@ -15,6 +15,7 @@ import torch
 from ssltok.cli import main
 from ssltok.evaluation import series_measures
 from ssltok.pipelines import SSLTokenizer
+from tests.pipelines.covering import in_turn
 from tests.pipelines.small import series
 
 SMALL = [
@@ -163,6 +164,7 @@ def test_a_signal_amid_the_swap_waits_until_it_is_done(
     assert not (tmp_path / "run" / "unfinished").exists()
 
 
+<<<<<<< HEAD
 @pytest.mark.parametrize(
     ("words", "place", "name"),
     [
@@ -181,10 +183,26 @@ def test_a_signal_amid_the_swap_waits_until_it_is_done(
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("number", STATUS)
+=======
+STOPPED = [
+    (["sample", "{model}", "--out", "{out}.npy"], "numpy", "save"),
+    (["sample", "{model}", "--out", "{out}.npz"], "numpy", "savez_compressed"),
+    (["sample", "{model}", "--out", "{out}.csv"], "os", "fsync"),
+    (["encode", "{model}", "--data", "{data}", "--out", "{out}.npz"], "numpy",
+     "savez_compressed"),
+    (["evaluate", "{data}", "--data", "{data}", "--steps", "0", "--quiet", "--out", "{out}"],
+     "ssltok.evaluation._evaluate", "run_measure"),
+    (["evaluate", "{data}", "--data", "{data}", "--steps", "0", "--quiet", "--out", "{out}"],
+     "pathlib.Path", "write_bytes"),
+    (["fit", "--data", "{data}", "--out", "{out}", *SMALL], "ssltok.pipelines._fit",
+     "rehearse"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("stopped", "number"), in_turn(STOPPED, STATUS))
+>>>>>>> speed
 def test_a_stopped_command_leaves_nothing(
-    words: list[str],
-    place: str,
-    name: str,
+    stopped: tuple[list[str], str, str],
     number: int,
     data: str,
     model: str,
@@ -192,6 +210,7 @@ def test_a_stopped_command_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    words, place, name = stopped
     owner, _ = owner_of(f"{place}.{name}")
     monkeypatch.setattr(owner, name, sends(number, getattr(owner, name)))
     filled = [word.format(model=model, data=data, out=tmp_path / "out") for word in words]

@@ -3,10 +3,10 @@
 import itertools
 import os
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["covering_rows", "pairs_of", "tenth"]
+__all__ = ["covering_rows", "in_turn", "pairs_of", "tenth"]
 
 Row = dict[str, Any]
 Allowed = Callable[[Row], bool]
@@ -80,3 +80,12 @@ def tenth(names: Sequence[str]) -> list[str]:
     if os.environ.get("SSLTOK_ALL"):
         return list(names)
     return [name for name in names if zlib.crc32(name.encode()) % 10 == 0]
+
+
+def in_turn(names: Iterable[Any], others: Iterable[Any]) -> list[tuple[Any, Any]]:
+    """All pairs where SSLTOK_ALL is set; otherwise each name once, and the others in turn."""
+    names, others = list(names), list(others)
+    if os.environ.get("SSLTOK_ALL"):
+        return list(itertools.product(names, others))
+    count = max(len(names), len(others))
+    return [(names[i % len(names)], others[i % len(others)]) for i in range(count)]
