@@ -164,32 +164,13 @@ def test_a_signal_amid_the_swap_waits_until_it_is_done(
     assert not (tmp_path / "run" / "unfinished").exists()
 
 
-<<<<<<< HEAD
-@pytest.mark.parametrize(
-    ("words", "place", "name"),
-    [
-        (["sample", "{model}", "--out", "{out}.npy"], "numpy", "save"),
-        (["sample", "{model}", "--out", "{out}.npz"], "numpy", "savez_compressed"),
-        (["sample", "{model}", "--out", "{out}.csv"], "os", "fsync"),
-        (["encode", "{model}", "--data", "{data}", "--out", "{out}.npz"], "numpy",
-         "savez_compressed"),
-        (["anomalies", "{model}", "--data", "{data}", "--out", "{out}.csv"], "os", "fsync"),
-        (["evaluate", "{data}", "--data", "{data}", "--steps", "0", "--quiet", "--out", "{out}"],
-         "ssltok.evaluation._evaluate", "run_measure"),
-        (["evaluate", "{data}", "--data", "{data}", "--steps", "0", "--quiet", "--out", "{out}"],
-         "pathlib.Path", "write_bytes"),
-        (["fit", "--data", "{data}", "--out", "{out}", *SMALL], "ssltok.pipelines._fit",
-         "rehearse"),
-    ],
-)  # fmt: skip
-@pytest.mark.parametrize("number", STATUS)
-=======
 STOPPED = [
     (["sample", "{model}", "--out", "{out}.npy"], "numpy", "save"),
     (["sample", "{model}", "--out", "{out}.npz"], "numpy", "savez_compressed"),
     (["sample", "{model}", "--out", "{out}.csv"], "os", "fsync"),
     (["encode", "{model}", "--data", "{data}", "--out", "{out}.npz"], "numpy",
      "savez_compressed"),
+    (["anomalies", "{model}", "--data", "{data}", "--out", "{out}.csv"], "os", "fsync"),
     (["evaluate", "{data}", "--data", "{data}", "--steps", "0", "--quiet", "--out", "{out}"],
      "ssltok.evaluation._evaluate", "run_measure"),
     (["evaluate", "{data}", "--data", "{data}", "--steps", "0", "--quiet", "--out", "{out}"],
@@ -200,7 +181,6 @@ STOPPED = [
 
 
 @pytest.mark.parametrize(("stopped", "number"), in_turn(STOPPED, STATUS))
->>>>>>> speed
 def test_a_stopped_command_leaves_nothing(
     stopped: tuple[list[str], str, str],
     number: int,
