@@ -30,7 +30,7 @@ class StepEncoder(nn.Module):
 
     def forward(self, series: Tensor) -> Tensor:
         """Map `(batch, channels, length)` to `(batch, 64)`."""
-        return max_pool(self.steps(series))
+        return max_pool(self.steps(series), channel_dim=1)
 
 
 def ts2vec(data: Data) -> Recipe:

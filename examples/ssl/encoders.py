@@ -20,7 +20,7 @@ class ConvEncoder(nn.Module):
 
     def forward(self, series: Tensor) -> Tensor:
         """Map `(batch, channels, length)` to `(batch, 64)`."""
-        return mean_pool(self.tokens(series))
+        return mean_pool(self.tokens(series), channel_dim=1)
 
 
 class Coder(nn.Module):

@@ -12,6 +12,7 @@ from tests.losses.parity import Parity, assert_parity, assert_ranks_agree
 from tests.ranks import Ranks
 
 MASK = torch.tensor([[1, 0, 1, 1], [0, 0, 0, 0], [0, 1, 0, 0]], dtype=torch.bool)
+SAMPLES = torch.arange(5) < torch.tensor([[5, 3, 4, 0], [2, 5, 5, 1], [5, 2, 5, 5]])[..., None]
 VALID = torch.tensor([[1, 1, 1, 0], [0, 1, 1, 1], [0, 1, 0, 1]], dtype=torch.bool)
 
 
@@ -21,17 +22,22 @@ def oracle(
     power: int = 2,
     normalize: bool = False,
     valid: Tensor | None = None,
+    samples: Tensor | None = None,
 ) -> Tensor:
     errors = []
     for b in range(MASK.shape[0]):
         for i in range(MASK.shape[1]):
             if MASK[b, i] and (valid is None or valid[b, i]):
                 patch = target[b, i].detach()
+                seen = (
+                    torch.ones_like(patch, dtype=torch.bool) if samples is None else samples[b, i]
+                )
+                patch = patch[seen]
                 if normalize:
                     mean = patch.sum() / len(patch)
                     variance = ((patch - mean) ** 2).sum() / (len(patch) - 1)
                     patch = (patch - mean) / (variance + 1e-6) ** 0.5
-                errors.append(((pred[b, i] - patch).abs() ** power).mean())
+                errors.append(((pred[b, i][seen] - patch).abs() ** power).mean())
     return torch.stack(errors).mean()
 
 
@@ -61,6 +67,26 @@ PARITY = [
         ("He et al. 2022, normalised patches", None, True, None),
         ("Xie et al. 2022, section 3.4", 0.0, False, None),
         ("padding, absolute error, normalised patches", 0.0, True, VALID),
+    ]
+]
+
+PARITY += [
+    Parity(
+        "masked_reconstruction_loss",
+        source,
+        partial(ours, beta=beta, normalize=normalize, valid=SAMPLES),
+        partial(
+            oracle,
+            power=2 if beta is None else 1,
+            normalize=normalize,
+            valid=SAMPLES.any(-1),
+            samples=SAMPLES,
+        ),
+        draw,
+    )
+    for source, beta, normalize in [
+        ("samples beyond the end", None, False),
+        ("samples beyond the end, absolute error, normalised patches", 0.0, True),
     ]
 ]
 
@@ -165,3 +191,27 @@ def test_bad_options_are_refused() -> None:
         masked_reconstruction_loss(patches, patches, mask, beta=-0.5)
     with pytest.raises(ValueError, match=r"valid must be boolean; got torch.float32$"):
         masked_reconstruction_loss(patches, patches, mask, torch.ones(1, 2))
+
+
+def test_samples_beyond_the_end_have_no_error_and_no_part_in_the_target() -> None:
+    """A last patch of two samples and three that were appended is as the two samples alone."""
+    torch.manual_seed(0)
+    pred, target = torch.randn(1, 2, 5), torch.randn(1, 2, 5)
+    real = torch.tensor([[[1, 1, 0, 0, 0], [0, 0, 0, 0, 0]]]).bool()
+    mask = torch.ones(1, 2, dtype=torch.bool)
+    expected = masked_reconstruction_loss(
+        pred[:, :1, :2], target[:, :1, :2], mask[:, :1], normalize_target=True
+    )
+    pred[0, 1] = torch.nan
+    pred[0, 0, 2:], target[0, 0, 2:] = torch.nan, torch.inf
+    leaf = pred.requires_grad_()
+    loss = masked_reconstruction_loss(leaf, target, mask, real, normalize_target=True)
+    torch.testing.assert_close(loss, expected)
+    (grad,) = torch.autograd.grad(loss, leaf)
+    assert (grad[~real] == 0).all()
+    one = torch.tensor([[[1, 0, 0, 0, 0], [0] * 5]]).bool()
+    assert torch.isfinite(
+        masked_reconstruction_loss(leaf, target, mask, one, normalize_target=True)
+    )
+    with pytest.raises(ValueError, match=r"valid must have shape \(1, 2, 5\); got \(1, 2, 4\)"):
+        masked_reconstruction_loss(pred, target, mask, real[..., :4])

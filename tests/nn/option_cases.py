@@ -86,6 +86,8 @@ def rich_trunk() -> Transformer:
         stochastic_depth=0.2,
         distinct_layers=2,
         condition_dim=3,
+        qk_norm=nn.LayerNorm,
+        layer_scale=0.1,
     )
 
 
@@ -155,9 +157,9 @@ def swin() -> SwinTransformer1d:
 
 
 OPTION_CASES: dict[str, list[Case]] = {
-    "Attention": [(lambda: Attention(8, heads=4), on(3, 5, 8))],
+    "Attention": [(lambda: Attention(8, heads=4, qk_norm=nn.RMSNorm), on(3, 5, 8))],
     "AttentionPool": [(lambda: AttentionPool(4, hidden_dim=3, channel_dim=-1), on(3, 5, 4))],
-    "AverageMaxPool": [(AverageMaxPool, on(3, 4, 5))],
+    "AverageMaxPool": [(lambda: AverageMaxPool(channel_dim=2), on(3, 4, 5))],
     "CausalTokenTransformer": [
         (causal_prior, lambda module: module(CODES, torch.tensor([1, -1, 0]))),
     ],
@@ -214,7 +216,9 @@ OPTION_CASES: dict[str, list[Case]] = {
         )
     ],
     "PatchDecoder1d": [(lambda: PatchDecoder1d(2, 8, **PATCH), on(3, 8, 5))],
-    "PatchEmbed1d": [(lambda: PatchEmbed1d(2, 8, patch=5, stride=3), on(3, 2, 19))],
+    "PatchEmbed1d": [
+        (lambda: PatchEmbed1d(2, 8, patch=5, stride=3, observed_mask=True), on(3, 2, 19))
+    ],
     "PatchEncoder1d": [(lambda: PatchEncoder1d(2, 8, **PATCH), on(3, 2, 19))],
     "Predictor": [
         (lambda: Predictor(4, hidden_dim=3, layers=3, whiten=IterNorm(4, group_size=2)), on(5, 4))

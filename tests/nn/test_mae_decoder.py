@@ -148,6 +148,22 @@ def test_long_sequences_and_noise() -> None:
 # Complaints -----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("ratio", [0.75, 0.5])
+def test_a_forgotten_prefix_is_refused(ratio: float) -> None:
+    """It would put every token one slot further, and a visible one where all are hidden."""
+    masked = random_mask((3, 8), ratio=ratio)
+    encoded = torch.randn(3, 1 + masked.visible.shape[1], 6)
+    assert small()(encoded, masked.restore, prefix=1).shape == (3, 8, 5)
+    slots = encoded.shape[1]
+    said = rf"restore must count the tokens of encoded behind prefix, {slots}, .*; got {slots - 1}"
+    with pytest.raises(ValueError, match=said):
+        small()(encoded, masked.restore)
+    with pytest.raises(ValueError, match=rf"prefix, {slots - 2}, .*; got {slots - 1}"):
+        small()(encoded, masked.restore, prefix=2)
+    everything = torch.arange(8).expand(3, -1)  # nothing is hidden
+    assert small()(torch.randn(3, 8, 6), everything).shape == (3, 8, 5)
+
+
 def test_complaints() -> None:
     trunk = Transformer(8, depth=1, heads=1)
     with pytest.raises(ValueError, match=r"MAEDecoder: in_dim must be >= 1; got 0"):

@@ -7,7 +7,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssltok.nn import PatchEmbed1d, patchify, sinusoidal_positions, token_places, unpatchify
+from ssltok.nn import (
+    PatchEmbed1d,
+    patch_valid,
+    patchify,
+    sinusoidal_positions,
+    token_places,
+    unpatchify,
+)
 from tests.nn.padded_series import assert_exports_for_any_length
 
 sizes = st.tuples(st.integers(1, 6), st.integers(1, 6)).filter(lambda s: s[1] <= s[0])
@@ -169,13 +176,42 @@ def test_export_for_any_length(stride: int) -> None:
     assert_exports_for_any_length(PatchEmbed1d(2, 8, patch=4, stride=stride))
 
 
+@pytest.mark.parametrize(("patch", "stride"), [(4, 4), (5, 2), (11, 11)])
+def test_which_values_of_patches_are_samples(patch: int, stride: int) -> None:
+    """The mask is what `patchify` makes of series that tell by their values where they are."""
+    real = torch.rand(2, 3, 10) < 0.7
+    got = patch_valid(real, channels=3, patch=patch, stride=stride)
+    assert torch.equal(got.double(), naive_patches(real.double(), patch, stride))
+    rows = patch_valid(real[:, 0], channels=3, patch=patch, stride=stride)
+    spread = real[:, :1].expand(-1, 3, -1)
+    assert torch.equal(rows, patch_valid(spread, channels=3, patch=patch, stride=stride))
+
+
+def test_an_observed_mask_tells_zeros_from_missing_values() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 10, dtype=torch.float64)
+    observed = torch.rand(2, 3, 10) < 0.6
+    zero, broken = torch.where(observed, x, 0), torch.where(observed, x, torch.nan)
+    embed = PatchEmbed1d(3, 8, patch=4, observed_mask=True).double()
+    weight, bias = embed.projection.weight, embed.projection.bias
+    valid = torch.arange(10) < torch.tensor([[10], [7]])
+    got = embed(broken.masked_fill(~valid[:, None], torch.nan), valid=valid, observed=observed)
+    real = (observed & valid[:, None]).double()
+    values = naive_patches(torch.where(real > 0, x, 0), 4, 4)
+    both = torch.cat([values, naive_patches(real, 4, 4)], dim=2)
+    torch.testing.assert_close(got, both @ weight.T + bias)
+    assert not torch.allclose(embed(broken, observed=observed), embed(zero))
+    plain = torch.cat([naive_patches(zero, 4, 4), naive_patches(torch.ones(2, 3, 10), 4, 4)], dim=2)
+    torch.testing.assert_close(embed(zero), plain @ weight.T + bias)
+
+
 # Complaints -----------------------------------------------------------------------------------
 
 
 def test_complaints() -> None:
     x = torch.randn(2, 3, 10)
-    with pytest.raises(ValueError, match=r"patchify: length must be >= patch, 11; got 10"):
-        patchify(x, patch=11)
+    with pytest.raises(ValueError, match=r"patchify: length must be >= 1; got 0"):
+        patchify(x[..., :0], patch=11)
     with pytest.raises(ValueError, match=r"patchify: stride must lie in \[1, 4\]; got 5"):
         patchify(x, patch=4, stride=5)
     with pytest.raises(ValueError, match=r"patchify: patch must be >= 1; got 0"):
@@ -201,8 +237,18 @@ def test_complaints() -> None:
     embed = PatchEmbed1d(3, 4, patch=8)
     with pytest.raises(ValueError, match=r"series must have size 3 in dimension 1; got 2"):
         embed(x[:, :2])
-    with pytest.raises(ValueError, match=r"PatchEmbed1d: length must be >= patch, 8; got 7"):
-        embed(x[..., :7])
+    with pytest.raises(ValueError, match=r"PatchEmbed1d: length must be >= 1; got 0"):
+        embed(x[..., :0])
+    with pytest.raises(ValueError, match=r"PatchEmbed1d: observed must be None without observed_"):
+        embed(x, observed=x > 0)
+    with pytest.raises(ValueError, match=r"observed must have shape \(2, 3, 10\); got \(2, 10\)"):
+        embed(x, observed=x[:, 0] > 0)
+    with pytest.raises(ValueError, match=r"patch_valid: valid must be boolean; got torch.float32"):
+        patch_valid(x, channels=3, patch=2)
+    with pytest.raises(ValueError, match=r"patch_valid: valid must have size 3 in dimension 1; go"):
+        patch_valid(x[:, :2] > 0, channels=3, patch=2)
+    with pytest.raises(ValueError, match=r"patch_valid: stride must lie in \[1, 4\]; got 5"):
+        patch_valid(x > 0, channels=3, patch=4, stride=5)
     with pytest.raises(ValueError, match=r"PatchEmbed1d: series must be floating point; got torch"):
         embed(x.long())
     with pytest.raises(ValueError, match=r"series must be \(batch, channels, length\); got shape"):

@@ -16,7 +16,7 @@ Pool = Callable[..., Tensor]
 
 def attention(dim: int) -> AttentionPool:
     torch.manual_seed(dim)
-    pool = AttentionPool(dim, hidden_dim=5)
+    pool = AttentionPool(dim, hidden_dim=5, channel_dim=1)
     torch.nn.init.normal_(pool.score.weight)
     return pool.double()
 
@@ -97,16 +97,16 @@ def test_half_precision_sums_exactly() -> None:
     """512 and six ones have the mean 74; their sum, 518, would round to 520 in bfloat16."""
     x = torch.tensor([[[512.0, 1, 1, 1, 1, 1, 1, 9]]], dtype=torch.bfloat16)
     valid = torch.arange(8).expand(1, -1) < 7
-    assert mean_pool(x, valid).tolist() == mean_pool(x[..., :7]).tolist() == [[74.0]]
+    assert mean_pool(x, valid).tolist() == mean_pool(x[..., :7], channel_dim=1).tolist() == [[74.0]]
     assert mean_pool(x, valid).dtype == torch.bfloat16
 
 
 def test_weights_of_attention_are_computed_in_float32() -> None:
     """1 / 255 would round up in bfloat16, and the mean of ones be 1.004."""
-    pool, ones = AttentionPool(1, hidden_dim=2), torch.ones(1, 1, 255)
+    pool, ones = AttentionPool(1, hidden_dim=2, channel_dim=1), torch.ones(1, 1, 255)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert pool(ones).item() == pytest.approx(1.0, abs=1e-5)
-    low = AttentionPool(3, hidden_dim=2).bfloat16()
+    low = AttentionPool(3, hidden_dim=2, channel_dim=1).bfloat16()
     torch.nn.init.normal_(low.score.weight)
     high = copy.deepcopy(low).float()
     x, valid = torch.randn(4, 3, 255).bfloat16(), some_valid(4, 255)
@@ -121,7 +121,7 @@ def test_weights_of_attention_are_computed_in_float32() -> None:
 def test_padding_is_not_read(pool: Pool) -> None:
     x = torch.randn(2, 3, 6, dtype=torch.float64)
     valid = torch.arange(6).expand(2, 6) < torch.tensor([[4], [6]])
-    expected = pool(x[:1, :, :4])
+    expected = pool(x[:1, :, :4], valid[:1, :4])
     x[0, :, 4:] = torch.nan
     leaf = x.requires_grad_()
     pooled = pool(leaf, valid)
@@ -182,4 +182,19 @@ def test_complaints() -> None:
     with pytest.raises(ValueError, match=r"AttentionPool: hidden_dim must be >= 1; got 0"):
         AttentionPool(3, hidden_dim=0)
     with pytest.raises(ValueError, match=r"AttentionPool: features must be 5; got 3"):
-        AttentionPool(5, hidden_dim=2)(x)
+        AttentionPool(5, hidden_dim=2, channel_dim=1)(x)
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [mean_pool, max_pool, average_max_pool, AverageMaxPool(), AttentionPool(5, hidden_dim=2)],
+)
+def test_three_axes_must_say_where_the_features_are(pool: Pool) -> None:
+    """`(batch, dim, tokens)` and `(batch, tokens, dim)` look alike; a fitting valid tells."""
+    said = r"channel_dim must be given for latents of three axes, 1 or -1 \(.*; got None for shape"
+    with pytest.raises(ValueError, match=said):
+        pool(torch.randn(2, 5, 7))
+    with pytest.raises(ValueError, match=said):
+        pool(torch.randn(2, 5, 5), torch.ones(2, 5, dtype=torch.bool))
+    assert pool(torch.randn(2, 5, 7), torch.ones(2, 7, dtype=torch.bool)).shape[0] == 2
+    assert pool(torch.randn(2, 5, 7, 3)).shape[1] in {5, 10}

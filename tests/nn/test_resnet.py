@@ -137,7 +137,7 @@ def test_padding_gives_what_cutting_gives() -> None:
         assert alone.shape[2] == encoder.token_valid(valid)[row].sum()
         torch.testing.assert_close(out[row : row + 1, :, : alone.shape[2]], alone)
     pooled = mean_pool(out, encoder.token_valid(valid))
-    torch.testing.assert_close(pooled[2:], mean_pool(encoder(x[2:, :, :8])))
+    torch.testing.assert_close(pooled[2:], mean_pool(encoder(x[2:, :, :8]), channel_dim=1))
 
 
 def test_how_much_padding_there_is_does_not_matter_in_training() -> None:

@@ -290,8 +290,8 @@ def test_complaints() -> None:
     with pytest.raises(ValueError, match=r"Attention: heads must divide dim; got 3 and 8"):
         build(heads=(3, 4))
     swin = build()
-    with pytest.raises(ValueError, match=r"length must be >= patch, 4; got 3"):
-        swin(torch.randn(2, 1, 3))
+    with pytest.raises(ValueError, match=r"length must be >= 1; got 0"):
+        swin(torch.randn(2, 1, 0))
     with pytest.raises(ValueError, match=r"series must have size 1 in dimension 1; got 2"):
         swin(torch.randn(2, 2, 12))
     with pytest.raises(ValueError, match=r"valid must have shape \(2, 12\); got \(2, 3\)"):

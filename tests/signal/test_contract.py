@@ -1,6 +1,8 @@
 """What every public module of `ssltok.signal` promises: its options can be read back."""
 
+import copy
 import inspect
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +16,7 @@ from ssltok.signal import (
     STFT,
     ChannelScaler,
     GlobalScaler,
+    RevIN,
     SeriesScaler,
     STFTBands,
     Waveform,
@@ -34,6 +37,7 @@ CASES: dict[str, Case] = {
         lambda: ISTFT(n_fft=8, hop=4, band=(1, 3)),
         lambda part: part(torch.randn(4, 2, 2, 6), 21),
     ),
+    "RevIN": (lambda: RevIN(2, affine=False, eps=0.1), lambda part: part(series()).values),
     "STFT": (lambda: STFT(n_fft=8, hop=4), lambda part: part(series())),
     "STFTBands": (
         lambda: STFTBands(21, n_fft=4, hop=2, edges=(1, 2)),
@@ -62,3 +66,16 @@ def test_options_are_read_back(name: str) -> None:
         assert torch.equal(call(twin), (torch.manual_seed(0), call(part))[1])
         return
     assert assert_options_are_read_back(build, call) >= options_with_default(part)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_pickle_and_a_copy_are_the_module(name: str) -> None:
+    build, call = CASES[name]
+    torch.manual_seed(0)
+    part = build()
+    for twin in (pickle.loads(pickle.dumps(part)), copy.deepcopy(part)):
+        assert list(twin.state_dict()) == list(part.state_dict())
+        torch.manual_seed(1)
+        expected = call(part)
+        torch.manual_seed(1)
+        assert torch.equal(call(twin), expected)

@@ -566,6 +566,35 @@ def test_mae_predicts_the_patches(padded: bool) -> None:
     assert torch.allclose(output.loss, torch.stack(errors).mean(), rtol=1e-10)
 
 
+@pytest.mark.parametrize("padded", [False, True])
+def test_mae_has_no_error_beyond_the_end_of_a_series(padded: bool) -> None:
+    """The last patch lacks a sample, and those of padded series end where they like."""
+    length = LENGTH - 1
+
+    class Constant(nn.Module):
+        def forward(self, encoded: Tensor, restore: Tensor, **valid: Tensor) -> Tensor:
+            return encoded.mean() * 0 + torch.arange(8.0, dtype=torch.float64).expand(
+                CASES, FRAMES, -1
+            )
+
+    encoder, series = Patches().double(), drawn(CASES, CHANNELS, LENGTH)[..., :length]
+    objective = training.MAE(encoder, decoder=Constant(), mask_ratio=0.8)
+    draws = objective.draw(CASES, torch.Generator().manual_seed(0))
+    last = torch.arange(CASES) * 2 % length + 1 if padded else torch.full((CASES,), length)
+    valid = torch.arange(length) < last[:, None]
+    errors = []
+    for b, place in itertools.product(range(CASES), range(FRAMES)):
+        first, end = place * PATCH, min((place + 1) * PATCH, int(last[b]))
+        if draws[0][b, place] and first < end:
+            patch = series[b, :, first:end].flatten()
+            variance = patch.var() if len(patch) > 1 else torch.zeros(())
+            patch = (patch - patch.mean()) / (variance + 1e-6).sqrt()
+            guess = torch.arange(8.0).view(2, PATCH)[:, : end - first].flatten()
+            errors.append((guess - patch).square().mean())
+    batch = ObjectiveBatch((series,), valid if padded else None, draws=draws)
+    assert torch.allclose(objective(encoder, batch).loss, torch.stack(errors).mean(), rtol=1e-10)
+
+
 @pytest.mark.parametrize("rows", [1, 2])
 @pytest.mark.parametrize("padded", [False, True])
 def test_beit_predicts_the_codes(rows: int, padded: bool) -> None:

@@ -166,7 +166,7 @@ def _representations(tokenizer: Tokenizer, codes: Tensor) -> tuple[Tensor, Tenso
     pooled, flat = [], []
     for vectors, part in zip(tokenizer.vectors(codes), parts, strict=True):
         real = (part >= 0).view(len(part), *vectors.shape[2:])
-        pooled.append(mean_pool(vectors, real))
+        pooled.append(mean_pool(vectors, real, channel_dim=1))
         flat.append(vectors.masked_fill(~real[:, None], 0.0).flatten(1))
     return torch.cat(pooled, 1), torch.cat(flat, 1)
 

@@ -40,8 +40,10 @@ def masked_reconstruction_loss(
         pred: Reconstructed patches, `(batch, tokens, dim)`.
         target: The patches of the series, or features of them (MaskFeat), of the same shape.
         mask: Which patches were hidden, `(batch, tokens)`, boolean.
-        valid: Which patches are real, `(batch, tokens)`, boolean; all if `None`. Patches that are
-            not real, or not masked, are not read, and may be NaN.
+        valid: Which patches are real, `(batch, tokens)`, or which of their values,
+            `(batch, tokens, dim)` as `patch_valid` of `ssltok.nn` returns it, boolean; all if
+            `None`. What is not real, or not masked, is not read, and may be NaN: the mean over a
+            patch, and its normalisation, are those of its real values.
         beta: `None` is the squared error, 0 the absolute error; else where smooth L1 turns from
             quadratic to linear.
         normalize_target: Whether each target patch gets mean 0 and variance 1 of its own first,
@@ -75,10 +77,13 @@ def masked_reconstruction_loss(
     check_at_least(who, "pred.numel()", pred.numel(), 1)
     check_bool_mask(who, "mask", mask, pred.shape[:2])
     if valid is not None:
-        check_bool_mask(who, "valid", valid, pred.shape[:2])
+        by_value = valid.ndim == pred.ndim
+        check_bool_mask(who, "valid", valid, pred.shape if by_value else pred.shape[:2])
     check_beta(who, beta)
     if normalize_target:
         check_at_least(who, "dim", pred.shape[2], 2)
+    if valid is not None and valid.ndim == pred.ndim:
+        return _by_value(pred, target.detach(), mask, valid, beta=beta, normalize=normalize_target)
     counted = mask if valid is None else mask & valid
     with full_precision(pred):
         wanted = upcast(target.detach())
@@ -87,6 +92,31 @@ def masked_reconstruction_loss(
             wanted = (wanted - mean) * (variance + EPS).rsqrt()
         difference = torch.where(counted.unsqueeze(-1), upcast(pred) - wanted, 0)
         return mean_over_tokens(regression_error(difference, beta).mean(-1), counted)
+
+
+def _by_value(
+    pred: Tensor,
+    target: Tensor,
+    mask: Tensor,
+    real: Tensor,
+    *,
+    beta: float | None,
+    normalize: bool,
+) -> Tensor:
+    """Do the same over the real values of each patch, `(batch, tokens, dim)`."""
+    counted = mask & real.any(-1)
+    with full_precision(pred):
+        wanted = upcast(target).masked_fill(~real, 0)
+        count = real.sum(-1, keepdim=True)
+        if normalize:
+            wanted = torch.where(
+                real, wanted - wanted.sum(-1, keepdim=True) / count.clamp(min=1), 0
+            )
+            variance = wanted.square().sum(-1, keepdim=True) / (count - 1).clamp(min=1)
+            wanted = wanted * (variance + EPS).rsqrt()
+        difference = torch.where(counted.unsqueeze(-1) & real, upcast(pred) - wanted, 0)
+        errors = regression_error(difference, beta).sum(-1) / count.squeeze(-1).clamp(min=1)
+        return mean_over_tokens(errors, counted)
 
 
 class MaskedReconstructionLoss(nn.Module):

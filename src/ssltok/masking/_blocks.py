@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ssltok._shared.checks import check_at_least, check_positive, check_ratio
 from ssltok._shared.ranking import count_share, mask_lowest
+from ssltok.masking._boxes import boxes, corner_order, extent, turns_to_cover
 from ssltok.masking._random import check_grid, start
 
 __all__ = ["MultiblockMask", "block_mask", "multiblock_mask", "unit_mask"]
@@ -35,29 +36,10 @@ def sides(who: str, shape: tuple[int, int], grid: tuple[int, int] | None) -> tup
     return rows, columns
 
 
-def boxes(
-    area: Tensor, aspect: Tensor, rows: int, columns: int, generator: torch.Generator | None
+def between(
+    like: Tensor, limits: tuple[float | Tensor, float | Tensor], generator: torch.Generator | None
 ) -> Tensor:
-    """Mark a box of each area and aspect (height / width) anywhere in the grid, flattened.
-
-    The height is chosen first and the width makes up the area, so that a grid of one row gets
-    boxes of the full area too. Every place the box fits in is equally likely, the last included.
-    """
-    height = (area * aspect).sqrt().round().clamp(1, rows)
-    width = (area / height).round().clamp(1, columns)
-    height = (area / width).round().clamp(1, rows)
-    draw = torch.rand((2, *area.shape), device=area.device, generator=generator)
-    top = (draw[0] * (rows - height + 1)).floor()[..., None]
-    left = (draw[1] * (columns - width + 1)).floor()[..., None]
-    row = torch.arange(rows, device=area.device)
-    column = torch.arange(columns, device=area.device)
-    in_rows = (row >= top) & (row < top + height[..., None])
-    in_columns = (column >= left) & (column < left + width[..., None])
-    return (in_rows[..., :, None] & in_columns[..., None, :]).flatten(-2)
-
-
-def between(like: Tensor, limits: tuple[float, float], generator: torch.Generator | None) -> Tensor:
-    """Draw uniformly between two numbers."""
+    """Draw uniformly between two limits."""
     uniform = torch.rand(like.shape, device=like.device, generator=generator)
     return limits[0] + (limits[1] - limits[0]) * uniform
 
@@ -84,8 +66,10 @@ def block_mask(
 
     Boxes with an area uniform between `least_area` and the share wanted, and a log-uniform aspect,
     are laid one after the other; the $\lceil \text{ratio} \cdot n \rceil$ tokens covered first are
-    masked, the last box in part. What no box covered follows at random. Departures: BEiT tries
-    each box up to ten times and may stop below the share; its boxes never reach over what remains.
+    masked, the last box in part, from one of its corners on, each as likely. What no box covered
+    follows at random. Areas, shares and places are those of the row without its padding: rows and
+    columns of the grid that hold no valid token are left out. Departures: BEiT tries each box up
+    to ten times and may stop below the share; its boxes never reach over what remains.
 
     Args:
         shape: `(batch, tokens)`.
@@ -118,17 +102,18 @@ def block_mask(
     check_limits("block_mask", "aspect", aspect)
     rows, columns = sides("block_mask", shape, grid)
     among, sizes = start(shape, valid, device)
+    space = extent(among, rows, columns)
     counts = count_share(ratio, sizes)
-    largest = max(1, math.ceil(ratio * shape[1]))
-    smallest = min(least_area, largest)
-    most = 4 * math.ceil(largest / smallest) + 4
-    scores = torch.rand(shape, device=among.device, generator=generator) + most
-    like = counts.float()
-    for turn in range(most):
-        shape_of_box = between(like, (math.log(aspect[0]), math.log(aspect[1])), generator).exp()
-        area = between(like, (smallest, largest), generator)
-        box = boxes(area, shape_of_box, rows, columns, generator)
-        scores = torch.where(box & (scores >= most), turn, scores)
+    turns = turns_to_cover(ratio, shape[1])
+    largest = counts.clamp(min=1)[:, None].float()
+    like = largest.expand(-1, turns)
+    stretch = between(like, (math.log(aspect[0]), math.log(aspect[1])), generator).exp()
+    area = between(like, (largest.clamp(max=least_area), largest), generator)
+    laid = boxes(area, stretch, space, generator)
+    scores = torch.rand(shape, device=among.device, generator=generator) + (turns + 1)
+    order = corner_order(space, generator)  # within a box: below 1
+    for turn in reversed(range(turns)):
+        scores = torch.where(laid[:, turn], turn + order, scores)
     return mask_lowest(scores, counts, among)
 
 
@@ -149,8 +134,10 @@ def multiblock_mask(
     Context and targets are disjoint. A row with two valid tokens or more keeps at least one
     visible, and each of its targets has at least one, by construction: a row left without context
     gets one random token back, a target left empty gets one random token of the rest. Nothing is
-    drawn again. Departures: boxes may reach the last row and column; scale and aspect are drawn
-    independently; each row has sizes of its own, so no context is cut to the shortest of a batch.
+    drawn again. Scales and places are those of the row without its padding: rows and columns of the
+    grid that hold no valid token are left out. Departures: boxes may reach the last row and
+    column; scale and aspect are drawn independently; each row has sizes of its own, so no context
+    is cut to the shortest of a batch.
 
     Args:
         shape: `(batch, tokens)`.
@@ -189,12 +176,15 @@ def multiblock_mask(
     check_ratio(who, "context_scale", context_scale[1])
     rows, columns = sides(who, shape, grid)
     among, sizes = start(shape, valid, device)
+    space = extent(among, rows, columns)
+    size = space.rows * space.columns
     like = torch.zeros((shape[0], targets), device=among.device)
-    area = between(like, target_scale, generator) * shape[1]
+    area = between(like, target_scale, generator) * size
     aspect = between(like, target_aspect, generator)
-    blocks = boxes(area, aspect, rows, columns, generator) & among[:, None]
-    area = between(like[:, 0], context_scale, generator) * shape[1]
-    context = boxes(area, torch.full_like(area, rows / columns), rows, columns, generator)
+    blocks = boxes(area, aspect, space, generator) & among[:, None]
+    area = between(like[:, :1], context_scale, generator) * size
+    square = space.rows / space.columns.clamp(min=1)
+    context = boxes(area, square, space, generator).squeeze(1)
     visible = context & among & ~blocks.any(1)
     scores = torch.rand(shape, device=among.device, generator=generator)
     rest = among & ~blocks.any(1)
@@ -223,7 +213,8 @@ def unit_mask(
 ) -> Tensor:
     r"""Mask whole units of neighbouring tokens at random (SimMIM; a tube mask is a tall unit).
 
-    The grid is cut into units of `unit` places, the last of a side perhaps smaller, and
+    The grid is cut into units of `unit` places, the last of a side perhaps smaller (rows and
+    columns of the grid that hold no valid token are left out, so padding moves no unit), and
     $\lceil \text{ratio} \cdot m \rceil$ of a row's $m$ units with a valid token are masked.
 
     Args:
@@ -257,10 +248,10 @@ def unit_mask(
     check_at_least("unit_mask", "unit", min(unit), 1)
     rows, columns = sides("unit_mask", shape, grid)
     among, _ = start(shape, valid, device)
+    space = extent(among, rows, columns)
     across = math.ceil(columns / unit[1])
-    row = torch.arange(rows, device=among.device)[:, None] // unit[0]
-    column = torch.arange(columns, device=among.device) // unit[1]
-    owner = (row * across + column).flatten().expand(shape)
+    row, column = (space.row.clamp(min=0) // unit[0], space.column.clamp(min=0) // unit[1])
+    owner = (row[:, 0, :, None] * across + column[:, 0, None, :]).flatten(1)
     units = math.ceil(rows / unit[0]) * across
     alive = torch.zeros((shape[0], units), dtype=torch.int64, device=among.device)
     real = alive.scatter_add(1, owner, among.long()) > 0

@@ -72,7 +72,8 @@ def inverse_exponential_schedule(share: Tensor | float, *, tokens: int) -> Tenso
     """
     check_at_least("inverse_exponential_schedule", "tokens", tokens, 2)
     share = as_progress("inverse_exponential_schedule", share)
-    return 1 + torch.log1p(-share * (1 - 1 / tokens)) / math.log(tokens)
+    left = torch.log1p(-torch.stack([share, torch.ones_like(share)]) * (1 - 1 / tokens))
+    return 1 - left[0] / left[1]  # the second is -log N, in the same precision
 
 
 @documented

@@ -95,7 +95,8 @@ def arccos_schedule(progress: Tensor | float) -> Tensor:
         Besnier et al., *Halton scheduler for masked generative image transformer*, 2025,
         <https://arxiv.org/abs/2503.17076>.
     """
-    return torch.acos(as_progress("arccos_schedule", progress)) / math.acos(0.0)
+    angle = torch.acos(as_progress("arccos_schedule", progress))
+    return angle / torch.acos(angle.new_zeros(()))  # a right angle of the same precision
 
 
 @documented

@@ -14,7 +14,7 @@ from ssltok.nn._latent_regressor import LatentRegressor
 from ssltok.nn._level_embedding import LevelEmbedding
 from ssltok.nn._mae_decoder import MAEDecoder
 from ssltok.nn._patch_coder import PatchDecoder1d, PatchEncoder1d
-from ssltok.nn._patch_embed import PatchEmbed1d, patchify, unpatchify
+from ssltok.nn._patch_embed import PatchEmbed1d, patch_valid, patchify, unpatchify
 from ssltok.nn._places import token_places
 from ssltok.nn._pooling import AttentionPool, AverageMaxPool, average_max_pool, max_pool, mean_pool
 from ssltok.nn._prior_discriminator import PriorDiscriminator
@@ -85,6 +85,7 @@ __all__ = [
     "downsampling_stages",
     "max_pool",
     "mean_pool",
+    "patch_valid",
     "patchify",
     "sinusoidal_positions",
     "stochastic_depth_rates",

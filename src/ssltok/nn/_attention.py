@@ -1,5 +1,7 @@
 """Multi-head attention over tokens."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -22,6 +24,9 @@ class Attention(nn.Module):
     Args:
         dim: Features of a token.
         heads: Heads; they divide `dim`.
+        qk_norm: Makes a norm from the features of a head, such as `nn.RMSNorm` or `nn.LayerNorm`,
+            for queries and one for keys, which keeps their products from growing in training;
+            None has none.
 
     Raises:
         ValueError: If `heads` does not divide `dim`, or the input is not `(batch, tokens, dim)`,
@@ -39,10 +44,13 @@ class Attention(nn.Module):
 
     References:
         Vaswani et al., *Attention Is All You Need*, 2017, <https://arxiv.org/abs/1706.03762>,
-        equation 1.
+        equation 1; Dehghani et al. (normed queries and keys), 2023,
+        <https://arxiv.org/abs/2302.05442>, section 2.
     """
 
-    def __init__(self, dim: int, *, heads: int) -> None:
+    def __init__(
+        self, dim: int, *, heads: int, qk_norm: Callable[[int], nn.Module] | None = None
+    ) -> None:
         super().__init__()
         check_at_least("Attention", "dim", dim, 1)
         check_at_least("Attention", "heads", heads, 1)
@@ -51,6 +59,9 @@ class Attention(nn.Module):
         self.dim, self.heads = dim, heads
         self.inward = nn.Linear(dim, 3 * dim, bias=False)
         self.outward = nn.Linear(dim, dim, bias=False)
+        self.qk_norm = qk_norm
+        self.query_norm = None if qk_norm is None else qk_norm(dim // heads)
+        self.key_norm = None if qk_norm is None else qk_norm(dim // heads)
 
     def forward(
         self,
@@ -85,8 +96,7 @@ class Attention(nn.Module):
                 functional.linear(source, weight).unflatten(-1, (self.heads, -1)).transpose(1, 2)
                 for source, weight in zip(sources, self.inward.weight.chunk(3), strict=True)
             )
-        if rotation is not None:
-            query, keys = rotate(query, rotation), rotate(keys, rotation)
+        query, keys = self._ready(query, keys, rotation)
         if bias is not None:
             bias = bias.to(query.dtype)
             allowed = bias if allowed is None else bias.masked_fill(~allowed, -torch.inf)
@@ -125,8 +135,7 @@ class Attention(nn.Module):
         if memory is not None:
             check_memory("Attention", memory, x.shape[0], self.heads, self.dim // self.heads)
         query, keys, values = self._split(x)
-        if rotation is not None:
-            query, keys = rotate(query, rotation), rotate(keys, rotation)
+        query, keys = self._ready(query, keys, rotation)
         before = 0 if memory is None else memory.keys.shape[2]
         memory = append(memory, keys, values)
         causal = allowed is None and before == 0
@@ -143,6 +152,17 @@ class Attention(nn.Module):
             self.inward(x).unflatten(-1, (3, self.heads, -1)).transpose(1, 3).unbind(2)
         )
         return query, keys, values
+
+    def _ready(
+        self, query: Tensor, keys: Tensor, rotation: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, Tensor]:
+        """Norm queries and keys, and turn them."""
+        if self.query_norm is not None and self.key_norm is not None:
+            dtype = query.dtype
+            query, keys = self.query_norm(query).to(dtype), self.key_norm(keys).to(dtype)
+        if rotation is not None:
+            query, keys = rotate(query, rotation), rotate(keys, rotation)
+        return query, keys
 
     def _check(
         self,

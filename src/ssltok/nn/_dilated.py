@@ -78,7 +78,13 @@ class DilatedConvEncoder(nn.Module):
         self.depth, self.kernel_size, self.dropout = depth, kernel_size, dropout
         self.projection = nn.Conv1d(in_channels, hidden_dim, 1)
         self.blocks = nn.ModuleList(
-            DilatedBlock(hidden_dim, dim if index == depth else hidden_dim, kernel_size, index)
+            DilatedBlock(
+                hidden_dim,
+                dim if index == depth else hidden_dim,
+                kernel_size,
+                index,
+                mapped=index == depth,
+            )
             for index in range(depth + 1)
         )
 
@@ -127,13 +133,15 @@ class DilatedConvEncoder(nn.Module):
 class DilatedBlock(nn.Module):
     """Two dilated convolutions beside a shortcut; the length stays."""
 
-    def __init__(self, before: int, width: int, kernel_size: int, level: int) -> None:
+    def __init__(
+        self, before: int, width: int, kernel_size: int, level: int, *, mapped: bool
+    ) -> None:
         super().__init__()
         self.dilation = 2**level
         reach = self.dilation * (kernel_size // 2)
         self.first = nn.Conv1d(before, width, kernel_size, dilation=self.dilation, padding=reach)
         self.second = nn.Conv1d(width, width, kernel_size, dilation=self.dilation, padding=reach)
-        self.shortcut = nn.Conv1d(before, width, 1) if before != width else None
+        self.shortcut = nn.Conv1d(before, width, 1) if mapped else None
 
     def forward(self, x: Tensor, padding: Tensor | None) -> Tensor:
         """Add to `(batch, before, length)` what the convolutions make of it."""

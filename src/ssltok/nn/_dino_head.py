@@ -2,8 +2,9 @@
 
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import weight_norm
+from torch.nn import functional
 
 from ssltok._shared.checks import check_at_least, check_floating, check_size
 from ssltok._shared.numerics import full_precision, upcast
@@ -92,10 +93,8 @@ class DINOHead(nn.Module):
         self.bottleneck_dim, self.layers, self.freeze_norm = bottleneck_dim, layers, freeze_norm
         self.mlp = nn.Sequential(*parts[:-1])
         store_as(self, mlp="layers")
-        self.last = weight_norm(nn.Linear(bottleneck_dim, out_dim, bias=False))
-        norm = self.last.parametrizations.weight.original0
-        nn.init.ones_(norm)
-        norm.requires_grad_(not freeze_norm)
+        self.last = Prototypes(bottleneck_dim, out_dim)
+        self.last.parametrizations.weight.original0.requires_grad_(not freeze_norm)
 
     def forward(self, features: Tensor) -> Tensor:
         """Score `(batch, in_dim)`, or `(batch, tokens, in_dim)`: `out_dim` features at the end."""
@@ -105,6 +104,33 @@ class DINOHead(nn.Module):
         check_size("DINOHead", "features", features, features.ndim - 1, self.in_dim)
         narrow = self.mlp(features)
         with full_precision(narrow):
-            narrow = nn.functional.normalize(upcast(narrow), dim=-1).to(narrow.dtype)
+            narrow = functional.normalize(upcast(narrow), dim=-1).to(narrow.dtype)
         scores: Tensor = self.last(narrow)
         return scores
+
+
+class Prototypes(nn.Module):
+    """Products with rows of a length of their own: `torch`'s `weight_norm` of a linear map.
+
+    Names in the state are those of `torch.nn.utils.parametrizations.weight_norm`, whose modules
+    cannot be pickled.
+    """
+
+    def __init__(self, in_dim: int, out_dim: int) -> None:
+        super().__init__()
+        pair = nn.Module()
+        pair.original0 = nn.Parameter(torch.ones(out_dim, 1))
+        pair.original1 = nn.Linear(in_dim, out_dim, bias=False).weight
+        self.parametrizations = nn.ModuleDict({"weight": pair})
+
+    @property
+    def weight(self) -> Tensor:
+        """The prototypes, `(out_dim, in_dim)`: directions times lengths."""
+        pair = self.parametrizations["weight"]
+        length, direction = pair.original0, pair.original1
+        scaled: Tensor = direction * (length / direction.norm(dim=1, keepdim=True))
+        return scaled
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Score `(..., in_dim)` as `(..., out_dim)`."""
+        return functional.linear(x, self.weight)

@@ -4,7 +4,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from ssltok._shared.checks import check_at_least, check_axes, check_size
-from ssltok.nn._places import check_places
+from ssltok.nn._places import check_places, unless_all
 from ssltok.nn._sinusoidal import positions_like
 from ssltok.nn._transformer import Transformer, check_trunk
 
@@ -83,6 +83,6 @@ class JEPAPredictor(nn.Module):
         if self.positions:
             x = x + positions_like(places, self.inward.weight)
         turned = None if self.trunk.rotary is None else places
-        mixed = self.trunk(x, valid=valid, places=turned, generator=generator)
+        mixed = self.trunk(x, valid=unless_all(valid), places=turned, generator=generator)
         out: Tensor = self.outward(mixed[:, context.shape[1] :])
         return out

@@ -12,10 +12,10 @@ from ssltok._shared.checks import (
 )
 from ssltok.nn._attention import Attention
 from ssltok.nn._noise import drop_rows
-from ssltok.nn._places import check_places
+from ssltok.nn._places import check_places, unless_all
 from ssltok.nn._sinusoidal import positions_like
 from ssltok.nn._stochastic_depth import stochastic_depth_rates
-from ssltok.nn._transformer import readable
+from ssltok.nn._transformer_layer import readable
 
 __all__ = ["LatentRegressor"]
 
@@ -111,7 +111,8 @@ class LatentRegressor(nn.Module):
         check_size("LatentRegressor", "visible_places", visible_places, 1, visible.shape[1])
         places = torch.cat([visible_places, target_places], dim=1)
         positions = positions_like(places, self.query)
-        allowed = readable(places >= 0)
+        real = unless_all(places >= 0)
+        allowed = None if real is None else readable(real)
         visible = visible.masked_fill((visible_places < 0).unsqueeze(-1), 0)  # NaN is not read
         x = self.query.expand(*target_places.shape, -1)
         for layer, rate in zip(self.layers, self.rates, strict=True):
@@ -137,7 +138,7 @@ class CrossLayer(nn.Module):
         x: Tensor,
         visible: Tensor,
         positions: Tensor,
-        allowed: Tensor,
+        allowed: Tensor | None,
         ratio: float,
         generator: Generator | None,
     ) -> Tensor:

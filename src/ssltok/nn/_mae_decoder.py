@@ -78,6 +78,8 @@ class MAEDecoder(nn.Module):
             restore: int64 `(batch, tokens)`: the slot of each token among the visible ones, or
                 their number for a token that is hidden or padding, as `random_mask` returns it.
             prefix: Leading tokens without a place (class token, registers); read, not predicted.
+                One forgotten shifts every token; that is refused on the CPU, where the number
+                that marks a hidden token can be read and compared.
             valid: `(batch, tokens)`, boolean, True where a token is real. Nobody reads another,
                 and its prediction means nothing.
             generator: Source of dropout and stochastic depth in training; None is torch's own.
@@ -110,3 +112,12 @@ class MAEDecoder(nn.Module):
         check_at_least(who, "tokens of restore", restore.shape[1], 1)
         if valid is not None:
             check_bool_mask(who, "valid", valid, restore.shape)
+        slots = encoded.shape[1] - prefix
+        if torch.compiler.is_compiling() or restore.device.type != "cpu":
+            return
+        most = int(restore.max())
+        if most > slots or (most < slots and slots < restore.shape[1]):
+            raise ValueError(
+                f"{who}: restore must count the tokens of encoded behind prefix, {slots}, "
+                f"where a token is hidden; got {most}"
+            )

@@ -12,7 +12,7 @@ from ssltok._shared.checks import (
     check_size,
 )
 
-__all__ = ["PatchEmbed1d", "patchify", "unpatchify"]
+__all__ = ["PatchEmbed1d", "patch_valid", "patchify", "unpatchify"]
 
 
 def patchify(
@@ -22,10 +22,11 @@ def patchify(
 
     The first patch starts at the first sample. If the last one does not end at the last sample,
     zeros are appended until it does: no sample is lost. There are
-    $1 + \lceil (\mathrm{length} - \mathrm{patch}) / \mathrm{stride} \rceil$ patches.
+    $1 + \lceil (\mathrm{length} - \mathrm{patch}) / \mathrm{stride} \rceil$ patches, and one where
+    the series is shorter than a patch. `patch_valid` says which values are samples.
 
     Args:
-        series: `(batch, channels, length)`, at least one patch long.
+        series: `(batch, channels, length)`, at least one sample long.
         patch: Samples of a patch.
         stride: Samples from patch to patch, 1 to `patch`; `patch` by default.
         valid: `(batch, length)`, boolean, True where a sample is real; the others become zeros.
@@ -34,7 +35,7 @@ def patchify(
         The patches, `(batch, tokens, channels * patch)`, channel by channel.
 
     Raises:
-        ValueError: If the series is shorter than a patch or empty, or an option is out of range.
+        ValueError: If the series is empty, or an option is out of range.
 
     Example:
         >>> import torch
@@ -50,9 +51,47 @@ def patchify(
     tokens = _count("patchify", series.shape[2], patch, stride)
     if valid is not None:
         series = series.masked_fill(~valid.unsqueeze(1), 0)  # NaN must not reach a product
-    missing = patch + (tokens - 1) * stride - series.shape[2]
-    patches = functional.pad(series, (0, missing)).unfold(2, patch, stride)
-    return patches.transpose(1, 2).flatten(2)
+    return _cut(series, patch, stride, tokens)
+
+
+def patch_valid(valid: Tensor, *, channels: int, patch: int, stride: int | None = None) -> Tensor:
+    """Say which values of `patchify` are real samples: not beyond the end, not missing.
+
+    The `valid` of `masked_reconstruction_loss` for patches of samples: what was appended to the
+    last patch has no error then, and no part in its mean and variance.
+
+    Args:
+        valid: True where a sample is real, `(batch, length)` for padding or
+            `(batch, channels, length)` for missing values.
+        channels: Channels of the series.
+        patch: Samples of a patch.
+        stride: Samples from patch to patch, 1 to `patch`; `patch` by default.
+
+    Returns:
+        A boolean mask, `(batch, tokens, channels * patch)`, channel by channel.
+
+    Raises:
+        ValueError: If `valid` is not such a mask or empty, or an option is out of range.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.nn import patch_valid
+        >>> patch_valid(torch.ones(1, 5, dtype=torch.bool), channels=1, patch=2)
+        tensor([[[ True,  True],
+                 [ True,  True],
+                 [ True, False]]])
+    """
+    who = "patch_valid"
+    stride = patch if stride is None else stride
+    _check_sizes(who, patch, stride)
+    check_at_least(who, "channels", channels, 1)
+    if valid.ndim == 2:
+        valid = valid.unsqueeze(1).expand(-1, channels, -1)
+    check_axes(who, "valid", valid, "batch channels length")
+    check_bool_mask(who, "valid", valid, valid.shape)
+    check_size(who, "valid", valid, 1, channels)
+    check_at_least(who, "batch", valid.shape[0], 1)
+    return _cut(valid, patch, stride, _count(who, valid.shape[2], patch, stride))
 
 
 def unpatchify(patches: Tensor, *, channels: int, length: int) -> Tensor:
@@ -108,10 +147,13 @@ class PatchEmbed1d(nn.Module):
         dim: Features of a token.
         patch: Samples of a patch.
         stride: Samples from patch to patch, 1 to `patch`; `patch` by default.
+        observed_mask: Whether a patch also tells which of its values are real, 1 or 0 behind the
+            values (MOMENT, Chronos-2): a missing value then differs from a 0, and the last patch
+            says where the series ends. Doubles the inputs of the map.
 
     Raises:
-        ValueError: If a size is out of range, or the series has other channels, is shorter than a
-            patch or empty.
+        ValueError: If a size is out of range, or the series has other channels or is empty, or
+            `observed` is given without `observed_mask`.
 
     Example:
         >>> import torch
@@ -123,10 +165,17 @@ class PatchEmbed1d(nn.Module):
     References:
         Dosovitskiy et al., *ViT*, 2020, <https://arxiv.org/abs/2010.11929>, equation 1.
         Nie et al., *PatchTST*, 2022, <https://arxiv.org/abs/2211.14730>, section 3.1.
+        Ansari et al., *Chronos-2*, 2025, <https://arxiv.org/abs/2510.15821>.
     """
 
     def __init__(
-        self, in_channels: int, dim: int, *, patch: int, stride: int | None = None
+        self,
+        in_channels: int,
+        dim: int,
+        *,
+        patch: int,
+        stride: int | None = None,
+        observed_mask: bool = False,
     ) -> None:
         super().__init__()
         check_at_least("PatchEmbed1d", "in_channels", in_channels, 1)
@@ -134,7 +183,8 @@ class PatchEmbed1d(nn.Module):
         self.in_channels, self.dim = in_channels, dim
         self.patch, self.stride = patch, patch if stride is None else stride
         _check_sizes("PatchEmbed1d", self.patch, self.stride)
-        self.projection = nn.Linear(in_channels * patch, dim)
+        self.observed_mask = observed_mask
+        self.projection = nn.Linear((1 + observed_mask) * in_channels * patch, dim)
 
     def tokens(self, length: int) -> int:
         """Count the tokens of a series of `length` samples."""
@@ -152,18 +202,34 @@ class PatchEmbed1d(nn.Module):
         before = valid[:, : self.patch - self.stride].any(dim=1, keepdim=True)
         return real | (before & (token == 0))  # all samples of the first patch are new
 
-    def forward(self, series: Tensor, *, valid: Tensor | None = None) -> Tensor:
+    def forward(
+        self, series: Tensor, *, valid: Tensor | None = None, observed: Tensor | None = None
+    ) -> Tensor:
         """Embed `(batch, channels, length)` as `(batch, tokens, dim)`.
 
         Args:
             series: The series.
             valid: `(batch, length)`, boolean, True where a sample is real. What stands elsewhere
                 is not read; a token that is not real means nothing.
+            observed: `(batch, channels, length)`, boolean, False where a value is missing: it is
+                not read either, but its token stays. For an embedding with `observed_mask`.
         """
         _check_series("PatchEmbed1d", series, valid)
         check_size("PatchEmbed1d", "series", series, 1, self.in_channels)
         self.tokens(series.shape[2])
+        if observed is not None:
+            check_bool_mask("PatchEmbed1d", "observed", observed, series.shape)
+            if not self.observed_mask:
+                raise ValueError(
+                    "PatchEmbed1d: observed must be None without observed_mask; got a tensor"
+                )
+            series = series.masked_fill(~observed, 0)
         patches = patchify(series, patch=self.patch, stride=self.stride, valid=valid)
+        if self.observed_mask:
+            real = torch.ones_like(series, dtype=torch.bool) if observed is None else observed
+            real = real if valid is None else real & valid.unsqueeze(1)
+            cut = _cut(real, self.patch, self.stride, patches.shape[1])
+            patches = torch.cat([patches, cut.to(patches.dtype)], dim=2)
         if torch.compiler.is_exporting():
             # A product for each series: torch cannot join axes of unknown length for all of them.
             weight = self.projection.weight.T.expand(len(patches), -1, -1)
@@ -188,6 +254,12 @@ def _check_series(who: str, series: Tensor, valid: Tensor | None) -> None:
 
 
 def _count(who: str, length: int, patch: int, stride: int) -> int:
-    if length < patch:
-        raise ValueError(f"{who}: length must be >= patch, {patch}; got {length}")
-    return 1 + (length - patch + stride - 1) // stride
+    check_at_least(who, "length", length, 1)
+    return 1 if length < patch else 1 + (length - patch + stride - 1) // stride
+
+
+def _cut(series: Tensor, patch: int, stride: int, tokens: int) -> Tensor:
+    """Cut `(batch, channels, length)` into patches, zeros or False appended."""
+    missing = patch + (tokens - 1) * stride - series.shape[2]
+    patches = functional.pad(series, (0, missing)).unfold(2, patch, stride)
+    return patches.transpose(1, 2).flatten(2)

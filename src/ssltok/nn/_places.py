@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ssltok._shared.checks import check_at_least, check_axes, check_bool_mask, check_codes
 
-__all__ = ["check_places", "gather_tokens", "gather_valid", "token_places"]
+__all__ = ["check_places", "gather_tokens", "gather_valid", "token_places", "unless_all"]
 
 
 def token_places(chosen: Tensor, *, slots: int) -> Tensor:
@@ -61,3 +61,13 @@ def gather_valid(valid: Tensor | None, places: Tensor) -> Tensor:
     """Say which of the places hold a real token: not -1, and `valid` there."""
     real = places >= 0
     return real if valid is None else real & valid.gather(1, places.clamp(min=0))
+
+
+def unless_all(valid: Tensor) -> Tensor | None:
+    """Return None for a mask that is all True, where one can know: in the memory of the CPU.
+
+    Attention without a mask is faster. On other devices, and in a graph, nothing is read.
+    """
+    if torch.compiler.is_compiling() or valid.device.type != "cpu" or not bool(valid.all()):
+        return valid
+    return None

@@ -10,7 +10,9 @@ from ssltok.nn._channel_axis import channel_axis
 __all__ = ["AttentionPool", "AverageMaxPool", "average_max_pool", "max_pool", "mean_pool"]
 
 
-def mean_pool(latents: Tensor, valid: Tensor | None = None, *, channel_dim: int = 1) -> Tensor:
+def mean_pool(
+    latents: Tensor, valid: Tensor | None = None, *, channel_dim: int | None = None
+) -> Tensor:
     """Average the vectors of the real places.
 
     Args:
@@ -19,7 +21,9 @@ def mean_pool(latents: Tensor, valid: Tensor | None = None, *, channel_dim: int 
             `(batch, tokens, dim)` with `channel_dim=-1` from a transformer.
         valid: Boolean, the shape of `latents` without its channels: True where a place is real.
             What stands elsewhere is not read, NaN included. By default all are real.
-        channel_dim: The axis of the features, not 0.
+        channel_dim: The axis of the features, not 0. By default 1 where that can be told: there
+            are four axes or more, or `valid` fits no other. Convolutions and transformers both
+            return three, `(batch, dim, tokens)` and `(batch, tokens, dim)`: say which.
 
     Returns:
         `(batch, dim)`; zeros where nothing is real.
@@ -33,11 +37,15 @@ def mean_pool(latents: Tensor, valid: Tensor | None = None, *, channel_dim: int 
         >>> from ssltok.nn import mean_pool
         >>> mean_pool(torch.tensor([[[1.0, 2.0, 9.0]]]), torch.tensor([[True, True, False]]))
         tensor([[1.5000]])
+        >>> mean_pool(torch.tensor([[[1.0, 2.0, 9.0]]]), channel_dim=1)
+        tensor([[4.]])
     """
     return _mean(*_checked("mean_pool", latents, valid, channel_dim))
 
 
-def max_pool(latents: Tensor, valid: Tensor | None = None, *, channel_dim: int = 1) -> Tensor:
+def max_pool(
+    latents: Tensor, valid: Tensor | None = None, *, channel_dim: int | None = None
+) -> Tensor:
     """Take each feature's maximum over the real places; ties share its gradient equally.
 
     TS2Vec represents a whole series so, by the maximum over its time steps.
@@ -63,7 +71,7 @@ def max_pool(latents: Tensor, valid: Tensor | None = None, *, channel_dim: int =
 
 
 def average_max_pool(
-    latents: Tensor, valid: Tensor | None = None, *, channel_dim: int = 1
+    latents: Tensor, valid: Tensor | None = None, *, channel_dim: int | None = None
 ) -> Tensor:
     """Pool into mean and maximum over the real places, side by side.
 
@@ -97,9 +105,13 @@ def average_max_pool(
 class AverageMaxPool(nn.Module):
     """`average_max_pool` as a module; see there."""
 
+    def __init__(self, *, channel_dim: int | None = None) -> None:
+        super().__init__()
+        self.channel_dim = channel_dim
+
     def forward(self, latents: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Pool `(batch, dim, ...)` into `(batch, 2 * dim)`."""
-        return average_max_pool(latents, valid)
+        """Pool latents as of `mean_pool` into `(batch, 2 * dim)`."""
+        return average_max_pool(latents, valid, channel_dim=self.channel_dim)
 
 
 class AttentionPool(nn.Module):
@@ -113,8 +125,7 @@ class AttentionPool(nn.Module):
     Args:
         dim: Features of a vector.
         hidden_dim: Rows of $V$. The paper uses 128 for 512 features.
-        channel_dim: The axis of the features, not 0: 1 after a convolution, -1 after a
-            transformer.
+        channel_dim: As for `mean_pool`: 1 after a convolution, -1 after a transformer.
 
     Raises:
         ValueError: If a size is smaller than 1, or the input is not as for `mean_pool`.
@@ -122,15 +133,15 @@ class AttentionPool(nn.Module):
     Example:
         >>> import torch
         >>> from ssltok.nn import AttentionPool
-        >>> AttentionPool(1, hidden_dim=4)(torch.tensor([[[1.0, 2.0, 6.0]]])).round(decimals=4)
-        tensor([[3.]], grad_fn=<RoundBackward1>)
+        >>> AttentionPool(1, hidden_dim=4, channel_dim=1)(torch.tensor([[[2.0, 2.0, 5.0]]]))
+        tensor([[3.]], grad_fn=<SqueezeBackward1>)
 
     References:
         Ilse et al., *Attention-based deep multiple instance learning*, 2018,
         <https://arxiv.org/abs/1802.04712>, equations 7 and 8.
     """
 
-    def __init__(self, dim: int, *, hidden_dim: int, channel_dim: int = 1) -> None:
+    def __init__(self, dim: int, *, hidden_dim: int, channel_dim: int | None = None) -> None:
         super().__init__()
         check_at_least("AttentionPool", "dim", dim, 1)
         check_at_least("AttentionPool", "hidden_dim", hidden_dim, 1)
@@ -158,11 +169,18 @@ class AttentionPool(nn.Module):
 
 
 def _checked(
-    who: str, latents: Tensor, valid: Tensor | None, channel_dim: int
+    who: str, latents: Tensor, valid: Tensor | None, channel_dim: int | None
 ) -> tuple[Tensor, Tensor | None]:
     """Check, and return `(batch, dim, places)` and `(batch, places)`."""
     check_floating(who, "latents", latents)
     check_at_least(who, "axes of latents", latents.ndim, 3)
+    if channel_dim is None:
+        if latents.ndim == 3 and (valid is None or latents.shape[1] == latents.shape[2]):
+            raise ValueError(
+                f"{who}: channel_dim must be given for latents of three axes, 1 or -1 (without a "
+                f"valid that fits one alone); got None for shape {tuple(latents.shape)}"
+            )
+        channel_dim = 1
     channel_dim = channel_axis(who, "latents", latents, channel_dim)
     check_at_least(who, "elements", latents.numel(), 1)
     latents = latents.movedim(channel_dim, 1)

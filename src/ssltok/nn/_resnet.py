@@ -37,7 +37,7 @@ class ResNet1d(nn.Module):
     out:
 
     ```python
-    pooled = mean_pool(encoder(series, valid), encoder.token_valid(valid))
+    pooled = mean_pool(encoder(series, valid), encoder.token_valid(valid), channel_dim=1)
     ```
 
     Args:
@@ -63,7 +63,7 @@ class ResNet1d(nn.Module):
         >>> from ssltok.nn import ResNet1d, mean_pool
         >>> encoder = ResNet1d(3, widths=(8, 16), blocks=(1, 1))
         >>> tokens = encoder(torch.randn(2, 3, 50))
-        >>> tokens.shape, mean_pool(tokens).shape
+        >>> tokens.shape, mean_pool(tokens, channel_dim=1).shape
         (torch.Size([2, 16, 13]), torch.Size([2, 16]))
 
     References:

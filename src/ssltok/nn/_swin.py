@@ -14,7 +14,7 @@ from ssltok.nn._noise import drop_rows
 from ssltok.nn._patch_embed import PatchEmbed1d
 from ssltok.nn._state_names import store_as
 from ssltok.nn._stochastic_depth import stochastic_depth_rates
-from ssltok.nn._transformer import Layer, readable
+from ssltok.nn._transformer_layer import Layer, readable
 
 __all__ = ["SwinTransformer1d"]
 
@@ -52,8 +52,7 @@ class SwinTransformer1d(nn.Module):
             before it drop less. Swin-T uses 0.2.
 
     Raises:
-        ValueError: If a size or ratio is not as described, or a series is shorter than a patch or
-            does not fit.
+        ValueError: If a size or ratio is not as described, or a series is empty or does not fit.
 
     Example:
         >>> import torch
@@ -141,17 +140,20 @@ class SwinTransformer1d(nn.Module):
         series: Tensor,
         *,
         valid: Tensor | None = None,
+        observed: Tensor | None = None,
         generator: Generator | None = None,
     ) -> Tensor:
         """Encode `(batch, channels, length)` as `(batch, tokens, dim)`.
 
         Args:
-            series: The series, at least one patch long.
+            series: The series.
             valid: `(batch, length)`, boolean, True where a sample is real. Nothing else is read.
+            observed: `(batch, channels, length)`, boolean, False where a value is missing, for an
+                embedding with `observed_mask`.
             generator: Source of stochastic depth in training; None is torch's own.
         """
         last = series
-        for tokens in self._run(series, valid, generator):
+        for tokens in self._run(series, valid, observed, generator):
             last = tokens
         out: Tensor = self.last_norm(last)
         return out
@@ -161,6 +163,7 @@ class SwinTransformer1d(nn.Module):
         series: Tensor,
         *,
         valid: Tensor | None = None,
+        observed: Tensor | None = None,
         generator: Generator | None = None,
     ) -> tuple[Tensor, ...]:
         """Return what every stage makes, fine to coarse, before the last norm.
@@ -168,12 +171,16 @@ class SwinTransformer1d(nn.Module):
         Stage $s$ gives `(batch, tokens, dim)` with half the tokens and twice the features of the
         stage before: the pyramid that a dense task reads. Arguments as in `forward`.
         """
-        return tuple(self._run(series, valid, generator))
+        return tuple(self._run(series, valid, observed, generator))
 
     def _run(
-        self, series: Tensor, valid: Tensor | None, generator: Generator | None
+        self,
+        series: Tensor,
+        valid: Tensor | None,
+        observed: Tensor | None,
+        generator: Generator | None,
     ) -> Iterator[Tensor]:
-        x = self.embedding_norm(self.embedding(series, valid=valid))
+        x = self.embedding_norm(self.embedding(series, valid=valid, observed=observed))
         valids: Sequence[Tensor | None] = [None] * len(self.stages)
         if valid is not None:
             valids = self.stage_valid(valid)

@@ -18,6 +18,7 @@ from ssltok._shared.checks import (
 from ssltok.nn._class_labels import check_labels, drop_labels, label_vectors
 from ssltok.nn._level_embedding import LevelEmbedding
 from ssltok.nn._noise import drop_elements
+from ssltok.nn._places import unless_all
 from ssltok.nn._state_names import store_as
 from ssltok.nn._token_embedding import TokenEmbedding
 from ssltok.nn._token_head import TokenHead, token_logits
@@ -181,7 +182,8 @@ class TokenTransformer(nn.Module):
                 is no class is refused on the CPU and an index error elsewhere.
             level: The level that is asked; 0 is the coarsest. Levels behind it are not read.
             valid: Boolean `(batch, tokens)`, False at padding, whose codes may have any value:
-                nobody reads them, and their logits mean nothing.
+                nobody reads them, and their logits mean nothing. By default a token is padding
+                where its code is -1 (at the first level).
             context: `(batch, tokens, dim)`, from `embed_context`.
             places: Where each token stands, int64 `(batch, tokens)`; None counts from 0. A place
                 may be taken twice, so that a row and a copy of it go through together.
@@ -216,6 +218,8 @@ class TokenTransformer(nn.Module):
         self._check(tokens, labels, valid, context, places)
         if not self.training:
             generator = None
+        if valid is None:
+            valid = unless_all((tokens if tokens.ndim == 2 else tokens[..., 0]) >= 0)
         if valid is not None:
             padding = ~valid if tokens.ndim == 2 else ~valid.unsqueeze(-1)
             tokens = tokens.masked_fill(padding, self.codebook_size)

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn import functional
 
 from ssltok._shared.checks import (
     check_at_least,
@@ -18,9 +17,11 @@ from ssltok._shared.checks import (
 from ssltok.nn._attention import Attention
 from ssltok.nn._key_value_cache import KeyValueCache, TransformerStep, check_cache, extend_layers
 from ssltok.nn._noise import drop_elements, drop_rows
+from ssltok.nn._places import gather_tokens
 from ssltok.nn._rotary import RotaryPositions
 from ssltok.nn._state_names import store_as
 from ssltok.nn._stochastic_depth import stochastic_depth_rates
+from ssltok.nn._transformer_layer import Layer, again, readable, real_first
 
 __all__ = ["HiddenStates", "Transformer"]
 
@@ -49,6 +50,9 @@ class Transformer(nn.Module):
     every draw comes from `generator`. Stochastic depth leaves out a residual for a whole batch
     entry, with a ratio that grows linearly from layer to layer up to `stochastic_depth`.
 
+    A causal transformer needs no mask for padding: real tokens go in front, in their order, and
+    come back to their places behind each layer.
+
     Args:
         dim: Features of a token.
         depth: Layers.
@@ -63,6 +67,15 @@ class Transformer(nn.Module):
         distinct_layers: Layers with weights of their own; each serves `depth / distinct_layers`
             layers in a row. 1 shares one layer (ALBERT); None shares nothing.
         condition_dim: Features of the condition; None makes norms plain.
+        qk_norm: Makes norms of queries and keys; see `Attention`.
+        layer_scale: Where learned factors of each feature that a residual adds start (CaiT; 1e-5
+            in DINOv2); None has none.
+
+    Attributes:
+        checkpointing: Whether a layer keeps only its input for the backward pass and is computed
+            a second time there (activation checkpointing): memory of one layer instead of
+            `depth`, for a third more time. False when built; set it at any time. Results,
+            gradients and draws are the same.
 
     Raises:
         ValueError: If a size, ratio or shape is not as described, or a condition is missing or
@@ -79,7 +92,9 @@ class Transformer(nn.Module):
         Vaswani et al., 2017, <https://arxiv.org/abs/1706.03762>; Xiong et al. (pre-norm), 2020,
         <https://arxiv.org/abs/2002.04745>; Huang et al. (stochastic depth), 2016,
         <https://arxiv.org/abs/1603.09382>, equation 4; Lan et al. (ALBERT), 2019,
-        <https://arxiv.org/abs/1909.11942>; Peebles and Xie (DiT), 2022,
+        <https://arxiv.org/abs/1909.11942>; Touvron et al. (CaiT), 2021,
+        <https://arxiv.org/abs/2103.17239>, section 2; Chen et al. (activation checkpointing),
+        2016, <https://arxiv.org/abs/1604.06174>; Peebles and Xie (DiT), 2022,
         <https://arxiv.org/abs/2212.09748>, section 3.2.
     """
 
@@ -97,6 +112,8 @@ class Transformer(nn.Module):
         stochastic_depth: float = 0.0,
         distinct_layers: int | None = None,
         condition_dim: int | None = None,
+        qk_norm: Callable[[int], nn.Module] | None = None,
+        layer_scale: float | None = None,
     ) -> None:
         super().__init__()
         check_at_least("Transformer", "depth", depth, 1)
@@ -111,14 +128,16 @@ class Transformer(nn.Module):
         self.dim, self.depth, self.causal, self.condition_dim = dim, depth, causal, condition_dim
         self.heads, self.mlp_ratio, self.norm = heads, mlp_ratio, norm
         self.dropout, self.stochastic_depth = dropout, stochastic_depth
-        self.distinct_layers = distinct_layers
+        self.distinct_layers, self.qk_norm = distinct_layers, qk_norm
+        self.layer_scale, self.checkpointing = layer_scale, False
         self.layers = nn.ModuleList(
             Layer(
                 dim,
-                attention=Attention(dim, heads=heads),
+                attention=Attention(dim, heads=heads, qk_norm=qk_norm),
                 hidden=round(mlp_ratio * dim),
                 norm=norm,
                 condition=condition_dim,
+                layer_scale=layer_scale,
             )
             for _ in range(distinct)
         )
@@ -215,10 +234,14 @@ class Transformer(nn.Module):
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the tokens behind each layer, and what its MLP added."""
         self._check(x, valid, condition, prefix, places)
-        allowed = None
+        allowed = back = order = None
         if valid is not None:
-            allowed = readable(valid, causal=self.causal)
             x = x.masked_fill(~valid.unsqueeze(-1), 0)  # NaN in padding must not reach a product
+            if self.causal:
+                order, back = real_first(valid)
+                x = gather_tokens(x, order)
+            else:
+                allowed = readable(valid)
         if readers is not None:
             self._check_readers(x, readers)
             itself = torch.eye(x.shape[1], dtype=torch.bool, device=x.device)
@@ -229,11 +252,15 @@ class Transformer(nn.Module):
             rotation = rotary(x.shape[1] - prefix, prefix=prefix)
         elif rotary is not None and places is not None:
             rotation = rotary.at(places, prefix=prefix)
-        causal = self.causal and allowed is None
+        if rotation is not None and order is not None:
+            cos, sin = rotation
+            rotation = reordered(cos, order), reordered(sin, order)
         rates = stochastic_depth_rates(self.depth, last_ratio=self.stochastic_depth)
 
         def attend(attention: nn.Module, normed: Tensor) -> Tensor:
-            mixed: Tensor = attention(normed, allowed=allowed, causal=causal, rotation=rotation)
+            mixed: Tensor = attention(
+                normed, allowed=allowed, causal=self.causal, rotation=rotation
+            )
             return mixed
 
         for index, rate in enumerate(rates):
@@ -245,8 +272,14 @@ class Transformer(nn.Module):
                 added = drop_elements(added, self.dropout, generator=generator)
                 return drop_rows(added, rate, generator=generator)
 
-            x, mlp = layer(x, attend, drop, condition)
-            yield x, mlp
+            if self.checkpointing and torch.is_grad_enabled():
+                x, mlp = again(layer, x, attend, drop, condition, generator=generator)
+            else:
+                x, mlp = layer(x, attend, drop, condition)
+            if back is None:
+                yield x, mlp
+            else:
+                yield gather_tokens(x, back), gather_tokens(mlp, back)
 
     def _check(
         self,
@@ -279,67 +312,16 @@ class Transformer(nn.Module):
         check_bool_mask("Transformer", "allowed", readers, (*x.shape[:2], x.shape[1]))
 
 
+def reordered(rotation: Tensor, order: Tensor) -> Tensor:
+    """Put turns, `(tokens, pairs)` or `(batch, 1, tokens, pairs)`, into the order of each row."""
+    if rotation.ndim == 2:
+        return rotation[order].unsqueeze(1)
+    return rotation.gather(2, order[:, None, :, None].expand(-1, -1, -1, rotation.shape[-1]))
+
+
 def check_trunk(who: str, trunk: Transformer, *, positions: bool) -> None:
     """Ask for a trunk without adaptive norms, and of even width if positions are added."""
     if trunk.condition_dim is not None:
         raise ValueError(f"{who}: condition_dim must be None; got {trunk.condition_dim}")
     if positions and trunk.dim % 2:
         raise ValueError(f"{who}: dim of trunk must be even for positions; got {trunk.dim}")
-
-
-class Layer(nn.Module):
-    """One layer of a transformer: what `attention` mixes, then what an MLP makes, is added."""
-
-    def __init__(
-        self,
-        dim: int,
-        *,
-        attention: nn.Module,
-        hidden: int,
-        norm: Callable[[int], nn.Module],
-        condition: int | None = None,
-    ) -> None:
-        super().__init__()
-        self.attention_norm, self.mlp_norm = norm(dim), norm(dim)
-        self.attention = attention
-        self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
-        self.modulation: nn.Linear | None = None
-        if condition is not None:
-            self.modulation = nn.Linear(condition, 4 * dim)
-            nn.init.zeros_(self.modulation.weight)
-            nn.init.zeros_(self.modulation.bias)
-
-    def forward(
-        self,
-        x: Tensor,
-        attend: Callable[[nn.Module, Tensor], Tensor],
-        drop: Callable[[Tensor], Tensor],
-        condition: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Add what attention and MLP make of `x`; return the sum and the MLP's part.
-
-        `attend` applies this layer's attention to the normed tokens, and says who reads whom.
-        """
-        made: tuple[Tensor, ...] = ()
-        if self.modulation is not None and condition is not None:
-            made = self.modulation(functional.silu(condition)).unsqueeze(1).chunk(4, dim=-1)
-        x = x + drop(attend(self.attention, _modulate(self.attention_norm(x), made[:2])))
-        mlp = self.mlp(_modulate(self.mlp_norm(x), made[2:]))
-        return x + drop(mlp), mlp
-
-
-def _modulate(x: Tensor, made: tuple[Tensor, ...]) -> Tensor:
-    if not made:
-        return x
-    scale, shift = made
-    return x * (1 + scale) + shift
-
-
-def readable(valid: Tensor, *, causal: bool = False) -> Tensor:
-    """Say who may read whom, so that every token may read at least one (no empty softmax)."""
-    if not causal:
-        return (valid | ~valid.any(dim=1, keepdim=True))[:, None, None, :]
-    tokens = valid.shape[1]
-    earlier = torch.ones(tokens, tokens, dtype=torch.bool, device=valid.device).tril()
-    itself = torch.eye(tokens, dtype=torch.bool, device=valid.device)
-    return (valid[:, None, None, :] & earlier) | itself

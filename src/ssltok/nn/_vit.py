@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from ssltok._shared.checks import check_at_least, check_bool_mask
 from ssltok.nn._patch_embed import PatchEmbed1d
-from ssltok.nn._places import check_places, gather_tokens, gather_valid
+from ssltok.nn._places import check_places, gather_tokens, gather_valid, unless_all
 from ssltok.nn._sinusoidal import positions_like
 from ssltok.nn._state_names import store_as
 from ssltok.nn._transformer import HiddenStates, Transformer, check_trunk
@@ -43,7 +43,7 @@ class ViT1d(nn.Module):
         positions: Whether sinusoidal positions are added.
 
     Raises:
-        ValueError: If the parts do not fit, or a series is shorter than a patch, or a mask or
+        ValueError: If the parts do not fit, or a series is empty, or a mask or
             places have the wrong shape or dtype, or `masked` is given without a mask token.
 
     Example:
@@ -101,20 +101,23 @@ class ViT1d(nn.Module):
         valid: Tensor | None = None,
         masked: Tensor | None = None,
         visible: Tensor | None = None,
+        observed: Tensor | None = None,
         generator: Generator | None = None,
     ) -> Tensor:
         """Return the encoded tokens, `(batch, prefix + tokens, dim)`; with `visible`, only those.
 
         Args:
-            series: `(batch, channels, length)`, at least one patch long.
+            series: `(batch, channels, length)`.
             valid: `(batch, length)`, boolean, True where a sample is real. Nothing else is read;
                 which tokens are real says `embedding.token_valid(valid)`.
             masked: `(batch, tokens)`, boolean, True where the mask token replaces a patch.
             visible: int64 `(batch, visible)`, the places of the tokens to encode, -1 for none,
                 as `random_mask` or `token_places` return them. None encodes all.
+            observed: `(batch, channels, length)`, boolean, False where a value is missing, for an
+                embedding with `observed_mask`.
             generator: Source of dropout and stochastic depth in training; None is torch's own.
         """
-        x, real, places = self._enter(series, valid, masked, visible)
+        x, real, places = self._enter(series, valid, masked, visible, observed)
         out: Tensor = self.trunk(
             x, valid=real, places=places, prefix=self.prefix, generator=generator
         )
@@ -127,19 +130,25 @@ class ViT1d(nn.Module):
         valid: Tensor | None = None,
         masked: Tensor | None = None,
         visible: Tensor | None = None,
+        observed: Tensor | None = None,
         generator: Generator | None = None,
     ) -> HiddenStates:
         """Return what every layer makes, before the last norm; arguments as in `forward`."""
-        x, real, places = self._enter(series, valid, masked, visible)
+        x, real, places = self._enter(series, valid, masked, visible, observed)
         return self.trunk.hidden_states(
             x, valid=real, places=places, prefix=self.prefix, generator=generator
         )
 
     def _enter(
-        self, series: Tensor, valid: Tensor | None, masked: Tensor | None, visible: Tensor | None
+        self,
+        series: Tensor,
+        valid: Tensor | None,
+        masked: Tensor | None,
+        visible: Tensor | None,
+        observed: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Return the first layer's tokens, which of them are real, and their rotary places."""
-        x = self.embedding(series, valid=valid)
+        x = self.embedding(series, valid=valid, observed=observed)
         batch, tokens, _ = x.shape
         if masked is not None:
             check_bool_mask("ViT1d", "masked", masked, (batch, tokens))
@@ -152,7 +161,7 @@ class ViT1d(nn.Module):
         real = None if valid is None else self.embedding.token_valid(valid)
         if visible is not None:
             check_places("ViT1d", "visible", visible, batch)
-            x, real = gather_tokens(x, visible), gather_valid(real, visible)
+            x, real = gather_tokens(x, visible), unless_all(gather_valid(real, visible))
         if self.front is not None:
             x = torch.cat([self.front.expand(batch, -1, -1), x], dim=1)
             if real is not None:

@@ -248,7 +248,7 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
             for vectors, real in zip(
                 tokenizer.vectors(codes), tokenizer.real_codes(codes), strict=True
             ):
-                pooled.append(mean_pool(vectors, real).reshape(len(codes), -1))
+                pooled.append(mean_pool(vectors, real, channel_dim=1).reshape(len(codes), -1))
         embeddings: Floats = torch.cat(pooled, dim=1).numpy()
         return embeddings
 

@@ -1,6 +1,9 @@
 """A tokenizer as the encoder of an objective: what is compared between views, or hidden."""
 
+import inspect
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -71,7 +74,7 @@ class TokenFeatures(nn.Module):
         like = next(tokenizer.parameters())
         with torch.no_grad():
             widths = [
-                self.pool(like.new_zeros(1, branch.dim, *branch.grid), None).shape[1]
+                self._pooled(like.new_zeros(1, branch.dim, *branch.grid), None).shape[1]
                 for branch in tokenizer.parts
             ]
         return sum(widths) * (tokenizer.channels if tokenizer.channelwise else 1)
@@ -128,10 +131,19 @@ class TokenFeatures(nn.Module):
                 for part in vectors
             ]
             return torch.cat(tokens, dim=1)
-        pooled = [self.pool(part, mask) for part, mask in zip(vectors, masks, strict=True)]
+        pooled = [self._pooled(part, mask) for part, mask in zip(vectors, masks, strict=True)]
         if channels > 1:
             pooled = [part.reshape(len(part) // channels, -1) for part in pooled]
         return torch.cat(pooled, dim=1)
+
+    def _pooled(self, vectors: Tensor, mask: Tensor | None) -> Tensor:
+        """Pool `(rows, dim, *grid)`, and name the axis to a pool that asks for it."""
+        assumed: Any = self.pool
+        asked = inspect.signature(assumed).parameters.get("channel_dim")
+        if asked is not None and asked.default is None:
+            assumed = partial(assumed, channel_dim=1)
+        out: Tensor = assumed(vectors, mask)
+        return out
 
     def token_valid(self, valid: Tensor) -> Tensor:
         """Return which tokens begin before the end, `(batch, tokens)`, of `(batch, length)`."""

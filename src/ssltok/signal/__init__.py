@@ -3,8 +3,10 @@
 from ssltok.signal._band_transform import STFTBands, Waveform
 from ssltok.signal._bands import Bands, merge_bands, split_bands
 from ssltok.signal._patch_targets import patch_spectrum, slope_histogram
+from ssltok.signal._revin import RevIN
 from ssltok.signal._scale import ChannelScaler, GlobalScaler, Scaled, SeriesScaler
 from ssltok.signal._stft import ISTFT, STFT
+from ssltok.signal._value_codes import ValueCodes, value_codes, value_series
 
 __all__ = [
     "ISTFT",
@@ -12,12 +14,16 @@ __all__ = [
     "Bands",
     "ChannelScaler",
     "GlobalScaler",
+    "RevIN",
     "STFTBands",
     "Scaled",
     "SeriesScaler",
+    "ValueCodes",
     "Waveform",
     "merge_bands",
     "patch_spectrum",
     "slope_histogram",
     "split_bands",
+    "value_codes",
+    "value_series",
 ]

@@ -19,7 +19,7 @@ __all__ = ["ChannelScaler", "GlobalScaler", "Scaled", "SeriesScaler"]
 
 
 class Scaled(NamedTuple):
-    """What `SeriesScaler` returns: the scaled series, and what `inverse` needs.
+    """What `SeriesScaler` and `RevIN` return: the scaled series, and what `inverse` needs.
 
     `values` is `(batch, channels, length)`; `mean` and `scale` are `(batch, channels, 1)`.
     """

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ssltok._shared.checks import check_axes, check_bool_mask
-from ssltok.nn import patchify
+from ssltok.nn import patch_valid, patchify
 from ssltok.training._objectives._parts import encoder_size
 from ssltok.training._objectives._protocol import ObjectiveBatch
 from ssltok.training._objectives._rows import token_valid
@@ -20,6 +20,7 @@ __all__ = [
     "encode",
     "masked_tokens",
     "places_of",
+    "samples_of",
     "target_of",
 ]
 
@@ -109,6 +110,18 @@ def masked_tokens(
     real = token_valid(who, encoder, valid)
     check_bool_mask(who, "token_valid(valid) of the encoder", real, hidden.shape)
     return hidden & real, real
+
+
+def samples_of(series: Tensor, valid: Tensor | None, *, frames: int, rows: int) -> Tensor | None:
+    """Return which values of the patches of `target_of` are real samples; None if all are."""
+    patch = -(-series.shape[2] // frames)
+    if valid is None and patch * frames == series.shape[2]:
+        return None
+    if valid is None:
+        valid = torch.ones((), dtype=torch.bool, device=series.device)
+        valid = valid.expand(len(series), series.shape[2])
+    real = patch_valid(valid, channels=series.shape[1], patch=patch)
+    return real.repeat(1, rows, 1)
 
 
 def target_of(

@@ -12,6 +12,7 @@ from ssltok.training._objectives._hidden import (
     encode,
     masked_tokens,
     places_of,
+    samples_of,
     target_of,
 )
 from ssltok.training._objectives._protocol import ObjectiveBatch, ObjectiveOutput
@@ -36,7 +37,7 @@ class MAE(nn.Module):
             0.75 in the paper.
         target: From series and `valid`, or None, to what is predicted, `(batch, frames, values)`
             or `(batch, rows * frames, values)`. By default the patches that cut a series into
-            `frames`, zeros in its padding.
+            `frames`; samples that are padding, or beyond the end, have no error.
         normalize_target: Whether each target patch gets mean 0 and variance 1 of its own first,
             as in the paper's best runs.
 
@@ -120,8 +121,13 @@ class MAE(nn.Module):
         target = target_of(
             "MAE", series, valid, target=self.target, frames=self.frames, rows=self.rows
         )
+        samples = None
+        if self.target is None:
+            samples = samples_of(series, valid, frames=self.frames, rows=self.rows)
+        if samples is not None:
+            counted = counted & samples.any(dim=2)
         local = masked_reconstruction_loss(
-            pred, target, counted, normalize_target=self.normalize_target
+            pred, target, counted, samples, normalize_target=self.normalize_target
         )
         loss = whole_batch_mean(local, counted.sum())
         return ObjectiveOutput(loss, logged(reconstruction=loss))
