@@ -186,7 +186,7 @@ def test_labels_are_dropped_in_training_only() -> None:
 
 
 def test_the_input_is_dropped_in_training_only() -> None:
-    """With nearly all of the input dropped, tokens hardly matter; the start token is not dropped."""
+    """With nearly all of the input dropped, the tokens do not matter; the start is not dropped."""
     prior = prior_of(dropout=0.999999)
     other = (FULL + 1) % CODES
     assert not torch.allclose(prior(FULL), prior(other))
