@@ -167,6 +167,17 @@ def test_no_gradient_is_kept_and_the_callers_mode_stays() -> None:
     assert torch.equal(prompt, PROMPTS["left"])
 
 
+def test_progress_runs_to_one() -> None:
+    seen: list[float] = []
+
+    def rule(logits: Tensor, progress: float, generator: torch.Generator | None) -> Drawn:
+        seen.append(progress)
+        return SAMPLES["greedy"](logits, progress, generator)
+
+    drawn_tokens(stream(prior_of().extend, PROMPTS["full"], rule))
+    assert seen == [0.25, 0.5, 0.75, 1.0]
+
+
 def test_a_forbidden_code_is_never_drawn() -> None:
     def model(tokens: Tensor, cache: Any, /, *, valid: Tensor | None) -> tuple[Tensor, Any]:
         return torch.tensor([0.0, -torch.inf, 0.0, 0.0, -torch.inf]).expand(len(tokens), -1), None

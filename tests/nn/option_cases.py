@@ -159,10 +159,10 @@ def swin() -> SwinTransformer1d:
 OPTION_CASES: dict[str, list[Case]] = {
     "Attention": [(lambda: Attention(8, heads=4, qk_norm=nn.RMSNorm), on(3, 5, 8))],
     "AttentionPool": [(lambda: AttentionPool(4, hidden_dim=3, channel_dim=-1), on(3, 5, 4))],
+    "AverageMaxPool": [(lambda: AverageMaxPool(channel_dim=2), on(3, 4, 5))],
     "CausalTokenTransformer": [
         (causal_prior, lambda module: module(CODES, torch.tensor([1, -1, 0]))),
     ],
-    "AverageMaxPool": [(lambda: AverageMaxPool(channel_dim=2), on(3, 4, 5))],
     "ContextEmbedding": [
         (
             lambda: ContextEmbedding(TokenEmbedding(4, 8), grid=(2, 2), onto=(3, 5), kernel=3),

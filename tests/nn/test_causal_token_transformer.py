@@ -185,6 +185,18 @@ def test_labels_are_dropped_in_training_only() -> None:
     assert not torch.allclose(prior.extend(FULL[:, :2], None, labels).logits, free[:, 2])
 
 
+def test_the_input_is_dropped_in_training_only() -> None:
+    """With nearly all of the input dropped, the tokens do not matter; the start is not dropped."""
+    prior = prior_of(dropout=0.999999)
+    other = (FULL + 1) % CODES
+    assert not torch.allclose(prior(FULL), prior(other))
+    prior.train()
+    first, second = (
+        prior(tokens, generator=torch.Generator().manual_seed(0)) for tokens in (FULL, other)
+    )
+    torch.testing.assert_close(first, second, **CLOSE)
+
+
 # Complaints -----------------------------------------------------------------------------------
 
 

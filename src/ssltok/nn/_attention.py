@@ -96,11 +96,7 @@ class Attention(nn.Module):
                 functional.linear(source, weight).unflatten(-1, (self.heads, -1)).transpose(1, 2)
                 for source, weight in zip(sources, self.inward.weight.chunk(3), strict=True)
             )
-        if self.query_norm is not None and self.key_norm is not None:
-            query, keys = self.query_norm(query), self.key_norm(keys)
-            query, keys = query.to(values.dtype), keys.to(values.dtype)
-        if rotation is not None:
-            query, keys = rotate(query, rotation), rotate(keys, rotation)
+        query, keys = self._ready(query, keys, rotation)
         if bias is not None:
             bias = bias.to(query.dtype)
             allowed = bias if allowed is None else bias.masked_fill(~allowed, -torch.inf)
@@ -139,8 +135,7 @@ class Attention(nn.Module):
         if memory is not None:
             check_memory("Attention", memory, x.shape[0], self.heads, self.dim // self.heads)
         query, keys, values = self._split(x)
-        if rotation is not None:
-            query, keys = rotate(query, rotation), rotate(keys, rotation)
+        query, keys = self._ready(query, keys, rotation)
         before = 0 if memory is None else memory.keys.shape[2]
         memory = append(memory, keys, values)
         causal = allowed is None and before == 0
@@ -157,6 +152,17 @@ class Attention(nn.Module):
             self.inward(x).unflatten(-1, (3, self.heads, -1)).transpose(1, 3).unbind(2)
         )
         return query, keys, values
+
+    def _ready(
+        self, query: Tensor, keys: Tensor, rotation: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, Tensor]:
+        """Norm queries and keys, and turn them."""
+        if self.query_norm is not None and self.key_norm is not None:
+            dtype = query.dtype
+            query, keys = self.query_norm(query).to(dtype), self.key_norm(keys).to(dtype)
+        if rotation is not None:
+            query, keys = rotate(query, rotation), rotate(keys, rotation)
+        return query, keys
 
     def _check(
         self,
