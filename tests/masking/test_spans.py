@@ -9,6 +9,7 @@ from scipy import stats
 from torch import Tensor
 
 from ssltok.masking import (
+    SpanLengths,
     fixed_spans,
     impute_mask,
     markov_mask,
@@ -171,6 +172,17 @@ def test_given_lengths_without_overlap_are_kept_until_they_no_longer_fit() -> No
 
 
 # complaints
+
+
+@pytest.mark.parametrize(
+    "rule", [lambda like, g: like + 1.5, lambda like, g: like[:, :1] + 1, lambda like, g: like[0]]
+)
+def test_a_rule_of_another_shape_or_dtype_is_refused(rule: SpanLengths) -> None:
+    """Neither broadcast nor rounded."""
+    with pytest.raises(
+        ValueError, match=r"^span_mask: lengths must return int64 of shape \(3, 4\)"
+    ):
+        span_mask((3, 12), ratio=1.0, length=4, lengths=rule)
 
 
 def test_complaints() -> None:

@@ -48,7 +48,8 @@ def span_mask(
         A boolean mask, `(batch, tokens)`, True where masked; at least one per row.
 
     Raises:
-        ValueError: If the shape is empty, `valid` does not fit, or an option is out of range.
+        ValueError: If the shape is empty, `valid` does not fit, an option is out of range, or
+            `lengths` returns another shape or dtype.
 
     Example:
         >>> from ssltok.masking import span_mask
@@ -68,6 +69,11 @@ def span_mask(
     most = min(int(ratio * shape[1] / length) + 1, shape[1])
     spans = torch.arange(most, device=among.device).expand(shape[0], most)
     long = (lengths or fixed_spans(length))(spans, generator)
+    if long.shape != spans.shape or long.dtype != torch.int64:
+        raise ValueError(
+            f"span_mask: lengths must return int64 of shape {tuple(spans.shape)}; "
+            f"got {long.dtype} of shape {tuple(long.shape)}"
+        )
     long = torch.minimum(long, sizes[:, None])
     if overlap:
         long = long.where(spans < counts[:, None], 0)
