@@ -1,4 +1,4 @@
-"""Training on more series than memory holds: the pass, the second start, the memory of each process.
+"""Training on more series than memory holds: the pass, the second start, memory of each process.
 
     python benchmarks/large.py                          # 1 GiB, two processes
     python benchmarks/large.py --gib 8 --ranks 2        # what the library promises
@@ -7,11 +7,12 @@
 Random walks with waves, `(cases, 3, 256)` float32, are written to a temporary folder. Then the file
 is read plainly, once from the disk and once from the system's cache; a first start makes the one
 pass (checks, statistics, digest); a second start, in new processes, trains a few steps. Printed are
-seconds, and the highest anonymous memory (RssAnon) of each process: mapped pages of the file are not
-in it, for the system takes them back whenever it wants.
+seconds, and the highest anonymous memory (RssAnon) of each process: mapped pages of the file are
+not in it, for the system takes them back whenever it wants.
 """
 
 import argparse
+import contextlib
 import os
 import pathlib
 import subprocess
@@ -27,7 +28,7 @@ CHANNELS, LENGTH, BLOCK = 3, 256, 2**24
 PAUSE = 2.5  # seconds after the data were written, so that they are surely older than the pass
 
 
-class Enough(Exception):
+class EnoughError(Exception):
     """The steps that were asked for are done."""
 
 
@@ -128,14 +129,12 @@ def work(args: argparse.Namespace) -> None:
             say(f"first step {steps[0] - imported:.1f} s after the imports "
                 f"({imported - BEGAN:.1f} s)")  # fmt: skip
         if len(steps) == args.steps and not args.whole:
-            raise Enough
+            raise EnoughError
 
     register_optimizer_step_post_hook(after)
     model = SSLTokenizer(shorten(demo(), steps=args.steps), progress=False, cpu=True)
-    try:
+    with contextlib.suppress(EnoughError):
         model.fit(X)
-    except Enough:
-        pass
     say(f"{len(steps)} steps, peak RssAnon {next(highest):.2f} GiB, {base:.2f} after the imports")
 
 
@@ -182,8 +181,11 @@ def main() -> None:
                 forget(file)
             lines = launch(args, file, "pass").splitlines()
             seconds = float(next(line for line in lines if line.startswith("pass")).split()[1])
-            print(f"from the {name}: plain reading {alone:.2f} s, {busy:.2f} of CPU ({size / alone:.2f} GiB/s), one pass "
-                  f"{seconds:.2f} s ({size / seconds:.2f} GiB/s), {alone / seconds:.2f} of the speed")  # fmt: skip
+            print(
+                f"from the {name}: plain reading {alone:.2f} s ({size / alone:.2f} GiB/s, "
+                f"{busy:.2f} s of CPU), one pass {seconds:.2f} s ({size / seconds:.2f} GiB/s): "
+                f"{alone / seconds:.2f} of the speed"
+            )
             print("\n".join(line for line in lines if line.startswith("  rank")))
         print("second start:")
         print(launch(args, file, "fit").rstrip())

@@ -36,10 +36,10 @@ def seen(sets: Sets) -> list[Measure]:
 
 def report(most: int | None, **options: Any) -> Any:
     labels = ["rare"] + ["a", "b"] * 30
-    codes = [np.zeros((cases, 3), dtype=np.int64) for cases in (61, 9, 40)]
+    a, b, c = (np.zeros((cases, 3), dtype=np.int64) for cases in (61, 9, 40))
     return evaluate(
         series(61), series(9, 1), series(40, 2), train_labels=labels,
-        test_labels=["rare"] + ["a"] * 8, tokens=Tokens(*codes, codebook_size=2),
+        test_labels=["rare"] + ["a"] * 8, tokens=Tokens(a, b, c, codebook_size=2),
         measures=(seen,), most=most, **options,
     )  # fmt: skip
 
@@ -95,7 +95,7 @@ def test_complaints() -> None:
     with pytest.raises(ValueError, match="labels of training series must be 61"):
         evaluate(*sets, most=12, train_labels=["a"] * 60)
     with pytest.raises(TypeError, match="must be an array, a tensor or a list; got dict"):
-        evaluate({}, *sets[1:], most=12)
+        evaluate({}, *sets[1:], most=12)  # type: ignore[arg-type]
 
 
 def test_many_series_pass_the_fcn_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:

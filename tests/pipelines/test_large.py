@@ -56,21 +56,21 @@ def check_same(a: SSLTokenizer, b: SSLTokenizer, x: NDArray[Any]) -> None:
 def test_the_model_is_that_of_the_series_in_memory(name: str, tmp_path: pathlib.Path) -> None:
     x = kinds()[name]
     y = ["a", "b", None, "a"] * 4 + ["b", "b", "a"]
-    both = [
+    first, second = (
         SSLTokenizer(config(), seed=3, progress=False).fit(part, y)
         for part in (x, mapped(tmp_path, x))
-    ]
-    check_same(*both, x)
+    )
+    check_same(first, second, x)
 
 
 def test_windows_are_learned_without_being_cut() -> None:
     long = np.cumsum(np.random.default_rng(0).standard_normal((2, 130)), axis=1)
     windows = np.stack([long[:, begin : begin + 32] for begin in range(0, 99, 7)])
-    both = [
+    first, second = (
         SSLTokenizer(small(2), progress=False).fit(part)
         for part in (windows, WindowSource(long, 32, 7))
-    ]
-    check_same(*both, windows)
+    )
+    check_same(first, second, windows)
 
 
 class Watched(ArraySource):

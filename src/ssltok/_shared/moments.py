@@ -15,7 +15,7 @@ class Moments(NamedTuple):
     count 0, `low` inf and `high` -inf.
     """
 
-    count: Tensor
+    counts: Tensor
     mean: Tensor
     squares: Tensor
     low: Tensor
@@ -59,13 +59,13 @@ def merge_moments(parts: Moments) -> Moments:
         Chan et al., *Updating formulae and a pairwise algorithm for computing sample variances*,
         1979, equation 2.1.
     """
-    if len(parts.count) == 1:
+    if len(parts.counts) == 1:
         return Moments(*(part[0] for part in parts))
     low, high = parts.low.amin(0), parts.high.amax(0)
-    count = parts.count.sum(0)
+    count = parts.counts.sum(0)
     some = count.clamp(min=1)
-    center = (parts.count * parts.mean).sum(0) / some
-    center = center + (parts.count * (parts.mean - center)).sum(0) / some  # what was rounded off
+    center = (parts.counts * parts.mean).sum(0) / some
+    center = center + (parts.counts * (parts.mean - center)).sum(0) / some  # what was rounded off
     center = torch.where(high == low, high, center)
-    squares = parts.squares.sum(0) + (parts.count * (parts.mean - center).square()).sum(0)
+    squares = parts.squares.sum(0) + (parts.counts * (parts.mean - center).square()).sum(0)
     return Moments(count, center, squares, low, high)

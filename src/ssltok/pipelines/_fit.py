@@ -230,7 +230,7 @@ def fingerprint(
 ) -> str:
     """What two runs must share for one to go on with the other's checkpoints."""
     plain = {**config_to_dict(config), "workers": None}
-    known = labels.tolist()
+    known: Any = labels.tolist()
     if isinstance(data, SourceSet):
         known = hashlib.sha256(labels.numpy().tobytes()).hexdigest()
     whole = [plain, seed, data.digest(), known]

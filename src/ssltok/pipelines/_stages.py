@@ -196,14 +196,12 @@ def tokenizer_stage(
     views = 0 if objective is None else model.comparison.views
     length = scaled.shape[2]
     ragged = bool((scaled.lengths < length).any())
-    alone = isinstance(scaled, SourceSet) and augment is None  # the caller's may mix series
+    shared = isinstance(scaled, SourceSet) and augment is None  # the caller's may mix series
 
     def draw(step: int, rows: slice) -> TokenizerBatch:
-        chosen = ordered_batch(
-            len(kept), training.batch, seed=seed, purpose="tokenizer-order", step=step
-        )
-        chosen = kept[chosen]
-        batch = take_rows(scaled, chosen, rows) if alone else scaled.take(chosen)
+        order: Any = {"seed": seed, "purpose": "tokenizer-order", "step": step}
+        chosen = kept[ordered_batch(len(kept), training.batch, **order)]
+        batch = take_rows(scaled, chosen, rows) if shared else scaled.take(chosen)
         # Drawn for the whole batch, then cut, so that it does not depend on the processes.
         within = torch.arange(batch.values.shape[-1]) < batch.lengths[:, None]
         drawn = [
@@ -341,7 +339,8 @@ def prior_stage(
             for number, part in enumerate(portions):
                 numbers = (turn, number) if number else (turn,)
                 batch = masked(everything.take(part), keyed_generator(seed, "held-mask", *numbers))
-                moved = PriorBatch(*(p.to(device) for p in batch[:3]), turn % prior.codes_per_token)
+                shown, hidden, known = (each.to(device) for each in batch[:3])
+                moved = PriorBatch(shown, hidden, known, turn % prior.codes_per_token)
                 losses.append((prior_step(prior, moved).loss, len(part)))
         return mean_of(losses)
 

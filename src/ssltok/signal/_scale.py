@@ -82,7 +82,7 @@ class _FittedScaler(nn.Module):
         """
         if 1 in self._axes:
             moments = merge_moments(Moments(*(part[:, None] for part in moments)))
-        count = moments.count.clamp(min=1)
+        count = moments.counts.clamp(min=1)
         variance = moments.squares / count
         flat = (moments.high <= moments.low) | (variance == 0)
         self.mean = moments.mean.float()[:, None]

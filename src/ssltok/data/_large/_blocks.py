@@ -16,7 +16,7 @@ __all__ = ["BlockFacts", "block_facts", "block_rows", "row_sums", "series_of"]
 
 WHOLE = 2**22
 """Values of a set that is one block, so that its sums are those of the set in memory."""
-BLOCK = 2**18
+BLOCK = 2**19
 """Values of a block of a larger set: what the caches hold."""
 MOST_BLOCKS = 2**15
 

@@ -74,7 +74,7 @@ def read_side_file(source: SeriesSource) -> Statistics | None:
         return None
     moments = Moments(*(torch.from_numpy(part) for part in table))
     ends = torch.from_numpy(lengths.astype(np.int64))
-    if len(moments.count) != source.channels or len(ends) not in (1, len(source)):
+    if len(moments.counts) != source.channels or len(ends) not in (1, len(source)):
         return None
     return Statistics(moments, torch.from_numpy(offset), ends.expand(len(source)), gaps, digest)
 

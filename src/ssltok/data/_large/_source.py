@@ -1,6 +1,5 @@
 """Where series lie that do not fit into memory, and how to take some of them."""
 
-import math
 import mmap
 import os
 import pathlib
@@ -226,4 +225,5 @@ def _root(array: Any) -> np.memmap[Any, Any] | None:
 def bytes_of(source: SeriesSource, rows: int | None = None) -> int:
     """Bytes of so many series as float32; of all by default."""
     cases = len(source) if rows is None else rows
-    return 4 * math.prod((cases, source.channels, source.length))
+    size: int = 4 * cases * source.channels * source.length
+    return size

@@ -112,7 +112,7 @@ class SourceSet:
         return self.statistics.digest
 
 
-def take_rows(series: SourceSet, cases: Tensor, rows: slice) -> SeriesSet:
+def take_rows(series: SeriesSet | SourceSet, cases: Tensor, rows: slice) -> SeriesSet:
     """A batch of which only some rows are read: the share of a process.
 
     Args:
