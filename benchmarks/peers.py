@@ -38,4 +38,4 @@ class _Finder:
 def stand_in_for_torchvision() -> None:
     """Let `import lightly.loss` succeed where torchvision is not installed."""
     if importlib.util.find_spec("torchvision") is None:
-        sys.meta_path.insert(0, _Finder())  # type: ignore[arg-type]
+        sys.meta_path.insert(0, _Finder())

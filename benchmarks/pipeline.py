@@ -245,7 +245,7 @@ class Naive(nn.Module):
 
     def spectrogram(self, series: Tensor) -> Tensor:
         """All bins of `(batch, 1, length)`, `(batch, 2, bins, frames)`."""
-        window = torch.hann_window(self.config.n_fft)
+        window = torch.hann_window(self.config.n_fft, device=series.device)
         found = torch.stft(
             series[:, 0],
             self.config.n_fft,
@@ -266,7 +266,7 @@ class Naive(nn.Module):
     def wave(self, spectrogram: Tensor) -> Tensor:
         """The series of a spectrogram of all bins, `(batch, length)`."""
         pairs = torch.view_as_complex(spectrogram.permute(0, 2, 3, 1).contiguous())
-        window = torch.hann_window(self.config.n_fft)
+        window = torch.hann_window(self.config.n_fft, device=pairs.device)
         return torch.istft(
             pairs,
             self.config.n_fft,
@@ -350,7 +350,7 @@ class Naive(nn.Module):
         """New tokens of each branch."""
         filled: list[Tensor] = []
         for number, size in enumerate(self.sizes):
-            tokens = torch.full((len(labels), size), self.codes)
+            tokens = torch.full((len(labels), size), self.codes, device=labels.device)
             for step in range(steps):
                 logits = self.logits(tokens, number, labels, filled[0] if number else None)
                 drawn = torch.distributions.Categorical(logits=logits).sample()
@@ -361,7 +361,7 @@ class Naive(nn.Module):
                 probability = torch.softmax(logits, dim=-1)
                 chosen = torch.gather(probability, -1, drawn[..., None])[..., 0]
                 chosen = torch.where(unknown, chosen, torch.full_like(chosen, torch.inf))
-                gumbel = torch.from_numpy(rng.gumbel(size=tuple(chosen.shape))).float()
+                gumbel = torch.from_numpy(rng.gumbel(size=tuple(chosen.shape))).to(chosen)
                 confidence = torch.log(chosen + 1e-5) + noise * (1 - ratio) * gumbel
                 mask = torch.zeros_like(unknown)
                 for row in range(len(labels)):
@@ -376,7 +376,7 @@ class Naive(nn.Module):
         self, labels: Tensor, *, noise: float, steps: int, rng: np.random.Generator
     ) -> Tensor:
         """New series, `(batch, length)`."""
-        series = torch.zeros(len(labels), self.length)
+        series = torch.zeros(len(labels), self.length, device=labels.device)
         made = self.decode_tokens(labels, noise=noise, steps=steps, rng=rng)
         for number, codes in enumerate(made):
             quantizer = self.quantizers[number]
@@ -400,8 +400,9 @@ def toy_series(length: int) -> Tensor:
 
 
 def build(case: Case, series: Tensor) -> tuple[Tokenizer, Prior]:
-    """Our side, its codebooks among the latents."""
+    """Our side, its codebooks among the latents; built on the CPU, whatever the device."""
     torch.manual_seed(0)
+    device, series = series.device, series.cpu()
     tokenizer = build_tokenizer(case.config.tokenizer, channels=1, length=series.shape[-1])
     with torch.no_grad():
         for branch, band in zip(tokenizer.parts, tokenizer.bands(series), strict=True):
@@ -409,7 +410,7 @@ def build(case: Case, series: Tensor) -> tuple[Tokenizer, Prior]:
             branch.quantizer.initialize(branch.encoder(band), generator=generator)
     codebooks = [branch.quantizer.codebook for branch in tokenizer.parts]
     prior = build_prior(case.config.prior, tokenizer, classes=CLASSES, codebooks=codebooks)
-    return tokenizer, prior
+    return tokenizer.to(device), prior.to(device)
 
 
 def sizes(module: nn.Module) -> int:
@@ -431,7 +432,8 @@ def new_masks(codes: Tensor, parts: tuple[int, ...], generator: torch.Generator)
 def whole(series: Tensor) -> TokenizerBatch:
     """Series of which everything is real, without a view."""
     valid = torch.ones_like(series, dtype=torch.bool)
-    return TokenizerBatch(series, (), valid, torch.full((len(series),), series.shape[-1]))
+    lengths = torch.full((len(series),), series.shape[-1], device=series.device)
+    return TokenizerBatch(series, (), valid, lengths)
 
 
 def encoded(tokenizer: Tokenizer, series: Tensor) -> Tensor:
@@ -496,16 +498,17 @@ def compare(case: Case, series: Tensor) -> None:
     print("- the transcription fills every token")
 
 
-def our_acts(case: Case, series: Tensor) -> list[Callable[[], object]]:
-    """A stage-1 step, a stage-2 step, and 64 samples, as the pipeline makes them."""
+def our_acts(case: Case, series: Tensor, *, samples: int = SAMPLES) -> list[Callable[[], object]]:
+    """A stage-1 step, a stage-2 step, and samples, as the pipeline makes them."""
     tokenizer, prior = build(case, series)
-    codes, labels = encoded(tokenizer, series), torch.arange(CASES) % CLASSES
+    device = series.device
+    codes, labels = encoded(tokenizer, series), torch.arange(CASES, device=device) % CLASSES
     everything, config = whole(series), case.config
     rules = build_decoding(config.decoding, tokenizer)
     one = torch.optim.AdamW(tokenizer.parameters(), lr=1e-3, weight_decay=1e-5, fused=True)
     two = torch.optim.AdamW(prior.parameters(), lr=1e-3, weight_decay=1e-5, fused=True)
     numbers = iter(range(1_000_000))
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator(device).manual_seed(0)
 
     def stage_one() -> None:
         if not tokenizer.training:
@@ -526,30 +529,33 @@ def our_acts(case: Case, series: Tensor) -> list[Callable[[], object]]:
         step = next(numbers)
         chosen = ordered_batch(CASES, BATCH, seed=0, purpose="prior-order", step=step)
         source = keyed_generator(0, "mask", step)
-        masks = new_masks(codes[chosen], tokenizer.sizes, source)
-        dropped = torch.rand(BATCH, generator=source) < config.prior.label_dropout
+        masks = new_masks(codes[chosen], tokenizer.sizes, source).to(device)
+        dropped = (torch.rand(BATCH, generator=source) < config.prior.label_dropout).to(device)
         batch = PriorBatch(codes[chosen], masks, labels[chosen].masked_fill(dropped, -1))
         prior_step(prior, batch).loss.backward()
         two.step()
         two.zero_grad()
 
-    def samples() -> Tensor:
+    def sample() -> Tensor:
         return generate(
             tokenizer,
             prior,
-            labels=torch.arange(SAMPLES) % CLASSES,
-            lengths=torch.full((SAMPLES,), series.shape[-1]),
+            labels=torch.arange(samples, device=device) % CLASSES,
+            lengths=torch.full((samples,), series.shape[-1], device=device),
             decoding=rules,
             generator=generator,
         ).series
 
-    return [stage_one, stage_two, samples]
+    return [stage_one, stage_two, sample]
 
 
-def published_acts(case: Case, series: Tensor, *, padded: bool) -> list[Callable[[], object]]:
+def published_acts(
+    case: Case, series: Tensor, *, padded: bool, samples: int = SAMPLES
+) -> list[Callable[[], object]]:
     """The same three as published. Neither side clips gradients, as the preset says."""
-    naive = Naive(*build(case, series), config=case.config.tokenizer, padded=padded)
-    labels = torch.arange(CASES) % CLASSES
+    device = series.device
+    naive = Naive(*build(case, series), config=case.config.tokenizer, padded=padded).to(device)
+    labels = torch.arange(CASES, device=device) % CLASSES
     stages = [naive.encoders, naive.decoders], [naive.priors]
     one, two = (
         torch.optim.AdamW([p for m in s for p in m.parameters()], lr=1e-3, weight_decay=1e-5)
@@ -576,19 +582,20 @@ def published_acts(case: Case, series: Tensor, *, padded: bool) -> list[Callable
             naive.eval()
             naive.priors.train()
         chosen = next(order)
-        codes, masks = naive.encode(series[chosen]), naive.masks(BATCH, rng)
-        own = labels[chosen].masked_fill(torch.rand(BATCH) < dropout, -1)
+        codes = naive.encode(series[chosen])
+        masks = [mask.to(device) for mask in naive.masks(BATCH, rng)]
+        own = labels[chosen].masked_fill((torch.rand(BATCH) < dropout).to(device), -1)
         naive.stage_two(codes, masks, own).backward()
         two.step()
         two.zero_grad()
 
-    def samples() -> Tensor:
+    def sample() -> Tensor:
         naive.eval()
-        chosen = torch.arange(SAMPLES) % CLASSES
+        chosen = torch.arange(samples, device=device) % CLASSES
         noise = decoding.order_temperature
         return naive.sample(chosen, noise=noise, steps=decoding.steps, rng=rng)
 
-    return [stage_one, stage_two, samples]
+    return [stage_one, stage_two, sample]
 
 
 def main() -> None:

@@ -17,7 +17,6 @@ import warnings
 from collections.abc import Callable
 
 import torch
-import vector_quantize_pytorch as peer
 from side_by_side import machine, side_by_side, table
 from torch import Tensor, nn
 
@@ -31,11 +30,21 @@ from ssltok.quantizers import (
     VectorQuantizer,
 )
 
+try:
+    import vector_quantize_pytorch as peer
+except ImportError:  # ours can be built without it
+    peer = None
+
 SHAPES = [(4096, 64, 32), (16384, 64, 512), (16384, 64, 8192)]
 BATCH = 8
+LEVELS = {
+    32: [8, 5], 512: [8, 8, 8], 8192: [8, 8, 8, 16], 16384: [8, 8, 16, 16], 65536: [16, 16, 16, 16]
+}  # fmt: skip
+Step = Callable[[], list[Tensor]]
+Build = Callable[[], Step]
 
 
-def step_of(module: nn.Module, latents: Tensor) -> Callable[[], list[Tensor]]:
+def step_of(module: nn.Module, latents: Tensor) -> Step:
     """One training step; ours has an `update`, the peer's happens within its forward.
 
     It returns what is new and must be there at its end: vectors, codes and gradients.
@@ -62,59 +71,66 @@ def step_of(module: nn.Module, latents: Tensor) -> Callable[[], list[Tensor]]:
     return step
 
 
-def cases(tokens: int, dim: int, size: int) -> dict[str, dict[str, Callable[[], list[Tensor]]]]:
-    """Pairs of equal work; the peer comes first and is the reference of the ratios."""
+def cases(tokens: int, dim: int, size: int) -> dict[str, dict[str, Build]]:
+    """Pairs of equal work, each built when asked; the peer is first, the ratios' reference."""
     torch.manual_seed(0)
     latents = torch.randn(BATCH, tokens // BATCH, dim)
     bits = size.bit_length() - 1
     few = torch.randn(BATCH, tokens // BATCH, bits)
     plain = {"rotation_trick": False}
     gradient = {**plain, "learnable_codebook": True, "ema_update": False}
-    levels = [EMAVectorQuantizer(dim, size) for _ in range(4)]
-    fsq = {32: [8, 5], 512: [8, 8, 8], 8192: [8, 8, 8, 16]}[size]
+    fsq = LEVELS[size]
     coordinates = torch.randn(BATCH, tokens // BATCH, len(fsq))
     return {
         "EMA": {
-            "vector-quantize-pytorch": step_of(peer.VectorQuantize(dim, size, **plain), latents),
-            "ssltok": step_of(EMAVectorQuantizer(dim, size), latents),
+            "vector-quantize-pytorch": lambda: step_of(
+                peer.VectorQuantize(dim, size, **plain), latents
+            ),
+            "ssltok": lambda: step_of(EMAVectorQuantizer(dim, size), latents),
         },
         "gradient": {
-            "vector-quantize-pytorch": step_of(peer.VectorQuantize(dim, size, **gradient), latents),
-            "ssltok": step_of(VectorQuantizer(dim, size), latents),
+            "vector-quantize-pytorch": lambda: step_of(
+                peer.VectorQuantize(dim, size, **gradient), latents
+            ),
+            "ssltok": lambda: step_of(VectorQuantizer(dim, size), latents),
         },
         "cosine, EMA": {
-            "vector-quantize-pytorch": step_of(
+            "vector-quantize-pytorch": lambda: step_of(
                 peer.VectorQuantize(dim, size, use_cosine_sim=True, **plain), latents
             ),
-            "ssltok": step_of(EMAVectorQuantizer(dim, size, cosine=True), latents),
+            "ssltok": lambda: step_of(EMAVectorQuantizer(dim, size, cosine=True), latents),
         },
         "residual, 4 levels, EMA": {
-            "vector-quantize-pytorch": step_of(
+            "vector-quantize-pytorch": lambda: step_of(
                 peer.ResidualVQ(dim=dim, codebook_size=size, num_quantizers=4, **plain), latents
             ),
-            "ssltok": step_of(ResidualQuantizer(levels), latents),
+            "ssltok": lambda: step_of(
+                ResidualQuantizer([EMAVectorQuantizer(dim, size) for _ in range(4)]), latents
+            ),
         },
         "SimVQ": {
-            "vector-quantize-pytorch": step_of(
+            "vector-quantize-pytorch": lambda: step_of(
                 peer.SimVQ(dim=dim, codebook_size=size, rotation_trick=False), latents
             ),
-            "ssltok": step_of(SimVQ(dim, size), latents),
+            "ssltok": lambda: step_of(SimVQ(dim, size), latents),
         },
         "LFQ": {
-            "vector-quantize-pytorch": step_of(peer.LFQ(dim=dim, codebook_size=size), latents),
-            "ssltok": step_of(ProjectedQuantizer(LFQ(bits), dim), latents),
+            "vector-quantize-pytorch": lambda: step_of(
+                peer.LFQ(dim=dim, codebook_size=size), latents
+            ),
+            "ssltok": lambda: step_of(ProjectedQuantizer(LFQ(bits), dim), latents),
         },
         "FSQ": {
-            "vector-quantize-pytorch": step_of(peer.FSQ(fsq, dim=dim), latents),
-            "ssltok": step_of(ProjectedQuantizer(FSQ(fsq), dim), latents),
+            "vector-quantize-pytorch": lambda: step_of(peer.FSQ(fsq, dim=dim), latents),
+            "ssltok": lambda: step_of(ProjectedQuantizer(FSQ(fsq), dim), latents),
         },
         f"bare LFQ, {bits} channels": {
-            "vector-quantize-pytorch": step_of(peer.LFQ(dim=bits, codebook_size=size), few),
-            "ssltok": step_of(LFQ(bits), few),
+            "vector-quantize-pytorch": lambda: step_of(peer.LFQ(dim=bits, codebook_size=size), few),
+            "ssltok": lambda: step_of(LFQ(bits), few),
         },
         f"bare FSQ, {len(fsq)} channels": {
-            "vector-quantize-pytorch": step_of(peer.FSQ(fsq), coordinates),
-            "ssltok": step_of(FSQ(fsq), coordinates),
+            "vector-quantize-pytorch": lambda: step_of(peer.FSQ(fsq), coordinates),
+            "ssltok": lambda: step_of(FSQ(fsq), coordinates),
         },
     }
 
@@ -126,6 +142,8 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[], help="cases whose names begin so")
     parser.add_argument("--sizes", type=int, nargs="*", default=[32, 512, 8192])
     options = parser.parse_args()
+    if peer is None:
+        raise SystemExit("quantizers: pip install vector-quantize-pytorch")
     torch.set_num_threads(options.threads)
     warnings.simplefilter("ignore")
     for tokens, dim, size in SHAPES:
@@ -133,8 +151,9 @@ def main() -> None:
             continue
         many = size == 8192  # a step of the peer takes up to half a minute: a third of the rounds
         rounds = max(options.rounds // 3, 2) if many else options.rounds
-        for name, candidates in cases(tokens, dim, size).items():
+        for name, builds in cases(tokens, dim, size).items():
             if not options.only or name.startswith(tuple(options.only)):
+                candidates = {side: build() for side, build in builds.items()}
                 timings = side_by_side(candidates, rounds=rounds, warmup=0 if many else 1)
                 print(table(f"{name}: {tokens} tokens, {dim} channels, {size} codes", timings))
                 least = sum(tensor.nbytes for tensor in candidates["ssltok"]()) / 2**20

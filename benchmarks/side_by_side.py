@@ -33,11 +33,13 @@ def side_by_side(
     rounds: int = 11,
     warmup: int = 2,
     least_seconds: float = 0.02,
+    peak: Callable[[Callable[[], object]], float] | None = None,
 ) -> list[Timing]:
     """Run every candidate in turn, `rounds` times; the first is the reference of the ratios.
 
     A call shorter than `least_seconds` is repeated within its round. `speedup_low` and
-    `speedup_high` are the quartiles over rounds.
+    `speedup_high` are the quartiles over rounds. `peak` measures a call's memory in MiB;
+    `peak_extra_mib` by default.
     """
     repeats: dict[str, int] = {}
     for name, call in candidates.items():
@@ -58,9 +60,9 @@ def side_by_side(
     for name, call in candidates.items():
         ratios = [a / b for a, b in zip(seconds[reference], seconds[name], strict=True)]
         low, middle, high = statistics.quantiles(ratios, n=4)
-        peak = peak_extra_mib(call)
+        memory = (peak or peak_extra_mib)(call)
         median = statistics.median(seconds[name]) * 1e3
-        timings.append(Timing(name, median, middle, low, high, peak))
+        timings.append(Timing(name, median, middle, low, high, memory))
     return timings
 
 
