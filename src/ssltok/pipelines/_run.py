@@ -79,8 +79,8 @@ def run(
         config: What to train, and how long; an `AutoConfig` lets `auto` read the training series.
         out: The folder to write: `model`, `samples.npz`, `metrics.json`, `report.html`,
             `figures`, `tensorboard`, `plan.json` of `auto`, and `samples.csv` and `forecast.csv`
-            where `window` is given. Until all are there it holds `unfinished` alone, and a run that was killed is taken up
-            again from it.
+            where `window` is given. Until all are there it holds `unfinished` alone, and a run that
+            was killed is taken up again from it.
         seed: Decides everything random.
         progress: Show bars.
         overwrite: Replace a finished run at the end, or drop another run's unfinished work;
