@@ -12,10 +12,12 @@ from ssltok._shared import portions
 from ssltok.data import ArraySource, WindowSource, read_series, read_source
 from ssltok.pipelines import SSLTokenizer
 from ssltok.pipelines._fit import build_stage_one, encode_series, start_tokenizer
+from ssltok.pipelines._large import _encode_rows
 from ssltok.pipelines._large._encode_rows import encode_rows
 from ssltok.pipelines._stages import tokenizer_stage
 from ssltok.pipelines._words._tables import AUGMENTATIONS
 from tests.pipelines.small import series, small, varied
+from tests.ranks import Ranks
 
 
 def config(**tokenizer: Any) -> Any:
@@ -171,3 +173,22 @@ def test_a_line_is_said_before_the_pass(
     SSLTokenizer(small(1), progress=False, verbose=True).fit(mapped(tmp_path, kinds()["whole"]))
     first = capsys.readouterr().err.splitlines()[0]
     assert first.startswith("reading 19 series once")
+
+
+def encoded() -> torch.Tensor:
+    _encode_rows.ENCODE_BATCH = 4
+    try:
+        model = build_stage_one(small(), channels=2, length=30, batch=3, seed=0)
+        data = read_source(ArraySource(kinds()["ragged"]))
+        model.tokenizer.fit_scale(data)
+        return encode_rows(model.tokenizer, model.tokenizer.scaled(data))
+    finally:
+        _encode_rows.ENCODE_BATCH = 256
+
+
+def test_processes_encode_a_share_each_and_hold_all_codes(two_ranks: Ranks) -> None:
+    alone = encoded()
+    assert len(alone.unique()) > 2
+    for codes in two_ranks.run(encoded, (), ()):
+        assert codes.dtype == alone.dtype
+        assert torch.equal(codes, alone)

@@ -187,7 +187,7 @@ class WindowSource:
 
     def __len__(self) -> int:
         """How many windows there are; samples behind the last are in none."""
-        return int((self.series.shape[1] - self.size) // self.stride + 1)
+        return int(self.series.shape[1] - self.size) // self.stride + 1
 
     def take(self, rows: Rows) -> NDArray[Any]:
         """These windows, `(rows, channels, size)`."""
