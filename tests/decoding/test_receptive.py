@@ -68,6 +68,11 @@ def clipped(series: Tensor) -> Tensor:
     return functional.max_pool1d(series.clamp(-2, 2).relu() + 0.01 * series, 4, 4)
 
 
+def gated(series: Tensor) -> Tensor:
+    """Let a sample through where the next one is large: a series shows few of the ways."""
+    return torch.relu(series.roll(-1, dims=2) - 0.7) * series
+
+
 def of_module(make: Callable[[], nn.Module]) -> Encode:
     torch.manual_seed(0)
     return make().double().eval()
@@ -80,6 +85,7 @@ ENCODERS: dict[str, Callable[[], Encode]] = {
     "window with zeros": lambda: zero_window,
     "nan_to_num": lambda: filled,
     "clipped": lambda: clipped,
+    "gated": lambda: gated,
     "half": lambda: lambda series: torch.cat([series[..., :1], 0 * series[..., 1:2]], dim=2),
     "DilatedConvEncoder": lambda: of_module(
         lambda: DilatedConvEncoder(2, 4, hidden_dim=3, depth=1)

@@ -566,18 +566,19 @@ def test_mae_predicts_the_patches(padded: bool) -> None:
     assert torch.allclose(output.loss, torch.stack(errors).mean(), rtol=1e-10)
 
 
+@pytest.mark.parametrize("rows", [1, 2])
 @pytest.mark.parametrize("padded", [False, True])
-def test_mae_has_no_error_beyond_the_end_of_a_series(padded: bool) -> None:
+def test_mae_has_no_error_beyond_the_end_of_a_series(padded: bool, rows: int) -> None:
     """The last patch lacks a sample, and those of padded series end where they like."""
     length = LENGTH - 1
 
     class Constant(nn.Module):
         def forward(self, encoded: Tensor, restore: Tensor, **valid: Tensor) -> Tensor:
             return encoded.mean() * 0 + torch.arange(8.0, dtype=torch.float64).expand(
-                CASES, FRAMES, -1
+                CASES, rows * FRAMES, -1
             )
 
-    encoder, series = Patches().double(), drawn(CASES, CHANNELS, LENGTH)[..., :length]
+    encoder, series = Patches(rows).double(), drawn(CASES, CHANNELS, LENGTH)[..., :length]
     objective = training.MAE(encoder, decoder=Constant(), mask_ratio=0.8)
     draws = objective.draw(CASES, torch.Generator().manual_seed(0))
     last = torch.arange(CASES) * 2 % length + 1 if padded else torch.full((CASES,), length)
