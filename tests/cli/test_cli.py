@@ -254,7 +254,7 @@ def test_a_log_from_a_file_to_tokens(
     main([*words, "--layout", "time_in_rows", "--window", "16", "--stride", "8", "--drop", "b", "c",
           "d", "--header", "True"])  # fmt: skip
     said = capsys.readouterr().out
-    assert f"{path}: 33 times x 1 channel (a), no label; 3 windows of 16 every 8 (1 " in said
+    assert f"{path}: 33 times x 1 channel (a), no label, 3 windows of 16 every 8\n" in said
     with np.load(tmp_path / "t.npz") as found:
         assert len(found["codes_train"]) == 3
 

@@ -89,11 +89,13 @@ class Impute(Drawing):
             if clock is not None:
                 read_times(clock, who="impute")
         draws = model.impute(data.train, samples=self.samples, seed=self.seed)
-        write_draws(self.out, draws, data=data, times=data.times, quantiles=self.quantiles)
-        filled = 0
-        for series, draw in zip(data.train, draws[0], strict=True):
-            gone = np.isnan(np.atleast_2d(series))
-            filled += int((gone & np.isfinite(draw[:, : gone.shape[-1]])).sum())
+        filled, whole = 0, draws.astype(np.float64)
+        for case, series in enumerate(data.train):
+            values = np.atleast_2d(np.asarray(series, dtype=np.float64))
+            gone, stretch = np.isnan(values), whole[:, case, :, : values.shape[-1]]
+            filled += int((gone & np.isfinite(stretch[0])).sum())
+            stretch[...] = np.where(gone, stretch, values)  # known ones with all their digits
+        write_draws(self.out, whole, data=data, times=data.times, quantiles=self.quantiles)
         say(f"{len(data.train)} series, {filled} missing values filled: {self.out}")
 
 

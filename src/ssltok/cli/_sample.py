@@ -12,7 +12,7 @@ from ssltok._shared.outputs import new_file
 from ssltok.cli._outputs import check_new_file
 from ssltok.cli._reading import ReadingOptions, read
 from ssltok.cli._say import say
-from ssltok.data import Reading, write_table
+from ssltok.data import Reading, windowed, write_table
 from ssltok.evaluation import save_samples
 from ssltok.pipelines import SSLTokenizer
 
@@ -67,6 +67,10 @@ class Encode:
     data: str = "GunPoint"
     """As for fit; a test part is encoded too."""
     reading: ReadingOptions = field(default_factory=Reading)
+    window: int | None = None
+    """As for fit: cut long series into windows of this many samples."""
+    stride: int | None = None
+    """As for fit: samples from one window to the next."""
     out: pathlib.Path = pathlib.Path("tokens.npz")
     """A new .npz file: codes and embeddings of the training and the test part."""
     overwrite: bool = False
@@ -76,6 +80,9 @@ class Encode:
         """Do it."""
         check_new_file("encode", self.out, (".npz",), overwrite=self.overwrite)
         model, data = SSLTokenizer.load(self.model), read(self.data, self.reading)
+        if self.window is not None:
+            data = windowed(data, size=self.window, stride=self.stride, who="encode")
+            say(f"{self.data}: {data.about}")
         found: dict[str, Any] = {}
         for part, series in (("train", data.train), ("test", data.test)):
             if series is not None:

@@ -35,6 +35,7 @@ class Part(NamedTuple):
     times: Any = None
     about: str = ""
     ids: list[Any] | None = None
+    time_format: str | None = None
 
 
 def assemble(table: Table, roles: Roles, reading: Reading) -> Part:
@@ -53,8 +54,10 @@ def assemble(table: Table, roles: Roles, reading: Reading) -> Part:
         if groups is None and names is not None and len(set(names)) < len(names):
             groups = names  # rows of one name are series of one source
         return Part(values, labels, groups, ids=names)
-    build = _rows if roles.layout == "time_in_rows" else _long
-    series, times, names, first = build(table, roles, reading)
+    build, clock, form = _rows if roles.layout == "time_in_rows" else _long, None, None
+    if roles.time is not None:
+        clock, form = parse_times(table, roles.time, reading.time_format)
+    series, times, names, first = build(table, roles, clock)
     channels = tuple(names)
     labels = _of_series(table, roles.label, "label", first, labels)
     groups = _of_series(table, roles.group, "group", first, groups)
@@ -74,21 +77,24 @@ def assemble(table: Table, roles: Roles, reading: Reading) -> Part:
         ids = [text_of(table.frame[roles.id].iloc[[rows[0]]])[0] for rows in first]
     return Part(
         np.stack(series) if len(set(short)) == 1 else series, labels, groups, channels,
-        clocks[0] if clocks is not None and len(clocks) == 1 else clocks, about, ids,
+        clocks[0] if clocks is not None and len(clocks) == 1 else clocks, about, ids, form,
     )  # fmt: skip
 
 
-def parse_times(table: Table, column: int, reading_format: str | None) -> Any:
-    """Times as datetime64 in UTC without a zone, or numbers; refused where days may be months."""
+def parse_times(table: Table, column: int, reading_format: str | None) -> tuple[Any, str | None]:
+    """Times as datetime64 in UTC without a zone, or numbers; and how they were written.
+
+    Refused where days may be months.
+    """
     pandas, data = need("pandas"), table.frame[column]
     if data.isna().any():
         place = table.place(int(np.flatnonzero(data.isna())[0]), column)
         raise Refusal(f"every row must have a time; got none in {place}")
     types = pandas.api.types
     if types.is_numeric_dtype(data) and reading_format is None:
-        return data.to_numpy()
+        return data.to_numpy(), None
     if types.is_datetime64_any_dtype(data):
-        return pandas.to_datetime(data, utc=True).dt.tz_localize(None).to_numpy()
+        return pandas.to_datetime(data, utc=True).dt.tz_localize(None).to_numpy(), reading_format
     data = data.astype(str).str.strip()
     formats = _formats(data.iloc[0]) if reading_format is None else [reading_format]
     read = {}
@@ -108,14 +114,14 @@ def parse_times(table: Table, column: int, reading_format: str | None) -> Any:
             f"times must be written in one known way; got {data.iloc[0]!r} in column "
             f"{table.name(column)!r}: {choices(('time_format', '%d %b %Y %H:%M'))}, as they are"
         )
-    return next(iter(read.values()))
+    form, times = next(iter(read.items()))
+    return times, reading_format if form == "ISO8601" else form
 
 
 def _rows(
-    table: Table, roles: Roles, reading: Reading
+    table: Table, roles: Roles, times: Any
 ) -> tuple[list[Floats], list[Any], list[str], list[Any]]:
     values = numbers(table, roles.values)
-    times = None if roles.time is None else parse_times(table, roles.time, reading.time_format)
     series, clocks, index = [], [], []
     for rows in _by_id(table, roles):
         if times is not None:
@@ -136,7 +142,7 @@ def _rows(
 
 
 def _long(
-    table: Table, roles: Roles, reading: Reading
+    table: Table, roles: Roles, times: Any
 ) -> tuple[list[Floats], list[Any], list[str], list[Any]]:
     values = numbers(table, roles.values)[:, 0]
     names, channel = [table.name(roles.values[0])], np.zeros(len(values), dtype=np.int64)
@@ -146,7 +152,6 @@ def _long(
         if (channel < 0).any():
             row = int(np.flatnonzero(channel < 0)[0])
             raise Refusal(f"every value must name its channel; got none in {table.place(row)}")
-    times = None if roles.time is None else parse_times(table, roles.time, reading.time_format)
     series, clocks, index = [], [], []
     for rows in _by_id(table, roles):
         if times is None:

@@ -179,7 +179,8 @@ def _table_part(table: Table, reading: Reading) -> tuple[Part, Reading]:
     if table.form is not None:
         separator = " " if table.form.separator == BLANK else table.form.separator
         form = dataclasses.replace(form, separator=separator, encoding=table.form.encoding)
-    return assemble(table, roles, reading), form
+    part = assemble(table, roles, reading)
+    return part, dataclasses.replace(form, time_format=part.time_format)
 
 
 def _whole(labels: list[Any] | None) -> list[Any] | None:

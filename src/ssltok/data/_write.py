@@ -83,6 +83,8 @@ def write_table(
         else:
             need("pyarrow")
             (frame.to_parquet if ending == ".parquet" else frame.to_feather)(fresh)
+        with open(fresh, "rb+") as stream:  # on the disk before it takes the name
+            os.fsync(stream.fileno())
         os.replace(fresh, target)
 
 
