@@ -7,6 +7,7 @@ largest entry, or of 1) and in float32 (1e-4), TensorFloat-32 off.
 import contextlib
 import copy
 import inspect
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -409,11 +410,16 @@ def compiled(device: torch.device, small: bool) -> Iterator[Item]:
         worst = error("vectors", inside.vectors, plain.vectors, 1e-4)
         return [{"detail": f"{worst:.1e} with {backend}"}]
 
+    def quietly(check: Callable[[], Figures]) -> Figures:
+        with warnings.catch_warnings():  # torch's tracer makes an instance of autograd's Function
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return check()
+
     for name in CAPTURED[:1] if small else CAPTURED:
-        yield Item(name, lambda name=name: loss(name))  # type: ignore[misc]
+        yield Item(name, lambda name=name: quietly(lambda: loss(name)))  # type: ignore[misc]
     for name, build in QUANTIZERS.items():
         if not small or name == "FSQ":
-            yield Item(name, lambda build=build: quantizer(build))  # type: ignore[misc]
+            yield Item(name, lambda build=build: quietly(lambda: quantizer(build)))  # type: ignore[misc]
 
 
 QUANTIZERS: dict[str, Callable[[], nn.Module]] = {
