@@ -2,12 +2,12 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ssltok._shared.storage import to_json
 from ssltok.data import SeriesSet, SourceSet
@@ -26,7 +26,7 @@ from ssltok.pipelines._words._config import (
 from ssltok.pipelines._words._parts import Parts
 from ssltok.pipelines._words._values import config_to_dict, replace_nested
 from ssltok.signal import ChannelScaler
-from ssltok.training import TrainingConfig, seeded
+from ssltok.training import Stage, TrainingConfig, seeded
 
 __all__ = ["Plan", "auto", "plan_for", "write_plan"]
 
@@ -224,28 +224,35 @@ def choose_rate(curve: list[RatePoint], explained: float) -> tuple[RatePoint, st
 
 def count_steps(config: Config, scaled: SeriesSet, *, classes: int) -> list[Cost]:
     """Count one step of each stage, on a model that is thrown away."""
+    return [
+        count(step, sum(p.numel() for p in parameters))
+        for step, parameters in first_steps(config, scaled, classes=classes)
+    ]
+
+
+def first_steps(
+    config: Config, scaled: SeriesSet, *, classes: int
+) -> list[tuple[Callable[[], Tensor], list[nn.Parameter]]]:
+    """The first step of each stage as a function that gives its loss, and what it trains."""
     cases, channels, length = scaled.values.shape
     labels = torch.full((cases,), 0 if classes else -1)
     batch = config.tokenizer_training.batch
     model = build_stage_one(config, channels=channels, length=length, batch=batch, seed=0)
     stage, _, _ = tokenizer_stage(model, scaled, labels, config, seed=0, world=1)
+    tokenizer = model.tokenizer
     with seeded(0):
-        first = count(partial(_loss, stage, batch), _parameters(model))
-        tokenizer = model.tokenizer
         prior = build_prior(config.prior, tokenizer, classes=classes)
-        valid = tokenizer.valid_tokens(scaled.lengths)
-        codes = torch.zeros(valid.shape, dtype=torch.int64).masked_fill(~valid, -1)
-        if tokenizer.codes_per_token > 1:
-            codes = codes[..., None].repeat(1, 1, tokenizer.codes_per_token)
-        stage, _, _ = prior_stage(prior, codes, labels, config, seed=0, world=1, parts=Parts())
-        second = count(partial(_loss, stage, batch), _parameters(prior))
-    return [first, second]
+    valid = tokenizer.valid_tokens(scaled.lengths)
+    codes = torch.zeros(valid.shape, dtype=torch.int64).masked_fill(~valid, -1)
+    if tokenizer.codes_per_token > 1:
+        codes = codes[..., None].repeat(1, 1, tokenizer.codes_per_token)
+    second, _, _ = prior_stage(prior, codes, labels, config, seed=0, world=1, parts=Parts())
+    return [
+        (partial(_loss, stage, batch), list(model.parameters())),
+        (partial(_loss, second, batch), list(prior.parameters())),
+    ]
 
 
-def _loss(stage: object, batch: int) -> Tensor:
-    loss: Tensor = stage.model(stage.draw(0, slice(0, batch))).loss  # type: ignore[attr-defined]
+def _loss(stage: Stage, batch: int) -> Tensor:
+    loss: Tensor = stage.model(stage.draw(0, slice(0, batch))).loss
     return loss
-
-
-def _parameters(model: torch.nn.Module) -> int:
-    return sum(p.numel() for p in model.parameters())
