@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_map
 
 import ssltok
 from ssltok._shared.derived import OPTIONS, DerivedBuffers
+from ssltok.evaluation import TS2VecEncoder
 from ssltok.metrics import FCNEncoder, RocketEncoder
 from ssltok.nn import RotaryPositions, average_max_pool
 from ssltok.pipelines import (
@@ -59,6 +60,7 @@ def tokenizer() -> Tokenizer:
 
 
 ALL |= {
+    "evaluation TS2VecEncoder": lambda: TS2VecEncoder(2, dim=6, hidden_dim=4, depth=2),
     "metrics FCNEncoder": lambda: FCNEncoder(2, 3, width=4),
     "metrics RocketEncoder": lambda: RocketEncoder(2, 20, kernels=7),
     "pipelines Tokenizer": tokenizer,

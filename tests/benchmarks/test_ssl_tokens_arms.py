@@ -142,5 +142,5 @@ def test_halton_order_fills_the_grid_evenly() -> None:
         generator=torch.Generator().manual_seed(0),
     )  # fmt: skip
     filled = [set((tokens[0] != 4).nonzero()[:, 0].tolist()) for tokens in seen]
-    # The points (0, 0), (1/2, 1/3), (1/4, 2/3), (3/4, 1/9): rows 0, 1, 0, 1 and frames 0, 1, 2, 0.
-    assert filled[:5] == [set(), {0}, {0, 4}, {0, 4, 2}, {0, 4, 2, 3}]
+    # The points (1/2, 1/3), (1/4, 2/3), (3/4, 1/9), (1/8, 4/9): rows 1, 0, 1, 0, frames 1, 2, 0, 1.
+    assert filled[:5] == [set(), {4}, {4, 2}, {4, 2, 3}, {4, 2, 3, 1}]

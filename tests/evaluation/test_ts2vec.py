@@ -85,7 +85,7 @@ def test_both_views_are_of_the_same_steps(length: int) -> None:
 def test_features_are_the_maximum_over_time() -> None:
     encoder = TS2VecEncoder(2, **SMALL).eval()
     x = draw(0, 5, 2, 9)
-    torch.testing.assert_close(encoder(x), max_pool(encoder.network(x)))
+    torch.testing.assert_close(encoder(x), max_pool(encoder.network(x), channel_dim=1))
     assert encoder(x.double()).dtype == torch.float32
 
 

@@ -1,5 +1,7 @@
 """TS2Vec: an encoder that is fitted on the series it looks at, as Context-FID asks."""
 
+import contextlib
+
 import torch
 from torch import Tensor, nn
 
@@ -56,9 +58,10 @@ class TS2VecEncoder(nn.Module):
         super().__init__()
         check_at_least("TS2VecEncoder", "channels", channels, 1)
         self.channels, self.dim, self.hidden_dim, self.depth = channels, dim, hidden_dim, depth
-        seed = _integer(2**62, generator)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with contextlib.ExitStack() as held:
+            if generator is not None:
+                held.enter_context(torch.random.fork_rng(devices=[]))
+                torch.manual_seed(_integer(2**62, generator))
             self.network = DilatedConvEncoder(channels, dim, hidden_dim=hidden_dim, depth=depth)
 
     @classmethod

@@ -18,7 +18,8 @@ def squared_distances(first: Tensor, second: Tensor) -> Tensor:
     norms = x.square().sum(1)[:, None] + y.square().sum(1)
     apart = torch.addmm(norms, x, y.mT, alpha=-2)
     rows, columns = (apart < NEAR * norms).nonzero(as_tuple=True)
-    if 16 * len(rows) > apart.numel():  # clusters far apart: a gather would cost more
+    slope = first.requires_grad or second.requires_grad  # cdist has no second one
+    if 16 * len(rows) > apart.numel() and not slope:  # far clusters: a gather would cost more
         mode = "donot_use_mm_for_euclid_dist"
         return torch.cdist(first, second, compute_mode=mode).square()
     step = max(1, sizes.DISTANCES // max(1, first.shape[1]))

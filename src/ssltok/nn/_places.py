@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from ssltok._shared.checks import check_at_least, check_axes, check_bool_mask, check_codes
+from ssltok._shared.transforms import can_be_read
 
 __all__ = ["check_places", "gather_tokens", "gather_valid", "known", "token_places", "unless_all"]
 
@@ -76,9 +77,4 @@ def known(number: Tensor) -> int | None:
 
     None as well in a graph, and under `torch.func.vmap` or fake tensors, which have no value.
     """
-    if torch.compiler.is_compiling() or number.device.type != "cpu":
-        return None
-    try:
-        return int(number)
-    except RuntimeError:
-        return None
+    return int(number) if can_be_read(number) else None

