@@ -35,8 +35,6 @@ NOTHING: Mapping[str, Any] = {}
 MOST_TOKENS = 128  # of a series: attention stays affordable, and fewer tokens generate better
 MOST_CHANNELWISE = 24  # channels; beyond, a token is of all of them
 FEW = 0.85  # explained below which a token gets a second code
-FEW_CASES = 200  # series, below which the prior also learns warped copies of them
-COPIES, COPY_STD = 20, 0.03
 BATCH = 32
 MOST_READ = 1024  # series of a source that are read for the plan
 EPOCHS = 1000  # most passes over the training series in stage 2; more only learns them by heart
@@ -127,14 +125,7 @@ def auto(
     batch = min(BATCH, cases)
     config = Config(
         tokenizer=one,
-        prior=PriorConfig(
-            dim=128,
-            depth=2,
-            heads=4,
-            mlp_ratio=2.0,
-            variants=COPIES if cases < FEW_CASES else 0,
-            variant_std=COPY_STD,
-        ),
+        prior=PriorConfig(dim=128, depth=2, heads=4, mlp_ratio=2.0),
         tokenizer_training=TrainingConfig(
             steps=1, batch=batch, learning_rate=2e-3, warmup_ratio=0.05
         ),
@@ -161,11 +152,6 @@ def auto(
         f"{', channel by channel' if channelwise else ''}: {reason}",
         f"{point.codes} codes: a power of two, at most 256, with at least 4 training patches each",
         *([f"2 codes a token: one explains {point.explained:.0%} only"] if several == 2 else []),
-        *(
-            [f"{COPIES} warped copies of each series beside it for the prior: only {cases} series"]
-            if config.prior.variants
-            else []
-        ),
         f"{steps[0]} and {steps[1]} steps: {minutes:g} minutes on two cores, at most {EPOCHS_ONE} "
         f"and {EPOCHS} passes over the {cases} training series",
     )
