@@ -104,7 +104,7 @@ STAGES = [
     ("torch.optim.AdamW.step", 0),
     ("torch.optim.AdamW.step", 1),
     ("ssltok.training._checkpoints.pack_state", 0),
-    ("ssltok.pipelines._fit.encode_series", 0),
+    ("ssltok.pipelines._fit.encode_rows", 0),
     ("os.fsync", 9),
     ("ssltok.pipelines._generate.decode_tokens", 0),
     ("ssltok.pipelines._run.save_samples", 0),
