@@ -34,7 +34,7 @@ def test_a_good_run_is_told_nothing() -> None:
 @pytest.mark.parametrize(
     ("changed", "part", "words"),
     [
-        ({"variance": (0.62, 0.9)}, "tokenizer", "explain 62 % of the variance"),
+        ({"variance": (0.62, 0.9)}, "tokenizer", "explain 62% of the variance"),
         ({"entropy": (0.03, 0.04)}, "tokenizer", "the same tokens"),
         ({"Frechet": (229.0, 76.0)}, "prior", "far from real ones"),
         ({"coverage": (0.56, 0.81)}, "prior", "reach 56% of the neighbourhoods"),

@@ -27,6 +27,48 @@ class Finding(NamedTuple):
     """What is not good, with its figures, and which option to change."""
 
 
+class Check(NamedTuple):
+    """When a row is not good, and what to say then; a figure that is NaN is never wrong."""
+
+    row: str
+    wrong: Callable[[float, float], bool]
+    part: str
+    text: str
+
+
+CHECKS = (
+    Check(
+        "variance explained", lambda value, real: value < LEAST_EXPLAINED, "tokenizer",
+        "tokens explain {value:.0%} of the variance "
+        f"({LEAST_EXPLAINED:.0%} wanted): raise --explained, or train longer",
+    ),
+    Check(
+        "entropy of codes at a place", lambda value, real: value < LEAST_ENTROPY, "tokenizer",
+        "nearly all series have the same tokens ({value:.2g} nats at a place): raise --explained",
+    ),
+    Check(
+        "Frechet distance", lambda value, real: value > MOST_FRECHET * real, "prior",
+        "new series are far from real ones (Frechet distance {value:.3g}, real {real:.3g}): train "
+        "longer (--minutes, or the steps of the preset)",
+    ),
+    Check(
+        "coverage", lambda value, real: value < LEAST_COVERAGE * real, "prior",
+        "new series reach {value:.0%} of the neighbourhoods of real ones, which reach {real:.0%}: "
+        "they are too much alike; raise --decoding.temperature, or --prior.variants",
+    ),
+    Check(
+        "memorization ratio", lambda value, real: value < LEAST_MEMORY * real, "copies",
+        "new series are nearly copies of training series (ratio {value:.2g}, real {real:.2g}): "
+        "lower --prior-training.steps, or raise --prior.variants or --prior.dropout",
+    ),
+    Check(
+        "CAS", lambda value, real: value < LEAST_TRANSFER * real, "prior",
+        "new series teach a classifier little (right in {value:.0%}, from real ones in "
+        "{real:.0%}): train longer, or raise --decoding.guidance",
+    ),
+)  # fmt: skip
+
+
 def verdict(report: Report, *, majority: float = math.nan) -> list[Finding]:
     """Compare the rows of a run with thresholds.
 
@@ -46,16 +88,14 @@ def verdict(report: Report, *, majority: float = math.nan) -> list[Finding]:
         >>> row = ReportRow(group="tokenizer", name="variance explained", better="higher",
         ...     meaning="", value=0.62, reference=0.7, cases=9)
         >>> verdict(Report(rows=(row,), about={}, draw=dict))[0].sentence
-        'tokens explain 62 % of the variance (80 % wanted): raise --explained, or --minutes'
+        'tokens explain 62% of the variance (80% wanted): raise --explained, or train longer'
     """
     judge = [f for f in (_weak_judge(report, majority),) if f]
-    tokenizer = [f for f in (_explained(report), _same_tokens(report)) if f]
-    if tokenizer:
-        return [*judge, *tokenizer]
-    checks: list[Finding | None] = [_far(report), _uncovered(report), _copies(report)]
-    if not judge:
-        checks.append(_useless(report))
-    return [*judge, *(f for f in checks if f)]
+    found = [f for f in (_finding(report, check) for check in CHECKS) if f]
+    tokenizer = [f for f in found if f.part == "tokenizer"]
+    if judge:
+        found = [f for f in found if "classifier" not in f.sentence]
+    return [*judge, *(tokenizer or found)]
 
 
 def majority_share(labels: Any) -> float:
@@ -91,71 +131,8 @@ def _weak_judge(report: Report, majority: float) -> Finding | None:
     )
 
 
-def _explained(report: Report) -> Finding | None:
-    row = _row(report, "variance explained")
-    if row is None or row.value >= LEAST_EXPLAINED:
+def _finding(report: Report, check: Check) -> Finding | None:
+    row = _row(report, check.row)
+    if row is None or not check.wrong(row.value, row.reference):
         return None
-    return Finding(
-        "tokenizer",
-        f"tokens explain {100 * row.value:.0f} % of the variance "
-        f"({100 * LEAST_EXPLAINED:.0f} % wanted): raise --explained, or --minutes",
-    )
-
-
-def _same_tokens(report: Report) -> Finding | None:
-    row = _row(report, "entropy of codes at a place")
-    if row is None or row.value >= LEAST_ENTROPY:
-        return None
-    return Finding(
-        "tokenizer",
-        f"nearly all series have the same tokens ({row.value:.2g} nats at a place): "
-        "raise --explained",
-    )
-
-
-def _against(
-    row: ReportRow | None, wrong: Callable[[float, float], bool], part: str, text: str
-) -> Finding | None:
-    if row is None or not math.isfinite(row.reference) or not wrong(row.value, row.reference):
-        return None
-    return Finding(part, text.format(value=row.value, real=row.reference))
-
-
-def _far(report: Report) -> Finding | None:
-    return _against(
-        _row(report, "Frechet distance"),
-        lambda value, real: value > MOST_FRECHET * max(real, 1e-12),
-        "prior",
-        "new series are far from real ones (Frechet distance {value:.3g}, real {real:.3g}): "
-        "raise --minutes",
-    )
-
-
-def _useless(report: Report) -> Finding | None:
-    return _against(
-        _row(report, "CAS"),
-        lambda value, real: value < LEAST_TRANSFER * real,
-        "prior",
-        "new series teach a classifier little (right in {value:.0%}, from real ones in "
-        "{real:.0%}): raise --minutes, or --decoding.guidance",
-    )
-
-
-def _uncovered(report: Report) -> Finding | None:
-    return _against(
-        _row(report, "coverage"),
-        lambda value, real: value < LEAST_COVERAGE * real,
-        "prior",
-        "new series reach {value:.0%} of the neighbourhoods of real ones, which reach {real:.0%}: "
-        "they are too much alike; raise --decoding.temperature, or --prior.variants",
-    )
-
-
-def _copies(report: Report) -> Finding | None:
-    return _against(
-        _row(report, "memorization ratio"),
-        lambda value, real: value < LEAST_MEMORY * real,
-        "copies",
-        "new series are nearly copies of training series (ratio {value:.2g}, real {real:.2g}): "
-        "lower --prior-training.steps, or raise --prior.variants or --prior.dropout",
-    )
+    return Finding(check.part, check.text.format(value=row.value, real=row.reference))
