@@ -88,6 +88,7 @@ def column_of(table: Table, role: str, name: str) -> int:
 
 
 def check_names(table: Table) -> None:
+    """Refuse columns of one name, and columns without one but the first, which may be an index."""
     names = table.names or []
     twice = [name for name, count in collections.Counter(names).items() if name and count > 1]
     if twice:
@@ -167,6 +168,7 @@ def are_numbered(names: list[str]) -> bool:
 
 
 def refuse_index(table: Table, column: int) -> None:
+    """Refuse a column that may count the rows or hold values, and name the options."""
     name = table.name(column) or "Unnamed: 0"
     raise Refusal(
         f"column {name!r} may number the rows or hold values: "
