@@ -146,6 +146,13 @@ def test_what_makes_no_sense_is_refused(options: dict[str, float], rule: str) ->
         auto(read_series(steps_of(48, 4)), **options)  # type: ignore[arg-type]
 
 
+def test_one_series_is_refused_and_two_or_constants_are_not() -> None:
+    with pytest.raises(ValueError, match="auto: data must hold at least 2 series; got 1"):
+        auto(read_series(steps_of(48, 4)[:1]))
+    assert auto(read_series(steps_of(8, 4)[:2])).config.tokenizer.widths == (8,)
+    assert auto(read_series(torch.full((3, 1, 20), 7.0))).curve[-1].explained == 1.0
+
+
 def test_a_step_is_counted_and_not_timed() -> None:
     weight = torch.ones(5, 7, requires_grad=True)
     batch = torch.ones(3, 5)

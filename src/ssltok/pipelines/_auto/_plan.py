@@ -85,7 +85,7 @@ def auto(
         The plan.
 
     Raises:
-        ValueError: If an option is out of range.
+        ValueError: If an option is out of range, or there are fewer than 2 series.
 
     Example:
         >>> import torch
@@ -97,6 +97,8 @@ def auto(
         'patch'
     """
     AutoConfig(minutes=minutes, explained=explained)  # which refuses what makes no sense
+    if len(data.values) < 2:
+        raise ValueError(f"auto: data must hold at least 2 series; got {len(data.values)}")
     scaler = ChannelScaler().fit(data.values, data.valid)
     scaled = data._replace(values=scaler(data.values).nan_to_num())
     channels, length = data.values.shape[1:]
