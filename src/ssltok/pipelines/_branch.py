@@ -54,6 +54,16 @@ class Branch(nn.Module):
         """The places of the tokens: frequencies and frames, or frames alone."""
         return tuple(self.encoder.grid)
 
+    def begins(self, length: int) -> Tensor:
+        """Sample of a series of this length at which each column of the grid begins, `(columns,)`.
+
+        An encoder that cuts its band into patches says how long they are by `patch`; the columns of
+        others share the length evenly.
+        """
+        columns = torch.arange(self.grid[-1])
+        patch = getattr(self.encoder, "patch", None)
+        return columns * length / self.grid[-1] if patch is None else columns * float(patch)
+
     @property
     def dim(self) -> int:
         """Channels of the latents and of the code vectors."""

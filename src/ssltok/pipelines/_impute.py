@@ -112,8 +112,9 @@ def hidden_tokens(tokenizer: Tokenizer, missing: Tensor) -> Tensor:
     margin = int(tokenizer.transform.margin)
     times, parts = torch.arange(tokenizer.length), []
     for branch in tokenizer.parts:
-        columns = branch.grid[-1]
-        edges = torch.arange(columns + 1) * tokenizer.length / columns
+        edges = torch.nn.functional.pad(
+            branch.begins(tokenizer.length), (0, 1), value=float(tokenizer.length)
+        )
         stretch = (times >= edges[:-1, None] - margin) & (times < edges[1:, None] + margin)
         seen = (gone.float() @ stretch.float().T) > 0
         parts.append(seen.repeat(1, 1, math.prod(branch.grid[:-1])).flatten(1))

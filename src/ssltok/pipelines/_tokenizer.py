@@ -287,8 +287,7 @@ class Tokenizer(nn.Module):
         """Which columns of each branch's grid begin before the series end, `(rows, columns)`."""
         if self.channelwise:
             lengths = lengths.repeat_interleave(self.channels)
-        sizes = [branch.grid[-1] for branch in self.parts]
-        begins = [torch.arange(n, device=lengths.device) * self.length / n for n in sizes]
+        begins = [branch.begins(self.length).to(lengths.device) for branch in self.parts]
         return [begin < lengths[:, None] for begin in begins]
 
 
