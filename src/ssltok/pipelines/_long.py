@@ -14,14 +14,21 @@ from ssltok.pipelines._folders._artifact import Artifact
 from ssltok.pipelines._impute import draw_missing, impute_series
 from ssltok.pipelines._tokenizer import Tokenizer
 
-__all__ = ["encode_long", "forecast_long", "impute_long", "reconstruct_long", "widen"]
+__all__ = [
+    "cut_windows",
+    "encode_long",
+    "forecast_long",
+    "impute_long",
+    "reconstruct_long",
+    "widen",
+]
 
 DECODE_BATCH = 256
 
 
 def widen(data: SeriesSet, length: int) -> SeriesSet:
     """The set padded to `length` samples; unchanged where it holds more."""
-    return _cut(data, torch.zeros_like(data.lengths), max(length, data.values.shape[-1]))
+    return cut_windows(data, torch.zeros_like(data.lengths), max(length, data.values.shape[-1]))
 
 
 def forecast_long(
@@ -59,7 +66,7 @@ def forecast_long(
     while left:
         block = left if whole else min(left, room // 2)
         starts = (data.lengths - (room - block)).clamp(min=0)
-        context = _cut(data, starts, room) if whole else _window(data, starts, room)
+        context = cut_windows(data, starts, room) if whole else _window(data, starts, room)
         times = context.lengths[:, None] + torch.arange(block)
         filled = draw_missing(
             artifact.tokenizer, artifact.prior,
@@ -224,7 +231,7 @@ def _less(drawn: Tensor, offset: Tensor) -> Tensor:
     return (drawn - offset[:, None]).float() if bool(offset.any()) else drawn
 
 
-def _cut(data: SeriesSet, starts: Tensor, size: int) -> SeriesSet:
+def cut_windows(data: SeriesSet, starts: Tensor, size: int) -> SeriesSet:
     """`size` samples of each case from its start on; past its end its last values, not valid."""
     times = starts[:, None] + torch.arange(size)
     index = times.clamp(max=data.values.shape[-1] - 1)[:, None].expand(-1, data.values.shape[1], -1)
@@ -237,8 +244,8 @@ def _cut(data: SeriesSet, starts: Tensor, size: int) -> SeriesSet:
 
 
 def _window(data: SeriesSet, starts: Tensor, size: int) -> SeriesSet:
-    """As `_cut`, each window read as `read_series` reads a series: lines lead over its gaps."""
-    part = _cut(data, starts, size)
+    """As `cut_windows`, each read as `read_series` reads a series: lines lead over its gaps."""
+    part = cut_windows(data, starts, size)
     if size == data.values.shape[-1]:
         return part
     for values, valid in zip(part.values.flatten(0, 1), part.valid.flatten(0, 1), strict=True):

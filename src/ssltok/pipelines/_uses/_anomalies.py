@@ -12,6 +12,7 @@ from ssltok._shared.modes import evaluation_mode
 from ssltok.data import SeriesSet
 from ssltok.decoding import anomaly_score, odd_widths, score_over_time, smoothed_score
 from ssltok.pipelines._fit import encode_series
+from ssltok.pipelines._long import cut_windows
 from ssltok.pipelines._prior import Prior
 from ssltok.pipelines._tokenizer import Tokenizer
 
@@ -84,7 +85,7 @@ def anomaly_scores(
     result = torch.full((len(starts), longest), torch.nan)
     with torch.no_grad(), evaluation_mode(tokenizer, prior):
         parts = [
-            _window_scores(tokenizer, prior, _windows(data, c, s, room), rates)
+            _window_scores(tokenizer, prior, cut_windows(data.take(c), s, room), rates)
             for c, s in zip(cases.split(ROWS), firsts.split(ROWS), strict=True)
         ]
     counts = [len(each) for each in starts]
@@ -101,19 +102,6 @@ def _starts(length: int, room: int, stride: int) -> list[int]:
     """Where windows begin; the last ends with the series, if that is as long as a window."""
     last = max(0, length - room)
     return [*range(0, last, stride), last]
-
-
-def _windows(data: SeriesSet, cases: Tensor, starts: Tensor, room: int) -> SeriesSet:
-    """`room` samples of a case from a start on; behind its end its last value, not valid."""
-    times = starts[:, None] + torch.arange(room)
-    index = times.clamp(max=data.values.shape[-1] - 1)[:, None]
-    index = index.expand(-1, data.values.shape[1], -1)
-    lengths = data.lengths[cases]
-    return data._replace(
-        values=data.values[cases].gather(2, index),
-        valid=data.valid[cases].gather(2, index) & (times < lengths[:, None])[:, None],
-        lengths=(lengths - starts).clamp(max=room),
-    )
 
 
 def _window_scores(
