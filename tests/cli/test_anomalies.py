@@ -56,6 +56,16 @@ def test_without_a_test_part_it_says_whose_threshold_it_is(
     assert sum(row[3] for row in table(out)) == pytest.approx(0.01 * 120, abs=1)
 
 
+def test_a_log_keeps_its_dates(model: str, tmp_path: pathlib.Path) -> None:
+    log, out = tmp_path / "log.csv", tmp_path / "s.csv"
+    values = series(1, length=50)[0, 0]
+    days = np.datetime64("2024-02-27") + np.arange(50)
+    log.write_text("\n".join(["day,x", *(f"{d},{v}" for d, v in zip(days, values, strict=True))]))
+    main(["anomalies", model, "--data", str(log), "--out", str(out)])
+    times = [line.split(",")[1][:10] for line in out.read_text().splitlines()[1:]]
+    assert times == [str(day) for day in days]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -90,7 +90,8 @@ def test_forecast_with_dates_far_beyond_training(
     model: str, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "f.csv"
-    main(["forecast", model, "plant", "--horizon", "60", "--samples", "5", "--quantiles", "0.2",
+    main(["forecast", model, "--data",
+          "plant", "--horizon", "60", "--samples", "5", "--quantiles", "0.2",
           "0.8", "--out", str(out)])  # fmt: skip
     said = capsys.readouterr().out
     assert said.endswith(f"\n1 series, 60 samples ahead, from 2024-04-06 12:00:00: {out}\n")
@@ -98,14 +99,28 @@ def test_forecast_with_dates_far_beyond_training(
     assert table.columns.tolist() == ["time", "heat_q20", "heat_q80", "flow_q20", "flow_q80"]
     assert (table["time"] == pd.date_range("2024-04-06 12:00", periods=60, freq="h")).all()
     assert np.isfinite(table.drop(columns="time").to_numpy()).all()
-    main(["forecast", model, "plant", "--horizon", "3", "--samples", "1", "--out", str(out),
+    main(["forecast", model, "--data",
+          "plant", "--horizon", "3", "--samples", "1", "--out", str(out),
           "--overwrite"])  # fmt: skip
     assert pd.read_csv(out).columns.tolist() == ["time", "heat", "flow"]
 
 
 def test_forecast_of_several_series_without_dates(model: str, tmp_path: pathlib.Path) -> None:
     out = tmp_path / "f.csv"
-    main(["forecast", model, "three", "--horizon", "4", "--samples", "1", "--out", str(out)])
+    main(
+        [
+            "forecast",
+            model,
+            "--data",
+            "three",
+            "--horizon",
+            "4",
+            "--samples",
+            "1",
+            "--out",
+            str(out),
+        ]
+    )
     table = pd.read_csv(out)
     assert table.columns.tolist() == ["id", "time", "value_0", "value_1"]
     assert table["time"].tolist() == [50, 51, 52, 53] * 3
@@ -115,14 +130,14 @@ def test_impute_fills_the_gap_and_nothing_else(
     model: str, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "i.csv"
-    main(["impute", model, "plant", "--out", str(out)])
+    main(["impute", model, "--data", "plant", "--out", str(out)])
     assert capsys.readouterr().out.endswith(f"\n1 series, 6 missing values filled: {out}\n")
     table, series = pd.read_csv(out, parse_dates=["time"]), long_series().train[0]
     assert (table["time"] == DATES).all()
     filled, known = table[["heat", "flow"]].to_numpy().T, ~np.isnan(series)
     np.testing.assert_array_equal(filled[known].astype("f4"), series[known].astype("f4"))
     assert np.isfinite(filled).all()
-    main(["impute", model, "plant", "--samples", "3", "--out", str(out), "--overwrite"])
+    main(["impute", model, "--data", "plant", "--samples", "3", "--out", str(out), "--overwrite"])
     names = [f"{c}_q{q}" for c in ("heat", "flow") for q in (10, 50, 90)]
     assert pd.read_csv(out).columns.tolist() == ["time", *names]
 
@@ -132,7 +147,8 @@ def test_irregular_times_are_refused_or_resampled(
 ) -> None:
     out = tmp_path / "i.csv"
     for words in (
-        ["impute", model, "holes"], ["forecast", model, "holes", "--horizon", "3"],
+        ["impute", model, "--data", "holes"],
+        ["forecast", model, "--data", "holes", "--horizon", "3"],
         ["fit", "--data", "holes", "--window", "24", *WORDS],
         ["run", "--data", "holes", "--window", "24", *WORDS],
     ):  # fmt: skip
@@ -142,7 +158,7 @@ def test_irregular_times_are_refused_or_resampled(
         error = capsys.readouterr().err
         assert re.match(rf"ssltok: {words[0]}: times must be regular, or resampled", error)
         assert not out.exists()
-    main(["impute", model, "holes", "--resample", "h", "--out", str(out)])
+    main(["impute", model, "--data", "holes", "--resample", "h", "--out", str(out)])
     said = capsys.readouterr().out
     assert "holes: resampled hourly: 420 samples from 419, 1 missing\n" in said
     assert "8 missing values filled" in said
@@ -166,7 +182,7 @@ def test_mistakes_of_forecast(
     model: str, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
-        main(["forecast", model, "plant", *words])
+        main(["forecast", model, "--data", "plant", *words])
     assert ended.value.code == 2
     assert re.search(message, capsys.readouterr().err)
 

@@ -32,7 +32,8 @@ class Anomalies:
     stride_ratio: float = 0.1
     """Share of a window between the starts of two; larger is quicker and coarser."""
     out: pathlib.Path = pathlib.Path("scores.csv")
-    """A new .csv file: series, time, score and whether it is above the threshold, from 0."""
+    """A new .csv file: series from 0, time (of the data, or samples from 0), score and whether it is
+    above the threshold."""
     overwrite: bool = False
     """Replace the file if there is one."""
 
@@ -56,9 +57,10 @@ class Anomalies:
         above = scores > threshold
         lines = ["series,time,score,unusual"]
         for case, row in enumerate(scores):
-            for time in np.flatnonzero(~np.isnan(row)).tolist():
-                line = f"{case},{time},{row[time]:.6g},{int(above[case, time])}"
-                lines.append(line)
+            clock = data.times[case] if isinstance(data.times, list) else data.times
+            for place in np.flatnonzero(~np.isnan(row)).tolist():
+                time = place if clock is None or data.test is not None else clock[place]
+                lines.append(f"{case},{time},{row[place]:.6g},{int(above[case, place])}")
         with new_file(self.out) as stream:
             stream.write("\n".join([*lines, ""]).encode())
         say(

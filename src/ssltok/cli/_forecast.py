@@ -29,7 +29,7 @@ class Drawing:
 
     model: Annotated[pathlib.Path, tyro.conf.Positional]
     """The model's folder."""
-    data: Annotated[str, tyro.conf.Positional]
+    data: str
     """A file, as for fit; its training part where it has two."""
     reading: ReadingOptions = field(default_factory=Reading)
     resample: str | None = None

@@ -163,7 +163,7 @@ def _results(
     seed = options["seed"]
     count = max(len(X), LEAST_GENERATED)
     known = [None if k < 0 else estimator.classes_[k] for k in estimator.artifact_.labels.tolist()]
-    labels = [None] * len(X_test) if y is None else _balanced(known, count)
+    labels = [None] * count if y is None else _balanced(known, count)
     trace: list[Tensor] = []
     generated = estimator.generate(
         labels, seed=seed, observe=lambda state, tokens: trace.append(tokens[0].clone())
