@@ -32,7 +32,7 @@ class Anomalies:
     stride_ratio: float = 0.1
     """Share of a window between the starts of two; larger is quicker and coarser."""
     out: pathlib.Path = pathlib.Path("scores.csv")
-    """A new .csv file: series from 0, time (of the data, or samples from 0), score and whether it is
+    """A new .csv file: series from 0, time (of the data, or samples from 0), score, and whether
     above the threshold."""
     overwrite: bool = False
     """Replace the file if there is one."""
