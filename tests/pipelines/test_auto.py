@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ssltok.data import SeriesSet, read_series
-from ssltok.pipelines import Config, SSLTokenizer, auto, measure_rate
+from ssltok.pipelines import Config, SSLTokenizer, auto, build_tokenizer, measure_rate
 from ssltok.pipelines._auto._cost import Cost, count, seconds
 from ssltok.pipelines._auto._plan import choose_rate
 from ssltok.pipelines._auto._rate import RatePoint, codes_for, strides_for
@@ -111,10 +111,23 @@ def test_constant_channels_and_unlike_scales_are_planned() -> None:
     assert all(0 <= point.explained <= 1 for point in plan.curve)
 
 
+def test_the_sentences_say_what_is_built() -> None:
+    """150 samples in 10 tokens are patches of 15, whichever stride was measured."""
+    generator = torch.Generator().manual_seed(3)
+    waves = torch.sin(torch.rand(60, 1, 1, generator=generator) * 6 + torch.arange(150) / 20)
+    plan = auto(read_series(waves))
+    built = build_tokenizer(plan.config.tokenizer, channels=1, length=150)
+    assert plan.reasons[0].startswith(f"tokens of {built.parts[0].encoder.patch} samples:")
+    assert f"{sum(plan.seconds):.0f} s of training" in plan.reasons[-1]
+
+
 def test_what_is_given_is_not_chosen() -> None:
     data = read_series(steps_of(48, 4))
     given = {"tokenizer__quantizer": "fsq", "prior_training__steps": 7}
-    config = auto(data, given=given).config
+    plan = auto(data, given={**given, "workers": 0})
+    config = plan.config
+    assert plan.reasons[-2:] == ("tokenizer.quantizer is fsq, as given",
+                                 "prior_training.steps is 7, as given")  # fmt: skip
     assert config.tokenizer.quantizer == "fsq"
     assert config.prior_training.steps == 7
     free = auto(data).config

@@ -24,7 +24,7 @@ from ssltok.pipelines._words._config import (
     TokenizerConfig,
 )
 from ssltok.pipelines._words._parts import Parts
-from ssltok.pipelines._words._values import config_to_dict, replace_nested
+from ssltok.pipelines._words._values import config_to_dict, nested_parameters, replace_nested
 from ssltok.signal import ChannelScaler
 from ssltok.training import Stage, TrainingConfig, seeded
 
@@ -134,7 +134,7 @@ def auto(
         prior_training=TrainingConfig(steps=1, batch=batch, learning_rate=2e-3, warmup_ratio=0.05),
         decoding=DecodingConfig(steps=10),
     )
-    config = _with(config, given)
+    chosen, config = config, _with(config, given)
     costs = [seconds(c) for c in count_steps(config, scaled, classes=classes)]
     steps = [
         max(FEWEST_STEPS, min(int(60 * minutes * share / cost), epochs * cases // batch))
@@ -149,15 +149,20 @@ def auto(
     )
     config = _with(config, given)
     steps = [config.tokenizer_training.steps, config.prior_training.steps]
+    forecast = (steps[0] * costs[0], steps[1] * costs[1])
+    free, final = (nested_parameters(c, prefix="") for c in (chosen, config))
+    told = [path for path, value in given.items() if free[path] != value]
+    frames = one.widths[0]
     reasons = (
-        f"tokens of {point.stride} samples"
+        f"tokens of {-(-length // frames)} samples"
         f"{', channel by channel' if channelwise else ''}: {reason}",
         f"{point.codes} codes: a power of two, at most 256, with at least 4 training patches each",
         *([f"2 codes a token: one explains {point.explained:.0%} only"] if several == 2 else []),
         f"{steps[0]} and {steps[1]} steps: {minutes:g} minutes on two cores, at most {EPOCHS_ONE} "
-        f"and {EPOCHS} passes over the {cases} training series",
+        f"and {EPOCHS} passes over the {cases} training series; "
+        f"some {sum(forecast):.0f} s of training",
+        *(f"{path.replace('__', '.')} is {final[path]}, as given" for path in told),
     )
-    forecast = (steps[0] * costs[0], steps[1] * costs[1])
     return Plan(config, reasons, tuple(curve), forecast)
 
 
