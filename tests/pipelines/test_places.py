@@ -3,8 +3,16 @@
 import pytest
 import torch
 
-from ssltok.pipelines import Tokenizer, TokenizerConfig, build_tokenizer
+from ssltok.data import read_series
+from ssltok.pipelines import (
+    PriorConfig,
+    Tokenizer,
+    TokenizerConfig,
+    build_prior,
+    build_tokenizer,
+)
 from ssltok.pipelines._impute import hidden_tokens
+from ssltok.pipelines._uses import _anomalies
 
 
 def tokenizer(coder: str, *, channels: int = 1) -> Tokenizer:
@@ -34,3 +42,19 @@ def test_other_coders_share_the_time_evenly() -> None:
     for length in (30, 75, 149):
         real = spectrogram.columns(torch.tensor([length]))[0].sum()
         assert int(real) == sum(k * 150 / frames < length for k in range(frames))
+
+
+@pytest.mark.parametrize("coder", ["patch", "spectrogram"])
+def test_scores_of_anomalies_change_where_columns_begin(
+    coder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut = tokenizer(coder)
+    frames = cut.grids[0][-1]
+    ramp = torch.arange(float(frames)).expand(2, 1, -1)  # two series, each of one window
+    monkeypatch.setattr(_anomalies, "_window_scores", lambda *_: [ramp])
+    monkeypatch.setattr(_anomalies, "smoothed_score", lambda score, *, width: score)
+    data = read_series(torch.randn(2, 1, 150, generator=torch.Generator().manual_seed(0)))
+    prior = build_prior(PriorConfig(dim=8, depth=1), cut, classes=0)
+    scores = _anomalies.anomaly_scores(cut, prior, data, rates=(0.3,), stride_ratio=1.0)
+    step = 22 if coder == "patch" else 150 / frames
+    assert scores[0].tolist() == [float(int(time / step + 1e-9)) for time in range(150)]

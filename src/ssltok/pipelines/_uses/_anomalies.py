@@ -89,10 +89,18 @@ def anomaly_scores(
             for c, s in zip(cases.split(ROWS), firsts.split(ROWS), strict=True)
         ]
     counts = [len(each) for each in starts]
+    times = torch.arange(room)  # each has its column, where the branch cuts its band
+    held = [
+        torch.searchsorted(branch.begins(room), times.float(), right=True) - 1
+        for branch in tokenizer.parts
+    ]
     branches = [torch.cat(part).split(counts) for part in zip(*parts, strict=True)]
     for case, (each, length) in enumerate(zip(starts, data.lengths.tolist(), strict=True)):
         end = max(length, room)
-        rows = [score_over_time(part[case], each, window=room, length=end) for part in branches]
+        rows = [
+            score_over_time(part[case][..., columns], each, window=room, length=end)
+            for part, columns in zip(branches, held, strict=True)
+        ]
         score = torch.cat(rows)[:, :length].mean(dim=0)
         result[case, :length] = smoothed_score(score, width=room)
     return result
