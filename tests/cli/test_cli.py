@@ -16,31 +16,11 @@ from ssltok.data import Dataset
 from ssltok.evaluation import Report, load_samples
 from ssltok.metrics import codebook_correlation
 from ssltok.pipelines import SSLTokenizer, run, shorten
+from tests.cli.words import SMALL
 from tests.pipelines.small import series, small
 
-SMALL = [
-    "--steps", "2", "--tokenizer.dim", "8", "--tokenizer.blocks", "1", "--tokenizer.codebook-size",
-    "6", "--tokenizer.projector-dim", "12", "--prior.dim", "16", "--prior.depth", "1", "--quiet",
-]  # fmt: skip
-
-
-COMMANDS = ("run", "fit", "sample", "encode", "anomalies", "evaluate", "info")
+COMMANDS = ("run", "fit", "sample", "encode", "forecast", "impute", "anomalies", "evaluate", "info")
 QUICK = [*SMALL, "--evaluator-steps", "3"]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("data") / "waves.npz"
-    y = np.array(["low", "high"] * 6)
-    np.savez(path, X_train=series(12), y_train=y, X_test=series(12, seed=1), y_test=y)
-    return str(path)
-
-
-@pytest.fixture(scope="module")
-def model(data: str, tmp_path_factory: pytest.TempPathFactory) -> str:
-    out = tmp_path_factory.mktemp("fit") / "model"
-    main(["fit", "--data", data, "--out", str(out), *SMALL])
-    return str(out)
 
 
 def test_run_writes_everything(

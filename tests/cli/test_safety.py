@@ -15,32 +15,17 @@ import torch
 from ssltok.cli import main
 from ssltok.evaluation import series_measures
 from ssltok.pipelines import SSLTokenizer
+from tests.cli import words as options
 from tests.pipelines.covering import in_turn
 from tests.pipelines.small import series
 
 SMALL = [
-    "--steps", "2", "--tokenizer.dim", "8", "--tokenizer.blocks", "1", "--tokenizer.codebook-size",
-    "6", "--tokenizer.projector-dim", "12", "--prior.dim", "16", "--prior.depth", "1", "--quiet",
-    "--tokenizer-training.checkpoint-every", "1", "--prior-training.checkpoint-every", "1", "--cpu",
+    *options.SMALL, "--tokenizer-training.checkpoint-every", "1",
+    "--prior-training.checkpoint-every", "1", "--cpu",
 ]  # fmt: skip
 QUICK = [*SMALL, "--evaluator-steps", "0"]
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 NAME = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("data") / "waves.npz"
-    y = np.array(["low", "high"] * 6)
-    np.savez(path, X_train=series(12), y_train=y, X_test=series(12, seed=1), y_test=y)
-    return str(path)
-
-
-@pytest.fixture(scope="module")
-def model(data: str, tmp_path_factory: pytest.TempPathFactory) -> str:
-    out = tmp_path_factory.mktemp("fit") / "model"
-    main(["fit", "--data", data, "--out", str(out), *SMALL])
-    return str(out)
 
 
 @pytest.fixture
