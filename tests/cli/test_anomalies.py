@@ -7,7 +7,7 @@ import pytest
 
 from ssltok.cli import main
 from ssltok.pipelines import SSLTokenizer
-from tests.cli.test_cli import SMALL
+from tests.cli.words import SMALL
 from tests.pipelines.small import series
 
 

@@ -11,7 +11,7 @@ import pytest
 from ssltok.cli import _reading, main
 from ssltok.data import Dataset
 from ssltok.evaluation import load_samples
-from tests.cli.test_cli import SMALL
+from tests.cli.words import SMALL
 
 DATES = pd.date_range("2024-03-20", periods=420, freq="h")
 WORDS = [*SMALL, "--cpu"]
