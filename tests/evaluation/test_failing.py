@@ -44,3 +44,10 @@ def test_json_has_no_constants_of_python() -> None:
     whole = json.loads(text, parse_constant=refuse)
     assert whole["about"] == {"x": None, "deep": {"y": [1.5, None]}}
     assert whole["rows"][0]["value"] is None
+
+
+def test_lists_are_in_the_file_and_not_in_the_line() -> None:
+    about = {"seed": 3, "files": ["a.png", "b.png"], "verdict": ()}
+    report = Report(rows=(), about=about, draw=dict)
+    assert report.to_text().endswith("\nseed: 3.")
+    assert json.loads(report.to_json())["about"]["files"] == ["a.png", "b.png"]

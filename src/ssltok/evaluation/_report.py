@@ -206,7 +206,9 @@ class Report:
         )  # fmt: skip
 
     def _said(self) -> str:
-        return "; ".join(f"{key}: {value}" for key, value in self.about.items()) + "."
+        """What `about` holds, but for its lists, such as the files of a run: JSON has these."""
+        plain = {k: v for k, v in self.about.items() if not isinstance(v, list | tuple)}
+        return "; ".join(f"{key}: {value}" for key, value in plain.items()) + "."
 
 
 def _finite(value: object) -> object:
