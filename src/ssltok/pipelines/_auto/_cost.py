@@ -10,12 +10,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 __all__ = ["Cost", "count", "seconds"]
 
-PER_CALL = 12e-6
-PER_VALUE = 1.5e-9
-PER_FLOP = 2.5e-11
-PER_PARAMETER = 2e-9
-"""Seconds on the class of machine that README names, two threads, measured by
-`benchmarks/auto_rates.py`."""
+PER_CALL = 1.0e-5
+PER_VALUE = 1.4e-9
+PER_FLOP = 7e-12
+"""Seconds on the class of machine that README names, two threads, nothing beside them: fitted to
+24 steps by `benchmarks/auto_rates.py`, right within a third for each and within a tenth for most.
+That the optimizer's time grows with the parameters does not show at these sizes."""
 
 
 class Cost(NamedTuple):
@@ -27,16 +27,13 @@ class Cost(NamedTuple):
     """Values that these calls return."""
     flops: int
     """Floating-point operations of matrix products and convolutions, forward and backward."""
-    parameters: int
-    """Numbers that the optimizer moves."""
 
 
-def count(step: Callable[[], Tensor], parameters: int) -> Cost:
+def count(step: Callable[[], Tensor]) -> Cost:
     """Run a step once, forward and backward, and count.
 
     Args:
         step: Gives the loss.
-        parameters: Numbers that the optimizer moves.
     """
     with torch.no_grad():
         step()  # what is computed once and kept is no part of a step
@@ -45,17 +42,12 @@ def count(step: Callable[[], Tensor], parameters: int) -> Cost:
         with counter:
             loss = step()
         loss.backward()
-    return Cost(counter.calls, counter.values, flops.get_total_flops(), parameters)
+    return Cost(counter.calls, counter.values, flops.get_total_flops())
 
 
 def seconds(cost: Cost) -> float:
     """Seconds of a step by the table of rates."""
-    return (
-        PER_CALL * cost.calls
-        + PER_VALUE * cost.values
-        + PER_FLOP * cost.flops
-        + PER_PARAMETER * cost.parameters
-    )
+    return PER_CALL * cost.calls + PER_VALUE * cost.values + PER_FLOP * cost.flops
 
 
 class _Counter(TorchFunctionMode):
