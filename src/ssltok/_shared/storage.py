@@ -77,12 +77,12 @@ def read_folder(path: str | os.PathLike[str]) -> dict[str, bytes]:
     folder = pathlib.Path(path)
     if not folder.is_dir():
         raise ArtifactError(path, "no such folder")
-    found = set()
+    names = set()
     for entry in sorted(folder.iterdir()):
         if entry.is_symlink() or not entry.is_file():
             raise ArtifactError(path, f"{entry.name}, which is no plain file")
-        found.add(entry.name)
-    if MANIFEST not in found:
+        names.add(entry.name)
+    if MANIFEST not in names:
         raise ArtifactError(path, f"no {MANIFEST}")
     if (folder / MANIFEST).stat().st_size > 2**20:
         raise ArtifactError(path, f"a {MANIFEST} of more than 1 MiB")
@@ -96,8 +96,8 @@ def read_folder(path: str | os.PathLike[str]) -> dict[str, bytes]:
         )
     if manifest["digest"] != _digest({"format": FORMAT, "files": digests}):
         raise ArtifactError(path, f"a {MANIFEST} that was changed")
-    if set(digests) != found - {MANIFEST}:
-        odd = sorted(set(digests) ^ (found - {MANIFEST}))
+    if set(digests) != names - {MANIFEST}:
+        odd = sorted(set(digests) ^ (names - {MANIFEST}))
         raise ArtifactError(path, f"files missing or added: {', '.join(odd)}")
     files = {}
     for name, digest in digests.items():

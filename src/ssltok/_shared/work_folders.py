@@ -26,8 +26,8 @@ STAGES = ("tokenizer", "prior")
 def list_checkpoints(folder: pathlib.Path) -> list[pathlib.Path]:
     """Checkpoints of a stage, oldest first, damaged ones too; what is not ours is left out."""
     entries = list(folder.iterdir()) if folder.is_dir() else []
-    found = [entry for entry in entries if is_checkpoint(entry)]
-    return sorted(found, key=lambda entry: int(entry.name.removeprefix("step_")))
+    checkpoints = [entry for entry in entries if is_checkpoint(entry)]
+    return sorted(checkpoints, key=lambda entry: int(entry.name.removeprefix("step_")))
 
 
 def is_checkpoint(entry: pathlib.Path) -> bool:

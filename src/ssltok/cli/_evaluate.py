@@ -51,7 +51,7 @@ class Evaluate:
         if self.steps < 0:
             raise ValueError(f"evaluate: steps must be >= 0; got {self.steps}")
         data = read(self.data, self.reading, resample=self.resample)
-        made = load_samples(self.generated)
+        generated = load_samples(self.generated)
         model = None if self.model is None else SSLTokenizer.load(self.model)
         train, train_labels, test, test_labels, parted = train_and_test(
             data,
@@ -73,13 +73,13 @@ class Evaluate:
         report = evaluate(
             train,
             test,
-            made.series,
+            generated.series,
             train_labels=train_labels,
             test_labels=test_labels,
-            generated_labels=made.labels,
+            generated_labels=generated.labels,
             tokens=None
             if model is None
-            else tokens_of(model, train=train, test=test, generated=made.series),
+            else tokens_of(model, train=train, test=test, generated=generated.series),
             measures=(*standard_measures, RidgeJudge())
             if model is None
             else (*standard_measures, RidgeJudge(), tokenizer_measures(model)),

@@ -83,14 +83,14 @@ class Encode:
         if self.window is not None:
             data = windowed(data, size=self.window, stride=self.stride, who="encode")
             say(f"{self.data}: {data.about}")
-        found: dict[str, Any] = {}
+        arrays: dict[str, Any] = {}
         for part, series in (("train", data.train), ("test", data.test)):
             if series is not None:
-                found[f"codes_{part}"] = model.encode(series)
-                found[f"embeddings_{part}"] = model.transform(series)
+                arrays[f"codes_{part}"] = model.encode(series)
+                arrays[f"embeddings_{part}"] = model.transform(series)
         with new_file(self.out) as stream:
-            np.savez_compressed(stream, **found)
-        say(f"{', '.join(f'{k} {v.shape}' for k, v in found.items())}: {self.out}")
+            np.savez_compressed(stream, **arrays)
+        say(f"{', '.join(f'{k} {v.shape}' for k, v in arrays.items())}: {self.out}")
 
 
 def _known_label(model: SSLTokenizer, label: str | None) -> Hashable:

@@ -165,13 +165,13 @@ def evaluate(
     listed: Iterable[Measure] = last_of_each_name(who, [m for f in measures for m in f(arranged)])
     if progress:
         listed = importlib.import_module("tqdm").tqdm(listed, desc=who, unit="measure")
-    found = [row for measure in listed for row in run_measure(measure)]
-    groups = list(dict.fromkeys(row.group for row in found))
+    rows = [row for measure in listed for row in run_measure(measure)]
+    groups = list(dict.fromkeys(row.group for row in rows))
     if sampled:
         about["sample"] = sampled
-        found = [replace(row, note="; ".join(filter(None, (row.note, sampled)))) for row in found]
-    rows = tuple(sorted(found, key=lambda row: groups.index(row.group)))
-    return Report(rows=rows, about=about, draw=partial(_draw, arranged))
+        rows = [replace(row, note="; ".join(filter(None, (row.note, sampled)))) for row in rows]
+    ordered = tuple(sorted(rows, key=lambda row: groups.index(row.group)))
+    return Report(rows=ordered, about=about, draw=partial(_draw, arranged))
 
 
 def _draw(sets: Sets) -> dict[str, tuple[str, bytes]]:
@@ -208,20 +208,20 @@ def _with_gaps(series: SeriesSet, length: int) -> Tensor:
 
 
 def _labels(
-    who: str, series: dict[str, Tensor], train: Labels, test: Labels, made: Labels
+    who: str, series: dict[str, Tensor], train: Labels, test: Labels, generated: Labels
 ) -> tuple[dict[str, Tensor], list[Hashable]]:
-    given = {"test": ("test_labels", test), "generated": ("generated_labels", made)}
+    given = {"test": ("test_labels", test), "generated": ("generated_labels", generated)}
     if train is None:
         for name, labels in given.values():
             if labels is not None:
                 raise ValueError(f"{who}: {name} need train_labels beside them; got None")
         return {}, []
-    found: dict[str, Tensor] = {}
-    found["train"], classes = label_index(train, len(series["train"]), who=f"{who}: train_labels")
+    index: dict[str, Tensor] = {}
+    index["train"], classes = label_index(train, len(series["train"]), who=f"{who}: train_labels")
     for key, (name, labels) in given.items():
         if labels is not None:
-            found[key], _ = label_index(
+            index[key], _ = label_index(
                 labels, len(series[key]), classes=classes, who=f"{who}: {name}"
             )
     # A set without any label has none.
-    return {key: index for key, index in found.items() if bool((index >= 0).any())}, classes
+    return {key: x for key, x in index.items() if bool((x >= 0).any())}, classes

@@ -93,32 +93,32 @@ def evaluate_encoder(
             raise ValueError(f"{who}: {name} must be >= {least}; got {count}")
     series, labels = _read(who, (train, train_labels), (test, test_labels))
     features = {"encoder": tuple(encode_as_they_are(encoder, x) for x in series)}
-    for name, found in zip(("train", "test"), features["encoder"], strict=True):
-        if not bool(found.isfinite().all()):
-            broken = int((~found.isfinite()).any(1).sum())
+    for name, encoded in zip(("train", "test"), features["encoder"], strict=True):
+        if not bool(encoded.isfinite().all()):
+            broken = int((~encoded.isfinite()).any(1).sum())
             raise ValueError(
                 f"{who}: the encoder must return finite features; "
-                f"got {broken} of {len(found)} series ({name}) without"
+                f"got {broken} of {len(encoded)} series ({name}) without"
             )
     mean, std = mean_and_scale(series[0], (0, 2), correction=1)
     features["series"] = tuple(((x.double() - mean) / std).flatten(1) for x in series)
 
     def frozen(probe: Callable[..., Tensor]) -> Outcome:
-        found = []
+        numbers = []
         for a, b in features.values():
             accuracy = probe(a, labels[0], b, labels[1])
-            found += [accuracy[None], share_error(accuracy, len(b))[None]]
-        return Outcome(found[0], found[1], found[2], found[3], len(series[1]))
+            numbers += [accuracy[None], share_error(accuracy, len(b))[None]]
+        return Outcome(numbers[0], numbers[1], numbers[2], numbers[3], len(series[1]))
 
     def few(share: float) -> Outcome:
-        found = []
+        numbers = []
         for a, b in features.values():
             scores = few_label_accuracy(
                 a, labels[0], b, labels[1], share=share, repeats=repeats,
                 generator=keyed_generator(seed, f"{who} few"),
             )  # fmt: skip
-            found += [scores.mean()[None], scores.std()[None]]
-        return Outcome(found[0], found[1], found[2], found[3], len(series[1]))
+            numbers += [scores.mean()[None], scores.std()[None]]
+        return Outcome(numbers[0], numbers[1], numbers[2], numbers[3], len(series[1]))
 
     def tuned() -> Outcome:
         if not isinstance(encoder, nn.Module):

@@ -32,7 +32,7 @@ Array = NDArray[Any]
 def draw_overlay(
     real: Array,
     real_labels: Sequence[Hashable],
-    made: Array,
+    generated: Array,
     made_labels: Sequence[Hashable],
     *,
     classes: Sequence[Hashable] = (),
@@ -47,18 +47,18 @@ def draw_overlay(
     picked = known[:MOST_CLASSES]
     figure = Figure(figsize=(min(2.2 + 3.0 * len(picked), 11.0), 4.6), layout="constrained")
     grid = figure.subplots(2, len(picked), squeeze=False, sharex=True, sharey=True)
-    rows = (("real", real, real_labels, REAL), ("generated", made, made_labels, MADE))
+    rows = (("real", real, real_labels, REAL), ("generated", generated, made_labels, MADE))
     for row, (name, series, labels, color) in enumerate(rows):
         for axes, label in zip(grid[row], picked, strict=True):
-            mine = [case for case, own in enumerate(labels) if own == label][:shown]
+            mine = [case for case, known in enumerate(labels) if known == label][:shown]
             axes.plot(series[mine, 0].T, color=color, alpha=0.45, linewidth=0.8)
             axes.locator_params(axis="x", nbins=5)
             _plain(axes)
         grid[row, 0].set_ylabel(name)
     for axes, label in zip(grid[0], picked, strict=True):
         if label is not None:
-            said = str(label)
-            title = said if said.lower().startswith("class") else f"class {said}"
+            text = str(label)
+            title = text if text.lower().startswith("class") else f"class {text}"
             axes.set_title(title, fontsize=10, wrap=True)
     grid[0, 0].set_ylim(value_range(real[:, 0]))
     for axes in grid[1]:
@@ -93,7 +93,7 @@ def draw_reconstructions(series: Array, rebuilt: Array, *, shown: int = 6) -> Fi
     return figure
 
 
-def draw_codebook(real: Array, made: Array, codebook_size: int) -> Figure:
+def draw_codebook(real: Array, generated: Array, codebook_size: int) -> Figure:
     """How often each code occurs in real and in generated series.
 
     Bars by code; steps for a codebook of more than 64, the codes sorted by how often they occur
@@ -102,7 +102,7 @@ def draw_codebook(real: Array, made: Array, codebook_size: int) -> Figure:
     figure = Figure(figsize=(7.0, 2.4), layout="constrained")
     axes = figure.subplots()
     places = np.arange(codebook_size)
-    counts = [np.bincount(x[x >= 0], minlength=codebook_size) for x in (real, made)]
+    counts = [np.bincount(x[x >= 0], minlength=codebook_size) for x in (real, generated)]
     order = places if codebook_size <= MOST_BARS else np.argsort(-counts[0], kind="stable")
     rows = ((counts[0], REAL, -0.2, "real"), (counts[1], MADE, 0.2, "generated"))
     for count, color, shift, name in rows:

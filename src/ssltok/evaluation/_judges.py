@@ -85,13 +85,13 @@ class FCNJudge:
         def frechet() -> Outcome:
             middle = len(sets.test) // 2
             target, other = sets.test[:middle], sets.test[middle:]
-            made = sets.made[: len(other)]
-            parts = [encode(fitted(), x) for x in (target, made, other[: len(made)])]
+            fake = sets.fake[: len(other)]
+            parts = [encode(fitted(), x) for x in (target, fake, other[: len(fake)])]
             return score_sets(sets, frechet_distance, *parts)._replace(note=ONE)
 
         def inception() -> Outcome:
-            made = sets.made[: len(sets.test)]
-            logits = [encode(fitted().logits, x) for x in (made, sets.test[: len(made)])]
+            fake = sets.fake[: len(sets.test)]
+            logits = [encode(fitted().logits, x) for x in (fake, sets.test[: len(fake)])]
             outcome = score_sets(sets, lambda _, x: inception_score(x), logits[0], *logits)
             return outcome._replace(note=ONE)
 
@@ -102,9 +102,9 @@ class FCNJudge:
             return (answers == known.labels[name]).double()
 
         def recognised() -> Outcome:
-            made, own = right("generated"), right("test")
-            shares = [len(made)], [len(own)]
-            outcome = score_sets(sets, lambda _, x: x.mean(), made, made, own, shares=shares)
+            fake, real = right("generated"), right("test")
+            shares = [len(fake)], [len(real)]
+            outcome = score_sets(sets, lambda _, x: x.mean(), fake, fake, real, shares=shares)
             return outcome._replace(note=ONE)
 
         learned = known.gaps or labels_missing(sets, "train")
@@ -180,7 +180,7 @@ class RidgeJudge:
             return torch.tensor([accuracy], dtype=torch.float64)
 
         nothing = torch.full((1,), torch.nan, dtype=torch.float64)
-        generated, size = len(sets.series["generated"]), len(sets.own)
+        generated, size = len(sets.series["generated"]), len(sets.real)
 
         def equal() -> Outcome:
             starts = range(0, generated - size + 1, size)

@@ -57,21 +57,21 @@ def _fidelity(sets: Sets) -> list[Measure]:
     name = sets.encoder_name
     obstacle = sets.gaps
 
-    def prdc(target: Tensor, made: Tensor) -> Tensor:
-        return torch.stack(precision_recall(target, made))
+    def prdc(target: Tensor, fake: Tensor) -> Tensor:
+        return torch.stack(precision_recall(target, fake))
 
     def on(between: Between, most: int | None = None) -> Outcome:
         return score_sets(
-            sets, between, *(sets.features[k][:most] for k in ("test", "made", "own"))
+            sets, between, *(sets.features[k][:most] for k in ("test", "fake", "real"))
         )
 
     def neighbourhoods() -> Outcome:
-        target, made, own = (sets.features[k][:MOST] for k in ("test", "made", "own"))
-        shares = [(len(x), len(target), math.nan, len(target)) for x in (made, own)]
-        return score_sets(sets, prdc, target, made, own, shares=(shares[0], shares[1]))
+        target, fake, real = (sets.features[k][:MOST] for k in ("test", "fake", "real"))
+        shares = [(len(x), len(target), math.nan, len(target)) for x in (fake, real)]
+        return score_sets(sets, prdc, target, fake, real, shares=(shares[0], shares[1]))
 
     def frechet() -> Outcome:
-        outcome, dim = on(frechet_distance), sets.features["own"].shape[1]
+        outcome, dim = on(frechet_distance), sets.features["real"].shape[1]
         if 2 * outcome.cases >= dim:
             return outcome
         few = f"{outcome.cases} cases for {dim} features: read the kernel distance"
@@ -114,16 +114,16 @@ def _fidelity(sets: Sets) -> list[Measure]:
 def _series(sets: Sets) -> list[Measure]:
     def nearest(distance: Between, most: tuple[int | None, int | None]) -> Outcome:
         target = sets.scaled("test")[: most[1]]
-        made, own = (
+        fake, real = (
             nearest_neighbor_distance(
                 target, sets.scaled(name)[: most[0]], distance=distance
             ).distance
-            for name in ("made", "own")
+            for name in ("fake", "real")
         )
-        return score_sets(sets, lambda _, x: x.mean(), target, made, own)
+        return score_sets(sets, lambda _, x: x.mean(), target, fake, real)
 
     def plain(between: Between) -> Outcome:
-        return score_sets(sets, between, sets.test, sets.made, sets.own)
+        return score_sets(sets, between, sets.test, sets.fake, sets.real)
 
     band = max(1, sets.test.shape[2] // 10)
     warp = partial(dtw_distance, band=band)
@@ -146,7 +146,7 @@ def _values(sets: Sets) -> list[Measure]:
     """Those that missing values do not trouble."""
 
     def on(between: Between) -> Callable[[], Outcome]:
-        return lambda: score_sets(sets, between, sets.test, sets.made, sets.own)
+        return lambda: score_sets(sets, between, sets.test, sets.fake, sets.real)
 
     return _single("series", [
         ("marginal distance", "lower", "Values at each time, in units of the series.",
@@ -168,17 +168,17 @@ def _memory(sets: Sets) -> list[Measure]:
     nothing = torch.full((1,), torch.nan, dtype=torch.float64)
 
     def ratio() -> Outcome:
-        train, test, made = (sets.scaled(name) for name in ("train", "test", "made"))
-        made = made[:MOST]
-        near, far = (nearest_neighbor_distance(x, made).distance for x in (train, test))
+        train, test, fake = (sets.scaled(name) for name in ("train", "test", "fake"))
+        fake = fake[:MOST]
+        near, far = (nearest_neighbor_distance(x, fake).distance for x in (train, test))
         pairs = torch.stack([near, far], dim=1)
         outcome = score_sets(sets, lambda _, x: x[:, 0].sum() / x[:, 1].sum(), test, pairs, pairs)
-        reference = memorization_ratio(train, test, made[:1]).reference
+        reference = memorization_ratio(train, test, fake[:1]).reference
         return outcome._replace(reference=reference[None], reference_spread=nothing)
 
     def repeats() -> Outcome:
-        shares = [len(sets.made)], [len(sets.test)]
-        return score_sets(sets, exact_repeats, sets.train, sets.made, sets.test, shares=shares)
+        shares = [len(sets.fake)], [len(sets.test)]
+        return score_sets(sets, exact_repeats, sets.train, sets.fake, sets.test, shares=shares)
 
     return _single("memory", [
         ("memorization ratio", "as real",

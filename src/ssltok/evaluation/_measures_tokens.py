@@ -29,22 +29,22 @@ def token_measures(sets: Sets) -> list[Measure]:
     if not sets.codes:
         return []
     size, book = sets.codebook_size, sets.codebook
-    codes = {name: sets.of(sets.codes, name) for name in ("train", "test", "made", "own")}
+    codes = {name: sets.of(sets.codes, name) for name in ("train", "test", "fake", "real")}
     nothing = torch.full((1,), torch.nan, dtype=torch.float64)
 
     def between(measure: Between) -> Callable[[], Outcome]:
-        return lambda: score_sets(sets, measure, codes["test"], codes["made"], codes["own"])
+        return lambda: score_sets(sets, measure, codes["test"], codes["fake"], codes["real"])
 
     def alone(measure: Callable[[Tensor], Tensor]) -> Callable[[], Outcome]:
         return between(lambda _, x: measure(x))
 
     def information(
-        first: Pick, second: Pick, second_size: int, made: Tensor, own: Tensor
+        first: Pick, second: Pick, second_size: int, fake: Tensor, real: Tensor
     ) -> Outcome:
-        for x in (made, own):
-            kept = (first(x) >= 0) & (second(x) >= 0)
-            pairs = int(kept.sum())
-            cells = math.prod(len(pick(x)[kept].unique()) for pick in (first, second))
+        for x in (fake, real):
+            valid = (first(x) >= 0) & (second(x) >= 0)
+            pairs = int(valid.sum())
+            cells = math.prod(len(pick(x)[valid].unique()) for pick in (first, second))
             if pairs < cells:
                 raise ValueError(
                     f"too few tokens: {pairs} pairs for {cells} combinations of the values in use"
@@ -59,27 +59,27 @@ def token_measures(sets: Sets) -> list[Measure]:
                 generator=sets.generator("pairs"),
             )
 
-        return score_sets(sets, tell, own, made, own)
+        return score_sets(sets, tell, real, fake, real)
 
     def neighbours() -> Outcome:
         return information(
-            lambda x: x[:, :-1], lambda x: x[:, 1:], size, codes["made"], codes["own"]
+            lambda x: x[:, :-1], lambda x: x[:, 1:], size, codes["fake"], codes["real"]
         )
 
     def reuse() -> Outcome:
-        made, test = codes["made"], codes["test"]
-        shares = [len(made)], [len(test)]
-        return score_sets(sets, token_reuse, codes["train"], made, test, shares=shares)
+        fake, test = codes["fake"], codes["test"]
+        shares = [len(fake)], [len(test)]
+        return score_sets(sets, token_reuse, codes["train"], fake, test, shares=shares)
 
     def with_labels() -> Outcome:
         known = sets.labelled
-        made, own = (
+        fake, real = (
             torch.cat([known.of(known.codes, k), known.of(known.labels, k)[:, None]], dim=1)
-            for k in ("made", "own")
+            for k in ("fake", "real")
         )
         return information(
             lambda x: x[:, :-1], lambda x: x[:, -1:].expand(-1, x.shape[1] - 1),
-            len(sets.classes), made, own,
+            len(sets.classes), fake, real,
         )  # fmt: skip
 
     def entries() -> Outcome:

@@ -48,7 +48,7 @@ def trained_measures(sets: Sets) -> list[Measure]:
         )  # fmt: skip
 
     def useful() -> Outcome:
-        outcome = over_seeds(learned_from("made"), learned_from("own"), len(known.made))
+        outcome = over_seeds(learned_from("fake"), learned_from("real"), len(known.fake))
         least = (share_error(x, len(known.test)) for x in (outcome.value, outcome.reference))
         return outcome._replace(
             spread=outcome.spread.fmax(next(least)),
@@ -57,17 +57,17 @@ def trained_measures(sets: Sets) -> list[Measure]:
 
     def gain() -> Outcome:
         gains = augmentation_gain(
-            known.train, labels("train"), known.made, labels("made"), known.test, labels("test"),
+            known.train, labels("train"), known.fake, labels("fake"), known.test, labels("test"),
             fit=fit, repeats=REPEATS, generator=known.generator("gain"),
         )  # fmt: skip
-        return Outcome(gains.mean()[None], gains.std()[None], nothing, nothing, len(known.made))
+        return Outcome(gains.mean()[None], gains.std()[None], nothing, nothing, len(known.fake))
 
     def recurrent(score: Callable[..., Tensor]) -> Outcome:
         scores = [
             score(sets.test, x, steps=sets.steps, repeats=REPEATS, generator=sets.generator("rnn"))
-            for x in (sets.made, sets.own)
+            for x in (sets.fake, sets.real)
         ]
-        return over_seeds(scores[0], scores[1], len(sets.made))
+        return over_seeds(scores[0], scores[1], len(sets.fake))
 
     unlabelled = known.gaps or labels_missing(sets, "train", "test", "generated")
     rows: list[tuple[str, str, str, str, str, Callable[[], Outcome]]] = [

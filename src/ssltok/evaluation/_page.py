@@ -39,23 +39,23 @@ def build_page(
     Returns:
         HTML that needs no other file and no network.
     """
-    said = [f"<h1>{html.escape(title)}</h1>", f"<p>{html.escape(intro)}</p>"]
-    said.append(f"<table><tr>{''.join(f'<th>{html.escape(name)}</th>' for name in head)}</tr>")
+    lines = [f"<h1>{html.escape(title)}</h1>", f"<p>{html.escape(intro)}</p>"]
+    lines.append(f"<table><tr>{''.join(f'<th>{html.escape(name)}</th>' for name in head)}</tr>")
     for row in rows:
         if len(row) == 1:
-            said.append(
+            lines.append(
                 f'<tr><th class="group" colspan="{len(head)}">{html.escape(row[0])}</th></tr>'
             )
         else:
-            said.append(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>")
-    said.append("</table>")
+            lines.append(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>")
+    lines.append("</table>")
     for heading, (sentence, image) in figures.items():
-        said.append(f"<h2>{html.escape(heading)}</h2><p>{html.escape(sentence)}</p>")
+        lines.append(f"<h2>{html.escape(heading)}</h2><p>{html.escape(sentence)}</p>")
         if not image:
             continue
         data = base64.b64encode(image).decode()
-        said.append(f'<img alt="{html.escape(heading)}" src="data:image/png;base64,{data}">')
-    body = "\n".join(said)
+        lines.append(f'<img alt="{html.escape(heading)}" src="data:image/png;base64,{data}">')
+    body = "\n".join(lines)
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f"<title>{html.escape(title)}</title><style>{STYLE}</style></head>\n"

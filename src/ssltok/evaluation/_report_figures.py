@@ -71,7 +71,7 @@ def _pictures(sets: Sets) -> dict[str, Draw]:
                 f"Features ({sets.encoder_name}) of test and generated series. PCA is fitted on "
                 "the test series and drawn in their range; distances in the other maps have no "
                 "unit.",
-                draw_maps(features["test"], features["made"], seed=sets.seed),
+                draw_maps(features["test"], features["fake"], seed=sets.seed),
             )
     if sets.codes:
         figures["Tokens"] = lambda: ("How often each code occurs.", _codes(sets))
@@ -79,35 +79,35 @@ def _pictures(sets: Sets) -> dict[str, Draw]:
 
 
 def _codes(sets: Sets) -> Figure:
-    codes = [sets.of(sets.codes, name).numpy() for name in ("test", "made")]
+    codes = [sets.of(sets.codes, name).numpy() for name in ("test", "fake")]
     return draw_codebook(codes[0], codes[1], sets.codebook_size)
 
 
 def _overlay(sets: Sets) -> tuple[str, Figure]:
     by_class = {"test", "generated"} <= set(sets.labels)
     sets = sets.labelled if by_class else sets
-    real, made = (
+    real, fake = (
         [sets.classes[k] for k in sets.of(sets.labels, name).tolist()]
         if by_class
         else [None] * len(x)
-        for name, x in (("test", sets.test), ("made", sets.made))
+        for name, x in (("test", sets.test), ("fake", sets.fake))
     )
     low, high = value_range(sets.test[:, 0].numpy())
-    outside = ((sets.made[:, 0] < low) | (sets.made[:, 0] > high)).any(1).sum()
-    said = ["Test series above, generated series below"]
+    outside = ((sets.fake[:, 0] < low) | (sets.fake[:, 0] > high)).any(1).sum()
+    sentences = ["Test series above, generated series below"]
     if by_class and len(sets.classes) > MOST_CLASSES:
-        said.append(f"{MOST_CLASSES} of {len(sets.classes)} classes")
+        sentences.append(f"{MOST_CLASSES} of {len(sets.classes)} classes")
     if sets.test.shape[1] > 1:
-        said.append("channel 0")
-    said.append(f"{outside} of {len(sets.made)} generated series leave the frame")
+        sentences.append("channel 0")
+    sentences.append(f"{outside} of {len(sets.fake)} generated series leave the frame")
     classes = _in_order(sets.classes) if by_class else ()
-    figure = draw_overlay(sets.test.numpy(), real, sets.made.numpy(), made, classes=classes)
-    return "; ".join(said) + ".", figure
+    figure = draw_overlay(sets.test.numpy(), real, sets.fake.numpy(), fake, classes=classes)
+    return "; ".join(sentences) + ".", figure
 
 
 def _values(sets: Sets) -> Figure:
     def draw(axes: Any, channel: int) -> None:
-        pooled = [_known(x[:, channel]) for x in (sets.test, sets.made)]
+        pooled = [_known(x[:, channel]) for x in (sets.test, sets.fake)]
         low, high = value_range(pooled[0], share=TAIL)
         edges = np.linspace(low, high, 61)
         middles, width = (edges[1:] + edges[:-1]) / 2, edges[1] - edges[0]
@@ -126,12 +126,12 @@ def _values(sets: Sets) -> Figure:
 
 
 def _autocorrelation(sets: Sets) -> Figure:
-    curves = [autocorrelation(x).numpy() for x in (sets.test, sets.made)]
+    curves = [autocorrelation(x).numpy() for x in (sets.test, sets.fake)]
     return _by_channel(sets, _lines(curves, "lag", "autocorrelation"))
 
 
 def _spectrum(sets: Sets) -> Figure:
-    powers = [power_spectrum(x).numpy() for x in (sets.test, sets.made)]
+    powers = [power_spectrum(x).numpy() for x in (sets.test, sets.fake)]
     floor = 1e-8 * powers[0].max(axis=1, keepdims=True) + 1e-300
     curves = [10 * np.log10(np.maximum(power, floor)) for power in powers]
     return _by_channel(sets, _lines(curves, "frequency (cycles a series)", "power (dB)"))
@@ -160,15 +160,15 @@ def _by_channel(sets: Sets, draw: Callable[[Any, int], None]) -> Figure:
 
 
 def _neighbours(sets: Sets) -> Figure:
-    near = nearest_neighbor_distance(sets.scaled("train"), sets.scaled("made")[:6]).neighbor
-    made, near = sets.made[:6], sets.train[near]
+    near = nearest_neighbor_distance(sets.scaled("train"), sets.scaled("fake")[:6]).neighbor
+    fake, near = sets.fake[:6], sets.train[near]
     figure = Figure(figsize=(9.6, 4.0), layout="constrained")
     grid = figure.subplots(2, 3, squeeze=False, sharex=True)
-    for axes, mine, theirs in zip(grid.ravel(), made, near, strict=False):
+    for axes, mine, theirs in zip(grid.ravel(), fake, near, strict=False):
         axes.plot(theirs[0].numpy(), color=REAL, linewidth=2.4, alpha=0.5, label="training")
         axes.plot(mine[0].numpy(), color=MADE, linewidth=1.0, label="generated")
         plain(axes)
-    for axes in grid.ravel()[len(made) :]:
+    for axes in grid.ravel()[len(fake) :]:
         axes.set_visible(False)
     for axes in grid[-1]:
         axes.set_xlabel("time")

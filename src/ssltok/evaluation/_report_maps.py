@@ -20,14 +20,14 @@ TAIL = 0.005  # of the real points, at each end
 Array = NDArray[Any]
 
 
-def draw_maps(real: Tensor, made: Tensor, *, seed: int) -> Figure:
+def draw_maps(real: Tensor, fake: Tensor, *, seed: int) -> Figure:
     """PCA, and from two features on t-SNE and, where it is installed, UMAP."""
-    real, made = real[:POINTS], made[:POINTS]
+    real, fake = real[:POINTS], fake[:POINTS]
     centre = real.mean(0)
     axes_of = torch.linalg.svd(real - centre, full_matrices=False).Vh[:2].mT
-    first = torch.cat([(x - centre) @ axes_of for x in (real, made)])
+    first = torch.cat([(x - centre) @ axes_of for x in (real, fake)])
     maps = {"PCA": torch.nn.functional.pad(first, (0, 2 - first.shape[1])).numpy()}
-    both = torch.cat([real, made]).numpy()
+    both = torch.cat([real, fake]).numpy()
     if len(both) > 10 and both.shape[1] >= 2:
         manifold = importlib.import_module("sklearn.manifold")
         perplexity = min(30.0, (len(both) - 1) / 3)
@@ -54,9 +54,9 @@ def _frame(axes: Any, points: Array, real: int) -> None:
     """Draw PCA in the range of the real points, and say how many generated ones lie outside."""
     low, high = np.array([value_range(x[:real], share=TAIL) for x in points.T]).T
     axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
-    made = points[real:]
-    outside = int(((made < low) | (made > high)).any(axis=1).sum())
-    axes.set_title(f"PCA ({outside} of {len(made)} generated outside)", fontsize=10)
+    fake = points[real:]
+    outside = int(((fake < low) | (fake > high)).any(axis=1).sum())
+    axes.set_title(f"PCA ({outside} of {len(fake)} generated outside)", fontsize=10)
 
 
 def plain(axes: Any) -> None:

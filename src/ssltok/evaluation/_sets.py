@@ -30,8 +30,8 @@ class Sets:
     """What is evaluated: series, labels and codes of `train`, `test` and `generated`.
 
     Each set is in a random order that does not depend on the order it came in, with the classes
-    spread evenly where it has labels, so its first rows are a random, balanced subset. `made` and
-    `own` are as many generated and training series, the lesser of both numbers; `labels` and
+    spread evenly where it has labels, so its first rows are a random, balanced subset. `fake` and
+    `real` are as many generated and training series, the lesser of both numbers; `labels` and
     `codes` are looked up by `of`. NaN marks what is missing.
 
     Attributes:
@@ -55,8 +55,8 @@ class Sets:
         >>> from ssltok.evaluation import Measure, Outcome, Sets, evaluate
         >>> def level(sets: Sets) -> list[Measure]:  # a measure that somebody else wrote
         ...     def compute() -> Outcome:
-        ...         made, own = sets.made.mean()[None], sets.own.mean()[None]
-        ...         return Outcome(made, 0 * made, own, 0 * own, len(sets.made))
+        ...         fake, real = sets.fake.mean()[None], sets.real.mean()[None]
+        ...         return Outcome(fake, 0 * fake, real, 0 * real, len(sets.fake))
         ...     rows = (("mean level", "as real", "Mean of all values."),)
         ...     return [Measure(group="series", rows=rows, obstacle="", compute=compute)]
         >>> series = torch.arange(12.0)[:, None, None].expand(12, 1, 8)
@@ -82,10 +82,10 @@ class Sets:
         return vars(self) | {"encoder": None}
 
     def of(self, known: Known, name: str) -> Tensor:
-        """Rows of `train`, `test`, `made` or `own`."""
-        if name in ("made", "own"):
+        """Rows of `train`, `test`, `fake` or `real`."""
+        if name in ("fake", "real"):
             cases = min(len(self.series["train"]), len(self.series["generated"]))
-            return known["train" if name == "own" else "generated"][:cases]
+            return known["train" if name == "real" else "generated"][:cases]
         return known[name]
 
     @property
@@ -99,14 +99,14 @@ class Sets:
         return self.of(self.series, "test")
 
     @property
-    def made(self) -> Tensor:
+    def fake(self) -> Tensor:
         """Generated series, no more than training series."""
-        return self.of(self.series, "made")
+        return self.of(self.series, "fake")
 
     @property
-    def own(self) -> Tensor:
-        """Training series, as many as `made`."""
-        return self.of(self.series, "own")
+    def real(self) -> Tensor:
+        """Training series, as many as `fake`."""
+        return self.of(self.series, "real")
 
     @cached_property
     def whole(self) -> "Sets":
@@ -114,19 +114,19 @@ class Sets:
 
         `gaps` says why nothing can be measured on them where less than half of a set is whole.
         """
-        kept = {name: ~x.isnan().flatten(1).any(1) for name, x in self.series.items()}
-        broken = sum(int((~rows).sum()) for rows in kept.values())
+        selected = {name: ~x.isnan().flatten(1).any(1) for name, x in self.series.items()}
+        broken = sum(int((~rows).sum()) for rows in selected.values())
         if not broken:
             return self
         gaps = ""
-        for name, rows in kept.items():
+        for name, rows in selected.items():
             left, least = int(rows.sum()), max(LEAST, -(-len(rows) // 2))
             if left < least and not gaps:
                 gaps = (
                     f"needs whole series of one length, {least} at least of each set; "
                     f"{left} of {len(rows)} {SETS[name]} series are"
                 )
-        return self._only(kept, gaps, f"{broken} with gaps left out")
+        return self._only(selected, gaps, f"{broken} with gaps left out")
 
     @cached_property
     def labelled(self) -> "Sets":
@@ -134,19 +134,19 @@ class Sets:
 
         `gaps` says why nothing can be measured on them where too few have one.
         """
-        kept = {name: known >= 0 for name, known in self.labels.items()}
-        without = sum(int((~rows).sum()) for rows in kept.values())
+        selected = {name: known >= 0 for name, known in self.labels.items()}
+        without = sum(int((~rows).sum()) for rows in selected.values())
         if not without:
             return self
-        few = [name for name, rows in kept.items() if int(rows.sum()) < LEAST]
+        few = [name for name, rows in selected.items() if int(rows.sum()) < LEAST]
         gaps = f"fewer than {LEAST} of the {SETS[few[0]]} series have a label" if few else ""
         left_out = "; ".join(filter(None, (self.left_out, f"{without} without a label left out")))
-        return self._only(kept, self.gaps or gaps, left_out)
+        return self._only(selected, self.gaps or gaps, left_out)
 
-    def _only(self, kept: Known, gaps: str, left_out: str) -> "Sets":
-        """Some rows of the sets in `kept`, and all of the others."""
+    def _only(self, selected: Known, gaps: str, left_out: str) -> "Sets":
+        """Some rows of the sets in `selected`, and all of the others."""
         series, labels, codes = (
-            {name: x[kept[name]] if name in kept else x for name, x in known.items()}
+            {name: x[selected[name]] if name in selected else x for name, x in known.items()}
             for known in (self.series, self.labels, self.codes)
         )
         return dataclasses.replace(
@@ -177,18 +177,20 @@ class Sets:
 
     @cached_property
     def features(self) -> Known:
-        """Features of test, made and own, standardised with those of own."""
-        parts = (("test", self.test), ("made", self.made), ("own", self.own))
-        found = {name: self.encode(x) for name, x in parts}
-        for name, rows in found.items():
+        """Features of test, fake and real, standardised with those of real."""
+        parts = (("test", self.test), ("fake", self.fake), ("real", self.real))
+        features = {name: self.encode(x) for name, x in parts}
+        for name, rows in features.items():
             if not bool(rows.isfinite().all()):
                 broken = int((~rows.isfinite()).any(1).sum())
                 raise ValueError(
                     f"evaluate: the encoder must return finite features; "
                     f"got {broken} of {len(rows)} series ({name}) without"
                 )
-        centre, width = mean_and_scale(found["own"], (0,), correction=1, computed_in=torch.float32)
-        return {name: (x - centre) / width for name, x in found.items()}
+        centre, width = mean_and_scale(
+            features["real"], (0,), correction=1, computed_in=torch.float32
+        )
+        return {name: (x - centre) / width for name, x in features.items()}
 
     def generator(self, purpose: str, *numbers: int) -> torch.Generator:
         """Randomness for one purpose, whatever else is measured."""
@@ -259,8 +261,8 @@ def score_sets(
     sets: Sets,
     between: Between,
     target: Tensor,
-    made: Tensor,
-    own: Tensor,
+    fake: Tensor,
+    real: Tensor,
     *,
     shares: tuple[Sequence[float], Sequence[float]] | None = None,
 ) -> Outcome:
@@ -274,13 +276,13 @@ def score_sets(
         sets: Whose seed draws the halves.
         between: The measure, `(target, scored)` to one number or more.
         target: What is scored against.
-        made: Generated series, or what was made of them.
-        own: Real ones in their place.
-        shares: If a number is a share of cases, of how many, for `made` and for `own`, NaN where it
-            is none: its spread is no less than the standard error of a share of so many.
+        fake: Generated series, or what was made of them.
+        real: Training series in their place.
+        shares: If a number is a share of cases, of how many, for `fake` and for `real`, NaN where
+            it is none: its spread is no less than the standard error of a share of so many.
     """
     figures = []
-    for x in (made, own):
+    for x in (fake, real):
         figures.append(between(target, x))
         order = [
             torch.randperm(len(x), generator=sets.generator("half", k))[: (len(x) + 1) // 2]
@@ -296,7 +298,7 @@ def score_sets(
         made_cases, own_cases = (torch.tensor(cases, dtype=torch.float64) for cases in shares)
         spread = _at_least(spread, share_error(value, made_cases))
         reference_spread = _at_least(reference_spread, share_error(reference, own_cases))
-    return Outcome(value, spread, reference, reference_spread, len(made))
+    return Outcome(value, spread, reference, reference_spread, len(fake))
 
 
 def _at_least(spread: Tensor, error: Tensor) -> Tensor:

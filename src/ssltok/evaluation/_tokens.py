@@ -31,7 +31,7 @@ def check_tokens(
     size = tokens.codebook_size
     if size < 1:
         raise ValueError(f"{who}: tokens.codebook_size must be >= 1; got {size}")
-    found: dict[str, Tensor] = {}
+    result: dict[str, Tensor] = {}
     for name, given, wanted in zip(Tokens._fields[:3], tokens[:3], cases, strict=True):
         codes = _as_tensor(f"{who}: tokens.{name}", given)
         whole = not (codes.is_floating_point() or codes.is_complex() or codes.dtype == torch.bool)
@@ -46,18 +46,18 @@ def check_tokens(
                 f"{who}: tokens.{name} must be -1 (padding) or from 0 to {size - 1}, below "
                 f"codebook_size; got {low} to {high}"
             )
-        found[name] = codes.to(torch.int64)
-    widths = [codes.shape[1] for codes in found.values()]
+        result[name] = codes.to(torch.int64)
+    widths = [codes.shape[1] for codes in result.values()]
     if len(set(widths)) > 1:
         raise ValueError(f"{who}: tokens of the three sets must be equally many; got {widths}")
     if tokens.codebook is None:
-        return found, None
+        return result, None
     codebook = _as_tensor(f"{who}: tokens.codebook", tokens.codebook)
     if codebook.ndim != 2 or len(codebook) != size:
         raise ValueError(
             f"{who}: tokens.codebook must have shape ({size}, dim); got {tuple(codebook.shape)}"
         )
-    return found, codebook
+    return result, codebook
 
 
 def _as_tensor(what: str, given: Tensor | ArrayLike) -> Tensor:

@@ -145,13 +145,13 @@ class DilatedBlock(nn.Module):
 
     def forward(self, x: Tensor, padding: Tensor | None) -> Tensor:
         """Add to `(batch, before, length)` what the convolutions make of it."""
-        kept = x if self.shortcut is None else self.shortcut(x)
+        residual = x if self.shortcut is None else self.shortcut(x)
         for convolution in (self.first, self.second):
             x = functional.gelu(x)
             if padding is not None:
                 x = x.masked_fill(padding, 0)
             x = self._convolve(convolution, x)
-        return x + kept
+        return x + residual
 
     def _convolve(self, convolution: nn.Conv1d, x: Tensor) -> Tensor:
         """Convolve; of a series no longer than the dilation, by the middle of the kernel alone."""

@@ -189,10 +189,10 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Return `(batch, width, tokens)` and which tokens are real."""
-        kept = x if self.shortcut is None else self.shortcut(x, valid)[0]
+        residual = x if self.shortcut is None else self.shortcut(x, valid)[0]
         x, valid = self.first(x, valid)
         x, valid = self.second(x.relu(), valid)
-        return torch.relu(x + kept), valid
+        return torch.relu(x + residual), valid
 
 
 def any_of(valid: Tensor, stride: int) -> Tensor:

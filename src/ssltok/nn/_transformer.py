@@ -191,8 +191,8 @@ class Transformer(nn.Module):
         generator: Generator | None = None,
     ) -> HiddenStates:
         """Return what every layer makes of `x`; arguments as in `forward`."""
-        made = list(self._run(x, valid, condition, prefix, places, generator))
-        return HiddenStates(tuple(x for x, _ in made), tuple(mlp for _, mlp in made))
+        states = list(self._run(x, valid, condition, prefix, places, generator))
+        return HiddenStates(tuple(x for x, _ in states), tuple(mlp for _, mlp in states))
 
     def extend(
         self,

@@ -51,20 +51,20 @@ class Layer(nn.Module):
 
         `attend` applies this layer's attention to the normed tokens, and says who reads whom.
         """
-        made: tuple[Tensor, ...] = ()
+        modulation: tuple[Tensor, ...] = ()
         if self.modulation is not None and condition is not None:
-            made = self.modulation(functional.silu(condition)).unsqueeze(1).chunk(4, dim=-1)
-        mixed = attend(self.attention, _modulate(self.attention_norm(x), made[:2]))
+            modulation = self.modulation(functional.silu(condition)).unsqueeze(1).chunk(4, dim=-1)
+        mixed = attend(self.attention, _modulate(self.attention_norm(x), modulation[:2]))
         x = x + drop(mixed if self.attention_scale is None else self.attention_scale * mixed)
-        mlp = self.mlp(_modulate(self.mlp_norm(x), made[2:]))
+        mlp = self.mlp(_modulate(self.mlp_norm(x), modulation[2:]))
         mlp = mlp if self.mlp_scale is None else self.mlp_scale * mlp
         return x + drop(mlp), mlp
 
 
-def _modulate(x: Tensor, made: tuple[Tensor, ...]) -> Tensor:
-    if not made:
+def _modulate(x: Tensor, modulation: tuple[Tensor, ...]) -> Tensor:
+    if not modulation:
         return x
-    scale, shift = made
+    scale, shift = modulation
     return x * (1 + scale) + shift
 
 

@@ -49,9 +49,9 @@ class PresetEstimator(BaseEstimator):  # type: ignore[misc]
         auto = AutoConfig() if _is_auto(self.preset) else self.preset
         if nested and isinstance(auto, AutoConfig):
             names = {name.removeprefix("preset__"): value for name, value in nested.items()}
-            told = {k: names.pop(k) for k in ("minutes", "explained") if k in names}
+            direct = {k: names.pop(k) for k in ("minutes", "explained") if k in names}
             replace_nested(Config(), {f"preset__{k}": v for k, v in names.items()})  # known ones?
-            self.preset = dataclasses.replace(auto, **told, given={**auto.given, **names})
+            self.preset = dataclasses.replace(auto, **direct, given={**auto.given, **names})
         elif nested:
             self.preset = replace_nested(self._config(), nested)
         return self

@@ -61,7 +61,7 @@ def loss_by_share(
         [0.5, 1.0]
     """
     check_at_least("loss_by_share", "number of codes", codes.numel(), 1)
-    found = {}
+    losses = {}
     with evaluation_mode(prior):
         for share in shares:
             generator = keyed_generator(seed, f"loss at {share}")
@@ -81,8 +81,8 @@ def loss_by_share(
             for rows in torch.arange(len(codes)).split(BATCH):
                 total, tokens = _batch(prior, codes[rows], masks[rows], labels[rows])
                 sums, count = sums + total, count + tokens
-            found[share] = float(sums / count)
-    return found
+            losses[share] = float(sums / count)
+    return losses
 
 
 def _batch(prior: Prior, codes: Tensor, masks: Tensor, labels: Tensor) -> tuple[Tensor, int]:

@@ -147,12 +147,12 @@ def _measures(model: SSLTokenizer, sets: Sets) -> list[Measure]:
         return Outcome(share, NOTHING, NOTHING, NOTHING, len(sets.train), ", ".join(counts))
 
     def prior() -> Outcome:
-        found = []
+        numbers = []
         for name in ("test", "train"):
             labels = _numbers_of(model, sets, name)
             losses = loss_by_share(model.artifact_.prior, codes(name), labels, seed=sets.seed)
-            found.append(torch.tensor([losses[share] for share in SHARES], dtype=torch.float64))
-        return pair(found[0], found[1])
+            numbers.append(torch.tensor([losses[share] for share in SHARES], dtype=torch.float64))
+        return pair(numbers[0], numbers[1])
 
     @cache
     def views(view: str) -> tuple[Tensor, Tensor]:
@@ -167,12 +167,12 @@ def _measures(model: SSLTokenizer, sets: Sets) -> list[Measure]:
         return rows[0].flatten(1), rows[1].flatten(1)
 
     def probed(probe: Callable[..., Tensor], view: str) -> Outcome:
-        found: list[Tensor] = []
+        numbers: list[Tensor] = []
         for name in (view, "series"):
             train, test = views(name)
             accuracy = probe(train, known.labels["train"], test, known.labels["test"])[None]
-            found += [accuracy, (accuracy * (1 - accuracy) / len(test)).sqrt()]
-        return Outcome(found[0], found[1], found[2], found[3], len(known.test))
+            numbers += [accuracy, (accuracy * (1 - accuracy) / len(test)).sqrt()]
+        return Outcome(numbers[0], numbers[1], numbers[2], numbers[3], len(known.test))
 
     missing = [k for k in ("train", "test") if k not in sets.labels]
     unlabelled = f"no labels of the {SETS[missing[0]]} series" if missing else known.gaps

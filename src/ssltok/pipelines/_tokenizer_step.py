@@ -238,13 +238,13 @@ def _compared(
     inputs = []
     for number, through_codes in zip(compared, quantized, strict=True):
         vectors = []
-        for branch, latents, own, mask in zip(
+        for branch, latents, read, mask in zip(
             tokenizer.parts, encoded.latents, encoded.quantized, encoded.masks, strict=True
         ):
             if not through_codes:
                 vectors.append(latents[number])
             elif number == 0:
-                vectors.append(own.vectors)
+                vectors.append(read.vectors)
             else:
                 vectors.append(branch.quantize(latents[number], mask).vectors)
         inputs.append(vectors)

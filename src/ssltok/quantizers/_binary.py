@@ -134,8 +134,8 @@ def bit_tangents_plain(
     def moved(product: Tensor, first: int, last: int) -> Tensor:
         if first == last:
             return torch.zeros_like(product)
-        own, on = change[first:last], both[1][first:last]
-        return product * (hits(last - first, values)[:-1].T @ own - (own * on).sum(dim=0))
+        part, on = change[first:last], both[1][first:last]
+        return product * (hits(last - first, values)[:-1].T @ part - (part * on).sum(dim=0))
 
     mass = moved(high, half, bits) @ low.T + high @ moved(low, 0, half).T
     each = -(odds * both[0] * both[1] * change).sum(dim=0)

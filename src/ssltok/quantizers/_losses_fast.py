@@ -105,8 +105,8 @@ class _SoftCountsForward(QuickFunction, _SoftCounts):
         if tokens_tangent is not None:
             change = change + tokens_tangent @ codebook.T
         if codebook_tangent is not None:
-            own = (codebook * codebook_tangent).sum(dim=1)
-            change = change + tokens @ codebook_tangent.T - own
+            offset = (codebook * codebook_tangent).sum(dim=1)
+            change = change + tokens @ codebook_tangent.T - offset
         change = change * (2 / ctx.temperature)
         p = log_p.exp()
         moved = p * (change - (p * change).sum(dim=1, keepdim=True))

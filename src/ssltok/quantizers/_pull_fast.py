@@ -113,14 +113,14 @@ class _Pull(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        tokens, kept, codes, real, share = ctx.saved_tensors
+        tokens, vectors, codes, real, share = ctx.saved_tensors
         beta, weight, few = ctx.options
         if grads[0] is None:
             return (None,) * 8
         step = 2 * grads[0] * share
         to_codebook = to_tokens = None
         if torch.is_grad_enabled() or is_mapped(grads[0]):  # a second derivative, or many
-            chosen = kept[codes] if few else kept
+            chosen = vectors[codes] if few else vectors
             if ctx.needs_input_grad[1]:
                 rows = _masked(tokens.detach() - chosen, real) * (step * -weight)
                 to_codebook = _scattered(rows, codes, ctx.size)
@@ -129,7 +129,7 @@ class _Pull(torch.autograd.Function):
             return to_tokens, to_codebook, *(None,) * 6
 
         def apart(scale: Tensor) -> Tensor:
-            difference: Tensor = kept[codes].neg_().add_(tokens) if few else tokens - kept
+            difference: Tensor = vectors[codes].neg_().add_(tokens) if few else tokens - vectors
             if real is not None:
                 difference.masked_fill_(~real[:, None], 0.0)
             return difference.mul_(scale)
@@ -148,9 +148,9 @@ class _PullForward(QuickFunction, _Pull):
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor, None]:
-        tokens, kept, codes, real, share = ctx.saved_tensors
+        tokens, vectors, codes, real, share = ctx.saved_tensors
         beta, weight, few = ctx.options
-        difference = _masked(tokens - (kept[codes] if few else kept), real)
+        difference = _masked(tokens - (vectors[codes] if few else vectors), real)
         total = difference.new_zeros(())
         if tangents[0] is not None:
             total = total + beta * (difference * tangents[0]).sum()

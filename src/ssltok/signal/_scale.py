@@ -113,9 +113,9 @@ class _FittedScaler(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:  # noqa: FBT001, FBT002
         """Move with the model, but stay in float32 or float64: units do not survive less."""
-        kept = {"mean": self.mean, "scale": self.scale}
+        state = {"mean": self.mean, "scale": self.scale}
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        for name, buffer in kept.items():
+        for name, buffer in state.items():
             moved = getattr(self, name)
             if moved.dtype not in (torch.float32, torch.float64):
                 setattr(self, name, buffer.to(moved.device))

@@ -141,5 +141,5 @@ def _gradients(loss: Callable[..., Tensor], inputs: list[Tensor]) -> dict[int, T
     wanted = {place: leaf for place, leaf in enumerate(leaves) if leaf.requires_grad}
     value = loss(*leaves)
     ask(value.requires_grad, loss, "it must have a gradient", "none")
-    found = torch.autograd.grad(value, list(wanted.values()), allow_unused=True)
-    return dict(zip(wanted, found, strict=True))
+    gradients = torch.autograd.grad(value, list(wanted.values()), allow_unused=True)
+    return dict(zip(wanted, gradients, strict=True))

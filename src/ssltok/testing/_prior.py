@@ -129,7 +129,7 @@ def _check_logits(prior: Any, codes: list[Tensor], branch: int, level: int) -> N
     copies = tokens.clone(), where.clone()
     with torch.no_grad(), ask_quiet(prior, "in evaluation it"):
         logits = _ask_for(prior, codes, branch, level, everything)
-        found, whole = logits(tokens, where), logits(tokens, tokens >= 0)
+        seen, whole = logits(tokens, where), logits(tokens, tokens >= 0)
         rows = [
             _ask_for(prior, codes, branch, level, slice(i, i + 1))(
                 tokens[i : i + 1], where[i : i + 1]
@@ -137,11 +137,11 @@ def _check_logits(prior: Any, codes: list[Tensor], branch: int, level: int) -> N
             for i in range(CASES)
         ]
     shape = (int(where.sum()), prior.codebook_sizes[branch][level])
-    ask(tuple(found.shape) == shape, prior, f"logits must have shape {shape}", tuple(found.shape))
-    ask(bool(found.isfinite().all()), prior, "logits must be finite", "NaN or inf")
-    ask(near(found, whole[where[tokens >= 0]]), prior,
+    ask(tuple(seen.shape) == shape, prior, f"logits must have shape {shape}", tuple(seen.shape))
+    ask(bool(seen.isfinite().all()), prior, "logits must be finite", "NaN or inf")
+    ask(near(seen, whole[where[tokens >= 0]]), prior,
         "logits must stand in the order of where, whatever else is asked", "others")  # fmt: skip
-    ask(near(found, torch.cat(rows)), prior, "rows must be independent", "others")
+    ask(near(seen, torch.cat(rows)), prior, "rows must be independent", "others")
     same = torch.equal(tokens, copies[0]) and torch.equal(where, copies[1])
     ask(same, prior, "tokens and where must stay as they are", "others")
     ask(same_state(state_of(prior), before), prior, "it must read, not write", "a new state")

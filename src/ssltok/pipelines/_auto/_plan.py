@@ -151,7 +151,7 @@ def auto(
     steps = [config.tokenizer_training.steps, config.prior_training.steps]
     forecast = (steps[0] * costs[0], steps[1] * costs[1])
     free, final = (nested_parameters(c, prefix="") for c in (chosen, config))
-    told = [path for path, value in given.items() if free[path] != value]
+    given_paths = [path for path, value in given.items() if free[path] != value]
     frames = one.widths[0]
     reasons = (
         f"tokens of {-(-length // frames)} samples"
@@ -161,7 +161,7 @@ def auto(
         f"{steps[0]} and {steps[1]} steps: {minutes:g} minutes on two cores, at most {EPOCHS_ONE} "
         f"and {EPOCHS} passes over the {cases} training series; "
         f"some {sum(forecast):.0f} s of training",
-        *(f"{path.replace('__', '.')} is {final[path]}, as given" for path in told),
+        *(f"{path.replace('__', '.')} is {final[path]}, as given" for path in given_paths),
     )
     return Plan(config, reasons, tuple(curve), forecast)
 

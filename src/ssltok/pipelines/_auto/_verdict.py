@@ -91,11 +91,11 @@ def verdict(report: Report, *, majority: float = math.nan) -> list[Finding]:
         'tokens explain 62% of the variance (80% wanted): raise --explained, or train longer'
     """
     judge = [f for f in (_weak_judge(report, majority),) if f]
-    found = [f for f in (_finding(report, check) for check in CHECKS) if f]
-    tokenizer = [f for f in found if f.part == "tokenizer"]
+    findings = [f for f in (_finding(report, check) for check in CHECKS) if f]
+    tokenizer = [f for f in findings if f.part == "tokenizer"]
     if judge:
-        found = [f for f in found if "classifier" not in f.sentence]
-    return [*judge, *(tokenizer or found)]
+        findings = [f for f in findings if "classifier" not in f.sentence]
+    return [*judge, *(tokenizer or findings)]
 
 
 def majority_share(labels: Any) -> float:

@@ -202,14 +202,14 @@ def _own_entries(out: pathlib.Path) -> list[str]:
 
 def _files(folder: pathlib.Path) -> list[str]:
     """Files below a folder, and links, as relative paths; an empty folder counts as itself."""
-    found = []
+    paths = []
     for place, folders, files in os.walk(folder):
         here = pathlib.Path(place)
         links = [name for name in folders if (here / name).is_symlink()]
-        found += [(here / name).relative_to(folder).as_posix() for name in (*files, *links)]
+        paths += [(here / name).relative_to(folder).as_posix() for name in (*files, *links)]
         if not folders and not files and here != folder:
-            found.append(here.relative_to(folder).as_posix())
-    return sorted(found)
+            paths.append(here.relative_to(folder).as_posix())
+    return sorted(paths)
 
 
 def _read_json(path: pathlib.Path) -> Any:

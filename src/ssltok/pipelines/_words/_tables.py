@@ -104,11 +104,11 @@ def fsq_levels(codebook_size: int) -> list[int]:
     def split(size: int, most: int) -> list[list[int]]:
         if size == 1:
             return [[]]
-        found = []
+        splits = []
         for level in range(min(most, size), FEWEST - 1, -1):
             if size % level == 0:
-                found += [[level, *rest] for rest in split(size // level, level)]
-        return found
+                splits += [[level, *rest] for rest in split(size // level, level)]
+        return splits
 
     options = split(codebook_size, MOST_LEVELS)
     if not options:

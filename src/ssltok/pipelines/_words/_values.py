@@ -72,14 +72,14 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
 
 def nested_parameters(config: Config, *, prefix: str = "preset__") -> dict[str, Any]:
     """Every section and every number of a config, by its path."""
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        found[prefix + field.name] = value
+        values[prefix + field.name] = value
         if dataclasses.is_dataclass(value):
             for inner in dataclasses.fields(value):
-                found[f"{prefix}{field.name}__{inner.name}"] = getattr(value, inner.name)
-    return found
+                values[f"{prefix}{field.name}__{inner.name}"] = getattr(value, inner.name)
+    return values
 
 
 def replace_nested(
