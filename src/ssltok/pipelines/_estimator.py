@@ -3,6 +3,7 @@
 import os
 import pathlib
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -12,7 +13,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import NotFittedError
 from torch import Tensor
 
-from ssltok.data import SeriesSet, is_source, label_index, read_series, read_source
+from ssltok.data import SeriesSet, SourceSet, is_source, label_index, read_series, read_source
 from ssltok.nn import mean_pool
 from ssltok.pipelines._estimator_parameters import PresetEstimator
 from ssltok.pipelines._fit import encode_series, fit
@@ -24,6 +25,7 @@ from ssltok.pipelines._folders._artifact import (
     save_artifact,
 )
 from ssltok.pipelines._generate import Generated, generate
+from ssltok.pipelines._large._in_blocks import blocks_of, in_blocks
 from ssltok.pipelines._long import (
     decode_codes,
     encode_long,
@@ -54,7 +56,10 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
     """Learn tokens of time series, and new series from tokens.
 
     X is an array or tensor `(cases, channels, length)` or `(cases, length)`, or a list of series
-    of unequal lengths; NaN marks missing values. See `ssltok.data.read_series`. Labels are texts,
+    of unequal lengths; NaN marks missing values. See `ssltok.data.read_series`. A memory-mapped
+    array (`np.load(..., mmap_mode="r")`) or a `SeriesSource` stays where it is: `fit`, `encode`,
+    `transform`, `token_vectors`, `reconstruct` and `score` read some of its rows at a time, and
+    hold what they return. Labels are texts,
     numbers or booleans; None, NaN and NA say that a series has none. Results are numpy arrays in
     the units of X: float32, or float64 where a channel lies so far from 0 that float32 would lose
     its digits (or is constant). A channel of a series without any value stays NaN.
@@ -248,8 +253,8 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
             several codes a token `(cases, tokens, codes)`, coarse first. Where X is longer than
             the model, `(cases, stretches * tokens)`, stretch by stretch.
         """
-        data = self._read("encode", X, longer=True)
-        codes: NDArray[np.int64] = encode_long(self._model(), data).numpy()
+        model, data = self._model(), self._read("encode", X, longer=True)
+        codes: NDArray[np.int64] = in_blocks(data, partial(encode_long, model)).numpy()
         return codes
 
     def transform(self, X: Any) -> Floats:  # noqa: N803
@@ -262,9 +267,10 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
             float32 `(cases, dim * branches)`; channels side by side where tokens are channel by
             channel, `(cases, channels * dim * branches)`.
         """
-        return self._pooled(self._codes("transform", X))
+        embeddings: Floats = self._of_codes("transform", X, self._pooled).numpy()
+        return embeddings
 
-    def _pooled(self, codes: Tensor) -> Floats:
+    def _pooled(self, codes: Tensor) -> Tensor:
         tokenizer = self._model().tokenizer
         pooled = []
         with torch.no_grad():
@@ -272,8 +278,7 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
                 tokenizer.vectors(codes), tokenizer.real_codes(codes), strict=True
             ):
                 pooled.append(mean_pool(vectors, real, channel_dim=1).reshape(len(codes), -1))
-        embeddings: Floats = torch.cat(pooled, dim=1).numpy()
-        return embeddings
+        return torch.cat(pooled, dim=1)
 
     def token_vectors(self, X: Any) -> Floats:  # noqa: N803
         """Turn series into the vectors of their codes, in the order of `encode`.
@@ -284,10 +289,14 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
         Returns:
             float32 `(cases, tokens, dim)`, 0 beyond a series' end.
         """
-        codes = self._codes("token_vectors", X)
-        with torch.no_grad():
-            parts = self._model().tokenizer.token_vectors(codes)
-        vectors: Floats = torch.cat(parts, dim=2).transpose(1, 2).contiguous().numpy()
+        tokenizer = self._model().tokenizer
+
+        def vectors_of(codes: Tensor) -> Tensor:
+            with torch.no_grad():
+                parts = tokenizer.token_vectors(codes)
+            return torch.cat(parts, dim=2).transpose(1, 2).contiguous()
+
+        vectors: Floats = self._of_codes("token_vectors", X, vectors_of).numpy()
         return vectors
 
     def reconstruct(self, X: Any) -> Floats:  # noqa: N803
@@ -301,8 +310,8 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
             `(cases, channels, length)` in the units of X, NaN beyond a series' end and in a
             channel without any value; other missing values are filled by the model.
         """
-        data = self._read("reconstruct", X, longer=True)
-        return self._turned(reconstruct_long(self._model(), data))
+        model, data = self._model(), self._read("reconstruct", X, longer=True)
+        return self._turned(in_blocks(data, partial(reconstruct_long, model)))
 
     def score(self, X: Any, y: Any = None) -> float:  # noqa: N803
         """Measure the share of the variance that the tokens explain, 1 at best.
@@ -316,10 +325,14 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
             both in units of each channel's training standard deviation, over known samples.
         """
         data, tokenizer = self._read("score", X), self._model().tokenizer
-        scaled, known = tokenizer.scaled(data).values, data.valid
-        rebuilt = (reconstruct_long(self._model(), data) - tokenizer.offset[:, None]).float()
-        guess = tokenizer.scale(rebuilt, known)[known]
-        return 1 - float((scaled[known] - guess).square().sum() / scaled[known].square().sum())
+        missed = total = 0.0
+        for block in blocks_of(data):
+            scaled, known = tokenizer.scaled(block).values, block.valid
+            rebuilt = (reconstruct_long(self._model(), block) - tokenizer.offset[:, None]).float()
+            guess = tokenizer.scale(rebuilt, known)[known]
+            missed += float((scaled[known] - guess).square().sum())
+            total += float(scaled[known].square().sum())
+        return 1 - missed / total
 
     def decode(self, codes: NDArray[np.int64] | Tensor) -> Floats:
         """Turn codes into series.
@@ -559,7 +572,29 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
             raise NotFittedError("SSLTokenizer: must be fitted or loaded first; got a new one")
         return self.artifact_
 
-    def _read(self, method: str, X: Any, *, longer: bool = False) -> SeriesSet:  # noqa: N803
+    def _read(
+        self,
+        method: str,
+        X: Any,  # noqa: N803
+        *,
+        longer: bool = False,
+    ) -> SeriesSet | SourceSet:
+        """Series as wide as the model at least; those on disk stay there."""
+        if not is_source(X):
+            return self._read_whole(method, X, longer=longer)
+        tokenizer = self._model().tokenizer
+        open_as = partial(
+            read_source,
+            X,
+            channels=tokenizer.channels,
+            offset=tokenizer.offset,
+            layout=self.layout,
+            who=f"SSLTokenizer.{method}",
+        )
+        data = open_as(length=None if longer else tokenizer.length)
+        return data if data.shape[2] >= tokenizer.length else open_as(length=tokenizer.length)
+
+    def _read_whole(self, method: str, X: Any, *, longer: bool = False) -> SeriesSet:  # noqa: N803
         tokenizer = self._model().tokenizer
         data = read_series(
             X,
@@ -578,9 +613,13 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
             X, channels=tokenizer.channels, offset=tokenizer.offset, layout=self.layout, who=who
         )
 
-    def _codes(self, method: str, X: Any) -> Tensor:  # noqa: N803
+    def _of_codes(self, method: str, X: Any, function: Callable[[Tensor], Tensor]) -> Tensor:  # noqa: N803
+        """A function of the codes of series that fit the model."""
         tokenizer = self._model().tokenizer
-        return encode_series(tokenizer, tokenizer.scaled(self._read(method, X)))
+        return in_blocks(
+            self._read(method, X),
+            lambda block: function(encode_series(tokenizer, tokenizer.scaled(block))),
+        )
 
     def _turned(self, series: Tensor) -> Floats:
         result: Floats = self._turned_tensor(series).numpy()
@@ -592,7 +631,7 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
 
     def _asked(self, method: str, X: Any, y: Labels, samples: int) -> tuple[SeriesSet, Tensor]:  # noqa: N803
         """The series to draw in, and the numbers of their labels."""
-        data = self._read(method, X, longer=True)
+        data = self._read_whole(method, X, longer=True)
         cases = len(data.values)
         labels = [None] * cases if y is None else list(y)
         if len(labels) != cases or samples < 1:

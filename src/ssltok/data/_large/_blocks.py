@@ -12,7 +12,15 @@ from ssltok._shared.moments import Moments, moments_of
 from ssltok.data._series_set import LARGEST, SeriesSet, check_values, filled
 from ssltok.data._values import as_float64
 
-__all__ = ["BlockFacts", "block_facts", "block_rows", "row_sums", "series_of"]
+__all__ = [
+    "BlockFacts",
+    "block_facts",
+    "block_rows",
+    "check_rows",
+    "end_of",
+    "row_sums",
+    "series_of",
+]
 
 WHOLE = 2**22
 """Values of a set that is one block, so that its sums are those of the set in memory."""
@@ -106,6 +114,22 @@ def series_of(
     arrays = [array.astype(np.float64) for array in exact]
     real = [_end(array) for array in arrays]
     return filled(arrays, real, length, offset)
+
+
+def check_rows(who: str, cases: list[int], raw: NDArray[Any]) -> None:
+    """Refuse what `read_series` refuses in rows `(cases, channels, samples)` of a source."""
+    exact = _exact(who, cases[0] if cases else 0, raw)
+    if len(exact) and np.abs(exact).max() <= LARGEST:
+        return
+    for case, array in zip(cases, exact, strict=True):  # NaN somewhere, or too large
+        check_values(who, case, array.astype(np.float64))
+
+
+def end_of(who: str, raw: NDArray[Any]) -> int:
+    """Samples of the longest of some rows, without the NaN at its end."""
+    if raw.dtype.kind in "iu" or (raw.dtype.kind == "f" and not np.isnan(raw[..., -1]).all()):
+        return int(raw.shape[2])
+    return max(_end(array) for array in _exact(who, 0, raw))
 
 
 def row_sums(raw: NDArray[Any], channel: int, low: float) -> NDArray[np.float64]:

@@ -8,17 +8,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssltok.data._large._blocks import series_of
+from ssltok.data._large._blocks import check_rows, end_of, series_of
 from ssltok.data._large._pass import Tell, statistics
 from ssltok.data._large._side_file import Statistics
 from ssltok.data._large._source import ArraySource, SeriesSource
-from ssltok.data._series_set import SeriesSet
+from ssltok.data._series_set import SHORTEST, SeriesSet
 from ssltok.data._upright import MOST_CASES, MOST_ROWS, check_layout, check_upright
 from ssltok.data._values import as_float64
 
 __all__ = ["SourceSet", "is_source", "read_source", "take_rows"]
 
 Change = Callable[[SeriesSet], SeriesSet]
+LOOKED_AT = 2**20  # values of a look for the longest series
 
 
 class SourceSet:
@@ -31,13 +32,24 @@ class SourceSet:
     Args:
         source: Where the series are.
         length: Samples to pad to, None for those of the longest.
+        offset: What to take away; None is found by the pass.
         who: Who asks, for the error's text.
     """
 
-    def __init__(self, source: SeriesSource, *, length: int | None = None, who: str) -> None:
+    def __init__(
+        self,
+        source: SeriesSource,
+        *,
+        length: int | None = None,
+        offset: Tensor | None = None,
+        who: str,
+    ) -> None:
         self.source, self.who = source, who
-        self._length, self._change = length, None
+        self._length, self._change, self._offset = length, None, offset
         self._found: Statistics | None = None
+        if offset is not None:  # no pass is to come: what is taken is checked then
+            longest = self._longest()
+            self._length = longest if length is None else length
 
     _change: Change | None
 
@@ -57,13 +69,32 @@ class SourceSet:
         if self._found is None:
             found = statistics(self.source, who=self.who, progress=progress, tell=tell)
             longest = int(found.lengths.max())
-            if self._length is not None and longest > self._length:
-                raise ValueError(
-                    f"{self.who}: series must have at most {self._length} samples, as in training; "
-                    f"got {longest}"
-                )
+            self._check_length(longest)
             self._found = found
         return self
+
+    def _check_length(self, longest: int) -> None:
+        if self._length is not None and longest > self._length:
+            raise ValueError(
+                f"{self.who}: series must have at most {self._length} samples, as in training; "
+                f"got {longest}"
+            )
+
+    def _longest(self) -> int:
+        """Samples of the longest series; it is looked for until one fills the source's length."""
+        longest, cases = 0, len(self.source)
+        rows = max(1, LOOKED_AT // (self.source.channels * self.source.length))
+        for first in range(0, cases, rows):
+            some = slice(first, min(first + rows, cases))
+            longest = max(longest, end_of(self.who, self.source.take(some)))
+            if longest == self.source.length:
+                break
+        if longest < SHORTEST:
+            raise ValueError(
+                f"{self.who}: series must have at least {SHORTEST} samples; got {longest} at most"
+            )
+        self._check_length(longest)
+        return longest
 
     @property
     def statistics(self) -> Statistics:
@@ -92,11 +123,13 @@ class SourceSet:
     @property
     def offset(self) -> Tensor:
         """What is taken away from each channel, as in `SeriesSet`."""
-        return self.statistics.offset
+        return self.statistics.offset if self._offset is None else self._offset
 
     def take(self, cases: Tensor) -> SeriesSet:
         """Read the series at these indices, as `read_series` would give them."""
         raw = self.source.take(cases.numpy())
+        if self._offset is not None:
+            check_rows(self.who, cases.tolist(), raw)
         taken = series_of(raw, self.shape[2], self.offset, who=self.who)
         return taken if self._change is None else self._change(taken)
 
@@ -141,7 +174,9 @@ def is_source(X: Any) -> bool:  # noqa: N803
 def read_source(
     X: Any,  # noqa: N803
     *,
+    channels: int | None = None,
     length: int | None = None,
+    offset: Tensor | None = None,
     layout: str | None = None,
     who: str = "read_source",
 ) -> SourceSet:
@@ -154,7 +189,10 @@ def read_source(
     Args:
         X: A `SeriesSource`, or a memory-mapped array `(cases, channels, length)` or
             `(cases, length)`.
+        channels: Channels asked for, if the model fixes them.
         length: Samples to pad to; None takes the longest.
+        offset: What to take away, float64 `(channels,)`, as for `read_series`. Then no pass is
+            needed, and values are checked when they are taken.
         layout: As for `read_series`; sources say themselves how their numbers lie.
         who: Who asks, for the error's text.
 
@@ -163,7 +201,7 @@ def read_source(
 
     Raises:
         ValueError: If the shape is none of series, or the layout is not given and very likely
-            another.
+            another; with an offset also if all series are too short, or one is too long.
         TypeError: If X is neither.
 
     Example:
@@ -191,10 +229,14 @@ def read_source(
         )
     if not len(source):
         raise ValueError(f"{who}: X must hold at least one series; got none")
-    if layout is None and isinstance(X, np.ndarray):
+    if channels is not None and source.channels != channels:
+        raise ValueError(
+            f"{who}: every series must have {channels} channel(s); got {source.channels}"
+        )
+    if layout is None and offset is None and isinstance(X, np.ndarray):
         step = -(-len(source) // MOST_CASES)
         some = np.arange(len(source))[:MOST_ROWS] if table else np.arange(0, len(source), step)
         looked_at = as_float64(who, "X", source.take(some))
         if not np.isinf(looked_at).any():
             check_upright(who, list(looked_at), table=table)
-    return SourceSet(source, length=length, who=who)
+    return SourceSet(source, length=length, offset=offset, who=who)
