@@ -8,12 +8,13 @@ from functools import partial
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from ssltok.augment import compose, gaussian_noise, shift
-from ssltok.data import SeriesSet, read_series
+from ssltok.data import ArraySource, SeriesSet, WindowSource, read_series, read_source
 from ssltok.optim import warmup_cosine_schedule
 from ssltok.training import (
     BYOL,
@@ -179,11 +180,13 @@ def test_complaints_come_first() -> None:
         pretrain(encoder(), partial(VICReg, projector_dim=4), data(), config=config())
     with pytest.raises(ValueError, match="labels must be 12, as many as series; got 5"):
         pretrain(encoder(), BYOL_SMALL, data(), augment=AUGMENT, labels=torch.arange(5))
+    with pytest.raises(TypeError, match="data must be a SeriesSet, .* or a source; got Tensor"):
+        pretrain(encoder(), BYOL_SMALL, data().values, augment=AUGMENT)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="pretrain: holdout_ratio must leave at least one"):
         pretrain(encoder(), BYOL_SMALL, data(), augment=AUGMENT, config=config(holdout_ratio=0.01))
 
 
-def on_a_rank(rank: int, world: int) -> dict[str, Tensor]:
+def on_a_rank(rank: int, world: int, source: bool = False) -> dict[str, Tensor]:
     places = {
         "WORLD_SIZE": str(world), "RANK": str(rank), "LOCAL_RANK": str(rank),
         "MASTER_ADDR": "localhost", "MASTER_PORT": "29513",
@@ -193,7 +196,9 @@ def on_a_rank(rank: int, world: int) -> dict[str, Tensor]:
     with patch.dict(os.environ, places):
         quiet = encoder()
         quiet.drop.p = 0.0
-        trained = pretrain(quiet, BYOL_SMALL, data(), augment=AUGMENT, config=config(), seed=1)
+        part: Any = data()
+        part = ArraySource(part.values.numpy()) if source else part
+        trained = pretrain(quiet, BYOL_SMALL, part, augment=AUGMENT, config=config(), seed=1)
     # Not the bias: the projector's BatchNorm removes it, so its gradient is rounding and Adam's
     # steps of it are the sign of that.
     return {"weight": trained.encoder.state_dict()["line.weight"], "loss": trained.history.rows}
@@ -201,9 +206,80 @@ def on_a_rank(rank: int, world: int) -> dict[str, Tensor]:
 
 def test_two_processes_are_one(two_ranks: Ranks) -> None:
     one = on_a_rank(0, 1)
-    for state in two_ranks.run(on_a_rank, (0, 2), (1, 2)):
+    both = two_ranks.run(on_a_rank, (0, 2), (1, 2))
+    sources = two_ranks.run(on_a_rank, (0, 2, True), (1, 2, True))
+    for state, other in zip(both, sources, strict=True):
+        assert all(torch.equal(other[key], value) for key, value in state.items())
         for key, value in one.items():
             torch.testing.assert_close(state[key], value, atol=2e-5, rtol=2e-3)
+
+
+def scaled(part: SeriesSet) -> SeriesSet:
+    return part._replace(values=part.values / 2)
+
+
+@pytest.mark.parametrize("way", ["array", "source", "changed", "windows"])
+def test_series_on_disk_are_those_in_memory(way: str, tmp_path: pathlib.Path) -> None:
+    x = series(12, length=20) - 5
+    x[3, :, 15:] = x[4, 0, 3:8] = np.nan
+    if way == "windows":
+        x = np.stack([x[0, :, k : k + 9] for k in range(0, 12, 2)])
+    np.save(tmp_path / "X.npy", x)
+    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    other = {
+        "array": mapped,
+        "source": ArraySource(mapped),
+        "changed": read_source(mapped).changed(scaled),
+        "windows": WindowSource((series(12, length=20) - 5)[0], 9, 2),
+    }[way]
+    memory = scaled(read_series(x)) if way == "changed" else read_series(x)
+    options: dict[str, Any] = {"augment": AUGMENT, "seed": 2,
+                               "config": config(holdout_ratio=0.25, patience=2, validate_every=1)}  # fmt: skip
+    first, second = (pretrain(encoder(), BYOL_SMALL, part, **options) for part in (memory, other))
+    assert same(first.encoder, second.encoder)
+    assert same(first.objective, second.objective)
+    assert torch.equal(first.history.rows, second.history.rows)
+
+
+class OneView(nn.Module):
+    """An objective without any noise; it is never called here."""
+
+    views = 1
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.head = nn.Linear(int(encoder.dim), 1)  # type: ignore[arg-type]
+
+    def draw(self, rows: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+        return (torch.rand(rows, generator=generator),)
+
+
+def test_without_an_augment_a_process_reads_its_own_rows() -> None:
+    class Watched(ArraySource):
+        def take(self, rows: Any) -> Any:
+            read.append(len(np.arange(len(self))[rows]))
+            return super().take(rows)
+
+    read: list[int] = []
+    shares: list[ObjectiveBatch] = []
+
+    def train_stage(stage: Any, *rest: Any, **options: Any) -> Any:
+        read.clear()
+        shares.append(stage.draw(0, slice(2, 4)))
+        raise InterruptedError
+
+    for part in (read_series(series(12, length=20)), Watched(series(12, length=20))):
+        with patch("ssltok.training._pretrain.train_stage", train_stage):
+            with pytest.raises(InterruptedError):
+                pretrain(encoder(), OneView, part, config=config())
+    assert read == [2]
+    assert torch.equal(shares[0].views[0], shares[1].views[0])
+
+
+def test_a_change_of_the_series_is_another_run() -> None:
+    plain = read_source(ArraySource(series(12, length=20)))
+    digests = {plain.digest(), plain.changed(scaled).digest(), plain.changed(copy.copy).digest()}
+    assert len(digests) == 3
 
 
 def test_keyed_draws_differ_between_steps() -> None:

@@ -11,10 +11,11 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ssltok._shared.identity import identity_of
-from ssltok.data import SeriesSet
+from ssltok.data import SeriesSet, SeriesSource, SourceSet, is_source, read_source, take_rows
 from ssltok.training._batches import hold_out, view_generators
 from ssltok.training._checkpoints import History
 from ssltok.training._config import TrainingConfig
@@ -63,7 +64,7 @@ class _Model(nn.Module):
 def pretrain(
     encoder: nn.Module,
     objective: Any,
-    data: SeriesSet,
+    data: SeriesSet | SourceSet | SeriesSource | NDArray[Any],
     *,
     augment: Augment | None = None,
     labels: Tensor | None = None,
@@ -82,7 +83,9 @@ def pretrain(
         objective: A class or `functools.partial` of one, called with the encoder, such as
             `partial(BYOL, momentum=0.99)`; or an objective that was built for this encoder.
         data: Series at the scale of the encoder, such as those of `read_series` after a
-            `ChannelScaler`; what ends early is padding, and the encoder is told by `valid=`.
+            `ChannelScaler`; what ends early is padding, and the encoder is told by `valid=`. A
+            source, a memory-mapped array or a `SourceSet` (such as `read_source(X).changed(scale)`)
+            is read batch by batch, by each process its own rows where there is no `augment`.
         augment: Makes a view, called with `(series, valid=, generator=)`; None gives the series
             themselves, to objectives of one view.
         labels: int64 `(cases,)`, -1 for none.
@@ -97,6 +100,7 @@ def pretrain(
     Raises:
         ValueError: If the objective wants several views and there is no `augment`, or labels are
             not as many as series; before any training.
+        TypeError: If `data` is no such set or source.
 
     Example:
         >>> from functools import partial
@@ -119,7 +123,13 @@ def pretrain(
         >>> trained.encoder(data.values).shape, len(trained.history.rows)
         (torch.Size([8, 4]), 2)
     """
-    cases, length = len(data.values), data.values.shape[2]
+    series = read_source(data, who="pretrain") if is_source(data) else data
+    if not isinstance(series, SeriesSet | SourceSet):
+        raise TypeError(
+            "pretrain: data must be a SeriesSet, as read_series gives it, or a source; "
+            f"got {type(data).__name__}"
+        )
+    cases = series.cases
     if labels is not None and len(labels) != cases:
         raise ValueError(f"pretrain: labels must be {cases}, as many as series; got {len(labels)}")
     with seeded(keyed_seed(seed, "weights")):
@@ -135,29 +145,32 @@ def pretrain(
             "got None"
         )
     model = _Model(trained, built)
-    ragged = bool((data.lengths < length).any())
-    times = torch.arange(length)
     known = torch.full((cases,), -1) if labels is None else labels
-
-    def batch_of(index: Tensor, step: int, rows: slice, purpose: str) -> ObjectiveBatch:
-        part, within = data.take(index), times < data.lengths[index][:, None]
-        drawn = [part.values] * views
-        if augment is not None:
-            generators = view_generators(seed, step, views)
-            drawn = [augment(part.values, valid=within, generator=g) for g in generators]
-        draws = built.draw(len(index), keyed_generator(seed, purpose, step))  # type: ignore[operator]
-        return ObjectiveBatch(
-            views=tuple(view[rows] for view in drawn),
-            valid=within[rows] if ragged else None,
-            labels=known[index][rows],
-            draws=tuple(each[rows] for each in draws),
-            seed=keyed_seed(seed, f"{purpose}-seed", step),
-        )
-
     with accelerated(config.precision, cpu=config.cpu) as accelerator:
         parts = hold_out(
             cases, config.training, seed=seed, world=accelerator.num_processes, who="pretrain"
         )
+        if isinstance(series, SourceSet):
+            series.measure(progress=progress)
+        ragged = bool((series.lengths < series.shape[2]).any())
+        times = torch.arange(series.shape[2])
+        shared = isinstance(series, SourceSet) and augment is None  # an augment may mix series
+
+        def batch_of(index: Tensor, step: int, rows: slice, purpose: str) -> ObjectiveBatch:
+            part = take_rows(series, index, rows) if shared else series.take(index)
+            within = times < part.lengths[:, None]
+            drawn = [part.values] * views
+            if augment is not None:
+                generators = view_generators(seed, step, views)
+                drawn = [augment(part.values, valid=within, generator=g) for g in generators]
+            draws = built.draw(len(index), keyed_generator(seed, purpose, step))  # type: ignore[operator]
+            return ObjectiveBatch(
+                views=tuple(view[rows] for view in drawn),
+                valid=within[rows] if ragged else None,
+                labels=known[index][rows],
+                draws=tuple(each[rows] for each in draws),
+                seed=keyed_seed(seed, f"{purpose}-seed", step),
+            )
 
         def draw(step: int, rows: slice) -> ObjectiveBatch:
             order = ordered_batch(
@@ -186,7 +199,7 @@ def pretrain(
         history = train_stage(
             stage, parts.training, steps=parts.steps, seed=seed, accelerator=accelerator,
             folder=None if folder is None else pathlib.Path(folder),
-            fingerprint=_fingerprint(model, data, known, config, seed, [objective, augment]),
+            fingerprint=_fingerprint(model, series, known, config, seed, [objective, augment]),
             progress=progress,
             workers=config.workers,
         )  # fmt: skip
@@ -196,7 +209,7 @@ def pretrain(
 
 def _fingerprint(
     model: nn.Module,
-    data: SeriesSet,
+    data: SeriesSet | SourceSet,
     labels: Tensor,
     config: PretrainConfig,
     seed: int,

@@ -1,6 +1,8 @@
 """Series on disk as a checked set: what `SeriesSet` is to training, without being in memory."""
 
 import copy
+import hashlib
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ssltok._shared.identity import identity_of
 from ssltok.data._large._blocks import check_rows, end_of, series_of
 from ssltok.data._large._pass import Tell, statistics
 from ssltok.data._large._side_file import Statistics
@@ -141,8 +144,11 @@ class SourceSet:
         return other
 
     def digest(self) -> str:
-        """SHA-256 over checksums and statistics of all blocks, and the lengths."""
-        return self.statistics.digest
+        """SHA-256 over checksums and statistics of all blocks, lengths, and what changes them."""
+        if self._change is None:
+            return self.statistics.digest
+        change = json.dumps(identity_of(self._change), sort_keys=True)
+        return hashlib.sha256(f"{self.statistics.digest} {change}".encode()).hexdigest()
 
 
 def take_rows(series: SeriesSet | SourceSet, cases: Tensor, rows: slice) -> SeriesSet:
