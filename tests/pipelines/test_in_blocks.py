@@ -104,7 +104,9 @@ def test_a_block_is_all_that_is_read_at_once(method: str) -> None:
 def test_windows_are_encoded_without_being_cut() -> None:
     long = np.cumsum(np.random.default_rng(0).standard_normal((2, 130)), axis=1)
     cut = np.stack([long[:, begin : begin + 30] for begin in range(0, 101, 7)])
-    np.testing.assert_array_equal(model("plain").encode(WindowSource(long, 30, 7)), model("plain").encode(cut))
+    np.testing.assert_array_equal(
+        model("plain").encode(WindowSource(long, 30, 7)), model("plain").encode(cut)
+    )
 
 
 def bad() -> dict[str, tuple[str, NDArray[Any]]]:

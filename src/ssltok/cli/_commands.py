@@ -48,6 +48,9 @@ class Training:
     """A data set that sktime ships or fetches, or a file: .csv, .tsv, .txt, .parquet, .feather,
     .xlsx, .npz, .npy, .mat, .ts, .arff or .tsf."""
     reading: ReadingOptions = field(default_factory=Reading)
+    source: bool | None = None
+    """Whether series stay in the file (.npy, .parquet, .arrow, .feather) and are read when needed;
+    by default where it has more than 1 GiB and its rows can only be series."""
     window: int | None = None
     """Cut long series into windows of this many samples, and learn these."""
     stride: int | None = None
@@ -88,7 +91,7 @@ class Training:
 
     def read(self) -> Dataset:
         """The data, at regular times where that is asked for."""
-        return read(self.data, self.reading, resample=self.resample)
+        return read(self.data, self.reading, resample=self.resample, source=self.source)
 
     def config(self) -> Config | AutoConfig:
         """The config of these options, or what `auto` is told."""
@@ -171,7 +174,7 @@ class Fit(Training):
                 self.config(),
                 seed=self.seed,
                 checkpoints=kept,
-                layout=None if self.window is None else "channels_first",
+                layout=data.layout if self.window is None else "channels_first",
                 progress=not self.quiet,
                 cpu=self.cpu,
             ).fit(data.train, data.train_labels)

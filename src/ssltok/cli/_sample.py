@@ -67,6 +67,8 @@ class Encode:
     data: str = "GunPoint"
     """As for fit; a test part is encoded too."""
     reading: ReadingOptions = field(default_factory=Reading)
+    source: bool | None = None
+    """As for fit: whether series stay in the file and are read when needed."""
     window: int | None = None
     """As for fit: cut long series into windows of this many samples."""
     stride: int | None = None
@@ -79,7 +81,8 @@ class Encode:
     def __call__(self) -> None:
         """Do it."""
         check_new_file("encode", self.out, (".npz",), overwrite=self.overwrite)
-        model, data = SSLTokenizer.load(self.model), read(self.data, self.reading)
+        model = SSLTokenizer.load(self.model)
+        data = read(self.data, self.reading, source=self.source)
         if self.window is not None:
             data = windowed(data, size=self.window, stride=self.stride, who="encode")
             say(f"{self.data}: {data.about}")

@@ -1,7 +1,8 @@
 """Whatever holds series becomes one checked `SeriesSet`, or an error before any work."""
 
 from ssltok.data._labels import label_index
-from ssltok.data._large._source import ArraySource, SeriesSource, WindowSource
+from ssltok.data._large._files import load_source, wants_source
+from ssltok.data._large._source import ArraySource, SeriesSource, SubsetSource, WindowSource
 from ssltok.data._large._source_set import SourceSet, is_source, read_source, take_rows
 from ssltok.data._large._tables import TableSource
 from ssltok.data._loaders import Dataset, load_dataset
@@ -37,6 +38,7 @@ __all__ = [
     "SeriesSource",
     "SourceSet",
     "Split",
+    "SubsetSource",
     "TableSource",
     "Timeline",
     "TrainAndTest",
@@ -48,6 +50,7 @@ __all__ = [
     "is_source",
     "label_index",
     "load_dataset",
+    "load_source",
     "quantile_columns",
     "read_series",
     "read_source",
@@ -61,6 +64,7 @@ __all__ = [
     "stitch",
     "take_rows",
     "train_and_test",
+    "wants_source",
     "windowed",
     "windows",
     "write_draws",

@@ -280,8 +280,16 @@ def _arranged(array: Any, y: Any, reading: Reading, *, plain: bool) -> Part:
             f"a row must be a series or a time, and a matrix of {array.shape} can be either: "
             f"{choices(('layout', 'series_in_rows'), ('layout', 'time_in_rows'))}"
         )
-    if reading.layout == "long" or (reading.layout == "time_in_rows" and array.ndim != 2):
+    axes = {
+        "series_in_rows": (2, 3),
+        "time_in_rows": (1, 2),
+        "channels_first": (3,),
+        "channels_last": (3,),
+    }
+    if reading.layout is not None and array.ndim not in axes.get(reading.layout, ()):
         raise Refusal(f"an array of {array.shape} has no {option('layout', reading.layout)}")
     if reading.layout == "time_in_rows":
-        array = array.T[None]
+        array = array.T[None] if array.ndim == 2 else array[None, None]
+    elif reading.layout == "channels_last":
+        array = array.swapaxes(1, 2)
     return Part(array, labels)

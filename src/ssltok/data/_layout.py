@@ -15,7 +15,7 @@ from ssltok.data._columns import (
     named_roles,
     refuse_index,
 )  # fmt: skip
-from ssltok.data._reading import Layout, Reading, Refusal, choices, option
+from ssltok.data._reading import ARRAYS, Layout, Reading, Refusal, choices, option
 from ssltok.data._tables import Table
 
 __all__ = ["Roles", "roles_of"]
@@ -46,6 +46,8 @@ def roles_of(table: Table, reading: Reading) -> Roles:
     columns = [place for place in range(table.frame.shape[1]) if place not in dropped]
     found = named_roles(table, reading, columns)
     layout = reading.layout or _only_layout(table, found, reading)
+    if layout in ARRAYS:
+        raise Refusal(f"a table has no {option('layout', layout)}: that is for arrays")
     check = {"series_in_rows": _series, "time_in_rows": _times, "long": _long}[layout]
     roles = check(table, found, reading)
     if not roles.values:

@@ -40,7 +40,8 @@ class Dataset(NamedTuple):
     line what was read; `groups` are what a split keeps together, such as the subject of each
     training series, None where each stands alone; `reading` reads the file
     again in the same way, and writes what comes out in the same form, None where it was no table;
-    `ids` are the names of the training series, None where they have none.
+    `ids` are the names of the training series, None where they have none; `layout` is
+    `"channels_first"` where the caller has said how an array lies, so that nobody doubts it.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Dataset(NamedTuple):
     groups: Sequence[Hashable] | None = None
     reading: Reading | None = None
     ids: Sequence[Hashable] | None = None
+    layout: str | None = None
 
 
 def load_dataset(
@@ -71,7 +73,9 @@ def load_dataset(
               found where a column is a time by its name or dates, or a label stands beside
               numbered columns (`t0, t1, ...`); every other table needs it.
             - Arrays: `.npz` with `X_train, y_train, X_test, y_test` or `X, y`, `.npy`, and `.mat`,
-              `(cases, length)` or `(cases, channels, length)`; no pickled objects.
+              `(cases, length)` or `(cases, channels, length)`; no pickled objects. With
+              `layout="channels_last"` `(cases, length, channels)`, with `"time_in_rows"` one long
+              series, `(length, channels)` or `(length,)`.
             - `.ts`, `.arff`, `.tsf`, and the UCR archive's `_TRAIN.tsv`.
         reading: What the file itself does not say.
 
@@ -114,12 +118,13 @@ def load_dataset(
         asked = {option: getattr(options, option) for option in options.changed()}
         options = dataclasses.replace(UCR, **asked)
     parts, form = _wall(str(path), lambda: _read(path, ending, options))
+    layout = "channels_first" if ending in ARRAYS and options.layout is not None else None
     if twin != path and twin.is_file() and len(parts) == 1:
         again, _ = _wall(str(twin), lambda: _read(twin, ending, form or options))
         parts = [parts[0], again[0]]
     if archive:
         parts = [part._replace(labels=_whole(part.labels)) for part in parts]
-    return _dataset(name, parts, form)
+    return _dataset(name, parts, form)._replace(layout=layout)
 
 
 def _check_options(reading: Reading, ending: str, what: str) -> None:

@@ -5,13 +5,14 @@ from typing import Any, Literal
 
 __all__ = ["Reading"]
 
-Layout = Literal["series_in_rows", "time_in_rows", "long"]
+Layout = Literal["series_in_rows", "time_in_rows", "long", "channels_first", "channels_last"]
 MISSING = (
     "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN",
     "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null",
 )  # fmt: skip
 """What pandas takes for a missing value; `Reading.missing` adds to it."""
-CHOICES = ("series_in_rows", "time_in_rows", "long")
+ARRAYS = ("channels_first", "channels_last")
+CHOICES = ("series_in_rows", "time_in_rows", "long", *ARRAYS)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,8 @@ class Reading:
     """
 
     layout: Layout | None = None
-    """What a row is: a series, a time, or one value (long)."""
+    """What a row is: a series, a time, or one value (long). Of arrays of three axes: which of the
+    last two is channels; the other is time."""
     time: str | None = None
     """The column of times."""
     time_format: str | None = None

@@ -7,10 +7,12 @@ from sklearn.base import BaseEstimator
 
 from ssltok.data import SeriesSet, SourceSet
 from ssltok.pipelines._auto._plan import Plan, plan_for
+from ssltok.pipelines._stages import teller
 from ssltok.pipelines._words._config import AutoConfig, Config
 from ssltok.pipelines._words._parts import Parts
 from ssltok.pipelines._words._presets import PRESETS, demo, resolve_preset
 from ssltok.pipelines._words._values import nested_parameters, replace_nested
+from ssltok.training import accelerated
 
 __all__ = ["PresetEstimator"]
 
@@ -26,6 +28,9 @@ class PresetEstimator(BaseEstimator):  # type: ignore[misc]
 
     preset: str | AutoConfig | Config | Parts
     parts: Parts | None
+    progress: bool
+    verbose: bool | int | None
+    cpu: bool
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: FBT001, FBT002  as sklearn
         """Parameters by name; `deep` adds the preset's, such as `preset__tokenizer__dim`."""
@@ -76,6 +81,10 @@ class PresetEstimator(BaseEstimator):  # type: ignore[misc]
         preset = AutoConfig() if _is_auto(self.preset) else self.preset
         if not isinstance(preset, AutoConfig):
             return self._config()
+        if isinstance(data, SourceSet):
+            tell = teller(progress=bool(self.progress), verbose=self.verbose)
+            with accelerated("no", cpu=self.cpu):  # the processes share the pass
+                data.measure(progress=bool(self.progress), tell=tell)
         config, plan = plan_for(preset, data, classes=classes)
         if plan is not None:
             self.plan_: Plan = plan

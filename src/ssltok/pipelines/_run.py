@@ -1,6 +1,5 @@
 """The main job: data in; a trained model, new series, a report out."""
 
-import dataclasses
 import os
 import pathlib
 import re
@@ -8,6 +7,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -17,11 +17,14 @@ from ssltok._shared.reasons import draw_or_tell
 from ssltok.data import (
     Dataset,
     SeriesSet,
+    SourceSet,
     TrainAndTest,
     elapsed_times,
     forecast_times,
+    is_source,
     label_index,
     read_series,
+    read_source,
     read_times,
     train_and_test,
     write_draws,
@@ -43,9 +46,11 @@ from ssltok.pipelines._estimator import SSLTokenizer
 from ssltok.pipelines._fit import fingerprint
 from ssltok.pipelines._folders._artifact import check_savable
 from ssltok.pipelines._folders._place import Place, check_place, claimed
+from ssltok.pipelines._large._measured import last_samples, measured_parts
+from ssltok.pipelines._stages import teller
 from ssltok.pipelines._tokenizer_measures import tokenizer_measures, tokens_of
 from ssltok.pipelines._words._config import AutoConfig, Config
-from ssltok.training import keyed_generator
+from ssltok.training import accelerated, keyed_generator
 
 __all__ = ["run"]
 
@@ -74,8 +79,9 @@ def run(
     beside its own: `ssltok evaluate` gives the same for the folder's `samples.npz` and `model`.
 
     Args:
-        data: From `load_dataset`; without a test part a fifth of it is kept for testing, see
-            `ssltok.data.train_and_test`.
+        data: From `load_dataset` or `load_source`; without a test part a fifth of it is kept for
+            testing, see `ssltok.data.train_and_test`. Where its series stay in a file, the rows of
+            the report are of a random sample of 2,000 series of each part at most, and say so.
         config: What to train, and how long; an `AutoConfig` lets `auto` read the training series.
         out: The folder to write: `model`, `samples.npz`, `metrics.json`, `report.html`,
             `figures`, `tensorboard`, `plan.json` of `auto`, and `samples.csv` and `forecast.csv`
@@ -111,9 +117,14 @@ def run(
     first = os.environ.get("RANK", "0") == "0"
     if progress and parts.about and first:
         print(f"{data.name}: {parts.about}", flush=True)
-    layout = None if window is None else "channels_first"  # windows are cut so
-    series, length = _check(*parts[:4], layout=layout)
-    labels, classes = label_index(parts.train_labels, len(series.values))
+    layout = data.layout if window is None else "channels_first"  # windows are cut so
+    measured = measured_parts(parts, keyed_generator(seed, "measured"))
+    series, length = _check(parts, measured[0], layout=layout)
+    if isinstance(series, SourceSet):
+        with accelerated("no", cpu=cpu):  # the processes share the pass
+            series.measure(progress=progress, tell=teller(progress=progress, verbose=None))
+        parts = parts._replace(train=series)
+    labels, classes = label_index(parts.train_labels, series.cases)
     config, plan = plan_for(config, series, classes=len(classes), ordered=window is not None)
     if progress and plan is not None and first:
         print("\n".join(plan.reasons), file=sys.stderr, flush=True)
@@ -132,7 +143,7 @@ def run(
         place.start_results()
         options = {"seed": seed, "progress": progress, "steps": evaluator_steps}
         tables = None if window is None else data
-        report = _results(data.name, estimator, parts, place.results, options, tables, plan)
+        report = _results(data.name, estimator, measured, place.results, options, tables, plan)
         seconds["whole"] = round(time.perf_counter() - began, 1)
         about = {
             **report.about,
@@ -142,7 +153,7 @@ def run(
             "provenance": estimator.provenance_,
             "files": place.list_files(),
         }
-        report = dataclasses.replace(report, about=about)
+        report = replace(report, about=about)
         (place.results / "metrics.json").write_text(report.to_json() + "\n", encoding="utf-8")
         with uninterrupted():
             place.publish()
@@ -152,14 +163,14 @@ def run(
 def _results(
     name: str,
     estimator: SSLTokenizer,
-    parts: TrainAndTest,
+    measured: tuple[TrainAndTest, str],
     folder: pathlib.Path,
     options: dict[str, Any],
     tables: Dataset | None,
     plan: Plan | None,
 ) -> Report:
     """Generate, evaluate, draw, and write all but the numbers."""
-    X, y, X_test, y_test, parted = parts
+    (X, y, X_test, y_test, parted), sampled = measured
     seed = options["seed"]
     count = max(len(X), LEAST_GENERATED)
     known = [None if k < 0 else estimator.classes_[k] for k in estimator.artifact_.labels.tolist()]
@@ -182,17 +193,23 @@ def _results(
         tokens=tokens_of(estimator, train=X, test=X_test, generated=series),
         measures=(*standard_measures, RidgeJudge(), tokenizer_measures(estimator)), **options,
     )  # fmt: skip
+    if sampled:
+        rows = [
+            replace(row, note="; ".join(filter(None, (row.note, sampled)))) for row in report.rows
+        ]
+        report = replace(report, rows=tuple(rows), about={**report.about, "sample": sampled})
     findings = verdict(report, majority=majority_share(y_test))
     if plan is not None:
         write_plan(plan, folder / "plan.json")
     figures = {**report.draw(), **_figures_of(estimator, X_test, trace)}
     _write_figures(folder / "figures", figures)
     intro = (
-        f"ssltok on {name}: {len(X)} series trained on, {len(X_test)} kept for testing, "
-        f"{len(labels)} generated; seed {seed}."
+        f"ssltok on {name}: {len(estimator.artifact_.lengths)} series trained on, {len(X_test)} "
+        f"kept for testing, {len(labels)} generated; seed {seed}."
     )
     intro += f" Parts: {parted}." if parted else ""
-    report = dataclasses.replace(
+    intro += f" Measured on {sampled}." if sampled else ""
+    report = replace(
         report,
         title=f"{name}: tokens and new series",
         intro=f"{intro} {in_words(findings)} {report.intro}",
@@ -215,10 +232,15 @@ def _write_tables(
         folder / "samples.csv", series.numpy()[None], data=data._replace(ids=None), times=elapsed
     )
     horizon = max(1, window // 2)
+    first = 0
+    if is_source(data.train):
+        data, first = last_samples(data, estimator.artifact_.tokenizer.length)
     draws = estimator.forecast(
         data.train, data.train_labels, horizon=horizon, samples=FORECAST_SAMPLES, seed=seed
     )
     times = forecast_times(data, horizon, who="run")
+    if first:  # places, for a source has no times
+        times = [places + first for places in times]
     write_draws(folder / "forecast.csv", draws, data=data, times=times)
 
 
@@ -256,28 +278,31 @@ def _write_figures(folder: pathlib.Path, figures: Figures) -> None:
 
 
 def _check(
-    train: Any,
-    labels: Sequence[Hashable] | None,
-    test: Any,
-    test_labels: Any,
-    *,
-    layout: str | None,
-) -> tuple[SeriesSet, int | None]:
+    parts: TrainAndTest, measured: TrainAndTest, *, layout: str | None
+) -> tuple[SeriesSet | SourceSet, int | None]:
     """Ask before training what would fail after it: the evaluation, and writing the labels.
 
     Returns:
         The training series as the model will read them, and the length that it must hold where
         test series are longer: the length alone, no value of them.
     """
-    series = read_series(train, layout=layout, who="run: training part")
-    channels, longest = series.values.shape[1:]
-    held = read_series(test, channels=channels, offset=series.offset, who="run: test part")
-    length = None
-    if held.values.shape[2] > longest:
-        length = held.values.shape[2]
-        series = read_series(train, length=length, layout=layout, who="run: training part")
-    _, classes = label_index(labels, len(series.values), who="run")
+    who, length = "run: training part", None
+    series: SeriesSet | SourceSet
+    if is_source(parts.train):
+        length = parts.train.length
+        series = read_source(parts.train, length=length, who=who)
+    else:
+        series = read_series(parts.train, layout=layout, who=who)
+        channels, longest = series.values.shape[1:]
+        held = read_series(
+            parts.test, channels=channels, offset=series.offset, who="run: test part"
+        )
+        if held.values.shape[2] > longest:
+            length = held.values.shape[2]
+            series = read_series(parts.train, length=length, layout=layout, who=who)
+    _, classes = label_index(parts.train_labels, series.cases, who="run")
     check_savable("run", classes)
+    train, labels, test, test_labels, _ = measured
     evaluate(train, test, train, train_labels=labels, test_labels=test_labels, measures=())
     return series, length
 

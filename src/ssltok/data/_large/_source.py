@@ -1,5 +1,6 @@
 """Where series lie that do not fit into memory, and how to take some of them."""
 
+import hashlib
 import mmap
 import os
 import pathlib
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from ssltok.data._upright import check_layout
 
-__all__ = ["ArraySource", "Rows", "SeriesSource", "WindowSource", "file_facts"]
+__all__ = ["ArraySource", "Rows", "SeriesSource", "SubsetSource", "WindowSource", "file_facts"]
 
 AHEAD = 2**24  # bytes
 Rows = slice | NDArray[np.int64]
@@ -199,6 +200,64 @@ class WindowSource:
         """The file of the long series, if one, and how it is cut."""
         file, facts = self._whole.files()
         return file, {**facts, "size": self.size, "stride": self.stride}
+
+
+class SubsetSource:
+    """Some rows of another source, such as those to train on.
+
+    Args:
+        source: Where the series are.
+        rows: int64 indices, in the order that the rows are to have.
+
+    Raises:
+        ValueError: If there are none, or they are not places of the source.
+
+    Example:
+        >>> import numpy as np
+        >>> from ssltok.data import ArraySource, SubsetSource
+        >>> source = SubsetSource(ArraySource(np.arange(24.0).reshape(3, 8)), np.array([2, 0]))
+        >>> len(source), source.take(slice(0, 2))[:, 0, 0].tolist()
+        (2, [16.0, 0.0])
+    """
+
+    def __init__(self, source: SeriesSource, rows: NDArray[np.int64]) -> None:
+        self.source, self.rows = source, np.asarray(rows, dtype=np.int64)
+        if self.rows.ndim != 1 or not len(self.rows):
+            raise ValueError(
+                f"SubsetSource: rows must be indices, at least one; got shape {self.rows.shape}"
+            )
+        low, high = int(self.rows.min()), int(self.rows.max())
+        if low < 0 or high >= len(source):
+            raise ValueError(
+                f"SubsetSource: rows must lie in [0, {len(source)}); got {low if low < 0 else high}"
+            )
+        self._run = bool((np.diff(self.rows) == 1).all())
+
+    @property
+    def channels(self) -> int:
+        """Channels of every series."""
+        return self.source.channels
+
+    @property
+    def length(self) -> int:
+        """Samples of every series."""
+        return self.source.length
+
+    def __len__(self) -> int:
+        """How many rows are taken."""
+        return len(self.rows)
+
+    def take(self, rows: Rows) -> NDArray[Any]:
+        """These of the rows, `(rows, channels, length)`."""
+        chosen = self.rows[rows]
+        if self._run and isinstance(rows, slice) and len(chosen):
+            return self.source.take(slice(int(chosen[0]), int(chosen[-1]) + 1))
+        return self.source.take(chosen)
+
+    def files(self) -> tuple[pathlib.Path | None, dict[str, Any]]:
+        """The file of the source, and which rows."""
+        file, facts = self.source.files()
+        return file, {**facts, "rows": hashlib.sha256(self.rows.tobytes()).hexdigest()}
 
 
 def file_facts(file: str | os.PathLike[str]) -> dict[str, int]:

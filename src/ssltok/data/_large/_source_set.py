@@ -171,10 +171,10 @@ def take_rows(series: SeriesSet | SourceSet, cases: Tensor, rows: slice) -> Seri
 
 
 def is_source(X: Any) -> bool:  # noqa: N803
-    """Whether series are read from where they lie: a source, or a memory-mapped array."""
+    """Whether series are read from where they lie: a source, a set of one, or a mapped array."""
     if isinstance(X, np.memmap):
         return getattr(X, "_mmap", None) is not None
-    return isinstance(X, SeriesSource)
+    return isinstance(X, SeriesSource | SourceSet)
 
 
 def read_source(
@@ -194,7 +194,7 @@ def read_source(
 
     Args:
         X: A `SeriesSource`, or a memory-mapped array `(cases, channels, length)` or
-            `(cases, length)`.
+            `(cases, length)`; a `SourceSet` of the same length is given back.
         channels: Channels asked for, if the model fixes them.
         length: Samples to pad to; None takes the longest.
         offset: What to take away, float64 `(channels,)`, as for `read_series`. Then no pass is
@@ -219,6 +219,10 @@ def read_source(
         (2, (2, 1, 16), tensor(256.))
     """
     check_layout(who, layout)
+    if isinstance(X, SourceSet):
+        if offset is None and layout != "channels_last" and length in (None, X._length):
+            return X
+        X = X.source
     if isinstance(X, np.ndarray):
         table = X.ndim == 2
         source: SeriesSource = ArraySource(X, layout=layout)

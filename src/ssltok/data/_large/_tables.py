@@ -55,6 +55,7 @@ class TableSource:
         self.path = pathlib.Path(path)
         self._files = _files_of(self.path)
         opened = [_open(file) for file in self._files]
+        self.names: tuple[str, ...] = tuple(opened[0].schema.names)
         self.columns, self._lists = _columns_of(self.path, opened[0].schema, columns)
         for file, one in zip(self._files, opened, strict=True):
             if one.schema != opened[0].schema:
@@ -71,6 +72,11 @@ class TableSource:
         self._opened = dict(enumerate(opened))
         if self._lists and len(self):
             self._length = max(self._longest(part) for part in range(len(self._parts)))
+
+    @property
+    def lists(self) -> bool:
+        """Whether a column is a channel, and not a sample."""
+        return self._lists
 
     @property
     def channels(self) -> int:
@@ -105,6 +111,19 @@ class TableSource:
         if taken is None:
             return np.empty((0, self.channels, self.length))
         return taken
+
+    def column(self, name: str) -> list[Any]:
+        """Another column, such as the labels, in the order of the rows; null is None."""
+        if name not in self.names:
+            raise ValueError(
+                f"TableSource: column must be one of {', '.join(self.names)}; got {name!r}"
+            )
+        found: list[Any] = []
+        for file, group in self._parts:
+            if file not in self._opened:
+                self._opened[file] = _open(self._files[file])
+            found += self._opened[file].read(group, [name]).column(0).to_pylist()
+        return found
 
     def files(self) -> tuple[pathlib.Path | None, dict[str, Any]]:
         """The file, or the folder with the facts of each of its files."""

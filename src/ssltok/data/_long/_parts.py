@@ -5,12 +5,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from ssltok.data._large._source import SeriesSource, SubsetSource
 from ssltok.data._loaders import Dataset
+from ssltok.data._long._cuts import Cut, cuts_of, rows_of
 from ssltok.data._long._splits import split_groups, split_stratified, split_time
 from ssltok.data._long._times import read_times, resample
-from ssltok.data._long._windows import windows
 
 __all__ = ["TrainAndTest", "resample_dataset", "train_and_test", "windowed"]
 
@@ -136,7 +136,7 @@ def windowed(
         if series is None:
             parts += [None, labels]
             continue
-        cuts = [_cut(who, item, size, step) for item in series]
+        cuts = cuts_of(who, series, size, step)
         out = sum(cut.out for cut in cuts)
         lines.append(
             f"{name}{sum(len(cut.values) for cut in cuts)} windows of {size} every {step}"
@@ -204,29 +204,6 @@ def clocks_of(data: Dataset) -> list[Any]:
     return times * (len(data.train) if data.times is None else 1)
 
 
-class _Cut(NamedTuple):
-    values: NDArray[Any]
-    starts: NDArray[np.int64]
-    out: int
-
-
-def _cut(who: str, series: Any, size: int, stride: int) -> _Cut:
-    array = np.atleast_2d(np.asarray(series))
-    length = array.shape[-1]
-    if not 1 <= size <= length or stride < 1:
-        raise ValueError(
-            f"{who}: a window must lie in [1, {length}], the length of the series, and its stride "
-            f"be >= 1; got a window of {size} every {stride}"
-        )
-    cut = windows(array, size, stride, partial=False)
-    gone = np.isnan(cut.values[..., -1]).all(axis=1) if array.dtype.kind == "f" else np.array(False)
-    if not gone.any():
-        return _Cut(cut.values, cut.starts, 0)
-    if gone.all():
-        raise ValueError(f"{who}: some window must end with a value; got {len(gone)} without one")
-    return _Cut(cut.values[~gone], cut.starts[~gone], int(gone.sum()))
-
-
 def _windowed_parts(
     data: Dataset,
     generator: torch.Generator,
@@ -239,7 +216,7 @@ def _windowed_parts(
     groups = data.groups
     step, apart = _step(size, stride), size if gap is None else gap
     regular = _regular(who, data)
-    cuts = [_cut(who, item, size, step) for item in data.train]
+    cuts = cuts_of(who, data.train, size, step)
     everywhere = [np.arange(len(cut.starts)) for cut in cuts]
     if groups is None:
         splits = [split_time(cut.starts, size, gap=apart) for cut in cuts]
@@ -256,7 +233,7 @@ def _windowed_parts(
         )
         how, between = "by group", "no group is in both, so no sample is"
     train, test = (
-        [cut._replace(values=_rows(cut.values, k)) for cut, k in zip(cuts, side, strict=True)]
+        [cut._replace(values=rows_of(cut.values, k)) for cut, k in zip(cuts, side, strict=True)]
         for side in sides
     )
     counts = [sum(len(cut.values) for cut in part) for part in (train, test)]
@@ -276,13 +253,6 @@ def _windowed_parts(
 
 def _step(size: int, stride: int | None) -> int:
     return max(1, size // 4) if stride is None else stride
-
-
-def _rows(values: NDArray[Any], index: NDArray[np.int64]) -> NDArray[Any]:
-    """The windows at rising indices; a view where these have no holes, as in a split in time."""
-    if len(index) and index[-1] - index[0] == len(index) - 1:
-        return values[index[0] : index[-1] + 1]
-    return values[index]
 
 
 def _regular(who: str, data: Dataset) -> str:
@@ -305,11 +275,11 @@ def _checked_groups(who: str, groups: Sequence[Hashable], cases: int) -> Sequenc
     return groups
 
 
-def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
+def _joined(parts: list[Any]) -> Any:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _repeated(labels: Any, cuts: list[_Cut]) -> list[Hashable] | None:
+def _repeated(labels: Any, cuts: list[Cut]) -> list[Hashable] | None:
     """The label of a series for each of its windows."""
     if labels is None:
         return None
@@ -319,4 +289,6 @@ def _repeated(labels: Any, cuts: list[_Cut]) -> list[Hashable] | None:
 def _take(items: Any, index: list[int]) -> Any:
     if items is None:
         return None
+    if isinstance(items, SeriesSource):
+        return SubsetSource(items, np.array(index))
     return items[index] if isinstance(items, np.ndarray) else [items[i] for i in index]
