@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ssltok.cli import main
+from ssltok.evaluation import series_measures
 from tests.cli.words import SMALL
 from tests.pipelines.small import series
 
@@ -21,3 +22,18 @@ def model(data: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     out = tmp_path_factory.mktemp("fit") / "model"
     main(["fit", "--data", data, "--out", str(out), *SMALL])
     return str(out)
+
+
+@pytest.fixture
+def light(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs with one group of measures and one figure: what is asked here is not the report."""
+    from ssltok.evaluation import _report_figures
+    from ssltok.pipelines import _run
+
+    drawn = _report_figures._pictures
+    monkeypatch.setattr(
+        _report_figures, "_pictures", lambda sets: dict(list(drawn(sets).items())[:1])
+    )
+    monkeypatch.setattr(_run, "standard_measures", (series_measures,))
+    monkeypatch.setattr(_run, "tokenizer_measures", lambda model: lambda sets: [])
+    monkeypatch.setattr("ssltok.cli._commands.HEADLINES", ())

@@ -13,7 +13,6 @@ import pytest
 import torch
 
 from ssltok.cli import main
-from ssltok.evaluation import series_measures
 from ssltok.pipelines import SSLTokenizer
 from tests.cli import words as options
 from tests.pipelines.covering import in_turn
@@ -26,21 +25,6 @@ SMALL = [
 QUICK = [*SMALL, "--evaluator-steps", "0"]
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 NAME = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
-
-
-@pytest.fixture
-def light(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs with one group of measures and one figure: what is asked here is not the report."""
-    from ssltok.evaluation import _report_figures
-    from ssltok.pipelines import _run
-
-    drawn = _report_figures._pictures
-    monkeypatch.setattr(
-        _report_figures, "_pictures", lambda sets: dict(list(drawn(sets).items())[:1])
-    )
-    monkeypatch.setattr(_run, "standard_measures", (series_measures,))
-    monkeypatch.setattr(_run, "tokenizer_measures", lambda model: lambda sets: [])
-    monkeypatch.setattr("ssltok.cli._commands.HEADLINES", ())
 
 
 def snapshot(folder: pathlib.Path) -> dict[str, bytes]:
