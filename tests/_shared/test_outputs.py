@@ -1,14 +1,17 @@
 """Files and folders are written beside and swapped in; a folder has one process at a time."""
 
+import errno
 import multiprocessing
 import os
 import pathlib
 import signal
 import threading
 import time
+from typing import Any
 
 import pytest
 
+from ssltok._shared import outputs
 from ssltok._shared.outputs import (
     check_output,
     locked,
@@ -81,7 +84,30 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: pathlib.Path, kind: s
     assert os.listdir(tmp_path) == ["file"]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+REFUSALS = {"read-only folder": errno.EACCES, "read-only disk": errno.EROFS,
+            "not the owner": errno.EPERM, "full": errno.ENOSPC, "quota": errno.EDQUOT}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", REFUSALS)
+def test_a_place_that_the_system_refuses_is_named(
+    kind: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system's refusal is a stand-in, for root writes into read-only folders too."""
+    number = REFUSALS[kind]
+
+    def refused(path: Any, *rest: Any) -> Any:
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(outputs, "open", refused, raising=False)
+    with pytest.raises(OSError, match=r"^who: out must be a place that can be written") as caught:
+        check_output("who", tmp_path / "new" / "x")
+    assert os.strerror(number) in str(caught.value)
+    with pytest.raises(OSError, match=os.strerror(number)), new_file(tmp_path / "x"):
+        pytest.fail("a stream was given")
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere; the law is the one above")
 def test_a_read_only_folder_is_named(tmp_path: pathlib.Path) -> None:
     tmp_path.chmod(0o555)
     with pytest.raises(PermissionError, match=r"^who: out must be a place that can be written"):

@@ -1,13 +1,16 @@
 """The command where an extra is missing: one line and status 3; and its version, with nothing."""
 
 import json
+import pathlib
+import re
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
 import ssltok
-from ssltok.cli import main
+from ssltok.cli import _commands, main
 
 BLOCKED = ("accelerate", "safetensors", "sklearn", "tqdm", "tyro")
 SCRIPT = f"""
@@ -50,3 +53,33 @@ def test_without_an_extra_the_command_says_what_to_install() -> None:
         assert "pip install 'ssltok[pipelines]'" in said
         assert said.count("\n") == 1, "one line"
     assert set(json.loads(found)) == set(BLOCKED)
+
+
+def optional() -> list[tuple[str, str]]:
+    """Packages and their extras, as pyproject.toml has them."""
+    text = (pathlib.Path(__file__).parents[2] / "pyproject.toml").read_text()
+    extras = tomllib.loads(text)["project"]["optional-dependencies"]
+    imported = {"scikit-learn": "sklearn"}
+    names = {re.split(r"[>=<]", word)[0]: extra for extra, words in extras.items()
+             for word in words if extra != "dev"}  # fmt: skip
+    return [(imported.get(name, name), extra) for name, extra in names.items()]
+
+
+@pytest.mark.parametrize(("package", "extra"), optional())
+@pytest.mark.parametrize("part", ["", ".axes", ".some.deep_part"])
+def test_the_hint_names_the_package_of_whatever_part_is_missing(
+    package: str,
+    extra: str,
+    part: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def work(words: list[str]) -> None:
+        raise ModuleNotFoundError(f"No module named '{package}{part}'", name=f"{package}{part}")
+
+    monkeypatch.setattr(_commands, "run_command", work)
+    with pytest.raises(SystemExit) as ended:
+        main(["info", "nowhere"])
+    assert ended.value.code == 3
+    line = f"ssltok: needs {package}; install it with: pip install 'ssltok[{extra}]'\n"
+    assert capsys.readouterr().err == line

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from ssltok._shared.outputs import check_output
 from ssltok._shared.storage import to_json
 from ssltok._shared.work_folders import clear_work, has_checkpoints
 from ssltok.cli._anomalies import Anomalies
@@ -130,6 +131,7 @@ class Run(Training):
 
     def __call__(self) -> None:
         """Do it."""
+        check_output("run", self.out / "unfinished")  # before a large file is read
         data = self.read()
         report = run(
             data,

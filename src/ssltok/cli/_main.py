@@ -14,7 +14,15 @@ __all__ = ["main"]
 FAILED = 1  # the status where training left the numbers
 REFUSED = 2  # the status where something that the user gave cannot be used
 MISSING = 3  # the status where an optional package is missing
-EXTRA = ("matplotlib", "tyro")  # of the extra, beside those that ssltok.pipelines asks for
+EXTRA = {
+    **dict.fromkeys(
+        ("accelerate", "matplotlib", "safetensors", "sklearn", "tqdm", "tyro"), "pipelines"
+    ),
+    **dict.fromkeys(("narwhals", "pandas", "sktime"), "data"),
+    **dict.fromkeys(("h5py", "openpyxl", "pyarrow"), "files"),
+    "tensorboard": "track",
+}
+"""The extra that brings each optional package, by the name it is imported by."""
 RESUMED = ("run", "fit")  # commands that go on where they were stopped
 
 
@@ -78,9 +86,10 @@ def _short_warnings() -> Iterator[None]:
 
 def _said(error: ImportError) -> ImportError:
     """The error, with what to install where it does not say so itself."""
-    if error.name not in EXTRA:
+    package = (error.name or "").partition(".")[0]  # a part of a package is not installed alone
+    if package not in EXTRA:
         return error
-    return ImportError(f"needs {error.name}; install it with: pip install 'ssltok[pipelines]'")
+    return ImportError(f"needs {package}; install it with: pip install 'ssltok[{EXTRA[package]}]'")
 
 
 def _leave(error: Exception, status: int) -> None:
