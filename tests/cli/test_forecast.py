@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from ssltok.cli import _reading, main
-from ssltok.data import Dataset
+from ssltok.data import Dataset, load_dataset
 from ssltok.evaluation import load_samples
 from tests.cli.words import SMALL
 
@@ -124,6 +124,40 @@ def test_forecast_of_several_series_without_dates(model: str, tmp_path: pathlib.
     table = pd.read_csv(out)
     assert table.columns.tolist() == ["id", "time", "value_0", "value_1"]
     assert table["time"].tolist() == [50, 51, 52, 53] * 3
+
+
+def test_forecast_of_the_series_that_are_asked_for(
+    model: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long file of three sites that end on different days: names and dates are each one's own."""
+    ends = {"north": 300, "south": 420, "west": 350}
+    parts = [
+        pd.DataFrame({"site": site, "time": DATES[:end], "heat": 20 + np.sin(np.arange(end)),
+                      "flow": np.arange(end) / 50})
+        for site, end in ends.items()
+    ]  # fmt: skip
+    pd.concat(parts).to_csv(tmp_path / "sites.csv", index=False)
+    monkeypatch.setattr(_reading, "load_dataset", load_dataset)
+    words = ["forecast", model, "--data", str(tmp_path / "sites.csv"), "--id", "site",
+             "--horizon", "5", "--samples", "1"]  # fmt: skip
+    for names in ([], ["west", "north"], ["south"]):
+        out = tmp_path / f"{len(names)}.csv"
+        main([*words, "--out", str(out), *(["--series", *names] if names else [])])
+        table = pd.read_csv(out, parse_dates=["time"])
+        assert table.columns.tolist() == ["site", "time", "heat", "flow"], names
+        assert table["site"].tolist() == [site for site in names or ends for _ in range(5)]
+        ahead = [t for site in names or ends
+                 for t in DATES[ends[site] - 1] + pd.to_timedelta(range(1, 6), "h")]  # fmt: skip
+        assert table["time"].tolist() == ahead
+    for names in (["east"], ["west", "west"], ["0"]):
+        with pytest.raises(SystemExit):
+            main([*words, "--out", str(tmp_path / "no.csv"), "--series", *names])
+    assert not (tmp_path / "no.csv").exists()
+    frame = parts[1].drop(columns="site")
+    frame.to_csv(tmp_path / "one.csv", index=False)
+    words[3] = str(tmp_path / "one.csv")
+    main([*words[:4], *words[6:], "--out", str(tmp_path / "one_ahead.csv"), "--series", "0"])
+    assert pd.read_csv(tmp_path / "one_ahead.csv")["time"][0] == str(DATES[-1] + pd.Timedelta("1h"))
 
 
 def test_impute_fills_the_gap_and_nothing_else(

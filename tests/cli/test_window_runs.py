@@ -84,11 +84,8 @@ def test_a_run_of_a_source_says_on_how_many_series_it_measures(
 
     x = np.random.default_rng(0).normal(size=(30, 16)).cumsum(1)
     labels = ["rare", *["many"] * 29]
-    feather.write_feather(
-        pa.table({"wave": list(x), "label": labels}),
-        tmp_path / "x.arrow",
-        compression="uncompressed",
-    )
+    table = pa.table({"wave": list(x), "label": labels})
+    feather.write_feather(table, tmp_path / "x.arrow", compression="uncompressed")
     monkeypatch.setattr(_measured, "MOST", 5)
     main(["run", "--data", str(tmp_path / "x.arrow"), "--source", "True", "--out",
           str(tmp_path / "run"), *QUICK])  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a fitted model makes of series on disk: the bits of the same rows in memory, block by block."""
+"""What a fitted model makes of series on disk, block by block: the bits of the rows in memory."""
 
 import functools
 import pathlib

@@ -180,7 +180,7 @@ def test_complaints_come_first() -> None:
         pretrain(encoder(), partial(VICReg, projector_dim=4), data(), config=config())
     with pytest.raises(ValueError, match="labels must be 12, as many as series; got 5"):
         pretrain(encoder(), BYOL_SMALL, data(), augment=AUGMENT, labels=torch.arange(5))
-    with pytest.raises(TypeError, match="data must be a SeriesSet, .* or a source; got Tensor"):
+    with pytest.raises(TypeError, match=r"data must be a SeriesSet, .* or a source; got Tensor"):
         pretrain(encoder(), BYOL_SMALL, data().values, augment=AUGMENT)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="pretrain: holdout_ratio must leave at least one"):
         pretrain(encoder(), BYOL_SMALL, data(), augment=AUGMENT, config=config(holdout_ratio=0.01))
@@ -233,8 +233,8 @@ def test_series_on_disk_are_those_in_memory(way: str, tmp_path: pathlib.Path) ->
         "windows": WindowSource((series(12, length=20) - 5)[0], 9, 2),
     }[way]
     memory = scaled(read_series(x)) if way == "changed" else read_series(x)
-    options: dict[str, Any] = {"augment": AUGMENT, "seed": 2,
-                               "config": config(holdout_ratio=0.25, patience=2, validate_every=1)}  # fmt: skip
+    training = config(holdout_ratio=0.25, patience=2, validate_every=1)
+    options: dict[str, Any] = {"augment": AUGMENT, "seed": 2, "config": training}
     first, second = (pretrain(encoder(), BYOL_SMALL, part, **options) for part in (memory, other))
     assert same(first.encoder, second.encoder)
     assert same(first.objective, second.objective)
@@ -269,9 +269,11 @@ def test_without_an_augment_a_process_reads_its_own_rows() -> None:
         raise InterruptedError
 
     for part in (read_series(series(12, length=20)), Watched(series(12, length=20))):
-        with patch("ssltok.training._pretrain.train_stage", train_stage):
-            with pytest.raises(InterruptedError):
-                pretrain(encoder(), OneView, part, config=config())
+        with (
+            patch("ssltok.training._pretrain.train_stage", train_stage),
+            pytest.raises(InterruptedError),
+        ):
+            pretrain(encoder(), OneView, part, config=config())
     assert read == [2]
     assert torch.equal(shares[0].views[0], shares[1].views[0])
 

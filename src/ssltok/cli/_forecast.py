@@ -34,6 +34,9 @@ class Drawing:
     reading: ReadingOptions = field(default_factory=Reading)
     resample: str | None = None
     """Bring irregular times to this step first, such as h, 15min or D."""
+    series: tuple[str, ...] = ()
+    """Which series of the file: their names in its id column, or without one their places from 0;
+    by default all."""
     quantiles: tuple[float, ...] = (0.1, 0.5, 0.9)
     """With several samples: which quantiles of them are written, as columns such as heat_q10."""
     seed: int = 0
@@ -42,8 +45,9 @@ class Drawing:
     """Replace the file if there is one."""
 
     def read(self) -> Dataset:
-        """The data, at regular times where that is asked for."""
-        return read(self.data, self.reading, resample=self.resample)
+        """The series asked for, at regular times where that is asked for."""
+        data = read(self.data, self.reading, resample=self.resample)
+        return chosen(data, self.series) if self.series else data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +101,26 @@ class Impute(Drawing):
             stretch[...] = np.where(gone, stretch, values)  # known ones with all their digits
         write_draws(self.out, whole, data=data, times=data.times, quantiles=self.quantiles)
         say(f"{len(data.train)} series, {filled} missing values filled: {self.out}")
+
+
+def chosen(data: Dataset, names: tuple[str, ...]) -> Dataset:
+    """Some of the training series, in the order of their names."""
+    ids = data.ids if data.ids is not None else range(len(data.train))
+    known = [str(name) for name in ids]
+    wrong = [name for name in names if known.count(name) != 1]
+    if wrong or len(set(names)) < len(names):
+        shown = f"{', '.join(known[:8])}{', ...' if len(known) > 8 else ''}"
+        raise ValueError(
+            f"series must be names of series, each once; got {' '.join(names)} of {shown}"
+        )
+    places = [known.index(name) for name in names]
+    times = data.times
+    return data._replace(
+        train=[data.train[place] for place in places],
+        train_labels=None,
+        ids=None if data.ids is None else [data.ids[place] for place in places],
+        times=[times[place] for place in places] if isinstance(times, list) else times,
+    )
 
 
 def check_drawing(

@@ -98,6 +98,12 @@ def check_place(out: pathlib.Path, *, overwrite: bool) -> None:
     if marker.get("publishing"):
         return  # a run was killed while it put its results in their places: it goes on
     listed = _listed(out)
+    if listed is None and _of_an_earlier_version(out):
+        raise FileExistsError(
+            f"run: out must be new, or hold a run of this version; got {out}, a finished run of an "
+            "earlier one, which does not list its files, so that none is deleted: give another "
+            "folder, or move this one away"
+        )
     if listed is None:
         foreign = sorted(present - {UNFINISHED})
         if foreign:
@@ -191,6 +197,14 @@ def _listed(out: pathlib.Path) -> list[str] | None:
         if not parts or parts[0] not in RESULTS or ".." in parts:
             return None
     return [*files, "metrics.json"]
+
+
+def _of_an_earlier_version(out: pathlib.Path) -> bool:
+    """Whether a folder looks like a finished run that lists no files, as 0.1 wrote it."""
+    metrics = _read_json(out / "metrics.json")
+    about = metrics.get("about", metrics) if isinstance(metrics, dict) else None
+    looks = isinstance(about, dict) and "files" not in about and "provenance" in about
+    return looks and (out / "model").is_dir() and (out / "report.html").is_file()
 
 
 def _own_entries(out: pathlib.Path) -> list[str]:
