@@ -97,17 +97,24 @@ def parse_times(table: Table, column: int, reading_format: str | None) -> tuple[
         return pandas.to_datetime(data, utc=True).dt.tz_localize(None).to_numpy(), reading_format
     data = data.astype(str).str.strip()
     formats = _formats(data.iloc[0]) if reading_format is None else [reading_format]
-    read = {}
+    read, odd = {}, 0  # the first time that no way reads
     for form in formats:
         parsed = pandas.to_datetime(data, format=form, utc=True, errors="coerce")
         if not parsed.isna().any():
             read[form] = parsed.dt.tz_localize(None).to_numpy()
+        else:
+            odd = max(odd, int(np.flatnonzero(parsed.isna())[0]))
     rising = {form: t for form, t in read.items() if len(t) < 2 or (np.diff(t) > _zero(t)).all()}
     read = rising if len(rising) == 1 else read
     if len(read) > 1 and len({t.tobytes() for t in read.values()}) > 1:
         raise Refusal(
             f"times must be read in one way; got {data.iloc[0]!r} in column "
             f"{table.name(column)!r}: {choices(*(('time_format', form) for form in read))}"
+        )
+    if not read and odd:
+        raise Refusal(
+            f"times must be written in one way; got {data.iloc[odd]!r} in "
+            f"{table.place(odd, column)}, after {data.iloc[odd - 1]!r}"
         )
     if not read:
         raise Refusal(

@@ -286,6 +286,11 @@ def _arranged(array: Any, y: Any, reading: Reading, *, plain: bool) -> Part:
         "channels_first": (3,),
         "channels_last": (3,),
     }
+    if array.ndim == 1 and reading.layout is None:
+        raise Refusal(
+            f"must hold series of some cases; got one axis, of {len(array)} samples: "
+            f"{choices(('layout', 'time_in_rows'))} if that is one long series"
+        )
     if reading.layout is not None and array.ndim not in axes.get(reading.layout, ()):
         raise Refusal(f"an array of {array.shape} has no {option('layout', reading.layout)}")
     if reading.layout == "time_in_rows":

@@ -236,7 +236,8 @@ def _wall(what: str, read: Callable[[], Read]) -> Read:
     except MissingLibraryError:
         raise
     except Refusal as error:
-        raise ValueError(f"load_dataset: {what!r}: {error}") from error
+        said = " ".join(str(error).splitlines())  # a cell may hold several lines
+        raise ValueError(f"load_dataset: {what!r}: {said}") from error
     except Exception as error:  # a foreign reader may raise anything
         said = " ".join(str(error).split())[:300]
         raise ValueError(

@@ -93,9 +93,22 @@ def numbers(table: Table, columns: list[int]) -> np.ndarray[Any, np.dtype[np.flo
             if types.is_complex_dtype(data):
                 raise Refusal(f"must hold real numbers; got complex ones in {table.name(column)!r}")
             values[:, place] = data.to_numpy(dtype=np.float64, na_value=np.nan)
+            if types.is_integer_dtype(data):
+                _check_digits(table, column, values[:, place])
         else:
             values[:, place] = _converted(table, column)
     return values
+
+
+def _check_digits(table: Table, column: int, values: np.ndarray[Any, Any]) -> None:
+    """Refuse whole numbers that float64 rounds."""
+    for row in np.flatnonzero(np.abs(values) >= 2.0**53).tolist():
+        cell = int(table.frame[column].iloc[row])
+        if int(values[row]) != cell:
+            raise Refusal(
+                "cells must be numbers that float64 holds, whole ones up to 2**53 among them; "
+                f"got {cell} in {table.place(row, column)}: subtract their level"
+            )
 
 
 def _converted(table: Table, column: int) -> Any:
@@ -106,9 +119,15 @@ def _converted(table: Table, column: int) -> Any:
     dated = pandas.api.types.is_datetime64_any_dtype(data)
     bad = np.flatnonzero((converted.isna() & data.notna()) | truth | dated)
     if len(bad):
-        cell = str(data.iloc[bad[0]])
+        first, where = data.iloc[bad[0]], table.place(int(bad[0]), column)
+        if isinstance(first, list | tuple | dict | np.ndarray):
+            raise Refusal(
+                f"cells must be numbers; got a {type(first).__name__} in {where}: a file whose "
+                "cells are whole series is read by load_source, or --source True"
+            )
+        cell = str(first)
         raise Refusal(
-            f"cells must be numbers; got {cell!r} in {table.place(int(bad[0]), column)}: "
+            f"cells must be numbers; got {cell!r} in {where}: "
             f"{choices(('missing', cell), ('drop', table.name(column)))}, "
             "if the cell, or the column, holds no value"
         )
