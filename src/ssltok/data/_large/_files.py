@@ -80,7 +80,8 @@ def load_source(path: str | os.PathLike[str], *, reading: Reading | None = None)
             f"load_source: {wrong[0]} must be left out where rows stay in the file; "
             f"got {getattr(form, wrong[0])!r}"
         )
-    labels, channels = None, ()
+    labels: Any = None
+    channels: tuple[str, ...] = ()
     if ending == ".npy":
         source = _array(file, form)
     else:

@@ -42,7 +42,8 @@ def measured_parts(parts: TrainAndTest, generator: Generator) -> tuple[TrainAndT
         if cases > MOST:
             words.append(f"{MOST} of {cases} {name}")
     said = f"a random sample of {' and '.join(words)} series" if words else ""
-    return TrainAndTest(*taken, about=parts.about), said
+    train, train_labels, test, test_labels = taken
+    return TrainAndTest(train, train_labels, test, test_labels, parts.about), said
 
 
 def last_samples(data: Dataset, size: int) -> tuple[Dataset, int]:
