@@ -19,7 +19,9 @@ from ssltok.losses._barlow_twins import (
     barlow_twins_loss,
     barlow_twins_terms,
 )
+from ssltok.losses._capi import CAPILoss, capi_loss
 from ssltok.losses._center_and_sharpen import center_and_sharpen
+from ssltok.losses._coding_rate import coding_rate
 from ssltok.losses._cosine_regression import (
     CosineRegressionLoss,
     NegativeCosineLoss,
@@ -33,6 +35,8 @@ from ssltok.losses._distillation import (
     distillation_loss,
     hard_distillation_loss,
 )
+from ssltok.losses._emp_ssl import EMPSSLLoss, EMPSSLTerms, emp_ssl_loss, emp_ssl_terms
+from ssltok.losses._frossl import FroSSLLoss, FroSSLTerms, frossl_loss, frossl_terms
 from ssltok.losses._gaussian_kl import GaussianKLLoss, gaussian_kl_loss
 from ssltok.losses._hierarchical_contrastive import (
     HierarchicalContrastiveLoss,
@@ -43,21 +47,27 @@ from ssltok.losses._info_nce import InfoNCELoss, info_nce_loss
 from ssltok.losses._koleo import KoLeoLoss, koleo_loss
 from ssltok.losses._latent_regression import LatentRegressionLoss, latent_regression_loss
 from ssltok.losses._layer_target import normalize_over_tokens, topk_layer_target
+from ssltok.losses._lejepa import LeJEPALoss, LeJEPATerms, lejepa_loss, lejepa_terms
+from ssltok.losses._lenepa import LeNEPALoss, LeNEPATerms, lenepa_loss, lenepa_terms
 from ssltok.losses._masked_reconstruction import (
     MaskedReconstructionLoss,
     masked_reconstruction_loss,
 )
 from ssltok.losses._masked_token import MaskedTokenLoss, masked_token_loss
+from ssltok.losses._mmcr import MMCRLoss, mmcr_loss
 from ssltok.losses._msn import MSNLoss, MSNTerms, msn_loss, msn_terms
+from ssltok.losses._nepa import NEPALoss, nepa_loss
 from ssltok.losses._next_token import NextTokenLoss, next_token_loss
 from ssltok.losses._nt_xent import NTXentLoss, nt_xent_loss
 from ssltok.losses._pseudo_labels import PseudoLabels, pseudo_labels
 from ssltok.losses._region_distillation import RegionDistillationLoss, region_distillation_loss
 from ssltok.losses._sigreg import SIGRegLoss, sigreg_loss
+from ssltok.losses._simdino import SimDINOLoss, SimDINOTerms, simdino_loss, simdino_terms
 from ssltok.losses._sinkhorn import sinkhorn
 from ssltok.losses._supcon import SupConLoss, supcon_loss
 from ssltok.losses._swapped_prediction import SwappedPredictionLoss, swapped_prediction_loss
 from ssltok.losses._temporal_contrastive import TemporalContrastiveLoss, temporal_contrastive_loss
+from ssltok.losses._tico import TiCoLoss, TiCoTerms, tico_loss, tico_terms
 from ssltok.losses._triplet import TripletLoss, triplet_loss
 from ssltok.losses._vibcreg import (
     VIbCRegLoss,
@@ -71,17 +81,23 @@ from ssltok.losses._vicreg import (
     vicreg_loss,
     vicreg_terms,
 )
+from ssltok.losses._visreg import VISRegLoss, VISRegTerms, visreg_loss, visreg_terms
 from ssltok.losses._w_mse import WMSELoss, w_mse_loss
 from ssltok.losses._whitening import cholesky_whiten, iterative_whiten
 
 __all__ = [
     "BarlowTwinsLoss",
     "BarlowTwinsTerms",
+    "CAPILoss",
     "CosineRegressionLoss",
     "DINOLoss",
     "DiscriminatorLoss",
     "DiscriminatorTerms",
     "DistillationLoss",
+    "EMPSSLLoss",
+    "EMPSSLTerms",
+    "FroSSLLoss",
+    "FroSSLTerms",
     "GaussianKLLoss",
     "GeneratorLoss",
     "HardDistillationLoss",
@@ -90,36 +106,54 @@ __all__ = [
     "InfoNCELoss",
     "KoLeoLoss",
     "LatentRegressionLoss",
+    "LeJEPALoss",
+    "LeJEPATerms",
+    "LeNEPALoss",
+    "LeNEPATerms",
     "LeastSquaresDiscriminatorLoss",
     "LeastSquaresGeneratorLoss",
+    "MMCRLoss",
     "MSNLoss",
     "MSNTerms",
     "MaskedReconstructionLoss",
     "MaskedTokenLoss",
+    "NEPALoss",
     "NTXentLoss",
     "NegativeCosineLoss",
     "NextTokenLoss",
     "PseudoLabels",
     "RegionDistillationLoss",
     "SIGRegLoss",
+    "SimDINOLoss",
+    "SimDINOTerms",
     "SupConLoss",
     "SwappedPredictionLoss",
     "TemporalContrastiveLoss",
+    "TiCoLoss",
+    "TiCoTerms",
     "TripletLoss",
     "VICRegLoss",
     "VICRegTerms",
+    "VISRegLoss",
+    "VISRegTerms",
     "VIbCRegLoss",
     "VIbCRegTerms",
     "WMSELoss",
     "barlow_twins_loss",
     "barlow_twins_terms",
+    "capi_loss",
     "center_and_sharpen",
     "cholesky_whiten",
+    "coding_rate",
     "cosine_regression_loss",
     "dino_loss",
     "discriminator_loss",
     "discriminator_terms",
     "distillation_loss",
+    "emp_ssl_loss",
+    "emp_ssl_terms",
+    "frossl_loss",
+    "frossl_terms",
     "gaussian_kl_loss",
     "generator_loss",
     "hard_distillation_loss",
@@ -132,26 +166,38 @@ __all__ = [
     "least_squares_discriminator_loss",
     "least_squares_discriminator_terms",
     "least_squares_generator_loss",
+    "lejepa_loss",
+    "lejepa_terms",
+    "lenepa_loss",
+    "lenepa_terms",
     "masked_reconstruction_loss",
     "masked_token_loss",
+    "mmcr_loss",
     "msn_loss",
     "msn_terms",
     "negative_cosine_loss",
+    "nepa_loss",
     "next_token_loss",
     "normalize_over_tokens",
     "nt_xent_loss",
     "pseudo_labels",
     "region_distillation_loss",
     "sigreg_loss",
+    "simdino_loss",
+    "simdino_terms",
     "sinkhorn",
     "supcon_loss",
     "swapped_prediction_loss",
     "temporal_contrastive_loss",
+    "tico_loss",
+    "tico_terms",
     "topk_layer_target",
     "triplet_loss",
     "vibcreg_loss",
     "vibcreg_terms",
     "vicreg_loss",
     "vicreg_terms",
+    "visreg_loss",
+    "visreg_terms",
     "w_mse_loss",
 ]

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from ssltok._shared.checks import check_at_least, check_axes, check_floating, check_positive
 from ssltok._shared.numerics import full_precision, upcast
+from ssltok.losses._directions import directions_for
 from ssltok.losses._slice_errors_fast import slice_errors
 
 __all__ = ["SIGRegLoss", "sigreg_loss"]
@@ -29,8 +30,7 @@ def sigreg_loss(
     $[0, T]$, doubled. The statistic grows with `batch`; a Gaussian batch leaves a floor near
     $\int (1 - e^{-t^2}) e^{-t^2 / 2} dt$ (1.06 for the defaults).
 
-    LeJEPA is $\lambda$ times this (mean over views) plus $(1 - \lambda)$ times the mean squared
-    distance of each view from the mean of the global views, with $\lambda = 0.05$.
+    LeJEPA whole, with what makes the views agree, is `lejepa_loss`.
 
     Constants: the defaults are those of the authors' package; the paper's listing integrates
     over 17 points of $[-5, 5]$, that is `limit=5.0, points=9`, with 256 slices.
@@ -73,10 +73,7 @@ def sigreg_loss(
     check_positive("sigreg_loss", "limit", limit)
     with full_precision(z):
         x = upcast(z)
-        directions = torch.randn(  # one seed gives the same directions in every precision
-            x.shape[1], slices, generator=generator, device=x.device, dtype=torch.float32
-        )
-        projected = x @ nn.functional.normalize(directions.to(x.dtype), dim=0)
+        projected = x @ directions_for(x, slices, generator)
         return slice_errors(projected, points=points, limit=limit).mean()
 
 

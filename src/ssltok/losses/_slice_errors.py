@@ -17,20 +17,28 @@ class Nodes(NamedTuple):
     weights: Tensor
 
 
-def slice_errors(projected: Tensor, *, points: int, limit: float) -> Tensor:
-    r"""Return the Epps-Pulley statistic of each column of `(batch, slices)`.
+def slice_errors(
+    projected: Tensor, *, points: int, limit: float, shares: Tensor | None = None
+) -> Tensor:
+    r"""Return the Epps-Pulley statistic of each column of `(batch, ..., slices)`.
 
     $B \int_{-L}^{L} \bigl\lvert \tfrac{1}{B} \sum_b e^{i t p_b} - e^{-t^2 / 2} \bigr\rvert^2
     e^{-t^2 / 2} \, dt$ by the trapezoidal rule with `points` nodes in $[0, L]$; it is even in $t$.
+    With `shares` that sum to 1 over the batch, and broadcast, these stand in the place of
+    $\tfrac{1}{B}$ inside.
     """
     _, t, gauss, weights = nodes(projected, points, limit)
     phase = projected.unsqueeze(-1) * t
-    real, imaginary = phase.cos().mean(dim=0), phase.sin().mean(dim=0)
+    if shares is None:
+        real, imaginary = phase.cos().mean(dim=0), phase.sin().mean(dim=0)
+    else:
+        share = shares.unsqueeze(-1)
+        real, imaginary = (share * phase.cos()).sum(dim=0), (share * phase.sin()).sum(dim=0)
     return ((real - gauss).square() + imaginary.square()) @ weights
 
 
 def nodes(projected: Tensor, points: int, limit: float) -> Nodes:
-    """Return the rule of the integral for `(batch, slices)` projections."""
+    """Return the rule of the integral for `(batch, ..., slices)` projections."""
     step = limit / (points - 1)
     t = step * torch.arange(points, device=projected.device, dtype=projected.dtype)
     gauss = torch.exp(-t.square() / 2)
