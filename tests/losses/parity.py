@@ -10,7 +10,14 @@ from torch import Tensor
 from ssltok.distributed import gather
 from tests.ranks import Ranks
 
-__all__ = ["SEEDS", "Parity", "assert_parity", "assert_ranks_agree", "parity_errors"]
+__all__ = [
+    "SEEDS",
+    "Parity",
+    "assert_parity",
+    "assert_ranks_agree",
+    "parity_errors",
+    "value_and_gradients",
+]
 
 SEEDS = range(20)
 

@@ -11,6 +11,7 @@ from ssltok._shared import sizes
 from tests.losses.laws import Case, normal, probabilities
 
 MASK = torch.tensor([[1, 0, 1], [0, 0, 1]], dtype=torch.bool)
+VALID = torch.tensor([[1, 1, 1], [1, 1, 0]], dtype=torch.bool)
 CODES = torch.tensor([[0, 2, 1], [3, -1, 2]])
 
 CASES = {
@@ -111,6 +112,42 @@ CASES = {
             {},
             lambda g: (normal(g, 2, 5),),
             (),
+        ),
+        Case(
+            losses.capi_loss,
+            {"temperature": 0.4},
+            lambda g: (normal(g, 2, 3, 5), probabilities(g, 2, 3, 5), MASK),
+            (1,),
+        ),
+        Case(
+            losses.emp_ssl_loss,
+            {"agreement_weight": 3.0, "eps": 0.7},
+            lambda g: (normal(g, 3, 4), normal(g, 3, 4), normal(g, 3, 4)),
+            (),
+        ),
+        Case(
+            losses.frossl_loss,
+            {"invariance_weight": 0.4},
+            lambda g: (normal(g, 3, 4), normal(g, 3, 4), normal(g, 3, 4)),
+            (),
+        ),
+        Case(
+            losses.mmcr_loss,
+            {"compression_weight": 0.4},
+            lambda g: (normal(g, 3, 4), normal(g, 3, 4)),
+            (),
+        ),
+        Case(
+            losses.nepa_loss,
+            {},
+            lambda g: (normal(g, 2, 3, 5), normal(g, 2, 3, 5), VALID),
+            (1,),
+        ),
+        Case(
+            losses.simdino_loss,
+            {"agreement_weight": 0.4, "eps": 0.2, "average": False},
+            lambda g: (normal(g, 3, 2, 5), normal(g, 2, 2, 5)),
+            (1,),
         ),
         Case(
             losses.gaussian_kl_loss,
@@ -222,6 +259,7 @@ def test_autocast_computes_in_single_precision(name: str) -> None:
         torch.testing.assert_close(a.float(), b, rtol=1e-2, atol=1e-2 * float(b.abs().max()))
 
 
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # dynamo's
 @pytest.mark.parametrize("name", NAMES)
 def test_compiles_whole(name: str) -> None:
     case = CASES[name]

@@ -92,6 +92,42 @@ CASES |= {
     for beta in (None, 0.0, 0.7)
     for normalized in (False, True)
 }
+REAL = torch.tensor([[1, 1, 1, 1, 0], [1, 1, 0, 0, 0], [0, 0, 0, 0, 0]], dtype=torch.bool)
+PAIRS = torch.cat([REAL[:, 1:], REAL[:, :1] & False], dim=1)  # with a real token behind them
+
+
+def seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(7)
+
+
+def assigned(scores: Tensor, real: Tensor) -> Tensor:
+    """Assignments have no gradient, so that only their value is asked."""
+    return losses.sinkhorn(scores.transpose(0, 1), real.T, epsilon=0.5).square().sum()
+
+
+CASES |= {
+    "capi_loss": Case(
+        lambda s, q: losses.capi_loss(s, q, MASK),
+        of(TOKENS, lambda g: TOKENS(g).softmax(-1)),
+        [MASK, MASK],
+    ),
+    "nepa_loss": Case(
+        lambda p, e: losses.nepa_loss(p, e, REAL),
+        of(TOKENS, TOKENS),
+        [PAIRS, torch.cat([REAL[:, :1] & False, REAL[:, 1:]], dim=1)],
+    ),
+    "lenepa_loss": Case(
+        lambda p, e: losses.lenepa_loss(p, e, REAL, slices=4, generator=seeded()),
+        of(TOKENS, TOKENS),
+        [REAL, REAL],
+    ),
+    "lenepa_terms": Case(
+        lambda p, e: losses.lenepa_terms(p, e, REAL, slices=4, generator=seeded())[1],
+        of(TOKENS, TOKENS),
+        [REAL, REAL],
+    ),
+    "sinkhorn": Case(lambda z: assigned(z, REAL), of(TOKENS), [REAL]),
+}
 WORDS = {"mask", "valid", "codes", "labels"}
 ALL_COUNT = {"supcon_loss"}  # a row without a label is a negative of all others
 

@@ -21,6 +21,15 @@ LOGITS = torch.randn(4, 6, generator=torch.Generator().manual_seed(2)).double()
 OPERATORS: dict[str, Callable[..., Tensor]] = {
     "center_and_sharpen": lambda **o: losses.center_and_sharpen(LOGITS, LOGITS[0], **o),
     "cholesky_whiten": lambda **o: losses.cholesky_whiten(LOGITS[:, :2], **o),
+    "coding_rate": lambda **o: losses.coding_rate(LOGITS, **o),
+    "emp_ssl_terms": lambda **o: losses.emp_ssl_terms(LOGITS, LOGITS.flip(0), **o)[0],
+    "lejepa_terms": lambda **o: losses.lejepa_terms(LOGITS, LOGITS.flip(0), **o)[1],
+    "lenepa_terms": lambda **o: losses.lenepa_terms(LOGITS[None], LOGITS[None], **o)[1],
+    "simdino_terms": lambda **o: losses.simdino_terms(
+        LOGITS.view(2, 2, 6), LOGITS.view(2, 2, 6), **o
+    )[1],
+    "tico_terms": lambda **o: losses.tico_terms(LOGITS, LOGITS.flip(0), **o)[1],
+    "visreg_terms": lambda **o: losses.visreg_terms(LOGITS, LOGITS.flip(0), **o)[1],
     "iterative_whiten": lambda **o: losses.iterative_whiten(LOGITS, **{"group_size": 2, **o}),
     "msn_terms": lambda **o: losses.msn_terms(LOGITS[None], LOGITS.softmax(-1), **o)[0],
     "pseudo_labels": lambda **o: losses.pseudo_labels(LOGITS, **o).weights,

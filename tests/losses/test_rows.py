@@ -13,12 +13,17 @@ from tests.losses.test_contract import CASES, NAMES, call, draw, gradients
 
 SCALE_FREE = {  # losses of directions alone, and the inputs whose length they do not see
     "cosine_regression_loss": (0, 1),
+    "emp_ssl_loss": (0, 1, 2),
     "info_nce_loss": (0, 1, 2),
     "koleo_loss": (0,),
+    "mmcr_loss": (0, 1, 2),
     "negative_cosine_loss": (0, 1),
+    "nepa_loss": (0, 1),
     "nt_xent_loss": (0, 1, 2),
     "region_distillation_loss": (2, 3),
+    "simdino_loss": (0, 1),
     "supcon_loss": (0,),
+    "tico_loss": (0, 1),
     "triplet_loss": (0, 1, 2),
 }
 
@@ -85,8 +90,9 @@ def test_every_loss_that_sees_no_length_is_listed() -> None:
         scaled = [2 * x if i == first else x for i, x in enumerate(inputs)]
         if torch.allclose(call(name, *scaled), call(name, *inputs), rtol=1e-5):
             free.add(name)
-    whitened = {"w_mse_loss"}  # no row alone, but all of a view
-    assert free - whitened == set(SCALE_FREE) - {"region_distillation_loss"} | {"barlow_twins_loss"}
+    whole = {"barlow_twins_loss", "frossl_loss", "w_mse_loss"}  # no row alone, but all of a view
+    others = {"region_distillation_loss"}  # which has an input of another kind
+    assert free == set(SCALE_FREE) - others | whole
 
 
 def test_a_row_of_zeros_agrees_with_none() -> None:

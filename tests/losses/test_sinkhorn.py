@@ -154,3 +154,43 @@ def test_autocast_changes_nothing() -> None:
 def test_bad_input_is_refused(scores: Tensor, options: dict[str, int], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         sinkhorn(scores, **options)  # type: ignore[arg-type]
+
+
+# --- rows that are not real -----------------------------------------------------------------
+
+
+def test_rows_that_are_not_real_take_no_part() -> None:
+    """As if they were not there, whatever stands in them; a batch without any row is all 0."""
+    scores = torch.stack([draw(6, 5, seed) for seed in range(4)])
+    valid = torch.rand(4, 6, generator=torch.Generator().manual_seed(0)) < 0.6
+    valid[1], valid[2] = False, True
+    spoilt = scores.masked_fill(~valid.unsqueeze(-1), torch.nan)
+    for given in (scores, spoilt):
+        got = sinkhorn(given, valid, epsilon=0.3, iterations=4)
+        assert not got[~valid].any()
+        for one, real, assigned in zip(scores, valid, got, strict=True):
+            if real.any():
+                expected = oracle(one[real], epsilon=0.3, iterations=4)
+                torch.testing.assert_close(assigned[real], expected, rtol=1e-10, atol=1e-12)
+    same = sinkhorn(scores, torch.ones(4, 6, dtype=torch.bool), epsilon=0.3)
+    assert torch.equal(same, sinkhorn(scores, epsilon=0.3))
+    with pytest.raises(ValueError, match=r"^sinkhorn: valid must have shape \(4, 6\); got \(6, 4"):
+        sinkhorn(scores, valid.T)
+
+
+def on_rank_by_place(scores: Tensor, valid: Tensor) -> Tensor:
+    """Place by place, over the rows of all ranks, as CAPI assigns."""
+    columns = scores.transpose(0, 1), valid.T
+    return sinkhorn(*columns, epsilon=0.3, gather=gather).transpose(0, 1)
+
+
+@pytest.mark.parametrize("cut", [0, 2, 5])
+def test_places_over_two_ranks(cut: int, two_ranks: Ranks) -> None:
+    """Also where a rank holds no row, or none that is real at a place."""
+    scores = torch.stack([draw(3, 4, seed) for seed in range(7)])
+    valid = torch.arange(3) < torch.tensor([3, 1, 2, 3, 1, 1, 2])[:, None]
+    valid[:, 2] &= torch.arange(7) < 2
+    expected = on_rank_by_place(scores, valid)
+    parts = [slice(0, cut), slice(cut, 7)]
+    got = two_ranks.run(on_rank_by_place, *[(scores[part], valid[part]) for part in parts])
+    torch.testing.assert_close(torch.cat(got), expected, rtol=1e-12, atol=1e-14)

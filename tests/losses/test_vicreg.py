@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ssltok.losses import vicreg_loss, vicreg_terms
-from tests.losses.parity import Parity, assert_parity, assert_ranks_agree
+from tests.losses.parity import Parity, assert_parity, assert_ranks_agree, value_and_gradients
 from tests.ranks import Ranks
 
 
@@ -158,7 +158,13 @@ def test_eps_bounds_the_gradient_of_a_constant_feature() -> None:
     ("z_a", "z_b", "eps", "said"),
     [
         (torch.zeros(4, 3), torch.zeros(5, 3), 0.1, r"^vicreg_loss: z_a and z_b must share one"),
-        (torch.zeros(4, 3, 2), torch.zeros(4, 3, 2), 0.1, r"^vicreg_loss: z_a must be \(batch, d"),
+        (
+            torch.zeros(4),
+            torch.zeros(4),
+            0.1,
+            r"^vicreg_loss: z_a must be \(batch, ..., dim\);",
+        ),
+        (torch.zeros(4, 0, 3), torch.zeros(4, 0, 3), 0.1, r"^vicreg_loss: places must be >= 1;"),
         (torch.zeros(1, 3), torch.zeros(1, 3), 0.1, r"^vicreg_loss: batch must be >= 2; got 1$"),
         (torch.zeros(4, 3), torch.zeros(4, 3), -1.0, r"^vicreg_loss: eps must be >= 0; got -1.0$"),
     ],
@@ -166,3 +172,37 @@ def test_eps_bounds_the_gradient_of_a_constant_feature() -> None:
 def test_bad_input_is_refused(z_a: Tensor, z_b: Tensor, eps: float, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         vicreg_loss(z_a, z_b, eps=eps)
+
+
+# --- tokens and grids -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(7, 3, 4), (4, 2, 3, 9), (5, 1, 6)])
+def test_each_place_of_a_grid_has_statistics_of_its_own(shape: tuple[int, ...]) -> None:
+    """The mean over the places of what each costs alone; one place is a plain batch."""
+    generator = torch.Generator().manual_seed(2)
+    z_a = torch.randn(shape, generator=generator, dtype=torch.float64)
+    z_b = 0.4 * z_a + torch.randn(shape, generator=generator, dtype=torch.float64)
+    for options in ({}, OTHER):
+        got = value_and_gradients(partial(vicreg_loss, **options), (z_a, z_b))
+
+        def alone(a: Tensor, b: Tensor, options: dict[str, Any] = options) -> Tensor:
+            places = zip(a.flatten(1, -2).unbind(1), b.flatten(1, -2).unbind(1), strict=True)
+            weights = {"invariance_weight": 25, "variance_weight": 25, "covariance_weight": 1}
+            return torch.stack([oracle(x, y, **{**weights, **options}) for x, y in places]).mean()
+
+        expected = value_and_gradients(alone, (z_a, z_b))
+        torch.testing.assert_close(got, expected, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(6, 3, 9), (12, 3, 4)])
+def test_places_keep_their_digits_at_unequal_scales(shape: tuple[int, ...]) -> None:
+    generator = torch.Generator().manual_seed(4)
+    scales = torch.logspace(0, 4, shape[-1])
+    z_a, z_b = (scales * torch.randn(shape, generator=generator) for _ in range(2))
+    value, slopes = value_and_gradients(vicreg_loss, (z_a, z_b))
+    expected, exact = value_and_gradients(vicreg_loss, (z_a.double(), z_b.double()))
+    torch.testing.assert_close(value.double(), expected, rtol=1e-5, atol=0)
+    for got, wanted in zip(slopes, exact, strict=True):
+        error = (got.double() - wanted).abs().amax(dim=(0, 1))
+        assert (error <= 1e-5 * wanted.abs().amax(dim=(0, 1)) + 1e-6).all()

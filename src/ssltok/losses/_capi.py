@@ -60,7 +60,7 @@ def capi_loss(
 
     References:
         Darcet et al., *Cluster and Predict Latent Patches for Improved Masked Image Modeling*,
-        2025, <https://arxiv.org/abs/2502.08769>, section 3.
+        2025, <https://arxiv.org/abs/2502.08769>; the form is that of the authors' code.
     """
     who = "capi_loss"
     check_floating(who, "student", student)

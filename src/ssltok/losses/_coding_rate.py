@@ -37,8 +37,8 @@ def coding_rate(z: Tensor, *, eps: float = 0.5) -> Tensor:
 
     References:
         Ma et al., *Segmentation of multivariate mixed data via lossy data coding and compression*,
-        2007, IEEE Transactions on Pattern Analysis and Machine Intelligence 29(9), equation 7.
-        Wu et al., *SimDINO*, 2025, <https://arxiv.org/abs/2502.10385>, section 3.
+        2007, IEEE Transactions on Pattern Analysis and Machine Intelligence 29(9).
+        Wu et al., *SimDINO*, 2025, <https://arxiv.org/abs/2502.10385>.
     """
     check_floating("coding_rate", "z", z)
     if z.ndim < 2:

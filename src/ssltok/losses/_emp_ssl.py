@@ -59,7 +59,8 @@ def emp_ssl_loss(*views: Tensor, agreement_weight: float = 200.0, eps: float = 0
         -2.0986
 
     References:
-        Tong et al., *EMP-SSL*, 2023, <https://arxiv.org/abs/2304.03977>, equations 3 and 4.
+        Tong et al., *EMP-SSL*, 2023, <https://arxiv.org/abs/2304.03977>; signs and
+        constants are those of the authors' code (lightly 1.6.0 has the rate with the other sign).
     """
     terms = _terms("emp_ssl_loss", views, eps)
     return -terms.rate - agreement_weight * terms.agreement
@@ -86,7 +87,7 @@ def emp_ssl_terms(*views: Tensor, eps: float = 0.2) -> EMPSSLTerms:
         tensor(1.)
 
     References:
-        Tong et al., *EMP-SSL*, 2023, <https://arxiv.org/abs/2304.03977>, equations 3 and 4.
+        Tong et al., *EMP-SSL*, 2023, <https://arxiv.org/abs/2304.03977>.
     """
     return _terms("emp_ssl_terms", views, eps)
 

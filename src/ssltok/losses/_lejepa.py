@@ -75,8 +75,7 @@ def lejepa_loss(
         tensor(0.5000)
 
     References:
-        Balestriero and LeCun, *LeJEPA*, 2025, <https://arxiv.org/abs/2511.08544>, section 5 and
-        algorithm 2.
+        Balestriero and LeCun, *LeJEPA*, 2025, <https://arxiv.org/abs/2511.08544>, section 5.
     """
     check_ratio("lejepa_loss", "gaussian_weight", gaussian_weight)
     terms = _terms("lejepa_loss", views, global_views, slices, points, limit, generator)

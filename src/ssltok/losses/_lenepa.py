@@ -51,7 +51,8 @@ def lenepa_loss(
     outputs $p$ and of its inputs $e$; $p_t$ may see inputs up to $t$ and no more.
 
     Constants: $\lambda = 20$ and 256 directions in the paper's main runs, $\lambda = 2.5$ in its
-    run for the UCR archive.
+    run for the UCR archive. The paper sums the squared error over features; its code, to which
+    these weights belong, takes the mean.
 
     Over several processes it is a mean over series: give it `gather` of everything, or average it
     yourself; and generators of one seed.
@@ -84,7 +85,8 @@ def lenepa_loss(
         tensor(4.)
 
     References:
-        Chemeris et al., *LeNEPA*, 2026, <https://arxiv.org/abs/2607.00958>, section 3.
+        Chemeris et al., *LeNEPA*, 2026, <https://arxiv.org/abs/2607.00958>: the prediction
+        loss and temporal SIGReg; means over features, and SIGReg without the count, are the code's.
     """
     terms = _terms("lenepa_loss", pred, embeddings, valid, slices, points, limit, generator)
     return terms.prediction + gaussian_weight * terms.gaussian
@@ -125,7 +127,7 @@ def lenepa_terms(
         tensor(0.)
 
     References:
-        Chemeris et al., *LeNEPA*, 2026, <https://arxiv.org/abs/2607.00958>, section 3.
+        Chemeris et al., *LeNEPA*, 2026, <https://arxiv.org/abs/2607.00958>.
     """
     return _terms("lenepa_terms", pred, embeddings, valid, slices, points, limit, generator)
 

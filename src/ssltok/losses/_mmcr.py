@@ -45,7 +45,8 @@ def mmcr_loss(*views: Tensor, compression_weight: float = 0.0) -> Tensor:
 
     References:
         Yerxa et al., *Learning Efficient Coding of Natural Images with Maximum Manifold Capacity
-        Representations*, 2023, <https://arxiv.org/abs/2303.03307>, equation 6.
+        Representations*, 2023, <https://arxiv.org/abs/2303.03307>; the form is that of
+        the authors' code.
     """
     check_views("mmcr_loss", views)
     with full_precision(views[0]):

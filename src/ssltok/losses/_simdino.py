@@ -72,8 +72,8 @@ def simdino_loss(
         -2.0986
 
     References:
-        Wu et al., *SimDINO*, 2025, <https://arxiv.org/abs/2502.10385>, section 3; the constants
-        and the average are those of the authors' code.
+        Wu et al., *SimDINO*, 2025, <https://arxiv.org/abs/2502.10385>; the formula is that of
+        the authors' code.
     """
     terms = _terms("simdino_loss", student, teacher, eps, average=average)
     return -agreement_weight * terms.agreement - terms.expansion
@@ -104,7 +104,7 @@ def simdino_terms(
         tensor(1.)
 
     References:
-        Wu et al., *SimDINO*, 2025, <https://arxiv.org/abs/2502.10385>, section 3.
+        Wu et al., *SimDINO*, 2025, <https://arxiv.org/abs/2502.10385>.
     """
     return _terms("simdino_terms", student, teacher, eps, average=average)
 

@@ -5,7 +5,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ssltok._shared.checks import check_at_least, check_floating, check_positive
+from ssltok._shared.checks import (
+    check_at_least,
+    check_bool_mask,
+    check_floating,
+    check_positive,
+)
 from ssltok._shared.numerics import full_precision, upcast
 
 __all__ = ["sinkhorn"]
@@ -13,6 +18,7 @@ __all__ = ["sinkhorn"]
 
 def sinkhorn(
     scores: Tensor,
+    valid: Tensor | None = None,
     *,
     epsilon: float = 0.05,
     iterations: int = 3,
@@ -36,18 +42,21 @@ def sinkhorn(
     Args:
         scores: Similarities of rows and prototypes, `(batch, codebook_size)`; with axes in front,
             such as views, each batch is assigned by itself. For the probabilities $p$ of MSN,
-            give $\log p$ and `epsilon=1.0`.
+            give $\log p$ and `epsilon=1.0`. CAPI assigns position by position: give it
+            `logits.transpose(0, 1)`, `(tokens, batch, codebook_size)`.
+        valid: Which rows are real, boolean, the shape of `scores` without its last axis; all if
+            None. Others take no part, are assigned to nothing (0), and may be NaN.
         epsilon: $\epsilon > 0$, the softness: 0.05 in SwAV; DINOv2 uses the teacher's
             temperature, 0.04 to 0.07.
         iterations: Rounds, at least 1; the authors' 3 by default.
         gather: Concatenates the entries `(1, ..., 1, codebook_size)` of all processes.
 
     Returns:
-        Assignments of the shape of `scores`, in at least float32; each row sums to 1.
+        Assignments of the shape of `scores`, in at least float32; each real row sums to 1.
 
     Raises:
         ValueError: If `scores` does not end in `(batch, codebook_size)`, is not floating point or
-            is empty, `epsilon <= 0`, or `iterations < 1`.
+            is empty, `valid` does not fit, `epsilon <= 0`, or `iterations < 1`.
 
     Example:
         >>> import torch
@@ -74,14 +83,22 @@ def sinkhorn(
     check_at_least("sinkhorn", "codebook_size", scores.shape[-1], 1)
     check_positive("sinkhorn", "epsilon", epsilon)
     check_at_least("sinkhorn", "iterations", iterations, 1)
+    if valid is not None:
+        check_bool_mask("sinkhorn", "valid", valid, scores.shape[:-1])
     with torch.no_grad(), full_precision(scores):
         x = upcast(scores)
+        if valid is not None:
+            x = x.masked_fill(~valid.unsqueeze(-1), -torch.inf)
         lowest = x.new_full((*x.shape[:-2], 1, x.shape[-1]), -torch.inf)  # of a rank without rows
         highest = x.amax(dim=-2, keepdim=True) if x.shape[-2] else lowest
         if gather is not None:
             highest = gather(highest.unsqueeze(0)).amax(dim=0)
+        if valid is not None:  # a column without any real row, and a row that is none
+            highest = highest.masked_fill(highest == -torch.inf, 0)
         kernel = x - highest  # from here on in place: one matrix of the scores' size
         row_highest = kernel.amax(dim=-1, keepdim=True)
+        if valid is not None:
+            row_highest.masked_fill_(row_highest == -torch.inf, 0)
         kernel = kernel.sub_(row_highest).div_(epsilon).exp_()
         rows = row_highest.mT.div(epsilon).exp()
         for _ in range(iterations):
@@ -89,5 +106,10 @@ def sinkhorn(
             if gather is not None:
                 total = gather(total.unsqueeze(0)).sum(dim=0)
             columns = total.reciprocal()
-            rows = (columns @ kernel.mT).reciprocal()
+            if valid is None:
+                rows = (columns @ kernel.mT).reciprocal()
+            else:
+                columns = columns.masked_fill_(total == 0, 0)
+                rows = (columns @ kernel.mT).reciprocal()
+                rows.masked_fill_(~valid.unsqueeze(-2), 0)
         return kernel.mul_(columns).mul_(rows.mT)

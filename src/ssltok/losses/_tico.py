@@ -50,8 +50,8 @@ def tico_loss(
         z_b: Projections of the other view, of the same shape; TiCo takes them of a momentum
             encoder, without a gradient.
         moment: $C_{\text{before}}$, `(dim, dim)`; detached.
-        contrast_weight: $\rho$; 8 in lightly, 20 for the paper's ImageNet.
-        momentum: $\beta$, in [0, 1]; 0.9 in the paper.
+        contrast_weight: $\rho$; 8 as in lightly.
+        momentum: $\beta$, in [0, 1]; 0.9 as in lightly.
 
     Returns:
         The loss, a scalar in float32 (float64 for float64 views).
@@ -68,8 +68,8 @@ def tico_loss(
         tensor(0.5000)
 
     References:
-        Zhu et al., *TiCo*, 2022, <https://arxiv.org/abs/2206.10698>, algorithm 1; there is no code
-        of the authors, the form is that of lightly.
+        Zhu et al., *TiCo*, 2022, <https://arxiv.org/abs/2206.10698>, whose listing was not at
+        hand: the form is that of lightly 1.6.0.
     """
     terms = _terms("tico_loss", z_a, z_b, moment, momentum)
     return terms.invariance + contrast_weight * terms.contrast
@@ -99,7 +99,7 @@ def tico_terms(
         tensor(2.)
 
     References:
-        Zhu et al., *TiCo*, 2022, <https://arxiv.org/abs/2206.10698>, algorithm 1.
+        Zhu et al., *TiCo*, 2022, <https://arxiv.org/abs/2206.10698>.
     """
     return _terms("tico_terms", z_a, z_b, moment, momentum)
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from ssltok._shared.checks import check_at_least, check_view_pair
+from ssltok._shared.checks import check_at_least, check_floating, check_same_shape
 from ssltok._shared.numerics import center, full_precision, upcast
 from ssltok._shared.transforms import can_be_read
 from ssltok.losses import _products as plain
@@ -51,11 +51,14 @@ def vicreg_loss(
     Constants: the paper's 25, 25, 1 are the defaults. The authors' code halves the variance:
     `variance_weight=12.5`.
 
+    Rows may be tokens or a grid, `(batch, ..., dim)`, as in lightly: variance and covariance are
+    those of each place over the batch, averaged over the places.
+
     Over several processes, give it `gather(z_a)` and `gather(z_b)`.
 
     Args:
-        z_a: Projections of one view, `(batch, dim)`, at least two rows.
-        z_b: Projections of the other view, `(batch, dim)`.
+        z_a: Projections of one view, `(batch, dim)` or `(batch, ..., dim)`, at least two rows.
+        z_b: Projections of the other view, of the same shape.
         invariance_weight: $\lambda$.
         variance_weight: $\mu$.
         covariance_weight: $\nu$.
@@ -65,7 +68,7 @@ def vicreg_loss(
         The loss, a scalar in float32 (float64 for float64 views).
 
     Raises:
-        ValueError: If the shapes differ or are not `(batch, dim)`, if `batch < 2`, or `eps < 0`.
+        ValueError: If the shapes differ or are not `(batch, ..., dim)`, `batch < 2`, or `eps < 0`.
 
     Example:
         >>> import torch
@@ -91,15 +94,15 @@ def vicreg_terms(z_a: Tensor, z_b: Tensor, *, eps: float = 1e-4) -> VICRegTerms:
     r"""Compute the terms of `vicreg_loss` separately, for logging or other weights.
 
     Args:
-        z_a: Projections of one view, `(batch, dim)`, at least two rows.
-        z_b: Projections of the other view, `(batch, dim)`.
+        z_a: Projections of one view, `(batch, dim)` or `(batch, ..., dim)`, at least two rows.
+        z_b: Projections of the other view, of the same shape.
         eps: $\epsilon \ge 0$ under the root.
 
     Returns:
         The unweighted `VICRegTerms`.
 
     Raises:
-        ValueError: If the shapes differ or are not `(batch, dim)`, if `batch < 2`, or `eps < 0`.
+        ValueError: If the shapes differ or are not `(batch, ..., dim)`, `batch < 2`, or `eps < 0`.
 
     Example:
         >>> import torch
@@ -115,7 +118,14 @@ def vicreg_terms(z_a: Tensor, z_b: Tensor, *, eps: float = 1e-4) -> VICRegTerms:
 
 
 def _terms(who: str, z_a: Tensor, z_b: Tensor, eps: float) -> VICRegTerms:
-    check_view_pair(who, z_a, z_b)
+    check_floating(who, "z_a", z_a)
+    check_floating(who, "z_b", z_b)
+    check_same_shape(who, "z_a and z_b", z_a, z_b)
+    if z_a.ndim < 2:
+        raise ValueError(f"{who}: z_a must be (batch, ..., dim); got shape {tuple(z_a.shape)}")
+    check_at_least(who, "batch", z_a.shape[0], 2)
+    if z_a.ndim > 2:
+        check_at_least(who, "places", z_a[0, ..., 0].numel(), 1)
     check_at_least(who, "eps", eps, 0)
     with full_precision(z_a):
         a, b = upcast(z_a), upcast(z_b)
@@ -130,10 +140,25 @@ def _terms(who: str, z_a: Tensor, z_b: Tensor, eps: float) -> VICRegTerms:
 
 def _variance_and_covariance(z: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """The hinge on the deviations, and the mean squared covariance, of one view."""
-    batch, dim = z.shape
-    squares, rest = _product_sums(center(z))
+    batch, dim, places = z.shape[0], z.shape[-1], 1
+    if z.ndim == 2:
+        squares, rest = _product_sums(center(z))
+    else:
+        rows = center(z).flatten(1, -2).transpose(0, 1)  # (places, batch, dim)
+        places = len(rows)
+        squares, rest = _product_sums_of_places(rows)
     hinge = nn.functional.relu(1 - (squares / (batch - 1) + eps).sqrt()).mean()
-    return hinge, rest / ((batch - 1) ** 2 * dim)
+    return hinge, rest / ((batch - 1) ** 2 * dim * places)
+
+
+def _product_sums_of_places(rows: Tensor) -> plain.DiagonalAndRest:
+    """The sums of each of `(places, batch, dim)`, the rest added up, by the smaller product."""
+    if rows.shape[1] >= rows.shape[2] or rows.device.type == "mps":
+        return plain.self_product_sums(rows)
+    wide = rows.double()  # what is taken away at the end would cost the digits of the rest
+    diagonal = wide.square().sum(dim=1)
+    rest = (wide @ wide.mT).square().sum() - diagonal.square().sum()
+    return plain.DiagonalAndRest(diagonal.to(rows.dtype), rest.to(rows.dtype))
 
 
 def _product_sums(z: Tensor) -> plain.DiagonalAndRest:
@@ -173,7 +198,7 @@ class VICRegLoss(nn.Module):
         self.eps = eps
 
     def forward(self, z_a: Tensor, z_b: Tensor) -> Tensor:
-        """Return the loss of two views, `(batch, dim)` each."""
+        """Return the loss of two views, `(batch, dim)` or `(batch, ..., dim)` each."""
         return vicreg_loss(
             z_a,
             z_b,
