@@ -9,7 +9,14 @@ import torch
 from torch import Tensor, nn
 
 import ssltok.state
-from ssltok.state import EMATeacher, FeatureQueue, Prototypes, RunningCenter, average_buffers
+from ssltok.state import (
+    EMATeacher,
+    FeatureQueue,
+    Prototypes,
+    RunningCenter,
+    RunningMoment,
+    average_buffers,
+)
 from tests._shared.options import check_options, rebuilt
 
 STATES: dict[str, tuple[Callable[[], nn.Module], Callable[[nn.Module], None]]] = {
@@ -29,6 +36,10 @@ STATES: dict[str, tuple[Callable[[], nn.Module], Callable[[nn.Module], None]]] =
         lambda: RunningCenter(3),
         lambda state: state.update(torch.randn(2, 3)),  # type: ignore[operator]
     ),
+    "RunningMoment": (
+        lambda: RunningMoment(3),
+        lambda state: state.update(torch.randn(2, 3)),  # type: ignore[operator]
+    ),
 }
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -40,6 +51,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "FeatureQueue": {"size": 5, "dim": 3},
     "Prototypes": {"dim": 3, "prototypes": 4},
     "RunningCenter": {"dim": 3, "momentum": 0.3},
+    "RunningMoment": {"dim": 3, "momentum": 0.3},
 }
 
 
@@ -47,6 +59,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 ROWS: dict[str, Callable[[], nn.Module]] = {
     "FeatureQueue": lambda: FeatureQueue(5, 3, generator=torch.Generator().manual_seed(3)),
     "RunningCenter": lambda: RunningCenter(3, momentum=0.7),
+    "RunningMoment": lambda: RunningMoment(3, momentum=0.7),
 }
 BROKEN = torch.tensor(
     [[torch.nan, 0.0, 1.0], [0.0, torch.inf, 1.0], [0.0, 1.0, -torch.inf], [torch.nan] * 3]

@@ -157,6 +157,37 @@ def decoder(out_dim: int) -> nn.Module:
     return MAEDecoder(DIM, out_dim, Transformer(8, depth=1, heads=2))
 
 
+class Frames(Tokens):
+    """Tokens in the order of time, one for each patch."""
+
+    frames, rows = FRAMES, 1
+
+
+class Halves(Frames):
+    """Two rows of tokens, one after the other, for the first and the last patches."""
+
+    frames, rows = FRAMES // 2, 2
+
+
+class RunningMean(nn.Module):
+    """A causal predictor of one's own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(DIM, DIM)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        count = torch.arange(1, tokens.shape[1] + 1, dtype=tokens.dtype)
+        out: Tensor = self.last(tokens.cumsum(1) / count[:, None])
+        return out
+
+
+def patch_embedding(encoder: Any, series: Tensor, valid: Tensor | None) -> Tensor:
+    """What goes into a transformer of patches."""
+    out: Tensor = encoder.vit.embedding(series, valid=valid)
+    return out
+
+
 class Case(NamedTuple):
     """A class, an encoder for it, and options that are not the defaults."""
 
@@ -324,6 +355,77 @@ CASES = {
             "sampler": partial(unit_mask, ratio=0.5, unit=(1, 2)), "teacher_temperature": 0.06,
         },
         moves=True,
+    ),
+    "LeJEPA": Case(
+        "LeJEPA", Series,
+        lambda: {
+            "projector_dim": 5, "hidden_dim": 9, "gaussian_weight": 0.3, "slices": 11, "views": 3,
+            "global_views": 2,
+        },
+    ),
+    "VISReg": Case(
+        "VISReg", Series,
+        lambda: {
+            "projector_dim": 5, "regularization_weight": 0.3, "slices": 11, "views": 3,
+            "global_views": 2,
+        },
+    ),
+    "FroSSL": Case(
+        "FroSSL", Series, lambda: {"projector_dim": 7, "invariance_weight": 0.4, "views": 3}
+    ),
+    "FroSSL per token": Case("FroSSL", Tokens, lambda: {"projector": mlp(DIM, 5)}),
+    "MMCR": Case(
+        "MMCR", Series, lambda: {"projector_dim": 4, "compression_weight": 0.4, "views": 3}
+    ),
+    "EMPSSL": Case(
+        "EMPSSL", Series,
+        lambda: {"projector_dim": 5, "agreement_weight": 3.0, "eps": 0.5, "views": 3},
+    ),
+    "SimDINO": Case(
+        "SimDINO", Series,
+        lambda: {
+            "projector_dim": 5, "hidden_dim": 9, "momentum": 0.7, "agreement_weight": 2.0,
+            "eps": 0.2, "views": 3,
+        },
+        moves=True,
+    ),
+    "SimDINO per token": Case("SimDINO", Tokens, lambda: {"projector": mlp(DIM, 5)}, moves=True),
+    "TiCo": Case(
+        "TiCo", Series,
+        lambda: {
+            "projector_dim": 5, "hidden_dim": 9, "momentum": 0.7, "moment_momentum": 0.6,
+            "contrast_weight": 3.0,
+        },
+        moves=True,
+    ),
+    "TiCo per token": Case("TiCo", Tokens, lambda: {"projector": mlp(DIM, 5)}, moves=True),
+    "NEPA": Case("NEPA", Halves, lambda: {"predictor": RunningMean()}),
+    "NEPA of the paper": Case("NEPA", Patches, lambda: {"embed": patch_embedding}),
+    "LeNEPA": Case(
+        "LeNEPA", Halves,
+        lambda: {
+            "projector_dim": 5, "hidden_dim": 9, "gaussian_weight": 3.0, "slices": 11,
+        },
+    ),
+    "LeNEPA of the paper": Case(
+        "LeNEPA", Patches,
+        lambda: {
+            "projector": mlp(DIM, 5), "predictor": nn.Identity(), "embed": patch_embedding,
+        },
+    ),
+    "LeNEPA of frames": Case(
+        "LeNEPA", Frames, lambda: {"projector": mlp(DIM, 5), "predictor": RunningMean()}
+    ),
+    "CAPI": Case(
+        "CAPI", Patches,
+        lambda: {
+            "prototypes": 7, "sampler": partial(unit_mask, ratio=0.5, unit=(1, 2)),
+            "momentum": 0.7, "temperature": 0.3, "teacher_temperature": 0.2,
+        },
+        moves=True,
+    ),
+    "CAPI by channel": Case(
+        "CAPI", partial(Patches, 2), lambda: {"prototypes": 5, "momentum": 0.7}, moves=True
     ),
     "IBOT by channel": Case(
         "IBOT", partial(Patches, 2),

@@ -7,35 +7,52 @@ from ssltok.training._engine import Stage, accelerated, build_accelerator, train
 from ssltok.training._objectives._barlow_twins import BarlowTwins
 from ssltok.training._objectives._beit import BEiT
 from ssltok.training._objectives._byol import BYOL
+from ssltok.training._objectives._capi import CAPI
 from ssltok.training._objectives._data2vec import Data2Vec
 from ssltok.training._objectives._dino import DINO
+from ssltok.training._objectives._emp_ssl import EMPSSL
+from ssltok.training._objectives._frossl import FroSSL
 from ssltok.training._objectives._ibot import IBOT
+from ssltok.training._objectives._lejepa import LeJEPA
+from ssltok.training._objectives._lenepa import LeNEPA
 from ssltok.training._objectives._mae import MAE
+from ssltok.training._objectives._mmcr import MMCR
 from ssltok.training._objectives._moco import MoCo
+from ssltok.training._objectives._nepa import NEPA
 from ssltok.training._objectives._nt_xent import NTXent
 from ssltok.training._objectives._protocol import Objective, ObjectiveBatch, ObjectiveOutput
 from ssltok.training._objectives._sigreg import SIGReg
+from ssltok.training._objectives._simdino import SimDINO
 from ssltok.training._objectives._simsiam import SimSiam
 from ssltok.training._objectives._supcon import SupCon
 from ssltok.training._objectives._swav import SwAV
+from ssltok.training._objectives._tico import TiCo
 from ssltok.training._objectives._ts2vec import TS2Vec
 from ssltok.training._objectives._vibcreg import VIbCReg
 from ssltok.training._objectives._vicreg import VICReg
+from ssltok.training._objectives._visreg import VISReg
 from ssltok.training._objectives._w_mse import WMSE
 from ssltok.training._pretrain import PretrainConfig, Pretrained, pretrain
 from ssltok.training._randomness import keyed_generator, keyed_seed, ordered_batch, seeded
 
 __all__ = [
     "BYOL",
+    "CAPI",
     "DINO",
+    "EMPSSL",
     "IBOT",
     "MAE",
+    "MMCR",
+    "NEPA",
     "WMSE",
     "BEiT",
     "BarlowTwins",
     "Data2Vec",
+    "FroSSL",
     "History",
     "HoldOut",
+    "LeJEPA",
+    "LeNEPA",
     "MoCo",
     "NTXent",
     "Objective",
@@ -44,13 +61,16 @@ __all__ = [
     "PretrainConfig",
     "Pretrained",
     "SIGReg",
+    "SimDINO",
     "SimSiam",
     "Stage",
     "SupCon",
     "SwAV",
     "TS2Vec",
+    "TiCo",
     "TrainingConfig",
     "VICReg",
+    "VISReg",
     "VIbCReg",
     "accelerated",
     "build_accelerator",

@@ -6,7 +6,7 @@ from itertools import groupby
 import torch
 from torch import Tensor, nn
 
-from ssltok._shared.checks import check_axes, check_bool_mask, check_floating
+from ssltok._shared.checks import check_at_least, check_axes, check_bool_mask, check_floating
 from ssltok._shared.ranks import in_a_group
 from ssltok.distributed import reduce_sum
 from ssltok.training._objectives._protocol import ObjectiveBatch
@@ -14,6 +14,7 @@ from ssltok.training._objectives._protocol import ObjectiveBatch
 __all__ = [
     "Pool",
     "Tower",
+    "check_global",
     "check_views",
     "features_of",
     "logged",
@@ -125,6 +126,17 @@ def check_views(who: str, batch: ObjectiveBatch, views: int, *, read: bool = Fal
         if batch.valid is not None:
             check_bool_mask(who, "valid", batch.valid, (view.shape[0], view.shape[2]))
     check_same_batch(who, "views", batch.views)
+
+
+def check_global(who: str, global_views: int | None, views: int) -> None:
+    """Ask that some of the views are global, if not all."""
+    if global_views is None:
+        return
+    check_at_least(who, "global_views", global_views, 1)
+    if global_views > views:
+        raise ValueError(
+            f"{who}: global_views must be at most views; got {global_views} and {views}"
+        )
 
 
 def same_rows(who: str, views: list[Tensor]) -> list[Tensor]:
