@@ -50,12 +50,13 @@ def mmcr_loss(*views: Tensor, compression_weight: float = 0.0) -> Tensor:
     """
     check_views("mmcr_loss", views)
     with full_precision(views[0]):
-        z = unit_rows(stack_views(views))
-        spread = -torch.linalg.svdvals(z.mean(dim=0)).sum()
+        unit = unit_rows(stack_views(views))
+        z = unit if unit.device.type == "mps" else unit.double()  # small singular values count too
+        spread = -torch.linalg.svdvals(z.mean(dim=0)).sum().to(unit.dtype)
         if not isinstance(compression_weight, Tensor) and compression_weight == 0:
             return spread
-        each = torch.linalg.svdvals(z.transpose(0, 1)).sum(dim=-1)
-        return spread + compression_weight * each.mean()
+        each = torch.linalg.svdvals(z.transpose(0, 1)).sum(dim=-1).mean()
+        return spread + compression_weight * each.to(unit.dtype)
 
 
 class MMCRLoss(nn.Module):

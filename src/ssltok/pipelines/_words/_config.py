@@ -25,7 +25,8 @@ Quantizer = Literal[
 ]  # fmt: skip
 SSL = Literal[
     "none", "barlow_twins", "vicreg", "vibcreg", "sigreg", "w_mse", "nt_xent", "byol", "simsiam",
-    "moco", "swav", "dino", "ts2vec", "supcon", "mae", "beit", "data2vec", "ibot",
+    "moco", "swav", "dino", "ts2vec", "supcon", "mae", "beit", "data2vec", "ibot", "lejepa",
+    "visreg", "frossl", "mmcr", "emp_ssl", "simdino", "tico", "nepa", "lenepa", "capi",
 ]  # fmt: skip
 Count = Literal[
     "schedule", "entropy_bound", "confidence_threshold", "confidence_factor", "stable_prediction"

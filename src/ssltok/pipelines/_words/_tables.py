@@ -232,6 +232,16 @@ OBJECTIVES: dict[str, Maker] = {
     ),
     "data2vec": lambda c, batch, e: partial(training.Data2Vec, layers=last_layer),
     "ibot": lambda c, batch, e: partial(training.IBOT, hidden_dim=c.projector_dim),
+    "lejepa": lambda c, batch, e: partial(training.LeJEPA, hidden_dim=c.projector_dim),
+    "visreg": lambda c, batch, e: partial(training.VISReg, projector_dim=c.projector_dim),
+    "frossl": lambda c, batch, e: partial(training.FroSSL, projector_dim=c.projector_dim),
+    "mmcr": lambda c, batch, e: partial(training.MMCR, projector_dim=c.projector_dim),
+    "emp_ssl": lambda c, batch, e: partial(training.EMPSSL, projector_dim=c.projector_dim),
+    "simdino": lambda c, batch, e: partial(training.SimDINO, hidden_dim=c.projector_dim),
+    "tico": lambda c, batch, e: partial(training.TiCo, hidden_dim=c.projector_dim),
+    "nepa": lambda c, batch, e: training.NEPA,
+    "lenepa": lambda c, batch, e: partial(training.LeNEPA, hidden_dim=c.projector_dim),
+    "capi": lambda c, batch, e: training.CAPI,
 }  # fmt: skip
 """Objectives by the config's word; Barlow Twins, VICReg and VIbCReg with NC-VQVAE's constants."""
 
@@ -248,5 +258,7 @@ def reads_tokens(config: TokenizerConfig, parts: Parts) -> bool:
     """
     kind = parts.objective
     if kind is None:
-        return config.ssl in ("ts2vec", "mae", "beit", "data2vec", "ibot")
+        return config.ssl in (
+            "ts2vec", "mae", "beit", "data2vec", "ibot", "nepa", "lenepa", "capi"
+        )  # fmt: skip
     return getattr(getattr(kind, "func", kind), "by_token", False) is True
