@@ -21,7 +21,7 @@ class LeNEPATerms(NamedTuple):
     Attributes:
         prediction: Mean squared error of the next latent; 0 where no pair counts.
         gaussian: SIGReg over the time of each series, averaged over series and over both sides;
-            0.43 for latents that are 0 everywhere (the defaults), near $1.06 / T$ for a Gaussian's.
+            0.40 for latents that are 0 everywhere (the defaults), near $1.06 / T$ for a Gaussian's.
     """
 
     prediction: Tensor
