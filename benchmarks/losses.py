@@ -21,14 +21,25 @@ from torch.nn import functional
 
 from ssltok.losses import (
     barlow_twins_loss,
+    capi_loss,
+    emp_ssl_loss,
+    frossl_loss,
     hierarchical_contrastive_loss,
     info_nce_loss,
     koleo_loss,
+    lejepa_loss,
+    lenepa_loss,
+    mmcr_loss,
+    nepa_loss,
     nt_xent_loss,
     sigreg_loss,
+    simdino_loss,
+    sinkhorn,
     supcon_loss,
+    tico_loss,
     vibcreg_loss,
     vicreg_loss,
+    visreg_loss,
     w_mse_loss,
 )
 
@@ -203,7 +214,178 @@ def ts2vec() -> None:
     compare("TS2Vec (8, 256, 64)", losses, *pair)
 
 
+def unit(*rows: Tensor) -> list[Tensor]:
+    """For peers that leave the norm to the caller."""
+    return [functional.normalize(z, dim=-1) for z in rows]
+
+
+def lejepa() -> None:
+    theirs = lightly.lejepa_loss.LeJEPALoss()
+
+    def peer(*z: Tensor) -> Tensor:
+        value: Tensor = theirs(global_proj=torch.stack(z[:2]), local_proj=torch.stack(z[2:]))
+        return value
+
+    def ours(*z: Tensor) -> Tensor:
+        return lejepa_loss(*z, global_views=2)
+
+    losses: dict[str, Loss] = {"lightly": peer, "ssltok": ours}
+    inputs = [*views(128, 64), *views(128, 64)]
+    compare("LeJEPA (4 of 128, 64), 1024 slices", losses, *inputs, check=False)
+
+
+def visreg() -> None:
+    theirs = lightly.visreg_loss.VISRegLoss(num_slices=1024)
+
+    def peer(*z: Tensor) -> Tensor:
+        value: Tensor = theirs(global_proj=torch.stack(z[:2]), local_proj=torch.stack(z[2:]))
+        return value
+
+    def ours(*z: Tensor) -> Tensor:
+        return visreg_loss(*z, global_views=2, slices=1024)
+
+    losses: dict[str, Loss] = {"lightly": peer, "ssltok": ours}
+    for batch, dim in ((128, 64), (256, 512)):
+        inputs = [*views(batch, dim), *views(batch, dim)]
+        compare(f"VISReg (4 of {batch}, {dim}), 1024 slices", losses, *inputs, check=False)
+
+
+def frossl() -> None:
+    theirs = lightly.frossl_loss.FroSSLLoss()
+    for batch, dim in SHAPES:
+        losses: dict[str, Loss] = {
+            "lightly": lambda *z: theirs(list(z)),
+            "ssltok": frossl_loss,
+        }
+        compare(f"FroSSL ({batch}, {dim})", losses, *views(batch, dim))
+
+
+def tico() -> None:
+    for batch, dim in SHAPES[:3]:
+        losses: dict[str, Loss] = {
+            "lightly": lambda a, b: lightly.TiCoLoss()(a, b),
+            "ssltok": tico_loss,
+        }
+        compare(f"TiCo ({batch}, {dim}), first step", losses, *views(batch, dim))
+        moment = torch.eye(dim) / dim
+
+        def later(a: Tensor, b: Tensor, moment: Tensor = moment) -> Tensor:
+            theirs = lightly.TiCoLoss()
+            theirs.C = moment
+            value: Tensor = theirs(a, b)
+            return value
+
+        def ours(a: Tensor, b: Tensor, moment: Tensor = moment) -> Tensor:
+            return tico_loss(a, b, moment)
+
+        losses = {"lightly": later, "ssltok": ours}
+        compare(f"TiCo ({batch}, {dim}), later", losses, *views(batch, dim))
+
+
+def mmcr() -> None:
+    def peer(weight: float) -> Loss:
+        theirs = lightly.mmcr_loss.MMCRLoss(lmda=weight)
+        return lambda *z: theirs(*(part.unsqueeze(1) for part in unit(*z)))
+
+    for batch, dim in ((64, 128), (256, 128), (128, 512)):
+        for weight in (0.0, 5e-3):
+            losses: dict[str, Loss] = {
+                "lightly": peer(weight),
+                "ssltok": lambda *z, w=weight: mmcr_loss(*z, compression_weight=w),
+            }
+            compare(f"MMCR ({batch}, {dim}), weight {weight}", losses, *views(batch, dim))
+
+
+def emp_ssl() -> None:
+    def peer(*z: Tensor) -> Tensor:
+        """Lightly 1.6.0 with the authors' sign of the rate."""
+        rows, theirs = torch.stack(unit(*z)), lightly.emp_ssl_loss
+        value: Tensor = 200 * theirs.invariance_loss(rows) - theirs.tcr_loss(rows, eps=0.2)
+        return value
+
+    for batch, dim in ((64, 128), (256, 128), (128, 512)):
+        losses: dict[str, Loss] = {"lightly, sign mended": peer, "ssltok": emp_ssl_loss}
+        inputs = [*views(batch, dim), *views(batch, dim)]
+        compare(f"EMP-SSL (4 of {batch}, {dim})", losses, *inputs)
+
+
+def simdino() -> None:
+    def authors(student: Tensor, teacher: Tensor) -> Tensor:
+        """Their loss: all cosines, the same view's set to 0; a `dim x dim` matrix for each view."""
+        s, t = unit(student, teacher.detach())
+        cosines = functional.cosine_similarity(t.unsqueeze(1), s.unsqueeze(0), dim=-1)
+        others = cosines.mean(dim=2).masked_fill(torch.eye(len(t), len(s)).bool(), 0)
+        agreement = others.sum() / (len(t) * (len(s) - 1))
+        (batch, dim), rate = s.shape[1:], torch.zeros(())
+        for part in (s[: len(t)] + t) / 2:
+            whole = torch.eye(dim) + dim / (batch * 0.5) * part.T @ part
+            rate = rate + torch.linalg.cholesky_ex(whole)[0].diagonal().log().sum()
+        return -agreement - rate / len(t) * (dim + batch) / (dim * batch)
+
+    for batch, dim in ((64, 256), (256, 256), (128, 512)):
+        losses: dict[str, Loss] = {"authors' formula": authors, "ssltok": simdino_loss}
+        student, teacher = torch.randn(4, batch, dim), torch.randn(2, batch, dim)
+        compare(f"SimDINO (4 and 2 of {batch}, {dim})", losses, student, teacher)
+
+
+def capi() -> None:
+    theirs = lightly.capi_loss.CAPILoss()
+    mask = torch.ones(64, 32, dtype=torch.bool)
+
+    def ours(student: Tensor, teacher: Tensor) -> Tensor:
+        assignments = sinkhorn(teacher.transpose(0, 1), epsilon=0.06).transpose(0, 1)
+        return capi_loss(student, assignments, mask)
+
+    losses: dict[str, Loss] = {"lightly": lambda s, t: theirs(t, s), "ssltok": ours}
+    compare("CAPI (64, 32, 1024)", losses, *(0.3 * torch.randn(2, 64, 32, 1024)))
+
+
+def lenepa() -> None:
+    knots = torch.linspace(0, 3, 17)
+    gauss = torch.exp(-(knots**2) / 2)
+    weights = torch.full((17,), 3 / 8) * gauss
+    weights[[0, -1]] /= 2
+
+    def authors(pred: Tensor, target: Tensor) -> Tensor:
+        """Their loss: a cosine and a sine for each node."""
+        loss = functional.mse_loss(pred[:, :-1], target[:, 1:])
+        lines = functional.normalize(torch.randn(pred.shape[2], 256), dim=0)
+        phase = (torch.cat([pred, target]) @ lines).unsqueeze(-1) * knots
+        error = (phase.cos().mean(1) - gauss).square() + phase.sin().mean(1).square()
+        return loss + 20 * (error @ weights).mean()
+
+    losses: dict[str, Loss] = {"authors' formula": authors, "ssltok": lenepa_loss}
+    compare("LeNEPA (32, 32, 64)", losses, *torch.randn(2, 32, 32, 64), check=False)
+
+
+def nepa() -> None:
+    def peer(pred: Tensor, target: Tensor) -> Tensor:
+        """stable-pretraining's formula."""
+        p, t = unit(pred[:, :-1], target.detach()[:, 1:])
+        return -(p * t).sum(dim=-1).mean()
+
+    losses: dict[str, Loss] = {"stable-pretraining's formula": peer, "ssltok": nepa_loss}
+    compare("NEPA (64, 64, 128)", losses, *torch.randn(2, 64, 64, 128))
+
+
+def vicreg_grid() -> None:
+    for shape in ((64, 16, 128), (256, 16, 64)):
+        losses: dict[str, Loss] = {"lightly": lightly.VICRegLoss(), "ssltok": vicreg_halved}
+        compare(f"VICReg {shape}", losses, *torch.randn(2, *shape))
+
+
 CASES: dict[str, Callable[[], None]] = {
+    "lejepa": lejepa,
+    "visreg": visreg,
+    "frossl": frossl,
+    "tico": tico,
+    "mmcr": mmcr,
+    "emp_ssl": emp_ssl,
+    "simdino": simdino,
+    "capi": capi,
+    "lenepa": lenepa,
+    "nepa": nepa,
+    "vicreg_grid": vicreg_grid,
     "nt_xent": nt_xent,
     "koleo": koleo,
     "info_nce": info_nce,

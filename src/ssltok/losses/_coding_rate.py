@@ -1,10 +1,13 @@
 """The coding rate: how many nats a batch needs, up to a precision; large where it is spread."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from ssltok._shared.checks import check_at_least, check_floating, check_positive
 from ssltok._shared.numerics import full_precision, upcast
+from ssltok._shared.transforms import QuickFunction
 
 __all__ = ["coding_rate"]
 
@@ -53,7 +56,42 @@ def coding_rate(z: Tensor, *, eps: float = 0.5) -> Tensor:
         rows = x if x.device.type == "mps" else x.double()
         batch, dim = rows.shape[-2:]
         small = rows.mT if batch >= dim else rows
-        product = small @ small.mT * (dim / (batch * eps))
-        whole = product + torch.eye(small.shape[-2], dtype=rows.dtype, device=rows.device)
-        factor = torch.linalg.cholesky_ex(whole)[0]
-        return factor.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1).to(x.dtype)
+        rate: Tensor = _Rate.apply(small, dim / (batch * eps))[0]
+        return rate.to(x.dtype)
+
+
+def _whole(small: Tensor, scale: float) -> Tensor:
+    identity = torch.eye(small.shape[-2], dtype=small.dtype, device=small.device)
+    return torch.add(identity, small @ small.mT, alpha=scale)
+
+
+class _Rate(QuickFunction):
+    r"""$\tfrac{1}{2} \log \det(I + c\, s s^\top)$, whose slope is $c\, (I + c\, s s^\top)^{-1} s$.
+
+    Autograd goes back through the factor, at several times the cost of solving with it.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(small: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+        factor = torch.linalg.cholesky_ex(_whole(small, scale))[0]
+        return factor.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1), factor
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        small, ctx.scale = inputs
+        ctx.set_materialize_grads(False)
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(small, output[1])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, None]:
+        if grads[0] is None:
+            return None, None
+        small, factor = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a second derivative is wanted
+            solved = torch.linalg.solve(_whole(small, ctx.scale), small)
+        else:
+            solved = torch.cholesky_solve(small, factor)
+        return solved * (ctx.scale * grads[0])[..., None, None], None

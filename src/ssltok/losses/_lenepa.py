@@ -150,22 +150,20 @@ def _terms(
         p, e = upcast(pred), upcast(embeddings)
         if valid is not None:
             p, e = (torch.where(valid.unsqueeze(-1), x, 0) for x in (p, e))
-        counted = next_valid(p, valid)
         error = (p[:, :-1] - e[:, 1:]).square().mean(dim=-1)
-        error = torch.where(counted, error, 0)
         sides = torch.cat([p, e]).transpose(0, 1)  # (tokens, 2 * batch, dim)
         projected = sides @ directions_for(p, slices, generator)
-        shares, some = None, None
-        if valid is not None:
+        if valid is None:
+            each = slice_errors(projected, points=points, limit=limit) / p.shape[1]
+            prediction, gaussian = error.mean(), each.mean()
+        else:
+            counted, some = next_valid(valid), valid.any(dim=1).repeat(2)
             count = valid.sum(dim=1, keepdim=True).clamp(min=1).to(p.dtype)
             shares = (valid / count).repeat(2, 1).mT.unsqueeze(-1)  # (tokens, 2 * batch, 1)
-            some = valid.any(dim=1).repeat(2)
-        each = slice_errors(projected, points=points, limit=limit, shares=shares).mean(dim=-1)
-        each = each / p.shape[1]
-        return LeNEPATerms(
-            prediction=mean_over_tokens(error, counted),
-            gaussian=each.mean() if some is None else mean_over_tokens(each * some, some),
-        )
+            each = slice_errors(projected, points=points, limit=limit, shares=shares).mean(dim=-1)
+            prediction = mean_over_tokens(torch.where(counted, error, 0), counted)
+            gaussian = mean_over_tokens(each * some, some) / p.shape[1]
+        return LeNEPATerms(prediction=prediction, gaussian=gaussian)
 
 
 class LeNEPALoss(nn.Module):

@@ -50,13 +50,13 @@ def mmcr_loss(*views: Tensor, compression_weight: float = 0.0) -> Tensor:
     """
     check_views("mmcr_loss", views)
     with full_precision(views[0]):
-        unit = unit_rows(stack_views(views))
-        z = unit if unit.device.type == "mps" else unit.double()  # small singular values count too
-        spread = -torch.linalg.svdvals(z.mean(dim=0)).sum().to(unit.dtype)
+        z = unit_rows(stack_views(views))
+        wide = z if z.device.type == "mps" else z.double()  # small singular values count too
+        spread = -torch.linalg.svdvals(wide.mean(dim=0)).sum().to(z.dtype)
         if not isinstance(compression_weight, Tensor) and compression_weight == 0:
             return spread
         each = torch.linalg.svdvals(z.transpose(0, 1)).sum(dim=-1).mean()
-        return spread + compression_weight * each.to(unit.dtype)
+        return spread + compression_weight * each
 
 
 class MMCRLoss(nn.Module):

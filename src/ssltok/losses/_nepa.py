@@ -43,18 +43,22 @@ def nepa_loss(pred: Tensor, embeddings: Tensor, valid: Tensor | None = None) -> 
     """
     check_sequences("nepa_loss", pred, embeddings, valid)
     with full_precision(pred):
-        counted = next_valid(embeddings, valid)
-        ahead = torch.where(counted.unsqueeze(-1), upcast(pred[:, :-1]), 0)
-        following = torch.where(counted.unsqueeze(-1), upcast(embeddings[:, 1:].detach()), 0)
-        (p, p_length), (e, e_length) = directed(ahead), directed(following)
-        cosine = torch.linalg.vecdot(p, e) / (p_length * e_length).squeeze(-1)
-        return -mean_over_tokens(cosine, counted)
+        ahead, following = upcast(pred[:, :-1]), upcast(embeddings[:, 1:].detach())
+        if valid is None:
+            return -_cosines(ahead, following).mean()
+        counted = next_valid(valid)
+        ahead, following = (torch.where(counted.unsqueeze(-1), x, 0) for x in (ahead, following))
+        return -mean_over_tokens(_cosines(ahead, following), counted)
 
 
-def next_valid(tokens: Tensor, valid: Tensor | None) -> Tensor:
+def _cosines(pred: Tensor, target: Tensor) -> Tensor:
+    (p, p_length), (t, t_length) = directed(pred), directed(target)
+    cosines: Tensor = torch.linalg.vecdot(p, t) / (p_length * t_length).squeeze(-1)
+    return cosines
+
+
+def next_valid(valid: Tensor) -> Tensor:
     """Return where a token and the next are both real, `(batch, tokens - 1)`."""
-    if valid is None:
-        return torch.ones_like(tokens[:, 1:, 0], dtype=torch.bool)
     return valid[:, 1:] & valid[:, :-1]
 
 
