@@ -230,6 +230,7 @@ def test_bad_input_is_refused(loss: Any) -> None:
     ]:
         with pytest.raises(ValueError, match=f"^{who}: {said}"):
             loss(*inputs)
-    for option, value in (("slices", 0), ("points", 1), ("limit", 0.0)):
+    wrong: list[tuple[str, Any]] = [("slices", 0), ("points", 1), ("limit", 0.0)]
+    for option, value in wrong:
         with pytest.raises(ValueError, match=f"^lenepa_loss: {option} must be"):
             lenepa_loss(z, z, **{option: value})

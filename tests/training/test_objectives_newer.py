@@ -213,8 +213,9 @@ def test_lenepa_is_a_regression_and_sigreg_of_each_row(kind: Any, padded: bool) 
         means = [torch.stack(tokens[: i + 1]).mean(0) for i in range(len(tokens))]
         p = projector(predictor.last(torch.stack(means)))
         errors += [(p[i] - e[i + 1]).square().mean() for i in range(len(tokens) - 1)]
-        for side in (p, e):
-            gaussian.append(losses.sigreg_loss(side, slices=4, generator=seeded(9)) / len(side))
+        gaussian += [
+            losses.sigreg_loss(side, slices=4, generator=seeded(9)) / len(side) for side in (p, e)
+        ]
     output = objective(encoder, ObjectiveBatch((view,), valid, seed=9))
     wanted = torch.stack(errors).mean() + 2 * torch.stack(gaussian).mean()
     torch.testing.assert_close(output.loss, wanted, rtol=1e-9, atol=0)
@@ -286,8 +287,8 @@ def test_sequences_that_do_not_fit_are_refused() -> None:
     encoder = Frames()
     with pytest.raises(ValueError, match=r"^NEPA: features must have 6 tokens, rows times frames;"):
         training.NEPA(encoder)(encoder, ObjectiveBatch((torch.zeros(4, CHANNELS, 28),)))
+    encoder.frames = 1
     with pytest.raises(ValueError, match=r"^LeNEPA: frames of the encoder must be >= 2; got 1"):
-        encoder.frames = 1
         training.LeNEPA(encoder)
     encoder = Frames()
 

@@ -52,10 +52,10 @@ def mmcr_loss(*views: Tensor, compression_weight: float = 0.0) -> Tensor:
     with full_precision(views[0]):
         z = unit_rows(stack_views(views))
         wide = z if z.device.type == "mps" else z.double()  # small singular values count too
-        spread = -torch.linalg.svdvals(wide.mean(dim=0)).sum().to(z.dtype)
-        if not isinstance(compression_weight, Tensor) and compression_weight == 0:
+        spread: Tensor = -torch.linalg.svdvals(wide.mean(dim=0)).sum().to(z.dtype)
+        if type(compression_weight) in (int, float) and compression_weight == 0:
             return spread
-        each = torch.linalg.svdvals(z.transpose(0, 1)).sum(dim=-1).mean()
+        each: Tensor = torch.linalg.svdvals(z.transpose(0, 1)).sum(dim=-1).mean()
         return spread + compression_weight * each
 
 

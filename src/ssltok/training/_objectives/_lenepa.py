@@ -95,8 +95,8 @@ class LeNEPA(nn.Module):
             frames=self.frames, rows=self.rows,
         )  # fmt: skip
         generator = torch.Generator(pred.device).manual_seed(batch.seed)
-        sides = [self._projected(side, real) for side in (pred, embeddings)]
-        local = lenepa_terms(*sides, real, slices=self.slices, generator=generator)
+        p, e = self._projected(pred, real), self._projected(embeddings, real)
+        local = lenepa_terms(p, e, real, slices=self.slices, generator=generator)
         pairs: Tensor | int = len(pred) * (self.frames - 1)
         sequences: Tensor | int = len(pred)
         if real is not None:
@@ -109,11 +109,12 @@ class LeNEPA(nn.Module):
     def _projected(self, tokens: Tensor, real: Tensor | None) -> Tensor:
         """Project the real tokens; 0 stands for the others."""
         if real is None:
-            flat: Tensor = self.projector(tokens.flatten(0, 1))
-            return flat.unflatten(0, tokens.shape[:2])
-        rows = self.projector(tokens[real])
+            every: Tensor = self.projector(tokens.flatten(0, 1))
+            return every.view(*tokens.shape[:2], -1)
+        rows: Tensor = self.projector(tokens[real])
         empty = rows.new_zeros(*real.shape, rows.shape[1])
-        return empty.masked_scatter(real.unsqueeze(2), rows)
+        filled: Tensor = empty.masked_scatter(real.unsqueeze(2), rows)
+        return filled
 
     def update(self, encoder: nn.Module, memory: tuple[Tensor, ...]) -> None:
         """Do nothing: nothing lives between steps."""
