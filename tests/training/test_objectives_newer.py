@@ -114,12 +114,12 @@ def moved(module: nn.Module, by: float = 0.3) -> None:
     with torch.no_grad():
         for parameter in module.parameters():
             noise = torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
-            parameter += by * noise
+            parameter.add_(by * noise)
 
 
 def test_simdino_follows_the_first_two_views() -> None:
     encoder = Series().double()
-    objective = training.SimDINO(
+    objective: Any = training.SimDINO(
         encoder, projector=mlp(DIM, 5).double(), agreement_weight=0.7, eps=0.3, views=3,
         momentum=0.6,
     )  # fmt: skip
