@@ -1,5 +1,6 @@
 """Scales: the first level codes long stretches of time, each further one shorter stretches."""
 
+import math
 from collections.abc import Iterator, Sequence
 from numbers import Integral
 
@@ -10,7 +11,7 @@ from ssltok._shared.checks import check_at_least, check_floating
 from ssltok._shared.numerics import full_precision
 from ssltok.quantizers._cells import Cells
 from ssltok.quantizers._estimators import straight_through
-from ssltok.quantizers._layout import Flat, channels_to, flatten
+from ssltok.quantizers._layout import Flat, channels_to, check_code_range, flatten
 from ssltok.quantizers._nested import (
     ByPlace,
     NestedQuantizer,
@@ -157,8 +158,9 @@ class MultiScaleQuantizer(NestedQuantizer, ByPlace):
         levels = []
         for (part, stride), level in zip(self._levels(), self._split(codes), strict=True):
             shape = level.shape[: level.ndim - len(part.code_shape)]
-            rows = level.reshape(-1, *part.code_shape)
-            here = (rows >= 0).reshape(len(rows), -1).any(dim=1)
+            check_code_range("MultiScaleQuantizer", level, part.codebook_size)
+            rows = level.reshape(math.prod(shape), *part.code_shape)
+            here = _is_known(rows)
             cells = Cells.of(Flat(rows, here, tuple(shape), -1), stride)
             vectors = cells.spread(part.decode(cells.first(rows)))
             vectors = torch.where(here[:, None], vectors, 0.0)
@@ -179,8 +181,7 @@ class MultiScaleQuantizer(NestedQuantizer, ByPlace):
     def _inside(self, latents: Tensor, codes: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         _, split = super()._inside(latents, codes)
         flat = self._flatten(latents.detach(), None)
-        here = torch.stack([(part >= 0).reshape(len(part), -1).any(dim=1) for part in split])
-        here = here.any(dim=0)
+        here = torch.stack([_is_known(part) for part in split]).any(dim=0)
         rest = torch.where(here[:, None], flat.tokens, 0.0)
         given, known = [], []
         for (part, stride), level in zip(self._levels(), split, strict=True):
@@ -211,3 +212,9 @@ class MultiScaleQuantizer(NestedQuantizer, ByPlace):
             "MultiScaleQuantizer", latents, valid, dim=self.dim, channel_dim=self.channel_dim,
             dtype=torch.promote_types(latents.dtype, torch.float32),
         )  # fmt: skip
+
+
+def _is_known(codes: Tensor) -> Tensor:
+    """Which rows of `(tokens, *code_shape)` have a code, `(tokens,)`."""
+    known = codes >= 0
+    return known if known.ndim == 1 else known.flatten(1).any(dim=1)
