@@ -105,7 +105,7 @@ def test_a_latent_on_its_code_has_a_finite_gradient(build: Callable[..., Any]) -
     vectors = quantizer(x).vectors
     torch.testing.assert_close(vectors, x)
     vectors.sum().backward()
-    assert torch.equal(x.grad, torch.ones_like(x))  # type: ignore[arg-type]
+    assert torch.equal(x.grad, torch.ones_like(x))
     assert quantizer.weight.grad.isfinite().all()
 
 
@@ -199,7 +199,7 @@ def test_middles_are_the_centroids_of_uniform_channels() -> None:
 def brute_force(x: Tensor, books: list[Tensor]) -> tuple[Tensor, Tensor]:
     combinations = torch.tensor(list(itertools.product(*(range(len(book)) for book in books))))
     sums = sum(book[combinations[:, i]] for i, book in enumerate(books))
-    error = (x[:, None] - sums).square().sum(2)  # type: ignore[operator]
+    error = (x[:, None] - sums).square().sum(2)
     return combinations[error.argmin(1)], error.amin(1)
 
 
