@@ -17,6 +17,7 @@ from ssltok.quantizers import (
     OrderedQuantizer,
     ProjectedQuantizer,
     ResidualQuantizer,
+    balanced_codes,
     codebook_drift_loss,
     kmeans,
 )
@@ -154,3 +155,14 @@ def test_statistics_and_drift_are_those_of_all_ranks(two_ranks: Ranks, cut: int)
     assert alone[0]["steps"] == 3
     torch.testing.assert_close(first[1], alone[1])
     torch.testing.assert_close((first[2] + second[2]) / 2, alone[2])  # as DDP averages
+
+
+def _balance(shard: Tensor) -> Tensor:
+    return balanced_codes(shard, data(6, 4, seed=5))
+
+
+@pytest.mark.parametrize("cut", [41, 60])
+def test_balance_is_that_of_all_ranks(two_ranks: Ranks, cut: int) -> None:
+    x = data(60, 4)
+    first, second = two_ranks.run(_balance, (x[:cut],), (x[cut:],))
+    assert torch.equal(torch.cat([first, second]), _balance(x))

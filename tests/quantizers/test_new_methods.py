@@ -27,6 +27,7 @@ from ssltok.quantizers import (
     ResidualQuantizer,
     SymmetricFSQ,
     VectorQuantizer,
+    balanced_codes,
     beam_codes,
     codebook_drift_loss,
     ema_update_,
@@ -263,6 +264,47 @@ def test_fewer_levels_have_the_best_codes_of_so_many() -> None:
         assert torch.equal(codes[rows, :count], brute_force(x[rows], books)[0])
 
 
+# oracle: balance
+
+
+def naive_transport(x: Tensor, codebook: Tensor, sharpness: float, iterations: int) -> Tensor:
+    """As the authors' code: rows of codes, columns of tokens, masses 1/K and 1/B."""
+    distance = (x[:, None] - codebook).square().sum(2).sqrt()
+    cost = (distance - distance.mean()) / distance.std()
+    q = torch.exp(-sharpness * (cost - cost.min())).T
+    q = q / q.sum()
+    for _ in range(iterations):
+        q = q / q.sum(dim=1, keepdim=True) / len(codebook)
+        q = q / q.sum(dim=0, keepdim=True) / len(x)
+    return q.T.argmax(dim=1)
+
+
+@pytest.mark.parametrize(("sharpness", "iterations"), [(10.0, 5), (3.0, 1), (2.0, 40)])
+def test_balance_is_the_authors_transport(sharpness: float, iterations: int) -> None:
+    x, book = data(60, 4), vectors_of(3) + 2
+    found = balanced_codes(x, book, sharpness=sharpness, iterations=iterations)
+    assert torch.equal(found, naive_transport(x, book, sharpness, iterations))
+    assert not torch.equal(found, nearest_codes(x, book))
+    padded = torch.cat([x[:20], torch.zeros(9, 4), torch.full((2, 4), torch.nan), x[20:]])
+    rows = torch.cat([torch.arange(20), torch.arange(31, 71)])
+    other = balanced_codes(padded, book, sharpness=sharpness, iterations=iterations)
+    assert torch.equal(other[rows], found)
+    assert (other >= 0).all()
+
+
+@pytest.mark.parametrize("scale", [1e-5, 1e5])
+def test_far_codes_are_used_in_training(scale: float) -> None:
+    quantizer = VectorQuantizer(4, 7, search=partial(balanced_codes, iterations=50))
+    quantizer.set_codebook((scale * (vectors_of(3) + 50)).float())  # all far away
+    x = (scale * data(700, 4)).float()
+    used = torch.bincount(quantizer(x).codes, minlength=7)
+    nearest = torch.bincount(quantizer.encode(x), minlength=7)
+    assert (used > 0).sum() >= 6 >= 2 * (nearest > 0).sum()
+    assert used.max() < 300 < 600 < nearest.max()
+    assert torch.equal(quantizer.eval()(x).codes, quantizer.encode(x))
+    assert quantizer.train()(torch.zeros(0, 4)).codes.shape == (0,)
+
+
 # oracle: statistics and weights of running means
 
 
@@ -497,6 +539,7 @@ def test_scales_code_the_means_of_cells() -> None:
         expected = naive_scales(x[row], valid[row], books, [4, 3, 1])
         assert torch.equal(codes[row], expected[0])
         torch.testing.assert_close(vectors[row], expected[1])
+    assert torch.equal(quantizer.decode(codes), vectors)  # a cell's first place may be padding
     loss.backward()
     assert all(level.weight.grad is not None for level in levels)
 
@@ -551,6 +594,10 @@ COMPLAINTS: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
         ValueError, "temperature must be > 0; got",
     ),
     "beam": (lambda: beam_codes(torch.zeros(2, 2), [], beams=1), ValueError, "number of codebooks"),
+    "balance": (
+        lambda: balanced_codes(torch.zeros(2, 2), torch.zeros(2, 2), sharpness=0.0), ValueError,
+        "sharpness must be > 0; got 0.0",
+    ),
     "shorten": (
         lambda: OrderedQuantizer(FSQ([3])).shorten(torch.zeros(2, 3, dtype=torch.int64), 0),
         ValueError, "count must be >= 1; got 0",

@@ -1,6 +1,7 @@
 """Every way to turn vectors into codes, and codes into vectors."""
 
 from ssltok.quantizers._affine_vector import AffineVectorQuantizer
+from ssltok.quantizers._balanced import balanced_codes
 from ssltok.quantizers._beam import beam_codes
 from ssltok.quantizers._bsq import BSQ
 from ssltok.quantizers._diveq import DiVeQ
@@ -54,6 +55,7 @@ __all__ = [
     "SimVQ",
     "SymmetricFSQ",
     "VectorQuantizer",
+    "balanced_codes",
     "beam_codes",
     "code_counts",
     "codebook_drift_loss",
