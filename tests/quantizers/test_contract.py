@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import os
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -114,6 +115,9 @@ CASES: dict[str, Callable[[int], nn.Module]] = {
         [GroupedQuantizer([EMAVectorQuantizer(3, 5)] * 2)] * 3, strides=[4, 2, 2], channel_dim=c
     ),
 }  # fmt: skip
+if not os.environ.get("SSLTOK_ALL"):  # each is a pair of laws that others have singly
+    for rare in ("ResidualQuantizer, beams and dropout", "MultiScaleQuantizer, groups"):
+        del CASES[rare]
 NOISY = {"DiVeQ", "NSVQ", "SymmetricFSQ", "FSP", "LateQuantizer"}
 """Those whose vectors in training are not `decode(codes)`."""
 RANDOM = NOISY | {
@@ -121,6 +125,7 @@ RANDOM = NOISY | {
     "ResidualQuantizer, beams and dropout", "OrderedQuantizer",
 }  # fmt: skip
 """Those whose forward draws in training; they are compared in evaluation mode."""
+RANDOM &= CASES.keys()
 BY_PLACE = {name for name in CASES if name.startswith(("Growing", "MultiScale"))}
 """Those whose codes depend on where a token stands."""
 WRAPPERS = ("Residual", "Grouped", "ProjectedQuantizer, sh", "MultiScale")
