@@ -21,12 +21,16 @@ from side_by_side import machine, side_by_side, table
 from torch import Tensor, nn
 
 from ssltok.quantizers import (
+    FSP,
     FSQ,
     LFQ,
+    AffineVectorQuantizer,
+    DiVeQ,
     EMAVectorQuantizer,
     ProjectedQuantizer,
     ResidualQuantizer,
     SimVQ,
+    SymmetricFSQ,
     VectorQuantizer,
 )
 
@@ -131,6 +135,41 @@ def cases(tokens: int, dim: int, size: int) -> dict[str, dict[str, Build]]:
         f"bare FSQ, {len(fsq)} channels": {
             "vector-quantize-pytorch": lambda: step_of(peer.FSQ(fsq), coordinates),
             "ssltok": lambda: step_of(FSQ(fsq), coordinates),
+        },
+        "affine, EMA": {
+            "vector-quantize-pytorch": lambda: step_of(
+                peer.VectorQuantize(dim, size, affine_param=True, **plain), latents
+            ),
+            "ssltok": lambda: step_of(AffineVectorQuantizer(dim, size), latents),
+        },
+        "DiVeQ": {
+            "vector-quantize-pytorch": lambda: step_of(
+                peer.VectorQuantize(dim, size, directional_reparam=True, threshold_ema_dead_code=2),
+                latents,
+            ),
+            "ssltok": lambda: step_of(DiVeQ(dim, size), latents),
+        },
+        "symmetric FSQ": {
+            "vector-quantize-pytorch": lambda: step_of(
+                peer.FSQ(fsq, preserve_symmetry=True, noise_dropout=0.5), coordinates
+            ),
+            "ssltok": lambda: step_of(SymmetricFSQ(fsq, noise=0.5), coordinates),
+        },
+        "FSP": {
+            "vector-quantize-pytorch": lambda: step_of(peer.FSP(fsq), coordinates),
+            "ssltok": lambda: step_of(FSP(fsq), coordinates),
+        },
+        "residual, 3 levels, 4 beams, EMA": {
+            "vector-quantize-pytorch": lambda: step_of(
+                peer.ResidualVQ(
+                    dim=dim, codebook_size=size, num_quantizers=3, beam_size=4, **plain
+                ),
+                latents,
+            ),
+            "ssltok": lambda: step_of(
+                ResidualQuantizer([EMAVectorQuantizer(dim, size) for _ in range(3)], beams=4),
+                latents,
+            ),
         },
     }
 

@@ -38,6 +38,7 @@ def halton_order(grid: tuple[int, ...]) -> Any:
     return fixed_order(halton_places(grid))
 
 
+SEVERAL = ("grouped", "residual", "multi_scale")
 ORDERS: dict[str, Any] = {
     "confidence": partial(confidence_order, temperature=2.0),
     "random": random_order(),
@@ -79,7 +80,7 @@ def test_every_pair_is_covered() -> None:
     }
     assert covered == wanted
     assert all(allowed(row) for row in ROWS.values())
-    assert len(wanted) == 1651
+    assert len(wanted) == 2029
     most = len(CHOICES["ssl"]) * len(CHOICES["quantizer"])  # no array has fewer rows than this
     assert most <= len(ROWS) <= 1.25 * most
     assert [*ROWS] == [" ".join(map(str, row.values())) for row in covering_rows(CHOICES, allowed)]
@@ -87,7 +88,7 @@ def test_every_pair_is_covered() -> None:
 
 
 def config_of(row: dict[str, Any]) -> Config:
-    several = row["quantizer"] in ("grouped", "residual")
+    several = row["quantizer"] in SEVERAL
     return small(
         batch=8,
         coder=row["coder"],
@@ -146,7 +147,7 @@ def test_a_row_goes_through_the_line(name: str, tmp_path: Path) -> None:
     x, y = data_of(row)
     model = fitted(row, tmp_path / "run")
     codes, label = model.encode(x), None if y is None else "b"
-    several = (2,) if row["quantizer"] in ("grouped", "residual") else ()
+    several = (2,) if row["quantizer"] in SEVERAL else ()
     assert codes.shape == (CASES, model.tokens_, *several)
     assert codes.min() >= (-1 if row["ends"] == "ragged" else 0)
     assert codes.max() < 8

@@ -8,10 +8,17 @@ import torch
 from torch import Tensor
 
 from ssltok.quantizers import (
+    AffineVectorQuantizer,
     EMAVectorQuantizer,
     GroupedQuantizer,
+    GrowingQuantizer,
+    LateQuantizer,
+    MultiScaleQuantizer,
+    OrderedQuantizer,
     ProjectedQuantizer,
     ResidualQuantizer,
+    balanced_codes,
+    codebook_drift_loss,
     kmeans,
 )
 from tests.ranks import Ranks
@@ -36,6 +43,11 @@ BUILD: dict[str, Callable[[], Any]] = {
     "residual": lambda: ResidualQuantizer([ema(), ema()]),
     "grouped": lambda: GroupedQuantizer([ema(3), ema(1)]),
     "shared heads": lambda: GroupedQuantizer([ema(2)] * 2),
+    "beams": lambda: ResidualQuantizer([ema(), ema()], beams=3),
+    "late": lambda: LateQuantizer(ema(), wait=2),
+    "ordered": lambda: OrderedQuantizer(ema()),
+    "growing": lambda: GrowingQuantizer(ema(), [4, 6]),
+    "scales": lambda: MultiScaleQuantizer([ema(), ema()], strides=[2, 1]),
     "projected": lambda: ProjectedQuantizer(ema(2), 4, generator=seeded(4)),
     "projected levels": lambda: ResidualQuantizer(
         [ProjectedQuantizer(ema(2), 4, generator=seeded(i)) for i in range(2)]
@@ -114,3 +126,43 @@ def _complain(initial: Tensor) -> str:
 def test_ranks_complain_of_a_start_together(two_ranks: Ranks) -> None:
     said = two_ranks.run(_complain, (torch.zeros(2, 2),), (torch.full((2, 2), torch.nan),))
     assert said == ["kmeans: initial must be finite; got NaN or infinity"] * 2
+
+
+def _follow(shard: Tensor) -> tuple[State, Tensor, Tensor]:
+    """Three steps of statistics, of a count of steps, and a gradient of the drift of codes."""
+    affine = AffineVectorQuantizer(4, 6, decay=0.7, statistics_decay=0.6, generator=seeded(3))
+    late = LateQuantizer(ema(), wait=2).double()
+    affine = affine.double()
+    for step in range(3):
+        latents = shard + step
+        affine.update(latents, affine.encode(latents))
+        late.update(latents, late.encode(latents))
+    book = affine.codebook.clone().requires_grad_()
+    loss = codebook_drift_loss(shard, book, temperature=2.0)
+    loss.backward()
+    assert book.grad is not None
+    return {**_state(affine), **_state(late)}, loss.detach(), book.grad
+
+
+@pytest.mark.parametrize("cut", [41, 60])  # the second rank holds some, or none
+def test_statistics_and_drift_are_those_of_all_ranks(two_ranks: Ranks, cut: int) -> None:
+    x = data(60, 4)
+    first, second = two_ranks.run(_follow, (x[:cut],), (x[cut:],))
+    alone = _follow(x)
+    for key in alone[0]:
+        assert torch.equal(first[0][key], second[0][key])
+        torch.testing.assert_close(first[0][key], alone[0][key])
+    assert alone[0]["steps"] == 3
+    torch.testing.assert_close(first[1], alone[1])
+    torch.testing.assert_close((first[2] + second[2]) / 2, alone[2])  # as DDP averages
+
+
+def _balance(shard: Tensor) -> Tensor:
+    return balanced_codes(shard, data(6, 4, seed=5))
+
+
+@pytest.mark.parametrize("cut", [41, 60])
+def test_balance_is_that_of_all_ranks(two_ranks: Ranks, cut: int) -> None:
+    x = data(60, 4)
+    first, second = two_ranks.run(_balance, (x[:cut],), (x[cut:],))
+    assert torch.equal(torch.cat([first, second]), _balance(x))

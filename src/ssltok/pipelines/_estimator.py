@@ -334,12 +334,14 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
             total += float(scaled[known].square().sum())
         return 1 - missed / total
 
-    def decode(self, codes: NDArray[np.int64] | Tensor) -> Floats:
+    def decode(self, codes: NDArray[np.int64] | Tensor, *, tokens: int | None = None) -> Floats:
         """Turn codes into series.
 
         Args:
             codes: int64 `(cases, tokens)`, or with several codes a token, as `encode` gives them;
                 or several stretches of so many tokens.
+            tokens: Keep the first so many tokens of each branch, where an `OrderedQuantizer` has
+                taught the decoder to; None keeps all.
 
         Returns:
             `(cases, channels, length)` in the units of X, stretch after stretch.
@@ -356,7 +358,7 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
                 f"SSLTokenizer.decode: codes must be int64 {('cases', *shape)}; "
                 f"got {tensor.dtype} {tuple(tensor.shape)}".replace("'", "")
             )
-        return self._turned(decode_codes(tokenizer, tensor))
+        return self._turned(decode_codes(tokenizer, tensor, tokens=tokens))
 
     def sample(
         self, n: int, label: Hashable = None, *, seed: int = 0, lengths: Sequence[int] | None = None

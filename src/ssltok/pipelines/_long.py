@@ -207,7 +207,7 @@ def encode_long(artifact: Artifact, data: SeriesSet) -> Tensor:
     )
 
 
-def decode_codes(tokenizer: Tokenizer, codes: Tensor) -> Tensor:
+def decode_codes(tokenizer: Tokenizer, codes: Tensor, *, tokens: int | None = None) -> Tensor:
     """Series of codes in their units, in batches; several stretches follow each other."""
     stretches = codes.shape[1] // sum(tokenizer.sizes)
     codes = rearrange(
@@ -216,7 +216,7 @@ def decode_codes(tokenizer: Tokenizer, codes: Tensor) -> Tensor:
     with torch.no_grad():
         waves = torch.cat(
             [
-                tokenizer.in_units(tokenizer.decode(part))
+                tokenizer.in_units(tokenizer.decode(part, tokens=tokens))
                 for part in torch.split(codes, DECODE_BATCH)
             ]
         )

@@ -1,5 +1,6 @@
 """Act 2. Hidden tokens are guessed from the visible ones; the tokenizer does not move."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -56,6 +57,8 @@ class Prior(nn.Module):
             a context of the branch before.
         sizes: Tokens of each branch.
         classes: Number of labels; 0 for none.
+        limits: For each branch how many codes each of its tokens may have, or None for all: where a
+            codebook grows along the sequence, codes beyond have no probability.
 
     Attributes:
         mask_index: The index of `[MASK]` in the codes of all branches: the largest codebook's size.
@@ -63,7 +66,8 @@ class Prior(nn.Module):
 
     Raises:
         TypeError: If a transformer lacks `codebook_sizes`.
-        ValueError: If they are not as many as sizes, or differ in the codes of a token.
+        ValueError: If they are not as many as sizes, or differ in the codes of a token, or if
+            limits are not a number for each token.
 
     Example:
         >>> import torch
@@ -80,7 +84,12 @@ class Prior(nn.Module):
     """
 
     def __init__(
-        self, transformers: Sequence[nn.Module], *, sizes: Sequence[int], classes: int
+        self,
+        transformers: Sequence[nn.Module],
+        *,
+        sizes: Sequence[int],
+        classes: int,
+        limits: Sequence[list[int] | None] | None = None,
     ) -> None:
         super().__init__()
         self.sizes, self.classes = tuple(sizes), classes
@@ -95,6 +104,15 @@ class Prior(nn.Module):
                     "Prior: every transformer must have codebook_sizes; "
                     f"got {type(transformer).__name__} without"
                 )
+        self.limits = [None] * len(self.sizes) if limits is None else list(limits)
+        if [None if row is None else len(row) for row in self.limits] != [
+            None if row is None else size
+            for row, size in itertools.zip_longest(self.limits, self.sizes)
+        ]:
+            raise ValueError(
+                f"Prior: limits must be None or a number for each token, {list(self.sizes)}; "
+                f"got {self.limits}"
+            )
         self.transformers = nn.ModuleList(transformers)
         self.codebook_sizes = tuple(
             tuple(self.transformer(i).codebook_sizes) for i in range(len(transformers))
@@ -133,6 +151,8 @@ class Prior(nn.Module):
             coarser: Codes of the levels before it, `(batch, tokens, level)`, where there are any.
         """
         transformer = self.transformer(number)
+        row = self.limits[number]
+        limits = None if row is None else torch.tensor(row, device=labels.device)
 
         def logits(tokens: Tensor, where: Tensor) -> Tensor:
             known = labels if self.classes else None
@@ -147,7 +167,7 @@ class Prior(nn.Module):
             result: Tensor = transformer(
                 shown, where, known, valid=valid, context=context, **options
             )
-            return result
+            return result if limits is None else _within(result, limits.expand_as(where)[where])
 
         return logits
 
@@ -202,6 +222,12 @@ def prior_step(
 def branch_names(count: int) -> list[str]:
     """Names of branches for a record: low and high, or numbers where there are more."""
     return ["low", "high"][:count] if count <= 2 else [f"branch {i}" for i in range(count)]
+
+
+def _within(logits: Tensor, limits: Tensor) -> Tensor:
+    """Take the probability of codes at or beyond a token's limit; guidance stays finite."""
+    beyond = torch.arange(logits.shape[-1], device=logits.device) >= limits[:, None]
+    return logits.masked_fill(beyond, torch.finfo(logits.dtype).min / 64)
 
 
 def _or_none(valid: Tensor) -> Tensor | None:

@@ -233,12 +233,30 @@ class Tokenizer(nn.Module):
             return codes.reshape(batch, -1, self.codes_per_token)
         return codes.reshape(batch, -1)
 
-    def vectors(self, codes: Tensor) -> list[Tensor]:
+    def vectors(self, codes: Tensor, *, tokens: int | None = None) -> list[Tensor]:
         """The vectors of codes, `(rows, dim, *grid)` by branch, rows as in `bands`."""
-        return [
-            branch.vectors(part)
-            for branch, part in zip(self.parts, self._parted(codes), strict=True)
-        ]
+        parts = self._parted(codes)
+        if tokens is not None:
+            check_at_least("Tokenizer", "tokens", tokens, 1)
+            parts = [
+                _first(part, branch.grid, tokens)
+                for branch, part in zip(self.parts, parts, strict=True)
+            ]
+        return [branch.vectors(part) for branch, part in zip(self.parts, parts, strict=True)]
+
+    @property
+    def limits(self) -> list[list[int] | None]:
+        """How many codes each token of a branch may have; None where all have all.
+
+        A quantizer whose codebook grows along the sequence says so by `sizes_at(places)`.
+        """
+        found: list[list[int] | None] = []
+        for branch, size in zip(self.parts, self.sizes, strict=True):
+            places = math.prod(branch.grid)
+            growing = hasattr(branch.quantizer, "sizes_at")
+            limits = branch.quantizer.sizes_at(places) if growing else None
+            found.append(None if limits is None else limits * (size // places))
+        return found
 
     def real_codes(self, codes: Tensor) -> list[Tensor]:
         """Which tokens are real, `(rows, *grid)` by branch, rows as in `bands`."""
@@ -257,15 +275,20 @@ class Tokenizer(nn.Module):
             rows.append(flat)
         return rows
 
-    def decode(self, codes: Tensor) -> Tensor:
-        """Scaled series of codes as `encode` gives them."""
+    def decode(self, codes: Tensor, *, tokens: int | None = None) -> Tensor:
+        """Scaled series of codes as `encode` gives them.
+
+        `tokens` keeps the first so many of each branch (channel by channel: of each channel), as an
+        `OrderedQuantizer` is trained for; the others have the vector 0.
+        """
         columns = None
         if bool((codes < 0).any()):
             columns = [
                 real.flatten(1, -2).any(dim=1) if real.ndim > 2 else real
                 for real in self.real_codes(codes)
             ]
-        return torch.stack(self.waves(self.rebuild(self.vectors(codes), columns))).sum(dim=0)
+        vectors = self.vectors(codes, tokens=tokens)
+        return torch.stack(self.waves(self.rebuild(vectors, columns))).sum(dim=0)
 
     def _parted(self, codes: Tensor) -> list[Tensor]:
         """Codes of each branch in its own axes, `(rows, *grid)` or `(rows, *grid, codes)`."""
@@ -300,6 +323,13 @@ class _Scaling:
     def __call__(self, data: SeriesSet) -> SeriesSet:
         data = data.about(self.offset)
         return data._replace(values=_scale(self.scaler, data.values, data.valid))
+
+
+def _first(codes: Tensor, grid: tuple[int, ...], count: int) -> Tensor:
+    """Keep the first tokens of each row of `(rows, *grid, ...)`; the others become -1."""
+    beyond = torch.arange(math.prod(grid), device=codes.device) >= count
+    beyond = beyond.reshape(*grid, *[1] * (codes.ndim - 1 - len(grid)))
+    return codes.masked_fill(beyond, -1)
 
 
 def _scale(scaler: Any, values: Tensor, valid: Tensor) -> Tensor:

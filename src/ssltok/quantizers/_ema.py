@@ -7,6 +7,7 @@ from ssltok._shared.checks import (
     check_at_least,
     check_axes,
     check_codes,
+    check_floating,
     check_ratio,
     check_size,
 )
@@ -26,6 +27,7 @@ def ema_update_(
     codes: Tensor,
     *,
     decay: float,
+    weights: Tensor | None = None,
 ) -> None:
     r"""Move the codes that were used towards the mean of their tokens, in place.
 
@@ -46,6 +48,8 @@ def ema_update_(
         tokens: $x$, `(tokens, dim)`, floating point.
         codes: $k$, `(tokens,)` int64; tokens with -1 are padding and count nothing.
         decay: $\gamma$ in [0, 1].
+        weights: $w$, `(codebook_size,)` in [0, 1]: code $k$ moves by $w_k (1 - \gamma)$ instead of
+            $1 - \gamma$, and with 0 stays where it is; None: all are 1.
 
     Raises:
         TypeError: If an argument is no tensor.
@@ -76,14 +80,23 @@ def ema_update_(
             f"{who}: codebook and counts must both be float32 or float64; "
             f"got {codebook.dtype} and {counts.dtype}"
         )
+    if weights is not None:
+        check_floating(who, "weights", weights)
+        check_axes(who, "weights", weights, "codebook_size")
+        check_size(who, "weights", weights, 0, codebook.shape[0])
     check_code_places(who, codes, tokens, codebook.shape[0])
     tokens = tokens.to(codebook.dtype)
     sums, used = code_sums(tokens, without_lost_rows(codes, tokens), codebook.shape[0])
-    hits = used * (1 - decay)
+    share: float | Tensor = 1 - decay
+    rest = used.new_full((), decay)
+    if weights is not None:
+        share = share * weights.to(used)
+        rest = 1 - share
+    hits = used * share
     means = sums / used.clamp(min=1)[:, None]
-    counts.mul_(torch.where(used.sum() > 0, used.new_full((), decay), 1.0)).add_(hits)
-    share = hits / counts.clamp(min=torch.finfo(counts.dtype).tiny)
-    codebook.lerp_(means, share[:, None])
+    counts.mul_(torch.where(used.sum() > 0, rest, 1.0)).add_(hits)
+    moved = hits / counts.clamp(min=torch.finfo(counts.dtype).tiny)
+    codebook.lerp_(means, moved[:, None])
 
 
 def code_counts(codes: Tensor, codebook_size: int) -> Tensor:

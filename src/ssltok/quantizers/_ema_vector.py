@@ -103,16 +103,24 @@ class EMAVectorQuantizer(VectorQuantizer):
         self.decay = decay
 
     @torch.no_grad()
-    def update(self, latents: Tensor, codes: Tensor) -> None:
-        """Move the used codes towards their tokens; once a step, with all of the step's codes."""
+    def update(self, latents: Tensor, codes: Tensor, *, weights: Tensor | None = None) -> None:
+        """Move the used codes towards their tokens; once a step, with all of the step's codes.
+
+        `weights`, `(codebook_size,)` in [0, 1], slow single codes down: see `ema_update_`.
+        """
         flat = self._flatten(latents, None)
         codes = flat_codes(type(self).__name__, codes, flat, ())
         if self.cosine:
             codes = torch.where(has_direction(flat.tokens), codes, -1)
         weight = upcast(self.weight)  # itself, unless the module was converted to half precision
-        ema_update_(weight, self.counts, flat.tokens, codes, decay=self.decay)
+        tokens = self._raw(flat.tokens)
+        ema_update_(weight, self.counts, tokens, codes, decay=self.decay, weights=weights)
         if weight is not self.weight:
             self.weight.copy_(weight)
+
+    def _raw(self, tokens: Tensor) -> Tensor:
+        """Return tokens in the coordinates of `weight`."""
+        return tokens
 
     def _hold(self, start: Tensor) -> None:
         self.register_buffer("weight", start)

@@ -40,6 +40,7 @@ __all__ = [
     "Flat",
     "channels_to",
     "check_code_range",
+    "check_codes_layout",
     "finite_rows",
     "flat_codes",
     "flatten",
@@ -226,4 +227,15 @@ def check_code_range(who: str, codes: Tensor, codebook_size: int) -> None:
     if low < -1 or high >= codebook_size:
         raise ValueError(
             f"{who}: codes must lie in [-1, {codebook_size}); got values from {low} to {high}"
+        )
+
+
+def check_codes_layout(who: str, codes: Tensor, code_shape: tuple[int, ...]) -> None:
+    """Ask for codes `(samples, ..., *code_shape)`."""
+    check_codes(who, "codes", codes)
+    axes = len(code_shape)
+    if codes.ndim < 1 + axes or codes.shape[codes.ndim - axes :] != code_shape:
+        raise ValueError(
+            f"{who}: codes must have shape (samples, ..., {', '.join(map(str, code_shape))}); "
+            f"got {tuple(codes.shape)}"
         )

@@ -15,7 +15,9 @@ from ssltok.quantizers._layout import Flat, check_code_range, flat_codes, withou
 from ssltok.quantizers._quantized import Quantizer
 
 __all__ = [
+    "ByPlace",
     "NestedQuantizer",
+    "check_given_codes",
     "check_parts",
     "check_widths",
     "each_once",
@@ -134,6 +136,21 @@ class NestedQuantizer(nn.Module):
         raise NotImplementedError
 
 
+class ByPlace:
+    """A quantizer whose codes depend on where a token stands; no part of one that mixes places."""
+
+
+def check_given_codes(who: str, parts: Sequence[Quantizer]) -> None:
+    """Ask for parts that take codes which were searched elsewhere, one for each vector."""
+    for part in parts:
+        name = type(part).__name__
+        if part.code_shape or not callable(getattr(part, "with_codes", None)):
+            raise TypeError(
+                f"{who}: a part whose codes are searched for it must have with_codes, as "
+                f"VectorQuantizer, and one code for a vector; got {name}"
+            )
+
+
 def check_parts(who: str, parts: Sequence[nn.Module]) -> list[Quantizer]:
     """Ask for quantizers that take their channels last, do what they say, and have codes alike.
 
@@ -145,6 +162,11 @@ def check_parts(who: str, parts: Sequence[nn.Module]) -> list[Quantizer]:
         name = type(part).__name__
         if not isinstance(part, nn.Module):
             raise TypeError(f"{who}: every part must be a quantizer; got {name}, no nn.Module")
+        if isinstance(part, ByPlace):
+            raise ValueError(
+                f"{who}: a quantizer whose codes depend on the place of a token must be the "
+                f"outermost; got {name} inside"
+            )
         # names alone: a codebook may be a plain nn.Parameter, or too large to be built
         missing = sorted(get_protocol_members(Quantizer) - set(dir(part)))
         if missing:

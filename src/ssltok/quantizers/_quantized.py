@@ -14,9 +14,10 @@ class Quantized(NamedTuple):
 
     Attributes:
         vectors: The quantized latents, in the layout of the latents. They are exactly
-            `decode(codes)`, with a gradient to the latents; 0 at padding. Their dtype is that of
-            the quantizer's codebook, float32 unless the module was converted. They may be a view of
-            what the backward pass needs: in training, do not change them in place.
+            `decode(codes)`, with a gradient to the latents; 0 at padding. (In training, quantizers
+            that put noise or latents in their place, and say so, have others.) Their dtype is that
+            of the quantizer's codebook, float32 unless the module was converted. They may be a view
+            of what the backward pass needs: in training, do not change them in place.
         codes: int64, the layout of the latents without its channels; -1 at padding. Quantizers
             with several codes for one vector (heads, levels, groups) append their axes last.
         loss: A scalar, weighted already and never NaN; 0 for a quantizer without a loss.

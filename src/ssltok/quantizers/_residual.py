@@ -2,16 +2,25 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any, cast
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from ssltok._shared.checks import check_floating, check_positive, check_ratio
+from ssltok._shared.checks import (
+    check_at_least,
+    check_floating,
+    check_positive,
+    check_ratio,
+)
 from ssltok._shared.numerics import full_precision
+from ssltok.quantizers._beam import beam_prefixes
 from ssltok.quantizers._estimators import straight_through
 from ssltok.quantizers._layout import Flat, channels_to, flatten
 from ssltok.quantizers._nested import (
     NestedQuantizer,
+    check_given_codes,
     check_parts,
     check_widths,
     last_axis_sizes,
@@ -45,11 +54,15 @@ class ResidualQuantizer(NestedQuantizer):
     left out are -1, decode to 0, and take no part in a loss or an update. A level's loss is the
     mean over the tokens that reach it.
 
+    With `beams` above 1 the codes of all levels are searched together, by `beam_codes` (which see),
+    in training and evaluation: the sum comes closer, at `beams` searches a level.
+
     Args:
         quantizers: The levels, with one `dim` and `channel_dim=-1`.
         dropout: Share of samples that use fewer levels; DAC trains with 0.5.
         scales: $s_i$, a positive number for each level: codebooks with a fixed range (`FSQ`, `LFQ`)
             need smaller steps at later levels. All 1 by default.
+        beams: Sums kept by the search; the levels must be `VectorQuantizer`s or heirs.
         channel_dim: Where the channels are.
         generator: Source of the number of levels, on the device of the latents. Activation
             checkpointing draws twice and restores torch's own source alone: there leave it out, or
@@ -63,7 +76,8 @@ class ResidualQuantizer(NestedQuantizer):
         learns_by_vectors: As the levels.
 
     Raises:
-        TypeError: If a level is no quantizer: it misses a member of the protocol.
+        TypeError: If a level is no quantizer: it misses a member of the protocol. With several
+            beams: if it cannot be given codes that were searched elsewhere.
         ValueError: If there is none, if one has other codes than it says, if they differ in `dim`
             or in the axes of their codes, have vectors of another width or another `channel_dim`,
             if some but not all learn from the gradient of their vectors, if `dropout` is outside
@@ -92,6 +106,7 @@ class ResidualQuantizer(NestedQuantizer):
         *,
         dropout: float = 0.0,
         scales: Sequence[float] | None = None,
+        beams: int = 1,
         channel_dim: int = -1,
         generator: torch.Generator | None = None,
     ) -> None:
@@ -103,6 +118,9 @@ class ResidualQuantizer(NestedQuantizer):
                 f"{who}: all levels must learn from the gradient of their vectors, or none; "
                 f"got {[type(part).__name__ for part in parts]}"
             )
+        check_at_least(who, "beams", beams, 1)
+        if beams > 1:
+            check_given_codes(who, parts)
         dims = [part.dim for part in parts]
         if len(set(dims)) > 1:
             raise ValueError(f"{who}: levels must share one dim; got {dims}")
@@ -123,6 +141,7 @@ class ResidualQuantizer(NestedQuantizer):
         check_positive(who, "min(scales)", min(self.scales))
         self.dim = dims[0]
         self.dropout = dropout
+        self.beams = beams
         self.channel_dim = channel_dim
         self.generator = generator
 
@@ -139,13 +158,19 @@ class ResidualQuantizer(NestedQuantizer):
         depth = self._draw_depth(flat) if self.training and self.dropout > 0 else None
         codes, losses, grid = [], [], flat.for_parts(training=self.training)
         with full_precision(latents):
+            searched = self._search(flat, depth) if self.beams > 1 else None
             rest = total = flat.tokens
             for i, (part, scale) in enumerate(self._levels(), 1):
                 real = flat.real
                 if depth is not None:
                     real = depth >= i if real is None else real & (depth >= i)
                 real = None if real is None else grid.to_grid(real)
-                vectors, known, loss = part(grid.to_grid(_scale(rest, 1 / scale)), real)
+                tokens = grid.to_grid(_scale(rest, 1 / scale))
+                if searched is None:
+                    vectors, known, loss = part(tokens, real)
+                else:
+                    given = grid.to_grid(searched[:, i - 1])
+                    vectors, known, loss = cast("Any", part).with_codes(tokens, given, real)
                 if not self.learns_by_vectors:
                     vectors = vectors.detach()
                 vectors = _scale(grid.to_rows(vectors), scale)
@@ -168,6 +193,8 @@ class ResidualQuantizer(NestedQuantizer):
         flat = self._flatten(latents, valid)
         codes, rest = [], flat.tokens
         with full_precision(latents):
+            if self.beams > 1:
+                return flat.restore_codes(self._search(flat, None))
             for part, scale in self._levels():
                 codes.append(part.encode(_scale(rest, 1 / scale), flat.real))
                 rest = rest - _scale(part.decode(codes[-1]).detach(), scale)
@@ -209,6 +236,17 @@ class ResidualQuantizer(NestedQuantizer):
 
     def _levels(self) -> list[tuple[Quantizer, float]]:
         return list(zip(self._parts(), self.scales, strict=True))
+
+    def _search(self, flat: Flat, depth: Tensor | None) -> Tensor:
+        """Search all levels together; -1 at levels that a token does not use."""
+        books = [_scale(part.codebook.detach(), scale) for part, scale in self._levels()]
+        prefixes = beam_prefixes(flat.tokens.detach(), books, beams=self.beams)
+        codes = prefixes.pop()
+        if depth is not None:
+            for level, prefix in enumerate(prefixes, 1):
+                shorter = F.pad(prefix, (0, codes.shape[1] - level), value=-1)
+                codes = torch.where((depth == level)[:, None], shorter, codes)
+        return codes
 
     def _draw_depth(self, flat: Flat) -> Tensor:
         """How many levels each token uses, `(tokens,)`, the same within a sample."""

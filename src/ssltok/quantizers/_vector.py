@@ -135,20 +135,24 @@ class VectorQuantizer(SingleCode):
             codebook = self.codebook
             search = self.search if self.training else nearest_codes
             codes = search(flat.tokens.detach(), codebook.detach()).to(torch.int64)
-            chosen = F.embedding(codes, codebook)
-            vectors = self.estimator(flat.tokens, chosen)  # first: its gradient adds to the loss's
-            loss = pull_together_fast(
-                upcast(flat.tokens),
-                upcast(chosen),
-                flat.real,
-                commitment_weight=self.commitment_weight,
-                codebook_weight=self.codebook_weight,
-                codebook=upcast(codebook),
-                codes=codes,
-            )
-            if self.training and self.regularizer is not None:
-                loss = loss + self.regularizer(flat.tokens, codebook, flat.real)
-        return Quantized(flat.restore_vectors(vectors), flat.restore_codes(codes), loss)
+            return self._quantized(flat, codebook, codes)
+
+    def with_codes(self, latents: Tensor, codes: Tensor, valid: Tensor | None = None) -> Quantized:
+        """Quantize latents as `forward` does, to codes that were searched elsewhere.
+
+        Args:
+            latents: As in `forward`.
+            codes: int64, the layout of the latents without its channels; -1, such as at padding,
+                needs no code.
+            valid: As in `forward`; what has the code -1 is not real either.
+        """
+        who, flat = type(self).__name__, self._flatten(latents, valid)
+        rows = flat_codes(who, codes, flat, ())
+        check_code_range(who, rows, self.codebook_size)
+        real = rows >= 0 if flat.real is None else flat.real & (rows >= 0)
+        flat = flat._replace(real=real, tokens=torch.where(real[:, None], flat.tokens, 0.0))
+        with full_precision(latents):
+            return self._quantized(flat, self.codebook, rows.clamp(min=0))
 
     def encode(self, latents: Tensor, valid: Tensor | None = None) -> Tensor:
         """Return the nearest codes, int64, -1 at padding."""
@@ -236,6 +240,27 @@ class VectorQuantizer(SingleCode):
             self.counts = fn(counts.float().view(torch.int32)).view(torch.float32)
         return self
 
+    def _quantized(self, flat: Flat, codebook: Tensor, codes: Tensor) -> Quantized:
+        """Return the vectors of codes, `(tokens,)`, and the loss."""
+        chosen = F.embedding(codes, codebook)
+        vectors = self._estimate(flat.tokens, chosen)  # first: its gradient adds to the loss's
+        loss = pull_together_fast(
+            upcast(flat.tokens),
+            upcast(chosen),
+            flat.real,
+            commitment_weight=self.commitment_weight,
+            codebook_weight=self.codebook_weight,
+            codebook=upcast(codebook),
+            codes=codes,
+        )
+        if self.training and self.regularizer is not None:
+            loss = loss + self.regularizer(flat.tokens, codebook, flat.real)
+        return Quantized(flat.restore_vectors(vectors), flat.restore_codes(codes), loss)
+
+    def _estimate(self, tokens: Tensor, chosen: Tensor) -> Tensor:
+        """Return the chosen codes' vectors with a gradient."""
+        return self.estimator(tokens, chosen)
+
     def _hold(self, start: Tensor) -> None:
         """Keep the first codebook under the name `weight`."""
         self.weight = nn.Parameter(start)
@@ -244,9 +269,13 @@ class VectorQuantizer(SingleCode):
     def _dtype(self) -> torch.dtype:
         return self.weight.dtype
 
+    def directions(self, tokens: Tensor) -> Tensor:
+        """Return tokens, `(tokens, dim)`, as they are compared with the codebook."""
+        if not self.cosine:
+            return tokens
+        with full_precision(tokens):
+            return unit_rows_fast(upcast(tokens)).to(self._dtype)
+
     def _flatten(self, latents: Tensor, valid: Tensor | None) -> Flat:
         flat = super()._flatten(latents, valid)
-        if self.cosine:
-            with full_precision(latents):
-                return flat._replace(tokens=unit_rows_fast(upcast(flat.tokens)).to(self._dtype))
-        return flat
+        return flat._replace(tokens=self.directions(flat.tokens)) if self.cosine else flat

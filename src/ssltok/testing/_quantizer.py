@@ -15,7 +15,13 @@ __all__ = ["check_quantizer"]
 
 
 @answered
-def check_quantizer(build: Callable[[], nn.Module], *, lead: tuple[int, ...] = (3, 5)) -> None:
+def check_quantizer(
+    build: Callable[[], nn.Module],
+    *,
+    lead: tuple[int, ...] = (3, 5),
+    noisy: bool = False,
+    by_place: bool = False,
+) -> None:
     """Ask of a quantizer what the `Quantizer` protocol says.
 
     - It has all members, and its sizes fit each other.
@@ -33,6 +39,10 @@ def check_quantizer(build: Callable[[], nn.Module], *, lead: tuple[int, ...] = (
         build: Returns a new quantizer, equal each time (draw its weights from a seeded generator).
         lead: The shape of the latents without their channels, at least as many axes as
             `channel_dim` needs.
+        noisy: Whether the vectors of training may differ from `decode(codes)`, as where noise
+            stands for the error.
+        by_place: Whether codes depend on where a token stands, so that real tokens are not asked
+            for again without the padding between them.
 
     Raises:
         AssertionError: With who, rule and fact, at the first broken promise.
@@ -48,8 +58,10 @@ def check_quantizer(build: Callable[[], nn.Module], *, lead: tuple[int, ...] = (
     ask(not missing, first, "it must have all members of the protocol; it misses", missing)
     latents = _latents(cast("Quantizer", first), lead)
     _check_sizes(cast("Quantizer", first))
+    _check_results(build, latents.clone(), noisy=noisy)
+    _check_padding(build, latents.clone(), by_place=by_place)
     for check in (
-        _check_results, _check_reading, _check_padding, _check_learning, _check_update,
+        _check_reading, _check_learning, _check_update,
         _check_initialize, _check_revive, _check_saving,
     ):  # fmt: skip
         check(build, latents.clone())
@@ -79,7 +91,7 @@ def _check_sizes(quantizer: Quantizer) -> None:
         ask(isinstance(value, bool), quantizer, f"{name} must be a bool", value)
 
 
-def _check_results(build: Callable[[], nn.Module], latents: Tensor) -> None:
+def _check_results(build: Callable[[], nn.Module], latents: Tensor, *, noisy: bool) -> None:
     for training in (True, False):
         quantizer = _as_quantizer(build().train(training))
         lead = _last(quantizer, latents).shape[:-1]
@@ -107,8 +119,8 @@ def _check_results(build: Callable[[], nn.Module], latents: Tensor) -> None:
             _last(quantizer, vectors).shape[:-1] == lead,
             quantizer, "vectors must have the layout of the latents", vectors.shape,
         )  # fmt: skip
-        decoded = quantizer.decode(codes)
-        ask(_near(vectors, decoded), quantizer, "vectors must be decode(codes)", "others")
+        near = (training and noisy) or _near(vectors, quantizer.decode(codes))
+        ask(near, quantizer, "vectors must be decode(codes)", "others")
         if not training:
             same = torch.equal(quantizer.encode(latents), codes)
             ask(same, quantizer, "encode must return forward's codes in evaluation", "others")
@@ -135,7 +147,7 @@ def _check_reading(build: Callable[[], nn.Module], latents: Tensor) -> None:
         ask(module.training is training, quantizer, "the mode must stay as it is", "another")
 
 
-def _check_padding(build: Callable[[], nn.Module], latents: Tensor) -> None:
+def _check_padding(build: Callable[[], nn.Module], latents: Tensor, *, by_place: bool) -> None:
     module = build().eval()
     quantizer = _as_quantizer(module)
     rows = _last(quantizer, latents).clone()
@@ -149,7 +161,12 @@ def _check_padding(build: Callable[[], nn.Module], latents: Tensor) -> None:
         bool((_last(quantizer, vectors)[~valid] == 0).all()),
         quantizer, "vectors must be 0 at padding", "others",
     )  # fmt: skip
-    real = quantizer(_first(quantizer, rows[valid]))
+    if by_place:
+        filled = torch.where(valid[..., None], rows, 1.0)
+        real = quantizer(_first(quantizer, filled), valid)
+        real = real._replace(codes=real.codes[valid])
+    else:
+        real = quantizer(_first(quantizer, rows[valid]))
     same = torch.equal(known[valid], real.codes.reshape(-1, quantizer.codes_per_token))
     ask(same, quantizer, "padding must not change the codes of what is real", "other codes")
     ask(_near(loss, real.loss), quantizer, "padding must not change the loss", loss.detach())

@@ -116,6 +116,7 @@ def _branch(
     encoder = build_part(words[0] if parts.encoder is None else parts.encoder, known)
     known["dim"] = encoder.dim
     decoder = build_part(words[1] if parts.decoder is None else parts.decoder, known)
+    known["places"] = math.prod(encoder.grid)
     word = parts.quantizer
     if word is None:
         word = QUANTIZERS[config.quantizer](config, encoder.dim)
@@ -218,7 +219,8 @@ def build_prior(
                 grid=tokenizer.grids[number] if tokenizer.channelwise else None,
             )
         )
-    return Prior(transformers, sizes=tokenizer.sizes, classes=classes)
+    limits = tokenizer.limits if any(tokenizer.limits) else None
+    return Prior(transformers, sizes=tokenizer.sizes, classes=classes, limits=limits)
 
 
 def _flat_grid(grid: Sequence[int]) -> tuple[int, int]:

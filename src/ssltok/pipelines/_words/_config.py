@@ -21,7 +21,8 @@ LIMIT = 65_536  # no size of a part may exceed it: a config may come from a stra
 Coder = Literal["spectrogram", "snake", "conv", "patch", "transformer"]
 Quantizer = Literal[
     "ema", "gradient", "cosine", "projected", "fsq", "lfq", "bsq", "simvq", "gumbel",
-    "random_projection", "grouped", "residual",
+    "random_projection", "grouped", "residual", "affine", "diveq", "nsvq", "symmetric_fsq", "fsp",
+    "growing", "multi_scale",
 ]  # fmt: skip
 SSL = Literal[
     "none", "barlow_twins", "vicreg", "vibcreg", "sigreg", "w_mse", "nt_xent", "byol", "simsiam",
@@ -58,11 +59,12 @@ class TokenizerConfig:
     codebook_size: int = 32
     """Codes in each branch's codebook."""
     quantizer: Quantizer = "ema"
-    """How vectors become codes: a codebook of moving averages (ema), one that learns by gradient
-    (gradient, cosine, projected, simvq, gumbel), a fixed one (fsq, lfq, bsq, random_projection), or
-    several (grouped, residual)."""
+    """How vectors become codes: a codebook of moving averages (ema, affine, growing), one that
+    learns by gradient (gradient, cosine, projected, simvq, gumbel, diveq, nsvq), a fixed one (fsq,
+    symmetric_fsq, fsp, lfq, bsq, random_projection), or several (grouped, residual,
+    multi_scale)."""
     codes_per_token: int = 1
-    """Codes of a token: levels of a residual, groups of a grouped quantizer."""
+    """Codes of a token: levels of a residual or multi-scale, groups of a grouped quantizer."""
     decay: float = 0.9
     """Memory of the moving averages (ema only)."""
     commitment_weight: float = 1.0
@@ -100,11 +102,11 @@ class TokenizerConfig:
             raise ValueError(f"{who}: widths must be one or two numbers >= 1; got {self.widths}")
         if len(self.widths) > 1 and self.coder not in ("spectrogram", "snake"):
             raise ValueError(f"{who}: two widths need a coder of spectrograms; got {self.coder}")
-        several = self.quantizer in ("grouped", "residual")
+        several = self.quantizer in ("grouped", "residual", "multi_scale")
         if not 1 <= self.codes_per_token <= 64 or (self.codes_per_token > 1 and not several):
             raise ValueError(
-                f"{who}: codes_per_token must lie in [1, 64], and be 1 but for grouped and "
-                f"residual quantizers; got {self.codes_per_token} for {self.quantizer}"
+                f"{who}: codes_per_token must lie in [1, 64], and be 1 but for grouped, residual "
+                f"and multi_scale quantizers; got {self.codes_per_token} for {self.quantizer}"
             )
         if not 1 <= self.edge <= self.n_fft // 2:
             raise ValueError(f"{who}: edge must lie in [1, n_fft / 2]; got {self.edge}")

@@ -144,7 +144,21 @@ def _grouped(config: TokenizerConfig, dim: int) -> nn.Module:
     return quantizers.GroupedQuantizer(_several(config, dim // groups), channel_dim=1)
 
 
-QUANTIZERS: dict[str, Callable[[TokenizerConfig, int], nn.Module]] = {
+def _growing(config: TokenizerConfig, dim: int, places: int) -> nn.Module:
+    """Two codes at the first place, all at the last."""
+    sizes = quantizers.growing_sizes(
+        places, config.codebook_size, smallest=min(2, config.codebook_size)
+    )
+    return quantizers.GrowingQuantizer(_codebook(config, dim, channel_dim=-1), sizes, channel_dim=1)
+
+
+def _multi_scale(config: TokenizerConfig, dim: int) -> nn.Module:
+    """Each level has cells half as long as those of the level before; the last has single ones."""
+    strides = [2**level for level in reversed(range(config.codes_per_token))]
+    return quantizers.MultiScaleQuantizer(_several(config, dim), strides=strides, channel_dim=1)
+
+
+QUANTIZERS: dict[str, Callable[[TokenizerConfig, int], Any]] = {
     "ema": _codebook,
     "gradient": _vector,
     "cosine": lambda c, dim: _vector(c, dim, cosine=True),
@@ -167,8 +181,17 @@ QUANTIZERS: dict[str, Callable[[TokenizerConfig, int], nn.Module]] = {
     ),
     "grouped": _grouped,
     "residual": lambda c, dim: quantizers.ResidualQuantizer(_several(c, dim), channel_dim=1),
+    "affine": lambda c, dim: quantizers.AffineVectorQuantizer(
+        dim, c.codebook_size, decay=c.decay, commitment_weight=c.commitment_weight, channel_dim=1
+    ),
+    "diveq": lambda c, dim: quantizers.DiVeQ(dim, c.codebook_size, channel_dim=1),
+    "nsvq": lambda c, dim: quantizers.NSVQ(dim, c.codebook_size, channel_dim=1),
+    "symmetric_fsq": lambda c, dim: quantizers.SymmetricFSQ(fsq_levels(c.codebook_size)),
+    "fsp": lambda c, dim: quantizers.FSP(fsq_levels(c.codebook_size)),
+    "growing": lambda c, dim: partial(_growing, c, dim),
+    "multi_scale": _multi_scale,
 }
-"""Quantizers by the config's word."""
+"""Quantizers by the config's word, or what builds one when `places`, the tokens, are known."""
 
 
 def _patch_values(encoder: TokenFeatures) -> int:
