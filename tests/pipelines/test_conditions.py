@@ -68,9 +68,10 @@ def test_a_covariate_decides_the_level() -> None:
     random = np.random.default_rng(0)
     level = random.uniform(-3, 3, 48)
     X = level[:, None] + np.sin(np.arange(32) / 3) + 0.05 * random.standard_normal((48, 32))
-    config = small(150, batch=24, ssl="none", codebook_size=16)
-    fast = dataclasses.replace(config.prior_training, learning_rate=5e-3, checkpoint_every=200)
-    model = SSLTokenizer(varied(config, prior_training=fast), progress=False, cpu=True)
+    config = small(120, batch=24, ssl="none", codebook_size=16)
+    fast = dataclasses.replace(config.prior_training, learning_rate=1e-2, checkpoint_every=200)
+    config = varied(config, prior_training=fast, tokenizer_training=fast)
+    model = SSLTokenizer(config, progress=False, cpu=True)
     model.fit(X, conditions=1e6 + 100 * level[:, None])
     wanted = np.repeat([-2.0, 0.0, 2.0], 8)
     drawn = model.sample(24, conditions=1e6 + 100 * wanted[:, None], seed=1)[:, 0].mean(axis=1)
@@ -79,8 +80,8 @@ def test_a_covariate_decides_the_level() -> None:
     assert means[0] < -1
     assert means[2] > 1
     gone = X.copy()[:24]
-    gone[:, 4:] = np.nan  # what is left says little of the level
-    filled = model.impute(gone, conditions=1e6 + 100 * wanted[:, None], seed=2)[0, :, 0, 8:]
+    gone[:, 4:28] = np.nan  # what is left says little of the level
+    filled = model.impute(gone, conditions=1e6 + 100 * wanted[:, None], seed=2)[0, :, 0, 8:24]
     assert np.corrcoef(filled.mean(axis=1), wanted)[0, 1] > 0.6
 
 
@@ -88,9 +89,10 @@ def test_a_known_channel_is_followed_in_time_and_into_the_future() -> None:
     random = np.random.default_rng(0)
     plan = np.repeat(random.integers(0, 2, (48, 1, 8)), 4, axis=2).astype(float)
     X = 2 * plan[:, 0] + 0.1 * random.standard_normal((48, 32))
-    config = small(150, batch=24, ssl="none", codebook_size=8)
-    fast = dataclasses.replace(config.prior_training, learning_rate=5e-3, checkpoint_every=200)
-    model = SSLTokenizer(varied(config, prior_training=fast), progress=False, cpu=True)
+    config = small(120, batch=24, ssl="none", codebook_size=8)
+    fast = dataclasses.replace(config.prior_training, learning_rate=1e-2, checkpoint_every=200)
+    config = varied(config, prior_training=fast, tokenizer_training=fast)
+    model = SSLTokenizer(config, progress=False, cpu=True)
     model.fit(X, conditions=plan)
     new = np.repeat(random.integers(0, 2, (12, 1, 16)), 4, axis=2).astype(float)
     drawn = model.sample(12, conditions=new[..., :32], seed=1)
@@ -394,5 +396,6 @@ def test_a_prior_of_ones_own_must_know_them() -> None:
     assert np.isfinite(model.sample(2, conditions=FEATURES[:2])).all()
     with pytest.raises(ValueError, match="^build_prior: a prior must be a ConditionedPrior where"):
         fitted(prior=partial(told))
+    prior = model.artifact_.prior
     with pytest.raises(ValueError, match="^ConditionedPrior: embeddings must be as many as sizes"):
-        ConditionedPrior([], sizes=[], classes=0, embeddings=[torch.nn.Identity()])
+        ConditionedPrior(list(prior.transformers), sizes=prior.sizes, classes=0, embeddings=[])
