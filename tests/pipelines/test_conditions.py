@@ -15,6 +15,7 @@ from ssltok.data import SeriesSet
 from ssltok.decoding import classifier_free_guidance
 from ssltok.nn import ConditionEmbedding
 from ssltok.pipelines import (
+    ArtifactError,
     ConditionedPrior,
     Conditions,
     Parts,
@@ -26,9 +27,11 @@ from ssltok.pipelines import (
     build_prior,
     build_tokenizer,
     decode_tokens,
+    load_artifact,
     loss_by_share,
     prior_stage,
     prior_step,
+    save_artifact,
 )
 from ssltok.pipelines import _long as long_series
 from ssltok.pipelines._conditions import ConditionScale, read_conditions
@@ -301,6 +304,23 @@ def test_saved_loaded_and_resumed_bit_for_bit(kind: str, tmp_path: pathlib.Path)
 
 
 # complaints
+
+
+def test_a_folder_whose_conditions_do_not_fit_is_refused(
+    models: dict[str, SSLTokenizer], tmp_path: pathlib.Path
+) -> None:
+    told, scale = models["both"].artifact_, models["both"].artifact_.conditions
+    assert scale is not None
+    zero = scale._replace(covariates=scale.covariates * 0)
+    for number, (broken, message) in enumerate((
+        (told._replace(conditions=None), r"conditions \(0, 0\), which are not those of its prior"),
+        (told._replace(conditions=scale._replace(channels=scale.channels[:, :2])),
+         r"conditions \(2, 2\), which are not those of its prior"),
+        (told._replace(conditions=zero), r"training\.conditions\.covariates of another form"),
+        (fitted().artifact_._replace(conditions=scale), r"conditions \(2, 3\), which are not"),
+    )):  # fmt: skip
+        with pytest.raises(ArtifactError, match=message):
+            load_artifact(save_artifact(broken, tmp_path / str(number)))
 
 
 USES: dict[str, Any] = {
