@@ -111,8 +111,9 @@ def measure(name: str, data: Any, sources: dict[str, pathlib.Path], said: Any, s
     print(
         f"{name} {seed}: "
         + ", ".join(
-            f"{side} {1e3 * statistics.median(seconds[side]):.0f} ms, FID {figures[side]['fid']:.3f}, "
-            f"CAS {100 * figures[side]['cas']:.1f}, trained {sides[side].training:.0f} s"
+            f"{side} {1e3 * statistics.median(seconds[side]):.0f} ms, "
+            f"FID {figures[side]['fid']:.3f}, CAS {100 * figures[side]['cas']:.1f}, "
+            f"trained {sides[side].training:.0f} s"
             for side in sides
         )
         + f"; {middle:.2f} times as fast ({low:.2f} to {high:.2f})",

@@ -1,6 +1,6 @@
 """Forwards against quality, a point a rule, from the rows of the study of decoding rules.
 
-    python benchmarks/studies/decoding_picture.py rows.csv --out picture.png
+python benchmarks/studies/decoding_picture.py rows.csv --out picture.png
 """
 
 import argparse

@@ -43,7 +43,7 @@ def decode(module: Any, features: Any, *, settle: Any = None, rows: int = 4) -> 
 
 @pytest.mark.parametrize("settle", [None, entropy_bound(1.0)])
 def test_one_graph_for_all_steps(settle: Any) -> None:
-    """`features` takes all tokens at every step, so its shapes never change; the head is outside."""
+    """`features` takes all tokens at each step, so its shapes never change; the head is outside."""
     module = prior()
     counter = CompileCounterWithBackend("eager")
     torch.compiler.reset()

@@ -1,5 +1,6 @@
 """Conditions as a context: each token's vector by hand, the null vector, and what is refused."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -34,7 +35,8 @@ def test_each_token_by_hand(length: int, grid: tuple[int, ...]) -> None:
 
     def layers(net: Any, v: torch.Tensor) -> torch.Tensor:
         hidden = functional.gelu(net[0].weight @ v + net[0].bias)
-        return net[2].weight @ hidden + net[2].bias
+        out: torch.Tensor = net[2].weight @ hidden + net[2].bias
+        return out
 
     assert found.shape == (3, torch.Size(grid).numel(), 5)
     for row in range(3):
@@ -96,21 +98,22 @@ def test_gradients_are_those_of_finite_differences() -> None:
     ],
 )
 def test_sizes_it_refuses(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=f"^ConditionEmbedding: {message}"):
+    with pytest.raises(ValueError, match=rf"^ConditionEmbedding: {message}"):
         embedding(**options)
 
 
 def test_inputs_it_refuses() -> None:
     module, (a, x) = embedding(), inputs()
-    for call, message in (
+    calls: list[tuple[Callable[[], Any], str]] = [
         (lambda: module(None, x), "covariates must be given, 2 of them; got None"),
         (lambda: module(a), "channels must be given, 3 of them; got None"),
         (lambda: module(a[:, :1], x), "covariates must have size 2 in dimension 1; got 1"),
         (lambda: module(a, x[:, :, 1:]), "channels must have size 11 in dimension 2; got 10"),
         (lambda: module(a[:2], x), "covariates and channels must be of as many series; got 2 and"),
         (lambda: module(a, x, known=a), "known must be boolean"),
-    ):
-        with pytest.raises(ValueError, match=f"^ConditionEmbedding: {message}"):
+    ]
+    for call, message in calls:
+        with pytest.raises(ValueError, match=rf"^ConditionEmbedding: {message}"):
             call()
     with pytest.raises(ValueError, match="channels must have size 0 in dimension 1"):
         embedding(channels=0, length=0)(a, x)

@@ -1,4 +1,4 @@
-"""Conditions of the prior: followed, scaled, dropped, cut with their windows, saved, and refused."""
+"""Conditions of the prior: followed, scaled, dropped, cut with windows, saved, and refused."""
 
 import dataclasses
 import pathlib
@@ -34,8 +34,8 @@ from ssltok.pipelines import (
     save_artifact,
 )
 from ssltok.pipelines import _long as long_series
-from ssltok.pipelines._conditions import ConditionScale, read_conditions
 from ssltok.pipelines._generate import hidden_codes
+from ssltok.pipelines._stage_two._conditions import ConditionScale, read_conditions
 from ssltok.pipelines._uses import _anomalies as anomalies
 from ssltok.training import keyed_generator, seeded
 from tests.pipelines.small import series, small, varied
@@ -281,7 +281,7 @@ def test_two_branches_are_told_both() -> None:
         grads = [p.grad for p in embedding.parameters() if p is not embedding.null]
         assert all(grad is not None and bool(grad.any()) for grad in grads)
     assert set(loss_by_share(prior, codes, none, shares=(0.5,), conditions=told)) == {0.5}
-    with pytest.raises(ValueError, match="^Prior: conditions must be given to a ConditionedPrior"):
+    with pytest.raises(ValueError, match=r"^Prior: conditions must be given to a ConditionedPrior"):
         prior_step(prior, PriorBatch(codes, masks, none))
 
 
@@ -358,7 +358,7 @@ def test_every_use_takes_what_fit_was_given_and_that_alone(
         (FEATURES[0], r"conditions must be \(cases, features\) or \(cases, channels, length\)"),
         ([[np.nan, 1.0]] * 3, r"covariates must be finite; got nan at \(0, 0\) and 3 in all"),
     ):
-        with pytest.raises(ValueError, match=f"^{who}: {message}"):
+        with pytest.raises(ValueError, match=rf"^{who}: {message}"):
             USES[use](models["covariates"], conditions=wrong)
 
 
@@ -367,7 +367,7 @@ def test_a_model_without_refuses_them(use: str) -> None:
     model = fitted()
     who = "SSLTokenizer.generate" if use == "sample" else f"SSLTokenizer.{use}"
     with pytest.raises(
-        ValueError, match=f"^{who}: conditions must be None for a model fitted without; got some"
+        ValueError, match=rf"^{who}: conditions must be None for a model fitted without; got some"
     ):
         USES[use](model, conditions=FEATURES[:3])
 
@@ -381,7 +381,10 @@ def test_a_model_without_refuses_them(use: str) -> None:
         (Conditions(), "conditions must hold covariates or channels; got neither"),
         (Conditions(CALENDAR), r"covariates must be \(cases, features\) of 10 series; got shape"),
         (FEATURES[:9], r"covariates must be \(cases, features\) of 10 series; got shape \(9, 2\)"),
-        (Conditions(FEATURES, None, np.ones(10)), "known must be None in conditions that are given"),
+        (
+            Conditions(FEATURES, None, np.ones(10)),
+            "known must be None in conditions that are given",
+        ),
     ],
 )
 def test_fit_refuses(given: Any, message: str) -> None:
@@ -402,7 +405,7 @@ def test_a_prior_of_ones_own_must_know_them() -> None:
     def own(tokenizer: Any, classes: int) -> Prior:
         return build_prior(PriorConfig(dim=8, depth=1), tokenizer, classes=classes)
 
-    with pytest.raises(ValueError, match="^build_prior: a prior must be a ConditionedPrior where"):
+    with pytest.raises(ValueError, match=r"^build_prior: a prior must be a ConditionedPrior where"):
         fitted(FEATURES, prior=partial(own))
 
     def told(tokenizer: Any, classes: int) -> Prior:
@@ -414,8 +417,8 @@ def test_a_prior_of_ones_own_must_know_them() -> None:
 
     model = fitted(FEATURES, prior=partial(told))
     assert np.isfinite(model.sample(2, conditions=FEATURES[:2])).all()
-    with pytest.raises(ValueError, match="^build_prior: a prior must be a ConditionedPrior where"):
+    with pytest.raises(ValueError, match=r"^build_prior: a prior must be a ConditionedPrior where"):
         fitted(prior=partial(told))
     prior = model.artifact_.prior
-    with pytest.raises(ValueError, match="^ConditionedPrior: embeddings must be as many as sizes"):
+    with pytest.raises(ValueError, match=r"^ConditionedPrior: embeddings must be as many as sizes"):
         ConditionedPrior(list(prior.transformers), sizes=prior.sizes, classes=0, embeddings=[])

@@ -60,7 +60,8 @@ class Anomalies:
             threshold = float(np.nanquantile(scores, self.quantile))
             say(
                 f"anomalies: {self.data} has no test part, and the model no threshold for these "
-                f"options, so it is of the series that are scored: {1 - self.quantile:.4g} of their samples lie above it, unusual or not"
+                f"options, so it is of the series that are scored: {1 - self.quantile:.4g} of "
+                "their samples lie above it, unusual or not"
             )
         above = scores > threshold
         lines = ["series,time,score,unusual"]

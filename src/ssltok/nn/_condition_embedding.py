@@ -20,9 +20,9 @@ class ConditionEmbedding(nn.Module):
 
     where $a$ are the covariates of the series, $x$ its known channels, $j$ the token's column of
     $n$, and $f$, $g$ two layers with a GELU between. The tokens of a column have the same vector,
-    whatever their row $i$ of the grid; two columns may share a sample. A series whose conditions are
-    not known has one learned vector instead, at all tokens, so that guidance has something to push
-    away from: drop a share of the conditions in training.
+    whatever their row $i$ of the grid; two columns may share a sample. A series whose conditions
+    are not known has one learned vector instead, at all tokens, so that guidance has something to
+    push away from: drop a share of the conditions in training.
 
     The result is a `context` of `TokenTransformer`: it is added to the normed embeddings of the
     tokens. Inputs should have a mean of about 0 and a variance of about 1.
@@ -51,7 +51,13 @@ class ConditionEmbedding(nn.Module):
     """
 
     def __init__(
-        self, dim: int, *, features: int = 0, channels: int = 0, length: int = 0, grid: Sequence[int]
+        self,
+        dim: int,
+        *,
+        features: int = 0,
+        channels: int = 0,
+        length: int = 0,
+        grid: Sequence[int],
     ) -> None:
         super().__init__()
         who = "ConditionEmbedding"
@@ -100,7 +106,8 @@ class ConditionEmbedding(nn.Module):
             within = torch.arange(self.window, device=channels.device)
             index = (begins[:, None] + within).clamp(max=self.length - 1)
             patches = rearrange(
-                channels[:, :, index], "batch channels frames window -> batch frames (channels window)"
+                channels[:, :, index],
+                "batch channels frames window -> batch frames (channels window)",
             )
             parts.append(self.of_channels(patches))
         vectors = parts[0] if len(parts) == 1 else parts[0] + parts[1]
@@ -111,7 +118,7 @@ class ConditionEmbedding(nn.Module):
     def _check(
         self, covariates: Tensor | None, channels: Tensor | None, known: Tensor | None
     ) -> None:
-        who, batch = "ConditionEmbedding", None
+        who, batch = "ConditionEmbedding", -1
         for name, given, size, axes in (
             ("covariates", covariates, self.features, "batch features"),
             ("channels", channels, self.channels, "batch channels length"),
@@ -122,7 +129,7 @@ class ConditionEmbedding(nn.Module):
                 continue
             check_axes(who, name, given, axes)
             check_size(who, name, given, 1, size)
-            if batch is not None and len(given) != batch:
+            if batch >= 0 and len(given) != batch:
                 raise ValueError(
                     f"{who}: covariates and channels must be of as many series; "
                     f"got {batch} and {len(given)}"

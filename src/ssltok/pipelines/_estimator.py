@@ -14,16 +14,15 @@ from torch import Tensor
 
 from ssltok.data import SeriesSet, is_source, label_index, read_series, read_source
 from ssltok.nn import mean_pool
-from ssltok.pipelines._conditions import Conditions, ConditionScale, read_conditions
 from ssltok.pipelines._estimator_parameters import PresetEstimator
 from ssltok.pipelines._fit import encode_series, fit
 from ssltok.pipelines._folders._artifact import (
     Artifact,
-    check_savable,
     load_artifact,
     provenance,
     save_artifact,
 )
+from ssltok.pipelines._folders._artifact_checks import check_savable
 from ssltok.pipelines._generate import Generated, generate
 from ssltok.pipelines._long import (
     decode_codes,
@@ -33,6 +32,7 @@ from ssltok.pipelines._long import (
     reconstruct_long,
     widen,
 )
+from ssltok.pipelines._stage_two._conditions import Conditions, ConditionScale, read_conditions
 from ssltok.pipelines._stages import teller
 from ssltok.pipelines._uses._anomalies import (
     QUANTILE,
@@ -643,7 +643,9 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
         if scale is None:
             raise ValueError(f"{who}: conditions must be None for a model fitted without; got some")
         words = " and ".join(
-            f"{n} {word}" for n, word in zip(scale.sizes, ("covariates", "known channels")) if n
+            f"{n} {word}"
+            for n, word in zip(scale.sizes, ("covariates", "known channels"), strict=True)
+            if n
         )
         if given is None:
             raise ValueError(f"{who}: conditions must be given, {words}, as in fit; got None")

@@ -17,11 +17,12 @@ from ssltok._shared.outputs import check_free, check_output, workplace
 from ssltok._shared.portions import portion
 from ssltok.data import SeriesSet, SourceSet
 from ssltok.distributed import rank_and_world
-from ssltok.pipelines._conditions import Conditions
 from ssltok.pipelines._large._encode_rows import encode_rows
 from ssltok.pipelines._prior import Prior
-from ssltok.pipelines._prior_stage import prior_stage
 from ssltok.pipelines._rehearse import rehearse
+from ssltok.pipelines._stage_two._conditions import Conditions
+from ssltok.pipelines._stage_two._prior_stage import prior_stage
+from ssltok.pipelines._stage_two._variants import variant_codes
 from ssltok.pipelines._stages import (
     TokenizerModel,
     compare,
@@ -30,7 +31,6 @@ from ssltok.pipelines._stages import (
 )
 from ssltok.pipelines._token_features import TokenFeatures
 from ssltok.pipelines._tokenizer import Tokenizer
-from ssltok.pipelines._variants import variant_codes
 from ssltok.pipelines._words._build import (
     build_objective,
     build_prior,

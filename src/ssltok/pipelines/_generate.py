@@ -20,8 +20,8 @@ from ssltok.decoding import (
     decode_levels,
     iterative_decode,
 )
-from ssltok.pipelines._conditions import Conditions
 from ssltok.pipelines._prior import Prior, context_of
+from ssltok.pipelines._stage_two._conditions import Conditions
 from ssltok.pipelines._tokenizer import Tokenizer
 
 __all__ = ["Decoding", "Generated", "decode_tokens", "generate"]

@@ -7,10 +7,10 @@ from torch import Generator, Tensor
 
 from ssltok._shared.modes import evaluation_mode
 from ssltok.data import SeriesSet
-from ssltok.pipelines._conditions import Conditions
 from ssltok.pipelines._fit import encode_series
 from ssltok.pipelines._generate import Decoding, decode_tokens
 from ssltok.pipelines._prior import Prior
+from ssltok.pipelines._stage_two._conditions import Conditions
 from ssltok.pipelines._tokenizer import Tokenizer
 
 __all__ = ["draw_missing", "hidden_tokens", "impute_series"]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ssltok.distributed import reduce_sum
 from ssltok.losses import masked_token_loss
 from ssltok.nn import TokenTransformer
-from ssltok.pipelines._conditions import Conditions
+from ssltok.pipelines._stage_two._conditions import Conditions
 
 __all__ = [
     "ConditionedPrior",

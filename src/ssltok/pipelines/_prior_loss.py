@@ -7,8 +7,8 @@ from ssltok._shared.checks import check_at_least
 from ssltok._shared.modes import evaluation_mode
 from ssltok.losses import masked_token_loss
 from ssltok.masking import random_mask
-from ssltok.pipelines._conditions import Conditions
 from ssltok.pipelines._prior import Prior, context_of
+from ssltok.pipelines._stage_two._conditions import Conditions
 from ssltok.training import keyed_generator
 
 __all__ = ["SHARES", "loss_by_share"]

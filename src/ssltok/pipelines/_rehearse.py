@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from ssltok._shared.describe import describe
 from ssltok.data import SeriesSet, SourceSet
-from ssltok.pipelines._conditions import Conditions
 from ssltok.pipelines._generate import generate
-from ssltok.pipelines._prior_stage import prior_stage
+from ssltok.pipelines._stage_two._conditions import Conditions
+from ssltok.pipelines._stage_two._prior_stage import prior_stage
 from ssltok.pipelines._stages import TokenizerModel, tokenizer_stage
 from ssltok.pipelines._tokenizer import Tokenizer
 from ssltok.pipelines._words._build import build_decoding, build_prior, starting_codebooks

@@ -44,7 +44,7 @@ from ssltok.pipelines._auto._plan import Plan, plan_for, write_plan
 from ssltok.pipelines._auto._verdict import in_words, majority_share, verdict
 from ssltok.pipelines._estimator import SSLTokenizer
 from ssltok.pipelines._fit import fingerprint
-from ssltok.pipelines._folders._artifact import check_savable
+from ssltok.pipelines._folders._artifact_checks import check_savable
 from ssltok.pipelines._folders._place import Place, check_place, claimed
 from ssltok.pipelines._tokenizer_measures import tokenizer_measures, tokens_of
 from ssltok.pipelines._uses._anomalies import (

@@ -1,6 +1,5 @@
 """A trained model as a folder: parts, weights, labels and where it came from. Data, no code."""
 
-import math
 import os
 import pathlib
 import platform
@@ -21,11 +20,11 @@ from ssltok._shared.storage import (
     write_folder,
 )
 from ssltok.data import label_index
-from ssltok.pipelines._conditions import ConditionScale
 from ssltok.pipelines._folders._artifact_checks import (
     check_classes,
     check_finite,
     check_origin,
+    check_savable,
     check_training,
     pop_conditions,
     pop_per_channel,
@@ -35,12 +34,13 @@ from ssltok.pipelines._folders._artifact_checks import (
 from ssltok.pipelines._generate import Decoding
 from ssltok.pipelines._prior import ConditionedPrior, Prior
 from ssltok.pipelines._protocols import check_prior
+from ssltok.pipelines._stage_two._conditions import ConditionScale
 from ssltok.pipelines._tokenizer import Tokenizer
 from ssltok.pipelines._words._build import build_decoding, build_prior, build_tokenizer
 from ssltok.pipelines._words._config import Config
 from ssltok.pipelines._words._values import config_from_dict, config_to_dict
 
-__all__ = ["Artifact", "check_savable", "load_artifact", "save_artifact"]
+__all__ = ["Artifact", "load_artifact", "save_artifact"]
 
 FORMAT = 2  # 1 had no parts: its config says them all
 FILES = {"config.json", "model.safetensors", "labels.json", "provenance.json"}
@@ -84,25 +84,6 @@ class Artifact(NamedTuple):
             chosen = torch.randint(len(pool), (int(rows.sum()),), generator=generator)
             sizes[rows] = pool[chosen]
         return sizes
-
-
-def check_savable(who: str, classes: Sequence[Hashable]) -> None:
-    """Refuse classes that a folder could not give back.
-
-    Args:
-        who: Who asks, for the error's text.
-        classes: The labels.
-
-    Raises:
-        TypeError: If one is no text, finite number or boolean; None may stand in old folders.
-    """
-    for label in classes:
-        finite = not isinstance(label, float) or math.isfinite(label)
-        if type(label) not in (str, int, float, bool, type(None)) or not finite:
-            raise TypeError(
-                f"{who}: labels must be texts, finite numbers or booleans to be saved; "
-                f"got {label!r}"
-            )
 
 
 def save_artifact(artifact: Artifact, folder: str | os.PathLike[str]) -> pathlib.Path:

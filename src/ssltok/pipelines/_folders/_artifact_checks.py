@@ -3,7 +3,7 @@
 import contextlib
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,12 +16,13 @@ from torch.nn.modules.module import (
 
 from ssltok._shared.reasons import reason_of
 from ssltok._shared.storage import ArtifactError
-from ssltok.pipelines._conditions import ConditionScale
+from ssltok.pipelines._stage_two._conditions import ConditionScale
 
 __all__ = [
     "check_classes",
     "check_finite",
     "check_origin",
+    "check_savable",
     "check_training",
     "pop_conditions",
     "pop_per_channel",
@@ -131,6 +132,25 @@ def check_origin(folder: Folder, origin: Any) -> None:
     seed = origin.get("seed", 0)
     if type(seed) is not int or abs(seed) >= LARGEST_SEED:
         raise ArtifactError(folder, f"the seed {str(seed)[:40]} in provenance.json")
+
+
+def check_savable(who: str, classes: Sequence[Hashable]) -> None:
+    """Refuse classes that a folder could not give back.
+
+    Args:
+        who: Who asks, for the error's text.
+        classes: The labels.
+
+    Raises:
+        TypeError: If one is no text, finite number or boolean; None may stand in old folders.
+    """
+    for label in classes:
+        finite = not isinstance(label, float) or math.isfinite(label)
+        if type(label) not in (str, int, float, bool, type(None)) or not finite:
+            raise TypeError(
+                f"{who}: labels must be texts, finite numbers or booleans to be saved; "
+                f"got {label!r}"
+            )
 
 
 def check_training(

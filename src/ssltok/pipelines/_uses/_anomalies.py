@@ -11,10 +11,10 @@ from torch import Tensor
 from ssltok._shared.modes import evaluation_mode
 from ssltok.data import SeriesSet, SourceSet
 from ssltok.decoding import anomaly_score, odd_widths, score_over_time, smoothed_score
-from ssltok.pipelines._conditions import Conditions
 from ssltok.pipelines._fit import encode_series
 from ssltok.pipelines._long import cut_windows
 from ssltok.pipelines._prior import Prior, context_of
+from ssltok.pipelines._stage_two._conditions import Conditions
 from ssltok.pipelines._tokenizer import Tokenizer
 from ssltok.training import keyed_generator
 
@@ -127,7 +127,7 @@ def anomaly_scores(
 
 
 def scored_cases(tokenizer: Tokenizer, cases: int) -> int:
-    """Of so many series, how many to score: about 4096 rows for the prior, eight series at least."""
+    """Of so many series, how many to score: about 4096 rows for the prior, 8 series at least."""
     rows = len(RATES) * sum(grid[-1] for grid in tokenizer.grids)
     return min(cases, max(FEWEST, MOST_ROWS // rows))
 

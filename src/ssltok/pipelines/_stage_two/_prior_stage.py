@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from ssltok._shared.portions import mean_of, portion
 from ssltok.losses import masked_token_loss
 from ssltok.masking import cosine_schedule, schedule_mask
-from ssltok.pipelines._conditions import Conditions
 from ssltok.pipelines._prior import Prior, PriorBatch, PriorOutput, TokenLoss, prior_step
+from ssltok.pipelines._stage_two._conditions import Conditions
 from ssltok.pipelines._words._config import Config
 from ssltok.pipelines._words._parts import Parts
 from ssltok.training import Stage, TrainingConfig, hold_out, keyed_generator, ordered_batch
