@@ -35,6 +35,7 @@ from ssltok.pipelines import (
 )
 from ssltok.pipelines import _long as long_series
 from ssltok.pipelines._generate import hidden_codes
+from ssltok.pipelines._impute import draw_missing
 from ssltok.pipelines._stage_two._conditions import ConditionScale, read_conditions
 from ssltok.pipelines._uses import _anomalies as anomalies
 from ssltok.training import keyed_generator, seeded
@@ -182,7 +183,7 @@ def test_channels_go_with_their_windows(use: str, monkeypatch: pytest.MonkeyPatc
         )
         windows.append(len(data.values))
 
-    draw, score = long_series.draw_missing, anomalies._window_scores
+    draw, score = draw_missing, anomalies._window_scores
 
     def watched_draw(tokenizer: Any, prior: Any, data: Any, **options: Any) -> Any:
         seen(data, options["conditions"])

@@ -5,6 +5,7 @@ import inspect
 import json
 import pathlib
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -238,7 +239,7 @@ def test_every_part_is_a_keyword_of_the_estimator() -> None:
     parts = {field.name for field in dataclasses.fields(Parts)}
     assert parts - keywords == {"branches"}  # takes the place of three others: given by `parts`
     for name in sorted(parts & keywords):
-        given = object()
+        given: Any = object()
         assert getattr(SSLTokenizer(**{name: given})._parts(), name) is given
         assert getattr(SSLTokenizer(parts=Parts(**{name: given}))._parts(), name) is given
 
@@ -252,5 +253,5 @@ def test_settle_of_the_estimator_is_used_and_saved(tmp_path: pathlib.Path) -> No
     model.save(tmp_path / "model")
     loaded = SSLTokenizer.load(tmp_path / "model")
     rule = loaded.artifact_.decoding.settle
-    assert rule.made_by.arguments["bound"] == 2.0  # type: ignore[attr-defined, union-attr]
+    assert rule.made_by.arguments["bound"] == 2.0  # type: ignore[union-attr]
     assert (loaded.sample(3, seed=1) == model.sample(3, seed=1)).all()

@@ -128,7 +128,7 @@ def anomaly_scores(
 
 def scored_cases(tokenizer: Tokenizer, cases: int) -> int:
     """Of so many series, how many to score: about 4096 rows for the prior, 8 series at least."""
-    rows = len(RATES) * sum(grid[-1] for grid in tokenizer.grids)
+    rows = len(RATES) * sum(int(grid[-1]) for grid in tokenizer.grids)
     return min(cases, max(FEWEST, MOST_ROWS // rows))
 
 
