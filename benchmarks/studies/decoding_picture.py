@@ -22,7 +22,7 @@ __all__ = ["FAMILIES", "draw", "main"]
 FAMILIES = {
     "schedule": "#33415c", "entropy_bound": "#d1495b", "entropy_bound, paced": "#edae49",
     "entropy_bound, default order": "#8d5a97", "confidence rules": "#66a182", "moments": "#2e86ab",
-    "others": "#999999",
+    "unguided": "#000000", "others": "#999999",
 }  # fmt: skip
 """Lines of the picture and their colours."""
 
