@@ -44,7 +44,7 @@ def draw(rows: Sequence[dict[str, Any]]) -> Figure:
     for row in rows:
         by_rule.setdefault(row["rule"], {})[row["dataset"], int(row["seed"])] = row
     base = by_rule[BASE]
-    lines: dict[str, list[tuple[float, Any, Any]]] = {}
+    lines: dict[str, list[tuple[Any, Any, Any]]] = {}
     for rule, cells in by_rule.items():
         both = sorted(set(cells) & set(base))
         share = sum(cells[k]["forwards"] / base[k]["forwards"] for k in both) / len(both)
