@@ -135,6 +135,7 @@ RULES: dict[str, Rule] = {
     **{f"moments {steps}": Rule({"steps": steps}, _moments) for steps in (5, 10)},
     **{f"planning {eta:g}": Rule({"steps": 10}, _planned(eta)) for eta in (0.5, 1.0)},
     "remask loop 20": Rule({"steps": 20}, _loop),
+    **{f"unguided {steps}": Rule({"steps": steps, "guidance": 1.0}) for steps in (5, 10, 20)},
     "rising guidance": Rule({"steps": 10}, _guided(lambda s: rising_scale(2 * s - 1))),
     "late guidance": Rule({"steps": 10}, _guided(lambda s: interval_scale(s, start=0.5))),
 }  # fmt: skip

@@ -51,8 +51,16 @@ def test_without_a_test_part_it_says_whose_threshold_it_is(
 ) -> None:
     np.save(tmp_path / "x.npy", series(2, length=60))
     out = tmp_path / "s.csv"
-    main(["anomalies", model, "--data", str(tmp_path / "x.npy"), "--out", str(out)])
-    assert "the threshold is of the series that are scored: 0.01" in capsys.readouterr().out
+    words = ["anomalies", model, "--data", str(tmp_path / "x.npy"), "--out", str(out)]
+    main(words)
+    said = capsys.readouterr().out
+    assert "the threshold is the model's own: 0.99 of the samples of its training series" in said
+    expected = SSLTokenizer.load(model).score_anomalies(series(2, length=60))
+    assert f"threshold of {expected.threshold:.4g}" in said
+    assert [r[3] for r in table(out)] == (expected.scores > expected.threshold).ravel().tolist()
+    main([*words, "--overwrite", "--stride-ratio", "0.5"])
+    said = capsys.readouterr().out
+    assert "no threshold for these options, so it is of the series that are scored: 0.01" in said
     assert sum(row[3] for row in table(out)) == pytest.approx(0.01 * 120, abs=1)
 
 

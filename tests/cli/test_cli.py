@@ -52,8 +52,10 @@ def test_run_writes_everything(
         assert set(samples["y"]) == {"low", "high"}
     page = (out / "report.html").read_text()
     figures = sorted(path.stem for path in (out / "figures").iterdir())
-    assert page.count("data:image/png;base64,") == len(figures) == 10
-    assert {"a_decoding_trace", "reconstructions", "series_by_class", "training"} < set(figures)
+    assert page.count("data:image/png;base64,") == len(figures) == 11
+    assert {
+        "a_decoding_trace", "reconstructions", "series_by_class", "training", "unusual_test_series",
+    } < set(figures)  # fmt: skip
     assert not re.search(r"(src|href)=\"(?!data:)", page), "the page needs nothing else"
     with pytest.raises(SystemExit):
         main(["run", "--data", data, "--out", str(out), *QUICK])

@@ -10,7 +10,7 @@ import torch
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from ssltok.evaluation import Tokens, evaluate
+from ssltok.evaluation import Tokens, draw_anomalies, evaluate
 from ssltok.evaluation._figures import draw_codebook, value_range
 from ssltok.evaluation._report_figures import evaluation_figures
 from ssltok.evaluation._sets import Sets
@@ -172,3 +172,20 @@ def test_an_encoder_of_one_feature_has_its_map(cases: int) -> None:
 def test_a_range_of_equal_values_is_wide_enough_to_draw() -> None:
     assert value_range(np.array([2.0, 2.0, math.nan])) == (1.0, 3.0)
     assert value_range(np.array([0.0, 10.0])) == (-2.0, 12.0)
+
+
+def test_unusual_series_are_those_with_the_highest_scores() -> None:
+    x, scores = TEST[:5].numpy(), np.zeros((5, 40), dtype=np.float32)
+    scores[3, 10:13], scores[1, 20] = (4, 5, 6), 9
+    scores[4, 30:] = np.nan
+    figure = draw_anomalies(x, scores, 4.5, shown=2)
+    titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
+    assert titles == ["series 1, 1 samples above", "series 3, 2 samples above"]
+    first, second = (axes for axes in figure.axes if axes.get_title())
+    assert np.array_equal(np.asarray(first.lines[0].get_ydata()), x[1, 0])
+    marked = np.asarray(second.lines[1].get_ydata(), dtype=float)
+    assert np.flatnonzero(~np.isnan(marked)).tolist() == [11, 12]
+    lines = [line.get_label() for axes in figure.axes for line in axes.lines]
+    assert lines.count("threshold") == 2
+    figure = draw_anomalies(x, scores, math.nan)
+    assert not any(line.get_label() == "threshold" for a in figure.axes for line in a.lines)

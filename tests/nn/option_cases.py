@@ -11,6 +11,7 @@ from ssltok.nn import (
     AttentionPool,
     AverageMaxPool,
     CausalTokenTransformer,
+    ConditionEmbedding,
     ContextEmbedding,
     ConvDecoder1d,
     ConvEncoder1d,
@@ -162,6 +163,12 @@ OPTION_CASES: dict[str, list[Case]] = {
     "AverageMaxPool": [(lambda: AverageMaxPool(channel_dim=2), on(3, 4, 5))],
     "CausalTokenTransformer": [
         (causal_prior, lambda module: module(CODES, torch.tensor([1, -1, 0]))),
+    ],
+    "ConditionEmbedding": [
+        (
+            lambda: ConditionEmbedding(8, features=3, channels=2, length=12, grid=(2, 3)),
+            lambda module: module(torch.randn(3, 3), torch.randn(3, 2, 12)),
+        )
     ],
     "ContextEmbedding": [
         (

@@ -1,6 +1,7 @@
 """Anomaly scores of the estimator: the procedure by hand, on any length, and what is unusual."""
 
 import math
+import pathlib
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import interpolate
 
-from ssltok.pipelines import SSLTokenizer
+from ssltok.pipelines import ArtifactError, SSLTokenizer, load_artifact, save_artifact
+from ssltok.pipelines._uses import _anomalies as anomalies
 from tests.pipelines.small import series, small
 
 LENGTH = 33
@@ -140,6 +142,42 @@ def test_the_threshold_is_the_quantile_of_the_usual_series(model: SSLTokenizer) 
     scores = model.score_anomalies(usual).scores
     assert result.threshold == pytest.approx(float(np.nanquantile(scores, 0.7)))
     np.testing.assert_array_equal(result.scores, model.score_anomalies(x).scores)
+
+
+def test_a_model_keeps_the_threshold_of_its_training(
+    model: SSLTokenizer, tmp_path: pathlib.Path
+) -> None:
+    usual = model.score_anomalies(series()).scores  # few enough that all are scored
+    for quantile in (0.0, 0.5, 0.9, 0.99, 1.0):
+        found = model.score_anomalies(series(1), quantile=quantile).threshold
+        assert found == pytest.approx(float(np.quantile(usual, quantile)), rel=1e-3)
+    kept = model.score_anomalies(series(1)).threshold
+    loaded = SSLTokenizer.load(model.save(tmp_path / "model"))
+    assert loaded.score_anomalies(series(1)).threshold == kept
+    assert model.score_anomalies(series(1), train=series(1)).threshold != kept
+    for other in ({"rates": (0.1, 0.3)}, {"stride_ratio": 0.2}):  # other scores
+        assert math.isnan(model.score_anomalies(series(1), **other).threshold)
+    old = model.artifact_._replace(usual=None)
+    again = load_artifact(save_artifact(old, tmp_path / "old"))
+    assert again.usual is None
+    broken = old._replace(usual=torch.tensor([2.0, 1.0]))
+    with pytest.raises(ArtifactError, match=r"training\.usual of another form"):
+        load_artifact(save_artifact(broken, tmp_path / "broken"))
+
+
+def test_of_many_training_series_a_share_is_scored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(anomalies, "MOST_ROWS", 100)
+    model = fitted()
+    assert anomalies.scored_cases(model.artifact_.tokenizer, 1000) == anomalies.FEWEST
+    assert anomalies.scored_cases(model.artifact_.tokenizer, 3) == 3
+    monkeypatch.setattr(anomalies, "MOST_ROWS", 10**6)
+    assert anomalies.scored_cases(model.artifact_.tokenizer, 1000) == 1000
+    assert model.artifact_.usual is not None
+    usual = model.artifact_.usual.numpy()
+    few = np.concatenate([model.score_anomalies(series()[[i]]).scores[0] for i in range(10)])
+    assert usual[0] in few.astype(np.float32)
+    assert (np.diff(usual) >= 0).all()
+    assert len(usual) == anomalies.LEVELS
 
 
 def test_nothing_of_the_model_moves_and_nothing_is_drawn(model: SSLTokenizer) -> None:

@@ -1,9 +1,11 @@
 """How many tokens stay, as the model says: the config's words, parts, artefacts, weak priors."""
 
 import dataclasses
+import inspect
 import json
 import pathlib
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -230,3 +232,26 @@ def test_complaints() -> None:
     ):
         with pytest.raises(ValueError, match=rf"^DecodingConfig: {match}"):
             dataclasses.replace(DecodingConfig(), **changes)
+
+
+def test_every_part_is_a_keyword_of_the_estimator() -> None:
+    keywords = set(inspect.signature(SSLTokenizer).parameters)
+    parts = {field.name for field in dataclasses.fields(Parts)}
+    assert parts - keywords == {"branches"}  # takes the place of three others: given by `parts`
+    for name in sorted(parts & keywords):
+        given: Any = object()
+        assert getattr(SSLTokenizer(**{name: given})._parts(), name) is given
+        assert getattr(SSLTokenizer(parts=Parts(**{name: given}))._parts(), name) is given
+
+
+def test_settle_of_the_estimator_is_used_and_saved(tmp_path: pathlib.Path) -> None:
+    model = SSLTokenizer(small(), settle=entropy_bound(2.0), progress=False, cpu=True)
+    model.fit(series(8), list("abababab"))
+    rule = model.artifact_.decoding.settle
+    assert rule.made_by == entropy_bound(2.0).made_by  # type: ignore[attr-defined, union-attr]
+    assert model.artifact_.decoding.schedule is rule_schedule
+    model.save(tmp_path / "model")
+    loaded = SSLTokenizer.load(tmp_path / "model")
+    rule = loaded.artifact_.decoding.settle
+    assert rule.made_by.arguments["bound"] == 2.0  # type: ignore[union-attr]
+    assert (loaded.sample(3, seed=1) == model.sample(3, seed=1)).all()

@@ -53,7 +53,7 @@ def widened(x: Any) -> Any:
 class Wide(SSLTokenizer):
     """`SSLTokenizer` behind a door that makes series of the checks' tables."""
 
-    def fit(self, X: Any, y: Any = None) -> "Wide":  # noqa: N803
+    def fit(self, X: Any, y: Any = None, *, conditions: Any = None) -> "Wide":  # noqa: N803
         return super().fit(widened(X))
 
     def transform(self, X: Any) -> Any:  # noqa: N803

@@ -13,7 +13,7 @@ from ssltok.pipelines import (
     encode_series,
     shorten,
 )
-from ssltok.pipelines._fit import variant_codes
+from ssltok.pipelines._stage_two._variants import variant_codes
 
 
 def test_steps_draw_series_and_copies_and_end_of_series_stays() -> None:

@@ -1,5 +1,6 @@
 """The command `ssltok anomalies`."""
 
+import math
 import pathlib
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -25,12 +26,14 @@ class Anomalies:
     """The model's folder."""
     data: str = "GunPoint"
     """As for fit; series may have any length. The test part is scored, and the training part
-    gives the threshold; without a test part all series are scored and give the threshold too."""
+    gives the threshold; without a test part all series are scored, and the threshold is that of
+    the series that the model was trained on."""
     reading: ReadingOptions = field(default_factory=Reading)
     quantile: float = 0.99
     """Share of the samples of the series that give the threshold which lie below it."""
     stride_ratio: float = 0.1
-    """Share of a window between the starts of two; larger is quicker and coarser."""
+    """Share of a window between the starts of two; larger is quicker and coarser. The model has a
+    threshold of its own for 0.1 only."""
     out: pathlib.Path = pathlib.Path("scores.csv")
     """A new .csv file: series from 0, time (of the data, or samples from 0), score, and whether
     above the threshold."""
@@ -48,11 +51,17 @@ class Anomalies:
             quantile=self.quantile,
             stride_ratio=self.stride_ratio,
         )
-        if data.test is None:
+        if data.test is None and not math.isnan(threshold):
+            say(
+                f"anomalies: {self.data} has no test part, so the threshold is the model's own: "
+                f"{self.quantile:.4g} of the samples of its training series lie below it"
+            )
+        elif data.test is None:
             threshold = float(np.nanquantile(scores, self.quantile))
             say(
-                f"anomalies: {self.data} has no test part, so the threshold is of the series that "
-                f"are scored: {1 - self.quantile:.4g} of their samples lie above it, unusual or not"
+                f"anomalies: {self.data} has no test part, and the model no threshold for these "
+                f"options, so it is of the series that are scored: {1 - self.quantile:.4g} of "
+                "their samples lie above it, unusual or not"
             )
         above = scores > threshold
         lines = ["series,time,score,unusual"]

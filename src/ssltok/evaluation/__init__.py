@@ -20,6 +20,7 @@ from ssltok.evaluation._ts2vec import TS2VecEncoder
 
 if TYPE_CHECKING:
     from ssltok.evaluation._figures import (
+        draw_anomalies,
         draw_codebook,
         draw_curves,
         draw_overlay,
@@ -40,6 +41,7 @@ __all__ = [
     "TS2VecEncoder",
     "Tokens",
     "diffusion_ts_table",
+    "draw_anomalies",
     "draw_codebook",
     "draw_curves",
     "draw_overlay",
@@ -61,7 +63,8 @@ __all__ = [
 ]
 
 FIGURES = {
-    "draw_codebook", "draw_curves", "draw_overlay", "draw_reconstructions", "draw_trace", "png",
+    "draw_anomalies", "draw_codebook", "draw_curves", "draw_overlay", "draw_reconstructions",
+    "draw_trace", "png",
 }  # fmt: skip
 """What needs matplotlib, which the table does not."""
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ssltok.training import History
 
 __all__ = [
+    "draw_anomalies",
     "draw_codebook",
     "draw_curves",
     "draw_overlay",
@@ -146,6 +147,37 @@ def draw_trace(trace: Sequence[torch.Tensor], mask_index: int) -> Figure:
     axes.set(xlabel="decoding step", ylabel="token", xticks=range(tokens.shape[1]))
     axes.set_xticklabels([str(step + 1) for step in range(tokens.shape[1])])
     figure.colorbar(image, ax=axes, label="code")
+    return figure
+
+
+def draw_anomalies(series: Array, scores: Array, threshold: float, *, shown: int = 3) -> Figure:
+    """The series with the highest scores, each above its scores, and what exceeds the threshold.
+
+    Args:
+        series: `(cases, channels, length)`; channel 0 is drawn.
+        scores: `(cases, length)`, NaN beyond a series' end; at least one number in each row.
+        threshold: Drawn as a line, and marked above it; NaN draws and marks nothing.
+        shown: How many series, at most.
+    """
+    first = np.argsort(-np.nanmax(scores, axis=1), kind="stable")[:shown]
+    figure = Figure(figsize=(3.4 * len(first) + 0.6, 3.6), layout="constrained")
+    grid = figure.subplots(2, len(first), squeeze=False, sharex="col", sharey="row")
+    for (above, below), case in zip(grid.T, first, strict=True):
+        unusual = scores[case] > threshold
+        above.plot(series[case, 0], color=REAL, linewidth=1.0)
+        marked = np.where(unusual, series[case, 0], np.nan)
+        above.plot(marked, color=MADE, linewidth=2.2, marker=".", markersize=3)
+        above.set_title(f"series {case}, {unusual.sum()} samples above", fontsize=9)
+        below.plot(scores[case], color=REAL, linewidth=1.0)
+        if np.isfinite(threshold):
+            below.axhline(threshold, color=MADE, linewidth=1.0, linestyle="--", label="threshold")
+        below.set_xlabel("time")
+        _plain(above)
+        _plain(below)
+    grid[0, 0].set_ylabel("channel 0" if series.shape[1] > 1 else "value")
+    grid[1, 0].set_ylabel("score")
+    if np.isfinite(threshold):
+        grid[1, 0].legend(frameon=False, fontsize=8)
     return figure
 
 

@@ -2,6 +2,7 @@
 
 from ssltok.nn._attention import Attention
 from ssltok.nn._causal_token_transformer import CausalTokenTransformer, NextToken
+from ssltok.nn._condition_embedding import ConditionEmbedding
 from ssltok.nn._context_embedding import ContextEmbedding
 from ssltok.nn._conv_coder import ConvDecoder1d, ConvEncoder1d
 from ssltok.nn._dilated import DilatedConvEncoder
@@ -41,6 +42,7 @@ __all__ = [
     "AttentionStep",
     "AverageMaxPool",
     "CausalTokenTransformer",
+    "ConditionEmbedding",
     "ContextEmbedding",
     "ConvDecoder1d",
     "ConvEncoder1d",

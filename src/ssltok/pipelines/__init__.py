@@ -25,18 +25,12 @@ from ssltok.pipelines._estimator import SSLTokenizer
 from ssltok.pipelines._fit import Fitted, build_stage_one, encode_series, fit, start_tokenizer
 from ssltok.pipelines._folders._artifact import Artifact, load_artifact, save_artifact
 from ssltok.pipelines._generate import Decoding, Generated, decode_tokens, generate
-from ssltok.pipelines._prior import Prior, PriorBatch, PriorOutput, prior_step
+from ssltok.pipelines._prior import ConditionedPrior, Prior, PriorBatch, PriorOutput, prior_step
 from ssltok.pipelines._prior_loss import loss_by_share
 from ssltok.pipelines._run import run
-from ssltok.pipelines._stages import (
-    Comparison,
-    PriorModel,
-    TokenizerModel,
-    compare,
-    prior_stage,
-    random_masks,
-    tokenizer_stage,
-)
+from ssltok.pipelines._stage_two._conditions import Conditions
+from ssltok.pipelines._stage_two._prior_stage import PriorModel, prior_stage, random_masks
+from ssltok.pipelines._stages import Comparison, TokenizerModel, compare, tokenizer_stage
 from ssltok.pipelines._token_features import TokenFeatures
 from ssltok.pipelines._tokenizer import Tokenizer
 from ssltok.pipelines._tokenizer_encoder import TokenizerEncoder
@@ -82,6 +76,8 @@ __all__ = [
     "AutoConfig",
     "Branch",
     "Comparison",
+    "ConditionedPrior",
+    "Conditions",
     "Config",
     "Decoding",
     "DecodingConfig",

@@ -19,11 +19,11 @@ from ssltok.pipelines._estimator_parameters import PresetEstimator
 from ssltok.pipelines._fit import encode_series, fit
 from ssltok.pipelines._folders._artifact import (
     Artifact,
-    check_savable,
     load_artifact,
     provenance,
     save_artifact,
 )
+from ssltok.pipelines._folders._artifact_checks import check_savable
 from ssltok.pipelines._generate import Generated, generate
 from ssltok.pipelines._large._in_blocks import blocks_of, in_blocks
 from ssltok.pipelines._long import (
@@ -34,12 +34,17 @@ from ssltok.pipelines._long import (
     reconstruct_long,
     widen,
 )
+from ssltok.pipelines._stage_two._conditions import Conditions, ConditionScale, read_conditions
 from ssltok.pipelines._stages import teller
 from ssltok.pipelines._uses._anomalies import (
+    QUANTILE,
+    RATES,
+    STRIDE_RATIO,
     AnomalyScores,
     anomaly_scores,
     check_anomaly_options,
     threshold_of,
+    usual_scores,
 )
 from ssltok.pipelines._words._build import build_decoding
 from ssltok.pipelines._words._config import AutoConfig, Config
@@ -90,6 +95,8 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
         order: Decoding: which tokens stay.
         sampling: Decoding: what token is drawn.
         guidance: Decoding: from unconditional logits to a guidance.
+        settle: Decoding: how many tokens stay, by the model, such as `entropy_bound(0.5)`; with
+            it the steps of the preset are the most forwards.
         parts: Parts that have no keyword here; a keyword takes the place of the same part in it.
         seed: Decides every weight, order and noise of `fit`.
         checkpoints: A folder where `fit` keeps what it needs to go on after a kill.
@@ -141,6 +148,7 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
         order: Any = None,
         sampling: Any = None,
         guidance: Callable[..., Any] | None = None,
+        settle: Any = None,
         parts: Parts | None = None,
         seed: int = 0,
         checkpoints: str | os.PathLike[str] | None = None,
@@ -168,6 +176,7 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
         self.order = order
         self.sampling = sampling
         self.guidance = guidance
+        self.settle = settle
         self.parts = parts
         self.seed = seed
         self.checkpoints = checkpoints
@@ -177,13 +186,17 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
         self.cpu = cpu
         self.length = length
 
-    def fit(self, X: Any, y: Labels = None) -> Self:  # noqa: N803
+    def fit(self, X: Any, y: Labels = None, *, conditions: Any = None) -> Self:  # noqa: N803
         """Train the tokenizer, then the prior on its tokens.
 
         Args:
             X: Series; see the class. A memory-mapped array (`np.load(..., mmap_mode="r")`) or a
                 `SeriesSource` is read batch by batch, and never as a whole.
             y: A label for each series, or None; None, NaN or NA for a series without one.
+            conditions: What the prior is told of each series beside its label: covariates
+                `(cases, features)`, or known channels `(cases, channels, length)` in the layout of
+                X, or `Conditions` of both. They are scaled by their own mean and deviation. A model
+                that was told them wants them again wherever it draws or scores.
 
         Returns:
             The estimator.
@@ -202,6 +215,11 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
         data: Any = read(X, layout=self.layout, length=self.length, who=who)
         labels, classes = label_index(y, data.cases, who=who)
         check_savable(who, classes)
+        scale, told = None, None
+        if conditions is not None:
+            told = read_conditions(who, conditions, lengths=data.lengths, layout=self.layout)
+            scale = ConditionScale.of(told, data.lengths)
+            told = scale.apply(told, data.lengths).cut(data.lengths * 0, data.shape[2])
         config = self._config_for(data, len(classes))
         tell = teller(progress=bool(self.progress), verbose=self.verbose)
         if tell is not None and hasattr(self, "plan_"):
@@ -218,6 +236,7 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
             tell=tell,
             cpu=self.cpu,
             parts=parts,
+            conditions=told,
         )
         origin = {
             **provenance(),
@@ -236,6 +255,8 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
                 lengths=data.lengths.contiguous(),
                 labels=labels,
                 provenance=origin,
+                conditions=scale,
+                usual=usual_scores(fitted.tokenizer, fitted.prior, data, told, seed=self.seed),
             )
         )
         return self
@@ -361,7 +382,13 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
         return self._turned(decode_codes(tokenizer, tensor, tokens=tokens))
 
     def sample(
-        self, n: int, label: Hashable = None, *, seed: int = 0, lengths: Sequence[int] | None = None
+        self,
+        n: int,
+        label: Hashable = None,
+        *,
+        seed: int = 0,
+        lengths: Sequence[int] | None = None,
+        conditions: Any = None,
     ) -> Floats:
         """Draw new series in the units of X.
 
@@ -371,6 +398,7 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
             seed: Same seed, same series.
             lengths: Samples of each series; None draws from the lengths of the training series
                 (of that label).
+            conditions: As in `fit`, a row for each new series; where the model was told them.
 
         Returns:
             `(n, channels, length)` in the units of X, NaN beyond a series' end.
@@ -380,7 +408,8 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
         """
         if n < 1:
             raise ValueError(f"SSLTokenizer.sample: n must be >= 1; got {n}")
-        series: Floats = self.generate([label] * n, seed=seed, lengths=lengths).series.numpy()
+        drawn = self.generate([label] * n, seed=seed, lengths=lengths, conditions=conditions)
+        series: Floats = drawn.series.numpy()
         return series
 
     def generate(
@@ -389,10 +418,12 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
         *,
         seed: int = 0,
         lengths: Sequence[int] | None = None,
+        conditions: Any = None,
         observe: Any = None,
     ) -> Generated:
         """Draw a new series for each label (None, NaN or NA: of any class); also give its codes.
 
+        `conditions` are as in `fit`, a row for each label, where the model was told them.
         `observe` is called with each decoding step of the first branch, of the first 256 series.
         """
         artifact, labels = self._model(), list(labels)
@@ -403,6 +434,10 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
         sizes = (
             artifact.draw_lengths(numbers, generator) if lengths is None else torch.tensor(lengths)
         )
+        most = artifact.lengths.max().expand(len(sizes)) if lengths is None else sizes
+        told = self._conditions("generate", conditions, most)
+        if told is not None:
+            told = told.cut(sizes * 0, artifact.tokenizer.length)
         generated = generate(
             artifact.tokenizer,
             artifact.prior,
@@ -410,6 +445,7 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
             lengths=sizes,
             decoding=artifact.decoding,
             generator=generator,
+            conditions=told,
             observe=observe,
         )
         return generated._replace(series=self._turned_tensor(generated.series))
@@ -421,6 +457,7 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
         *,
         samples: int = 1,
         seed: int = 0,
+        conditions: Any = None,
     ) -> Floats:
         """Draw the missing values of series: NaN before a series' end.
 
@@ -430,6 +467,7 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
             y: A label for each series, None where unknown; or None for all.
             samples: Draws of each series, at least 1; their spread says how sure the model is.
             seed: Same seed, same values.
+            conditions: As in `fit`, a row for each series; where the model was told them.
 
         Returns:
             `(samples, cases, channels, length)` in the units of X, NaN beyond a series' end and in
@@ -439,10 +477,12 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
             ValueError: If the series or labels are not the model's, or `samples < 1`.
         """
         data, labels = self._asked("impute", X, y, samples)
-        generator = keyed_generator(seed, "impute")
-        return self._turned(
-            impute_long(self._model(), data, labels=labels, samples=samples, generator=generator)
-        )
+        told = self._conditions("impute", conditions, data.lengths)
+        drawn = impute_long(
+            self._model(), data, labels=labels, samples=samples, conditions=told,
+            generator=keyed_generator(seed, "impute"),
+        )  # fmt: skip
+        return self._turned(drawn)
 
     def forecast(
         self,
@@ -452,6 +492,7 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
         horizon: int,
         samples: int = 1,
         seed: int = 0,
+        conditions: Any = None,
     ) -> Floats:
         """Continue series, each from its own end.
 
@@ -463,6 +504,8 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
                 known or drawn before.
             samples: Draws of each series, at least 1.
             seed: Same seed, same values.
+            conditions: As in `fit`, a row for each series, where the model was told them; known
+                channels from a series' start to the end of its horizon.
 
         Returns:
             `(samples, cases, channels, horizon)` in the units of X.
@@ -473,8 +516,11 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
         if horizon < 1:
             raise ValueError(f"SSLTokenizer.forecast: horizon must be >= 1; got {horizon}")
         data, labels = self._asked("forecast", X, y, samples)
+        told = self._conditions(
+            "forecast", conditions, data.lengths + horizon, of="series and horizon"
+        )
         drawn = forecast_long(
-            self._model(), data, labels=labels, horizon=horizon, samples=samples,
+            self._model(), data, labels=labels, horizon=horizon, samples=samples, conditions=told,
             generator=keyed_generator(seed, "forecast"),
         )  # fmt: skip
         return self._turned(drawn)
@@ -484,9 +530,11 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
         X: Any,  # noqa: N803
         *,
         train: Any = None,
-        quantile: float = 0.99,
-        rates: Sequence[float] = (0.1, 0.3, 0.5),
-        stride_ratio: float = 0.1,
+        quantile: float = QUANTILE,
+        rates: Sequence[float] = RATES,
+        stride_ratio: float = STRIDE_RATIO,
+        conditions: Any = None,
+        train_conditions: Any = None,
     ) -> AnomalyScores:
         """Score how unusual each sample is: how little the prior expects the tokens there.
 
@@ -496,14 +544,17 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
 
         Args:
             X: Series with the channels of training, of any length.
-            train: Usual series, such as those of `fit`, which give the threshold; or None.
-            quantile: Share of the samples of `train` that lie below the threshold.
+            train: Usual series, which give the threshold; None takes that of some series of `fit`,
+                which the model keeps for the rates and the stride that are the defaults here.
+            quantile: Share of the samples of usual series that lie below the threshold.
             rates: Shares of a window that are hidden at once, in (0, 1].
             stride_ratio: Share of a window between the starts of two, in (0, 1].
+            conditions: As in `fit`, a row for each series; where the model was told them.
+            train_conditions: Those of `train`.
 
         Returns:
             `AnomalyScores`: `scores` float32 `(cases, length)`, NaN beyond a series' end, and the
-            `threshold`, NaN without `train`.
+            `threshold`, NaN where neither `train` nor the model gives it.
 
         Raises:
             ValueError: If the series are not the model's, or an option is out of range.
@@ -513,13 +564,24 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
         """
         who, model = "SSLTokenizer.score_anomalies", self._model()
         check_anomaly_options(who, rates=rates, stride_ratio=stride_ratio, quantile=quantile)
-        scores = [
-            anomaly_scores(
-                model.tokenizer, model.prior, data, rates=rates, stride_ratio=stride_ratio
-            )
-            for data in [self._read_any(who, part) for part in (X, train) if part is not None]
-        ]
-        threshold = float("nan") if train is None else threshold_of(scores[1], quantile)
+        scores = []
+        for part, known in ((X, conditions), (train, train_conditions)):
+            if part is None:
+                continue
+            data = self._read_any(who, part)
+            told = self._conditions("score_anomalies", known, data.lengths)
+            scores.append(
+                anomaly_scores(
+                    model.tokenizer, model.prior, data, rates=rates, stride_ratio=stride_ratio,
+                    conditions=told,
+                )
+            )  # fmt: skip
+        if train is not None:
+            threshold = threshold_of(scores[1], quantile)
+        elif (tuple(rates), stride_ratio) == (RATES, STRIDE_RATIO) and model.usual is not None:
+            threshold = threshold_of(model.usual, quantile)
+        else:
+            threshold = float("nan")
         return AnomalyScores(scores[0].numpy(), threshold)
 
     def save(self, folder: str | os.PathLike[str]) -> pathlib.Path:
@@ -607,6 +669,30 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
             who=f"SSLTokenizer.{method}",
         )
         return widen(data, tokenizer.length)
+
+    def _conditions(
+        self, method: str, given: Any, lengths: Tensor, *, of: str = "the longest series"
+    ) -> Conditions | None:
+        """Conditions at the model's scale, where it was told any in training."""
+        who, scale = f"SSLTokenizer.{method}", self._model().conditions
+        if scale is None and given is None:
+            return None
+        if scale is None:
+            raise ValueError(f"{who}: conditions must be None for a model fitted without; got some")
+        words = " and ".join(
+            f"{n} {word}"
+            for n, word in zip(scale.sizes, ("covariates", "known channels"), strict=True)
+            if n
+        )
+        if given is None:
+            raise ValueError(f"{who}: conditions must be given, {words}, as in fit; got None")
+        told = read_conditions(who, given, lengths=lengths, layout=self.layout, of=of)
+        if told.sizes != scale.sizes:
+            raise ValueError(
+                f"{who}: conditions must be {words}, as in fit; got {told.sizes[0]} covariates "
+                f"and {told.sizes[1]} known channels"
+            )
+        return scale.apply(told, lengths)
 
     def _read_any(self, who: str, X: Any) -> SeriesSet:  # noqa: N803
         """Series of any lengths."""

@@ -15,17 +15,18 @@ from torch import Tensor, nn
 from ssltok._shared.identity import identity_of
 from ssltok._shared.outputs import check_free, check_output, workplace
 from ssltok._shared.portions import portion
-from ssltok.augment import magnitude_warp, time_warp
 from ssltok.data import SeriesSet, SourceSet
 from ssltok.distributed import rank_and_world
 from ssltok.pipelines._large._encode_rows import encode_rows
 from ssltok.pipelines._prior import Prior
 from ssltok.pipelines._rehearse import rehearse
+from ssltok.pipelines._stage_two._conditions import Conditions
+from ssltok.pipelines._stage_two._prior_stage import prior_stage
+from ssltok.pipelines._stage_two._variants import variant_codes
 from ssltok.pipelines._stages import (
     TokenizerModel,
     compare,
     paced,
-    prior_stage,
     tokenizer_stage,
 )
 from ssltok.pipelines._token_features import TokenFeatures
@@ -36,7 +37,7 @@ from ssltok.pipelines._words._build import (
     build_tokenizer,
     starting_codebooks,
 )
-from ssltok.pipelines._words._config import Config, PriorConfig
+from ssltok.pipelines._words._config import Config
 from ssltok.pipelines._words._parts import Parts
 from ssltok.pipelines._words._values import config_to_dict
 from ssltok.training import History, accelerated, keyed_generator, seeded, train_stage
@@ -68,6 +69,7 @@ def fit(
     tell: Callable[[str], None] | None = None,
     cpu: bool = False,
     parts: Parts = NOTHING,
+    conditions: Conditions | None = None,
 ) -> Fitted:
     """Train both stages.
 
@@ -82,6 +84,8 @@ def fit(
         tell: Gets a line for each stage: how long it will take.
         cpu: Stay on the CPU even where there is an accelerator.
         parts: Parts in the place of the config's; none of the caller's modules is trained.
+        conditions: What the prior is told of each series, as tensors of about mean 0 and variance
+            1 in training.
 
     Returns:
         The trained parts and their histories.
@@ -92,7 +96,7 @@ def fit(
     with accelerated(config.precision, cpu=cpu) as accelerator:
         return _fit(
             data, labels, config, parts, accelerator, classes=classes, seed=seed, folder=folder,
-            progress=progress, tell=tell,
+            progress=progress, tell=tell, conditions=conditions,
         )  # fmt: skip
 
 
@@ -108,6 +112,7 @@ def _fit(
     folder: pathlib.Path | None,
     progress: bool,
     tell: Callable[[str], None] | None,
+    conditions: Conditions | None,
 ) -> Fitted:
     tell = tell if accelerator.is_main_process else None
     if isinstance(data, SourceSet):
@@ -121,13 +126,19 @@ def _fit(
         config, channels=channels, length=length, batch=rows, seed=seed, parts=parts
     )
     tokenizer = model.tokenizer
+    if conditions is not None and conditions.channels is not None and config.prior.variants:
+        raise ValueError(
+            f"fit: variants must be 0 with known channels, which warped copies would not follow; "
+            f"got {config.prior.variants}"
+        )
     least = 1 if model.objective is None else 2
     if cases < least:
         raise ValueError(f"fit: the SSL loss needs at least {least} series; got {cases}")
     tokenizer.fit_scale(data)
     scaled = tokenizer.scaled(data)
     needed = rehearse(
-        model, data, labels, config, parts, classes=classes, seed=seed, accelerator=accelerator
+        model, data, labels, config, parts, classes=classes, seed=seed, accelerator=accelerator,
+        conditions=conditions,
     )  # fmt: skip
     with contextlib.ExitStack() as held:
         if folder is not None and accelerator.is_main_process:
@@ -137,8 +148,8 @@ def _fit(
             held.enter_context(workplace("fit", folder))
         return _train(
             model, scaled, labels, config, parts, accelerator, classes=classes, seed=seed,
-            folder=folder, fingerprint=fingerprint(data, labels, config, seed, parts),
-            progress=progress, tell=tell,
+            folder=folder, fingerprint=fingerprint(data, labels, config, seed, parts, conditions),
+            progress=progress, tell=tell, conditions=conditions,
         )  # fmt: skip
 
 
@@ -156,6 +167,7 @@ def _train(
     fingerprint: str,
     progress: bool,
     tell: Callable[[str], None] | None,
+    conditions: Conditions | None,
 ) -> Fitted:
     """Both stages, once everything has been asked."""
     tokenizer = model.tokenizer
@@ -177,11 +189,13 @@ def _train(
     with seeded(keyed_generator(seed, "weights").initial_seed()):
         codebooks = starting_codebooks(tokenizer) if config.prior.start == "codebook" else None
         prior = build_prior(
-            config.prior, tokenizer, classes=classes, codebooks=codebooks, parts=parts
-        )
+            config.prior, tokenizer, classes=classes, codebooks=codebooks, parts=parts,
+            conditions=(0, 0) if conditions is None else conditions.sizes,
+        )  # fmt: skip
     stage, training, steps = prior_stage(
         prior, codes, labels, config, seed=seed, world=accelerator.num_processes, parts=parts,
         pick=variant_codes(tokenizer, scaled, codes, config.prior, seed=seed),
+        conditions=conditions,
     )  # fmt: skip
     histories["prior"] = train_stage(paced(stage, steps, tell), training, steps=steps, **common)
     prior.cpu().requires_grad_(False)
@@ -226,7 +240,12 @@ def build_stage_one(
 
 
 def fingerprint(
-    data: SeriesSet | SourceSet, labels: Tensor, config: Config, seed: int, parts: Parts = NOTHING
+    data: SeriesSet | SourceSet,
+    labels: Tensor,
+    config: Config,
+    seed: int,
+    parts: Parts = NOTHING,
+    conditions: Conditions | None = None,
 ) -> str:
     """What two runs must share for one to go on with the other's checkpoints."""
     plain = {**config_to_dict(config), "workers": None}
@@ -235,7 +254,8 @@ def fingerprint(
         known = hashlib.sha256(labels.numpy().tobytes()).hexdigest()
     whole = [plain, seed, data.digest(), known]
     named = {name: identity_of(part) for name, part in vars(parts).items() if part is not None}
-    text = json.dumps([*whole, named] if named else whole, sort_keys=True)
+    told = [] if conditions is None else [conditions.digest()]
+    text = json.dumps([*whole, named] if named else whole, sort_keys=True) + "".join(told)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -305,35 +325,6 @@ def _latents(tokenizer: Tokenizer, bands: list[Tensor], lengths: Tensor | None) 
         parts.append(tokenizer.latents([band[some] for band in bands], ends))
     return [torch.cat(branch) if len(branch) > 1 else branch[0]
             for branch in zip(*parts, strict=True)]  # fmt: skip
-
-
-def variant_codes(
-    tokenizer: Tokenizer,
-    scaled: SeriesSet | SourceSet,
-    codes: Tensor,
-    config: PriorConfig,
-    *,
-    seed: int,
-) -> Callable[[Tensor, int], Tensor] | None:
-    """What gives at each step the codes of the series, or of one of their warped copies."""
-    if not config.variants:
-        return None
-    if isinstance(scaled, SourceSet):
-        scaled = scaled.take(torch.arange(len(codes)))
-    within = torch.arange(scaled.values.shape[-1]) < scaled.lengths[:, None]
-    several = [codes.long()]
-    for number in range(config.variants):
-        generator, std = keyed_generator(seed, "variant-series", number), config.variant_std
-        moved = time_warp(scaled.values, std=std, valid=within, generator=generator)
-        moved = magnitude_warp(moved, std=std, valid=within, generator=generator)
-        several.append(encode_series(tokenizer, scaled._replace(values=moved)))
-    stacked = torch.stack(several)
-
-    def pick(cases: Tensor, step: int) -> Tensor:
-        generator = keyed_generator(seed, "variant", step)
-        return stacked[torch.randint(len(stacked), (len(cases),), generator=generator), cases]
-
-    return pick
 
 
 def _snapshot(module: nn.Module) -> list[Tensor]:

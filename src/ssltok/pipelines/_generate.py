@@ -20,7 +20,8 @@ from ssltok.decoding import (
     decode_levels,
     iterative_decode,
 )
-from ssltok.pipelines._prior import Prior
+from ssltok.pipelines._prior import Prior, context_of
+from ssltok.pipelines._stage_two._conditions import Conditions
 from ssltok.pipelines._tokenizer import Tokenizer
 
 __all__ = ["Decoding", "Generated", "decode_tokens", "generate"]
@@ -97,6 +98,7 @@ def generate(
     decoding: Decoding,
     generator: torch.Generator,
     weak: Prior | None = None,
+    conditions: Conditions | None = None,
     observe: Callable[..., None] | None = None,
 ) -> Generated:
     """Draw new series: low tokens first, then high tokens that read them, then the decoder.
@@ -109,7 +111,8 @@ def generate(
         decoding: The rules, such as those of `build_decoding`.
         generator: The only source of randomness.
         weak: A weaker prior of the same tokens, an earlier checkpoint or a smaller one, to be
-            guided away from (autoguidance); by default the prior without labels.
+            guided away from (autoguidance); by default the prior without labels and conditions.
+        conditions: What a `ConditionedPrior` is told of each series, at the model's scale.
         observe: Called with each decoding step of the first branch, of the first 256 series.
 
     Returns:
@@ -135,9 +138,8 @@ def generate(
         )
     parts: list[Generated] = []
     with evaluation_mode(tokenizer, prior, *([] if weak is None else [weak])):
-        for some, sizes in zip(
-            torch.split(labels, BATCH), torch.split(lengths, BATCH), strict=True
-        ):
+        for rows in torch.arange(len(labels)).split(BATCH):
+            some, sizes = labels[rows], lengths[rows]
             hidden = hidden_codes(prior, tokenizer.valid_tokens(sizes))
             codes = decode_tokens(
                 prior,
@@ -146,6 +148,7 @@ def generate(
                 decoding=decoding,
                 generator=generator,
                 weak=weak,
+                conditions=None if conditions is None else conditions.take(rows),
                 observe=None if parts else observe,
             )
             series = tokenizer.in_units(tokenizer.decode(codes))
@@ -164,6 +167,7 @@ def decode_tokens(
     decoding: Decoding,
     generator: torch.Generator,
     weak: Prior | None = None,
+    conditions: Conditions | None = None,
     observe: Callable[..., None] | None = None,
 ) -> Tensor:
     """Fill the hidden tokens of `(batch, tokens)`, branch by branch; known ones never change.
@@ -176,6 +180,7 @@ def decode_tokens(
         decoding: The rules, such as those of `build_decoding`.
         generator: The only source of randomness.
         weak: As in `generate`.
+        conditions: As in `generate`, a row for each of the tokens.
         observe: Called with each step of the first branch.
 
     Returns:
@@ -183,13 +188,18 @@ def decode_tokens(
     """
     filled: list[Tensor] = []
     for number, part in enumerate(torch.split(tokens, list(prior.sizes), dim=1)):
-        context = prior.context(filled[-1], number) if filled else None
+        before = filled[-1] if filled else None
+        context = context_of(prior, number, before, conditions)
         ask = _asking(prior, number, labels, context, decoding)
         free = None
         if decoding.guidance is not None and weak is not None:
-            context = weak.context(filled[-1], number) if filled else None
+            context = context_of(weak, number, before, conditions)
             free = _asking(weak, number, labels, context, decoding)
-        elif decoding.guidance is not None and bool((labels >= 0).any()):
+        elif decoding.guidance is not None and (
+            conditions is not None or bool((labels >= 0).any())
+        ):
+            if conditions is not None:
+                context = context_of(prior, number, before, conditions.hidden())
             free = _asking(prior, number, torch.full_like(labels, -1), context, decoding)
         run = functools.partial(
             _decode_level, prior, number, ask, free, decoding, generator,

@@ -10,6 +10,7 @@ from ssltok.data import SeriesSet
 from ssltok.pipelines._fit import encode_series
 from ssltok.pipelines._generate import Decoding, decode_tokens
 from ssltok.pipelines._prior import Prior
+from ssltok.pipelines._stage_two._conditions import Conditions
 from ssltok.pipelines._tokenizer import Tokenizer
 
 __all__ = ["draw_missing", "hidden_tokens", "impute_series"]
@@ -26,6 +27,7 @@ def impute_series(
     samples: int,
     decoding: Decoding,
     generator: Generator,
+    conditions: Conditions | None = None,
 ) -> Tensor:
     """Draw the missing values of series; known values stay as they are, bit for bit.
 
@@ -42,6 +44,7 @@ def impute_series(
         samples: Draws of each series, at least 1.
         decoding: The rules, such as those of `build_decoding`.
         generator: The only source of randomness.
+        conditions: What a `ConditionedPrior` is told of each series, at the model's scale.
 
     Returns:
         `(samples, cases, channels, length)` in the units of the series, NaN beyond their ends, and
@@ -49,7 +52,7 @@ def impute_series(
     """
     filled = draw_missing(
         tokenizer, prior, data, labels=labels, samples=samples, decoding=decoding,
-        generator=generator,
+        generator=generator, conditions=conditions,
     )  # fmt: skip
     return filled.masked_fill(~data.valid.any(dim=2, keepdim=True), torch.nan)
 
@@ -64,6 +67,7 @@ def draw_missing(
     samples: int,
     decoding: Decoding,
     generator: Generator,
+    conditions: Conditions | None = None,
 ) -> Tensor:
     """As `impute_series`, with values drawn also in a channel without any: it may have some before.
 
@@ -77,13 +81,16 @@ def draw_missing(
     hidden = codes.masked_fill(unknown & (codes >= 0), prior.mask_index)
 
     def decode(tokens: Tensor) -> Tensor:
-        repeated = labels.repeat(len(tokens) // len(labels))
+        cases = torch.arange(len(labels)).repeat(len(tokens) // len(labels))
         return torch.cat(
             [
-                decode_tokens(prior, part, labels=known, decoding=decoding, generator=generator)
-                for part, known in zip(tokens.split(BATCH), repeated.split(BATCH), strict=True)
+                decode_tokens(
+                    prior, part, labels=labels[rows], decoding=decoding, generator=generator,
+                    conditions=None if conditions is None else conditions.take(rows),
+                )
+                for part, rows in zip(tokens.split(BATCH), cases.split(BATCH), strict=True)
             ]
-        )
+        )  # fmt: skip
 
     with evaluation_mode(tokenizer, prior):
         drawn = decode(hidden.repeat(samples, *[1] * (hidden.ndim - 1))).unflatten(0, (samples, -1))

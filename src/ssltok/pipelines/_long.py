@@ -12,6 +12,7 @@ from ssltok.data import SeriesSet, Windows, stitch
 from ssltok.pipelines._fit import encode_series
 from ssltok.pipelines._folders._artifact import Artifact
 from ssltok.pipelines._impute import draw_missing, impute_series
+from ssltok.pipelines._stage_two._conditions import Conditions
 from ssltok.pipelines._tokenizer import Tokenizer
 
 __all__ = [
@@ -39,6 +40,7 @@ def forecast_long(
     horizon: int,
     samples: int,
     generator: Generator,
+    conditions: Conditions | None = None,
 ) -> Tensor:
     """Continue series, each from its own end, as far as asked for.
 
@@ -53,6 +55,8 @@ def forecast_long(
         horizon: Samples to draw, at least 1.
         samples: Draws of each series, at least 1.
         generator: The only source of randomness.
+        conditions: What a `ConditionedPrior` is told of each series, at the model's scale; known
+            channels to the end of the horizon.
 
     Returns:
         `(samples, cases, channels, horizon)` in the units of the series, NaN in a channel of a
@@ -72,10 +76,14 @@ def forecast_long(
             artifact.tokenizer, artifact.prior,
             context._replace(lengths=context.lengths + block), labels=labels,
             samples=1 if parts else samples, decoding=artifact.decoding, generator=generator,
+            conditions=None if conditions is None else conditions.cut(starts, room),
         ).flatten(0, 1)  # fmt: skip
+        if conditions is not None:  # windows begin where this one does
+            conditions = conditions.cut(starts, room + left)
         if not parts:  # from here on, each draw is a series of its own
-            data, labels = context.take(torch.arange(cases).repeat(samples)), labels.repeat(samples)
-            times = times.repeat(samples, 1)
+            again = torch.arange(cases).repeat(samples)
+            data, labels, times = context.take(again), labels[again], times[again]
+            conditions = None if conditions is None else conditions.take(again)
         else:
             data = context
         new = filled.gather(2, times[:, None].expand(-1, filled.shape[1], -1))
@@ -92,7 +100,13 @@ def forecast_long(
 
 
 def impute_long(
-    artifact: Artifact, data: SeriesSet, *, labels: Tensor, samples: int, generator: Generator
+    artifact: Artifact,
+    data: SeriesSet,
+    *,
+    labels: Tensor,
+    samples: int,
+    generator: Generator,
+    conditions: Conditions | None = None,
 ) -> Tensor:
     """Draw the missing values of series of any lengths.
 
@@ -107,6 +121,7 @@ def impute_long(
         labels: int64 `(cases,)`, -1 for no label.
         samples: Draws of each series, at least 1.
         generator: The only source of randomness.
+        conditions: What a `ConditionedPrior` is told of each series, at the model's scale.
 
     Returns:
         `(samples, cases, channels, length)` in the units of the series, NaN beyond their ends and
@@ -118,6 +133,7 @@ def impute_long(
         return impute_series(
             artifact.tokenizer, artifact.prior, data, labels=labels, samples=samples,
             decoding=artifact.decoding, generator=generator,
+            conditions=None if conditions is None else conditions.cut(data.lengths * 0, room),
         )  # fmt: skip
     within = torch.arange(width) < data.lengths[:, None]
     missing = ~data.valid & within[:, None]
@@ -125,6 +141,7 @@ def impute_long(
     again = torch.arange(cases).repeat(samples)
     silent = ~data.valid.any(dim=2)[again]
     data, missing, labels = data.take(again), missing[again], labels[again]
+    conditions = None if conditions is None else conditions.take(again)
     filled = data.in_units()
     for jobs in rounds:
         rows = torch.cat([torch.tensor([j[0] for j in jobs]) + cases * s for s in range(samples)])
@@ -135,6 +152,7 @@ def impute_long(
         drawn = draw_missing(
             artifact.tokenizer, artifact.prior, part, labels=labels[rows], samples=1,
             decoding=artifact.decoding, generator=generator,
+            conditions=None if conditions is None else conditions.take(rows).cut(starts, room),
         )[0]  # fmt: skip
         for row, start, begin, end, window in zip(
             rows.tolist(), starts.tolist(), begins.tolist(), ends.tolist(), drawn, strict=True

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +10,17 @@ from torch import Tensor, nn
 from ssltok.distributed import reduce_sum
 from ssltok.losses import masked_token_loss
 from ssltok.nn import TokenTransformer
+from ssltok.pipelines._stage_two._conditions import Conditions
 
-__all__ = ["Prior", "PriorBatch", "PriorOutput", "TokenLoss", "prior_step"]
+__all__ = [
+    "ConditionedPrior",
+    "Prior",
+    "PriorBatch",
+    "PriorOutput",
+    "TokenLoss",
+    "context_of",
+    "prior_step",
+]
 
 TokenLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """From logits `(where.sum(), codebook_size)`, codes and where `(batch, tokens)` to a mean."""
@@ -25,17 +34,20 @@ class PriorBatch(NamedTuple):
         masks: Boolean `(batch, tokens)`, True at hidden tokens.
         labels: int64 `(batch,)`, -1 where there is none.
         level: Which of several codes is asked; those before it are seen, those behind it not.
+        conditions: What a `ConditionedPrior` is told of the series, at the model's scale.
     """
 
     codes: Tensor
     masks: Tensor
     labels: Tensor
     level: int = 0
+    conditions: Conditions | None = None
 
     def take(self, cases: Tensor) -> "PriorBatch":
         """The cases at these indices."""
+        conditions = None if self.conditions is None else self.conditions.take(cases)
         return PriorBatch(
-            self.codes[cases].long(), self.masks[cases], self.labels[cases], self.level
+            self.codes[cases].long(), self.masks[cases], self.labels[cases], self.level, conditions
         )
 
 
@@ -172,6 +184,97 @@ class Prior(nn.Module):
         return logits
 
 
+class ConditionedPrior(Prior):
+    """A prior that is told of each series what `Conditions` hold beside its label.
+
+    A vector for each token is added to what the branch reads of the one before, as its context.
+
+    Args:
+        transformers: As in `Prior`; the first one takes a context too.
+        sizes: Tokens of each branch.
+        classes: Number of labels; 0 for none.
+        embeddings: One for each branch, such as `ssltok.nn.ConditionEmbedding`s of the
+            transformer's `dim`; each has `features` and `channels`.
+        limits: As in `Prior`.
+
+    Attributes:
+        conditions: Covariates and known channels that it is told.
+
+    Raises:
+        ValueError: If the embeddings are not as many as branches; and as `Prior`.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.nn import ConditionEmbedding
+        >>> from ssltok.pipelines import ConditionedPrior, Conditions, PriorConfig, TokenizerConfig
+        >>> from ssltok.pipelines import build_prior, build_tokenizer
+        >>> config = TokenizerConfig(dim=4, blocks=0, codebook_size=3)
+        >>> tokenizer = build_tokenizer(config, channels=1, length=32)
+        >>> plain = build_prior(PriorConfig(dim=8, depth=1), tokenizer, classes=0)
+        >>> embedding = ConditionEmbedding(8, features=2, grid=tokenizer.grids[0])
+        >>> prior = ConditionedPrior(
+        ...     plain.transformers, sizes=plain.sizes, classes=0, embeddings=[embedding]
+        ... )
+        >>> prior.condition(Conditions(torch.zeros(5, 2)), 0).shape
+        torch.Size([5, 40, 8])
+    """
+
+    def __init__(
+        self,
+        transformers: Sequence[nn.Module],
+        *,
+        sizes: Sequence[int],
+        classes: int,
+        embeddings: Sequence[nn.Module],
+        limits: Sequence[list[int] | None] | None = None,
+    ) -> None:
+        super().__init__(list(transformers), sizes=sizes, classes=classes, limits=limits)
+        if len(embeddings) != len(self.sizes):
+            raise ValueError(
+                f"ConditionedPrior: embeddings must be as many as sizes; "
+                f"got {len(embeddings)} and {len(self.sizes)}"
+            )
+        self.embeddings = nn.ModuleList(embeddings)
+
+    @property
+    def conditions(self) -> tuple[int, int]:
+        """Covariates and known channels that it is told of a series."""
+        first: Any = self.embeddings[0]
+        return int(first.features), int(first.channels)
+
+    def condition(self, conditions: Conditions, number: int = 0) -> Tensor:
+        """What a branch is told of each of its tokens, `(batch, tokens, dim)`."""
+        covariates, channels, known = conditions
+        added: Tensor = self.embeddings[number](covariates, channels, known=known)
+        return added
+
+
+def context_of(
+    prior: Prior, number: int, before: Tensor | None, conditions: Conditions | None
+) -> Tensor | None:
+    """What a branch reads beside its own tokens: those of the branch before, and conditions.
+
+    Args:
+        prior: The model.
+        number: The branch.
+        before: Codes of the branch before, for all but the first.
+        conditions: At the model's scale; for a `ConditionedPrior`, and for it alone.
+
+    Raises:
+        ValueError: If conditions are missing, or given to a prior that knows none.
+    """
+    context = None if before is None else prior.context(before, number)
+    if isinstance(prior, ConditionedPrior) != (conditions is not None):
+        raise ValueError(
+            f"Prior: conditions must be given to a ConditionedPrior, and to no other; "
+            f"got {'none' if conditions is None else 'some'} for {type(prior).__name__}"
+        )
+    if not isinstance(prior, ConditionedPrior) or conditions is None:
+        return context
+    added = prior.condition(conditions, number)
+    return added if context is None else context + added
+
+
 def prior_step(
     prior: Prior,
     batch: PriorBatch,
@@ -205,7 +308,8 @@ def prior_step(
     codes, masks = torch.split(batch.codes, sizes, dim=1), torch.split(batch.masks, sizes, dim=1)
     logged = {}
     for number, name in enumerate(branch_names(len(sizes))):
-        context = prior.context(codes[number - 1], number) if number else None
+        before = codes[number - 1] if number else None
+        context = context_of(prior, number, before, batch.conditions)
         target = codes[number] if prior.codes_per_token == 1 else codes[number][..., level]
         coarser = codes[number][..., :level] if level else None
         size = prior.codebook_sizes[number][level]

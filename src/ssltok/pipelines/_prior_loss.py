@@ -7,7 +7,8 @@ from ssltok._shared.checks import check_at_least
 from ssltok._shared.modes import evaluation_mode
 from ssltok.losses import masked_token_loss
 from ssltok.masking import random_mask
-from ssltok.pipelines._prior import Prior
+from ssltok.pipelines._prior import Prior, context_of
+from ssltok.pipelines._stage_two._conditions import Conditions
 from ssltok.training import keyed_generator
 
 __all__ = ["SHARES", "loss_by_share"]
@@ -24,6 +25,7 @@ def loss_by_share(
     *,
     shares: tuple[float, ...] = SHARES,
     seed: int = 0,
+    conditions: Conditions | None = None,
 ) -> dict[float, float]:
     r"""Measure the cross-entropy of hidden tokens at fixed shares masked, in nats a token.
 
@@ -42,6 +44,7 @@ def loss_by_share(
         labels: int64 `(cases,)`, -1 for no label.
         shares: Shares of each branch's tokens to hide, in [0, 1]; at least one token is.
         seed: Draws the masks.
+        conditions: What a `ConditionedPrior` is told of the series, at the model's scale.
 
     Returns:
         The loss of each share.
@@ -79,19 +82,22 @@ def loss_by_share(
             )  # fmt: skip
             sums, count = torch.zeros((), dtype=torch.float64), 0
             for rows in torch.arange(len(codes)).split(BATCH):
-                total, tokens = _batch(prior, codes[rows], masks[rows], labels[rows])
+                told = None if conditions is None else conditions.take(rows)
+                total, tokens = _batch(prior, codes[rows], masks[rows], labels[rows], told)
                 sums, count = sums + total, count + tokens
             losses[share] = float(sums / count)
     return losses
 
 
-def _batch(prior: Prior, codes: Tensor, masks: Tensor, labels: Tensor) -> tuple[Tensor, int]:
+def _batch(
+    prior: Prior, codes: Tensor, masks: Tensor, labels: Tensor, conditions: Conditions | None
+) -> tuple[Tensor, int]:
     """Sum of the losses of one batch, and the number of hidden tokens."""
     sizes = list(prior.sizes)
     parts, hidden = torch.split(codes, sizes, dim=1), torch.split(masks, sizes, dim=1)
     total = torch.zeros((), dtype=torch.float64)
     for number, (part, mask) in enumerate(zip(parts, hidden, strict=True)):
-        context = prior.context(parts[number - 1], number) if number else None
+        context = context_of(prior, number, parts[number - 1] if number else None, conditions)
         levels = part[..., None] if part.ndim == 2 else part
         for level, size in enumerate(prior.codebook_sizes[number]):
             target = levels[..., level]

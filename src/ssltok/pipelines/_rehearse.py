@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from ssltok._shared.describe import describe
 from ssltok.data import SeriesSet, SourceSet
 from ssltok.pipelines._generate import generate
-from ssltok.pipelines._stages import TokenizerModel, prior_stage, tokenizer_stage
+from ssltok.pipelines._stage_two._conditions import Conditions
+from ssltok.pipelines._stage_two._prior_stage import prior_stage
+from ssltok.pipelines._stages import TokenizerModel, tokenizer_stage
 from ssltok.pipelines._tokenizer import Tokenizer
 from ssltok.pipelines._words._build import build_decoding, build_prior, starting_codebooks
 from ssltok.pipelines._words._config import Config
@@ -37,6 +39,7 @@ def rehearse(
     classes: int,
     seed: int,
     accelerator: Any,
+    conditions: Conditions | None = None,
 ) -> int:
     """Take a batch through a step of stage 1, two series through stage 2, one through decoding.
 
@@ -51,6 +54,7 @@ def rehearse(
         classes: Number of classes.
         seed: The run's seed.
         accelerator: Says on which device, and which part of a batch is ours.
+        conditions: What the prior is told of each series, at the model's scale.
 
     Returns:
         Bytes that checkpoints and the saved model take on the disk, at least.
@@ -73,13 +77,15 @@ def rehearse(
         with torch.no_grad(), _told("the prior, its mask and its loss"):
             books = starting_codebooks(tokenizer) if config.prior.start == "codebook" else None
             prior = build_prior(
-                config.prior, tokenizer, classes=classes, codebooks=books, parts=parts
-            )
+                config.prior, tokenizer, classes=classes, codebooks=books, parts=parts,
+                conditions=(0, 0) if conditions is None else conditions.sizes,
+            )  # fmt: skip
             some = _enough(data.cases, sum(tokenizer.sizes), config.prior_training)
             codes = _some_codes(tokenizer, data.lengths[:some])
             stage, _, _ = prior_stage(
-                prior, codes, labels[:some], config, seed=seed, world=1, parts=parts
-            )
+                prior, codes, labels[:some], config, seed=seed, world=1, parts=parts,
+                conditions=None if conditions is None else conditions.take(slice(some)),
+            )  # fmt: skip
             stage.model(stage.draw(0, slice(0, 2)))
         with _told("decoding"):
             generate(
@@ -88,6 +94,7 @@ def rehearse(
                 labels=labels[:1],
                 lengths=data.lengths[:1],
                 decoding=dataclasses.replace(decoding, steps=min(decoding.steps, 2)),
+                conditions=None if conditions is None else conditions.take(slice(1)),
                 generator=keyed_generator(seed, "rehearsal"),
             )
     for name, part in (("tokenizer", tokenizer), ("prior", prior)):

@@ -10,6 +10,8 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from ssltok._shared.outputs import uninterrupted
@@ -32,6 +34,7 @@ from ssltok.data import (
 from ssltok.evaluation import (
     Report,
     RidgeJudge,
+    draw_anomalies,
     draw_curves,
     draw_reconstructions,
     draw_trace,
@@ -44,11 +47,19 @@ from ssltok.pipelines._auto._plan import Plan, plan_for, write_plan
 from ssltok.pipelines._auto._verdict import in_words, majority_share, verdict
 from ssltok.pipelines._estimator import SSLTokenizer
 from ssltok.pipelines._fit import fingerprint
-from ssltok.pipelines._folders._artifact import check_savable
+from ssltok.pipelines._folders._artifact_checks import check_savable
 from ssltok.pipelines._folders._place import Place, check_place, claimed
 from ssltok.pipelines._large._measured import last_samples, measured_parts
 from ssltok.pipelines._stages import teller
 from ssltok.pipelines._tokenizer_measures import tokenizer_measures, tokens_of
+from ssltok.pipelines._uses._anomalies import (
+    QUANTILE,
+    RATES,
+    STRIDE_RATIO,
+    anomaly_scores,
+    scored_cases,
+    threshold_of,
+)
 from ssltok.pipelines._words._config import AutoConfig, Config
 from ssltok.training import accelerated, keyed_generator
 
@@ -265,8 +276,29 @@ def _figures_of(estimator: SSLTokenizer, test: Any, trace: Sequence[Tensor]) -> 
             "The tokens of one new series: all hidden at first, each step keeps the surest.",
             png(draw_trace(trace, mask_index)),
         ),
+        "Unusual test series": lambda: _unusual(estimator, held, real),
     }
     return {heading: draw_or_tell(draw) for heading, draw in pictures.items()}
+
+
+def _unusual(estimator: SSLTokenizer, held: SeriesSet, real: Any) -> tuple[str, bytes]:
+    """Draw the most unusual test series, of as many as the model's threshold is from."""
+    artifact = estimator.artifact_
+    count = scored_cases(artifact.tokenizer, held.cases)
+    some = torch.arange(count) * held.cases // count
+    scores = anomaly_scores(
+        artifact.tokenizer, artifact.prior, held.take(some), rates=RATES, stride_ratio=STRIDE_RATIO
+    )
+    whole = np.full((held.cases, scores.shape[1]), -np.inf, dtype=np.float32)
+    whole[some] = scores
+    threshold = float("nan") if artifact.usual is None else threshold_of(artifact.usual, QUANTILE)
+    above = float((scores > threshold).any(dim=1).float().mean())
+    sentence = (
+        f"How little the prior expects what is there: the series with the highest scores of "
+        f"{count} of {held.cases} test series. The threshold lies above {100 * QUANTILE:.0f} % of "
+        f"the samples of training series; {100 * above:.0f} % of these have samples above it."
+    )
+    return sentence, png(draw_anomalies(real, whole, threshold))
 
 
 def _write_figures(folder: pathlib.Path, figures: Figures) -> None:

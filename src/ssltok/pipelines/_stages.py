@@ -1,4 +1,4 @@
-"""The two stages as `train_stage` wants them: models, batches, and what follows a step."""
+"""Stage 1 as `train_stage` wants it: the model, its batches, and what follows a step."""
 
 import sys
 import time
@@ -11,10 +11,7 @@ from torch import Tensor, nn
 from ssltok._shared.portions import mean_of, portion
 from ssltok.data import SeriesSet, SourceSet, take_rows
 from ssltok.distributed import gather, is_first, rank_and_world
-from ssltok.losses import masked_token_loss
-from ssltok.masking import cosine_schedule, schedule_mask
 from ssltok.nn import average_max_pool
-from ssltok.pipelines._prior import Prior, PriorBatch, PriorOutput, TokenLoss, prior_step
 from ssltok.pipelines._token_features import Pool, TokenFeatures
 from ssltok.pipelines._tokenizer import Tokenizer
 from ssltok.pipelines._tokenizer_step import TokenizerBatch, TokenizerOutput, tokenizer_step
@@ -34,18 +31,14 @@ from ssltok.training import (
 
 __all__ = [
     "Comparison",
-    "PriorModel",
     "TokenizerModel",
     "compare",
     "paced",
-    "prior_stage",
-    "random_masks",
     "teller",
     "tokenizer_stage",
 ]
 
 WATCHED = 10  # steps after which a stage knows its pace
-TURNS = 8  # draws of masks over which the prior's held-out loss is averaged
 
 
 def teller(*, progress: bool, verbose: bool | int | None) -> Callable[[str], None] | None:
@@ -152,18 +145,6 @@ class TokenizerModel(nn.Module):
         return tokenizer_step(self.tokenizer, batch, objective=self.objective, **options)
 
 
-class PriorModel(nn.Module):
-    """Stage 2 as one module; the tokenizer is no part of it and cannot move."""
-
-    def __init__(self, prior: Prior, *, token_loss: TokenLoss, everywhere: bool) -> None:
-        super().__init__()
-        self.prior, self.token_loss, self.everywhere = prior, token_loss, everywhere
-
-    def forward(self, batch: PriorBatch) -> PriorOutput:
-        """Run `prior_step`."""
-        return prior_step(self.prior, batch, token_loss=self.token_loss, everywhere=self.everywhere)
-
-
 def tokenizer_stage(
     model: TokenizerModel,
     scaled: SeriesSet | SourceSet,
@@ -254,97 +235,3 @@ def tokenizer_stage(
 
     check = validate if len(held) else None
     return Stage("tokenizer", model, draw, after_step, check), training, steps
-
-
-def random_masks(
-    shape: tuple[int, int],
-    *,
-    valid: Tensor | None = None,
-    generator: torch.Generator | None = None,
-) -> Tensor:
-    """The masks of MaskGIT's training: in each row a random share by the cosine schedule."""
-    return schedule_mask(shape, schedule=cosine_schedule, valid=valid, generator=generator)
-
-
-def prior_stage(
-    prior: Prior,
-    codes: Tensor,
-    labels: Tensor,
-    config: Config,
-    *,
-    seed: int,
-    world: int,
-    parts: Parts,
-    pick: Callable[[Tensor, int], Tensor] | None = None,
-) -> tuple[Stage, TrainingConfig, int]:
-    """Stage 2 as `train_stage` wants it: the codes are given, masks are drawn.
-
-    Args:
-        prior: The model.
-        codes: int64 `(cases, tokens)` or `(cases, tokens, codes)`, -1 at padding.
-        labels: int64 `(cases,)`, -1 for none.
-        config: How long, and the share of hidden labels.
-        seed: The run's seed.
-        world: Processes.
-        parts: Mask, token loss and where it is paid, if not the config's.
-        pick: Codes of these cases at this step, where they are not always `codes`.
-
-    Returns:
-        The stage, its training with a batch that fits the data, and the steps.
-    """
-    training, steps, kept, held = hold_out(
-        len(codes), config.prior_training, seed=seed, world=world
-    )
-    everything = PriorBatch(codes, torch.zeros(1, dtype=torch.bool).expand(codes.shape[:2]), labels)
-    token_loss = parts.token_loss
-    if token_loss is None:
-        smoothing = config.prior.label_smoothing
-
-        def token_loss(logits: Tensor, codes: Tensor, where: Tensor) -> Tensor:
-            return masked_token_loss(logits, codes, where, label_smoothing=smoothing)
-
-    model = PriorModel(prior, token_loss=token_loss, everywhere=bool(parts.everywhere))
-    sampler = random_masks if parts.mask is None else parts.mask
-
-    def masked(batch: PriorBatch, generator: torch.Generator) -> PriorBatch:
-        masks = []
-        for part in torch.split(batch.codes, list(prior.sizes), dim=1):
-            known = (part if part.ndim == 2 else part[..., 0]) >= 0
-            shape = (part.shape[0], part.shape[1])
-            masks.append(sampler(shape, valid=known, generator=generator))
-        return batch._replace(masks=torch.cat(masks, dim=1))
-
-    def level(generator: torch.Generator) -> int:
-        if prior.codes_per_token == 1:
-            return 0
-        return int(torch.randint(prior.codes_per_token, (), generator=generator))
-
-    def draw(step: int, rows: slice) -> PriorBatch:
-        chosen = ordered_batch(
-            len(kept), training.batch, seed=seed, purpose="prior-order", step=step
-        )
-        generator = keyed_generator(seed, "mask", step)
-        batch = everything.take(kept[chosen])
-        codes_now = batch.codes if pick is None else pick(kept[chosen], step)
-        batch = masked(batch._replace(codes=codes_now), generator)
-        hidden = torch.rand(len(chosen), generator=generator) < config.prior.label_dropout
-        known = batch.labels.masked_fill(hidden, -1)
-        return PriorBatch(batch.codes[rows], batch.masks[rows], known[rows], level(generator))
-
-    def validate() -> float:
-        device = next(prior.parameters()).device
-        portions = held.split(portion(len(held), codes.shape[1]))
-        losses = []
-        for turn in range(TURNS):
-            for number, part in enumerate(portions):
-                numbers = (turn, number) if number else (turn,)
-                batch = masked(everything.take(part), keyed_generator(seed, "held-mask", *numbers))
-                shown, hidden, known = (each.to(device) for each in batch[:3])
-                moved = PriorBatch(shown, hidden, known, turn % prior.codes_per_token)
-                losses.append((prior_step(prior, moved).loss, len(part)))
-        return mean_of(losses)
-
-    check = validate if len(held) else None
-    several = prior.codes_per_token > 1  # a step asks for one of them: its head alone learns
-    stage = Stage("prior", model, draw, lambda step, results: None, check, several)
-    return stage, training, steps

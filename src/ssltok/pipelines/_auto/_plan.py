@@ -14,7 +14,8 @@ from ssltok.data import SeriesSet, SourceSet
 from ssltok.pipelines._auto._cost import Cost, count, seconds
 from ssltok.pipelines._auto._rate import RatePoint, measure_rate, strides_for
 from ssltok.pipelines._fit import build_stage_one
-from ssltok.pipelines._stages import prior_stage, tokenizer_stage
+from ssltok.pipelines._stage_two._prior_stage import prior_stage
+from ssltok.pipelines._stages import tokenizer_stage
 from ssltok.pipelines._words._build import build_prior
 from ssltok.pipelines._words._config import (
     AutoConfig,

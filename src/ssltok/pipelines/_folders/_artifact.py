@@ -1,6 +1,5 @@
 """A trained model as a folder: parts, weights, labels and where it came from. Data, no code."""
 
-import math
 import os
 import pathlib
 import platform
@@ -25,18 +24,23 @@ from ssltok.pipelines._folders._artifact_checks import (
     check_classes,
     check_finite,
     check_origin,
+    check_savable,
     check_training,
+    pop_conditions,
+    pop_per_channel,
+    pop_usual,
     within_weights,
 )
 from ssltok.pipelines._generate import Decoding
-from ssltok.pipelines._prior import Prior
+from ssltok.pipelines._prior import ConditionedPrior, Prior
 from ssltok.pipelines._protocols import check_prior
+from ssltok.pipelines._stage_two._conditions import ConditionScale
 from ssltok.pipelines._tokenizer import Tokenizer
 from ssltok.pipelines._words._build import build_decoding, build_prior, build_tokenizer
 from ssltok.pipelines._words._config import Config
 from ssltok.pipelines._words._values import config_from_dict, config_to_dict
 
-__all__ = ["Artifact", "check_savable", "load_artifact", "save_artifact"]
+__all__ = ["Artifact", "load_artifact", "save_artifact"]
 
 FORMAT = 2  # 1 had no parts: its config says them all
 FILES = {"config.json", "model.safetensors", "labels.json", "provenance.json"}
@@ -49,7 +53,10 @@ class Artifact(NamedTuple):
     """A trained model and what is needed to use it.
 
     `lengths` and `labels` are those of the training series, int64 `(cases,)`, from which the
-    lengths and labels of new series are drawn; `classes` says what label stands for number i.
+    lengths and labels of new series are drawn; `classes` says what label stands for number i;
+    `conditions` is the scale of those that the prior was told in training, None where it was told
+    none; `usual` holds quantiles of the anomaly scores of training series, at levels evenly spaced
+    from 0 to 1, None where an older version trained the model.
     """
 
     config: Config
@@ -60,6 +67,8 @@ class Artifact(NamedTuple):
     lengths: Tensor
     labels: Tensor
     provenance: dict[str, Any]
+    conditions: ConditionScale | None = None
+    usual: Tensor | None = None
 
     def numbers(self, labels: Sequence[Hashable], who: str) -> Tensor:
         """Numbers of labels; None, NaN and NA are -1, any class."""
@@ -75,25 +84,6 @@ class Artifact(NamedTuple):
             chosen = torch.randint(len(pool), (int(rows.sum()),), generator=generator)
             sizes[rows] = pool[chosen]
         return sizes
-
-
-def check_savable(who: str, classes: Sequence[Hashable]) -> None:
-    """Refuse classes that a folder could not give back.
-
-    Args:
-        who: Who asks, for the error's text.
-        classes: The labels.
-
-    Raises:
-        TypeError: If one is no text, finite number or boolean; None may stand in old folders.
-    """
-    for label in classes:
-        finite = not isinstance(label, float) or math.isfinite(label)
-        if type(label) not in (str, int, float, bool, type(None)) or not finite:
-            raise TypeError(
-                f"{who}: labels must be texts, finite numbers or booleans to be saved; "
-                f"got {label!r}"
-            )
 
 
 def save_artifact(artifact: Artifact, folder: str | os.PathLike[str]) -> pathlib.Path:
@@ -140,6 +130,11 @@ def save_artifact(artifact: Artifact, folder: str | os.PathLike[str]) -> pathlib
         tensors["training.offset"] = tokenizer.offset
     if bool(tokenizer.constant.any()):
         tensors["training.constant"] = tokenizer.constant
+    if artifact.conditions is not None:
+        for name, scale in artifact.conditions._asdict().items():
+            tensors[f"training.conditions.{name}"] = scale
+    if artifact.usual is not None:
+        tensors["training.usual"] = artifact.usual
     return write_folder(
         folder,
         {
@@ -196,9 +191,10 @@ def load_artifact(
             raise ArtifactError(folder, f"model.safetensors without {name}")
         training.append(tensor)
     units = {
-        name: _per_channel(folder, plain, tensors, f"training.{name}", dtype)
+        name: pop_per_channel(folder, tensors, f"training.{name}", plain["channels"], dtype)
         for name, dtype in (("offset", torch.float64), ("constant", torch.bool))
     }
+    conditions, usual = pop_conditions(folder, tensors), pop_usual(folder, tensors)
     check_training(folder, training, length=plain["length"], classes=plain["classes"])
     check_finite(folder, tensors)
     # Sizes first, on the meta device: a config that asks for too much costs nothing.
@@ -222,9 +218,15 @@ def load_artifact(
         raise ArtifactError(folder, str(error)) from error
     if (tokenizer.channels, tokenizer.length) != (plain["channels"], plain["length"]):
         raise ArtifactError(folder, "a tokenizer of other channels or another length")
+    told = (0, 0) if conditions is None else conditions.sizes
+    if told != (prior.conditions if isinstance(prior, ConditionedPrior) else (0, 0)):
+        raise ArtifactError(folder, f"conditions {told}, which are not those of its prior")
     decoding = _rules(folder, plain, config, tokenizer, dict(parts or {}))
     lengths, labels = training
-    return Artifact(config, tokenizer, prior, decoding, tuple(classes), lengths, labels, origin)
+    return Artifact(
+        config, tokenizer, prior, decoding, tuple(classes), lengths, labels, origin, conditions,
+        usual,
+    )  # fmt: skip
 
 
 def provenance() -> dict[str, Any]:
@@ -329,21 +331,6 @@ def _check_tensors(
                 f"{name} of shape {tuple(tensor.shape)} and {tensor.dtype}, where the config "
                 f"asks for {tuple(wanted[name].shape)} and {wanted[name].dtype}",
             )
-
-
-def _per_channel(
-    folder: str | os.PathLike[str],
-    plain: Any,
-    tensors: dict[str, Tensor],
-    name: str,
-    dtype: torch.dtype,
-) -> Tensor:
-    """A number for each channel; a single 0 where the folder has none, such as an old one."""
-    tensor = tensors.pop(name, torch.zeros(1, dtype=dtype))
-    right = tensor.dtype == dtype and tensor.shape in ((plain["channels"],), (1,))
-    if not right or not bool(tensor.isfinite().all()):
-        raise ArtifactError(folder, f"{name} of another form in model.safetensors")
-    return tensor
 
 
 def _named(part: str, module: nn.Module) -> dict[str, Tensor]:

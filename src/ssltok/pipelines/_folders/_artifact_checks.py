@@ -3,9 +3,10 @@
 import contextlib
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import (
     register_module_buffer_registration_hook,
@@ -15,8 +16,19 @@ from torch.nn.modules.module import (
 
 from ssltok._shared.reasons import reason_of
 from ssltok._shared.storage import ArtifactError
+from ssltok.pipelines._stage_two._conditions import ConditionScale
 
-__all__ = ["check_classes", "check_finite", "check_origin", "check_training", "within_weights"]
+__all__ = [
+    "check_classes",
+    "check_finite",
+    "check_origin",
+    "check_savable",
+    "check_training",
+    "pop_conditions",
+    "pop_per_channel",
+    "pop_usual",
+    "within_weights",
+]
 
 LARGEST_SEED = 2**64
 PLAIN = (str, int, float, bool, type(None))
@@ -122,6 +134,25 @@ def check_origin(folder: Folder, origin: Any) -> None:
         raise ArtifactError(folder, f"the seed {str(seed)[:40]} in provenance.json")
 
 
+def check_savable(who: str, classes: Sequence[Hashable]) -> None:
+    """Refuse classes that a folder could not give back.
+
+    Args:
+        who: Who asks, for the error's text.
+        classes: The labels.
+
+    Raises:
+        TypeError: If one is no text, finite number or boolean; None may stand in old folders.
+    """
+    for label in classes:
+        finite = not isinstance(label, float) or math.isfinite(label)
+        if type(label) not in (str, int, float, bool, type(None)) or not finite:
+            raise TypeError(
+                f"{who}: labels must be texts, finite numbers or booleans to be saved; "
+                f"got {label!r}"
+            )
+
+
 def check_training(
     folder: Folder, training: Sequence[Tensor], *, length: int, classes: int
 ) -> None:
@@ -143,3 +174,40 @@ def check_training(
         )
     if len(labels[labels >= 0].unique()) != classes:
         raise ArtifactError(folder, f"training.labels that do not hold all {classes} classes")
+
+
+def pop_per_channel(
+    folder: Folder, tensors: dict[str, Tensor], name: str, channels: int, dtype: torch.dtype
+) -> Tensor:
+    """Take out a number for each channel; a single 0 where there is none, as in old folders."""
+    tensor = tensors.pop(name, torch.zeros(1, dtype=dtype))
+    right = tensor.dtype == dtype and tensor.shape in ((channels,), (1,))
+    if not right or not bool(tensor.isfinite().all()):
+        raise ArtifactError(folder, f"{name} of another form in model.safetensors")
+    return tensor
+
+
+def pop_conditions(folder: Folder, tensors: dict[str, Tensor]) -> ConditionScale | None:
+    """Take out the scale of the conditions; None where the prior was told none."""
+    names = [f"training.conditions.{name}" for name in ConditionScale._fields]
+    if not any(name in tensors for name in names):
+        return None
+    parts = []
+    for name in names:
+        part = tensors.pop(name, torch.zeros(0))
+        right = part.ndim == 2 and len(part) == 2 and part.dtype == torch.float64
+        if not right or not bool(part.isfinite().all()) or not bool((part[1] > 0).all()):
+            raise ArtifactError(folder, f"{name} of another form in model.safetensors")
+        parts.append(part)
+    return ConditionScale(*parts)
+
+
+def pop_usual(folder: Folder, tensors: dict[str, Tensor]) -> Tensor | None:
+    """Take out the quantiles of training scores, which rise; None where there are none."""
+    usual = tensors.pop("training.usual", None)
+    if usual is None:
+        return None
+    right = usual.ndim == 1 and len(usual) > 1 and usual.dtype == torch.float32
+    if not right or not bool(usual.isfinite().all()) or not bool((usual.diff() >= 0).all()):
+        raise ArtifactError(folder, "training.usual of another form in model.safetensors")
+    return usual

@@ -9,15 +9,30 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ssltok._shared.modes import evaluation_mode
-from ssltok.data import SeriesSet
+from ssltok.data import SeriesSet, SourceSet
 from ssltok.decoding import anomaly_score, odd_widths, score_over_time, smoothed_score
 from ssltok.pipelines._fit import encode_series
 from ssltok.pipelines._long import cut_windows
-from ssltok.pipelines._prior import Prior
+from ssltok.pipelines._prior import Prior, context_of
+from ssltok.pipelines._stage_two._conditions import Conditions
 from ssltok.pipelines._tokenizer import Tokenizer
+from ssltok.training import keyed_generator
 
-__all__ = ["AnomalyScores", "anomaly_scores", "check_anomaly_options", "threshold_of"]
+__all__ = [
+    "QUANTILE",
+    "RATES",
+    "STRIDE_RATIO",
+    "AnomalyScores",
+    "anomaly_scores",
+    "check_anomaly_options",
+    "scored_cases",
+    "threshold_of",
+    "usual_scores",
+]
 
+LEVELS = 1001  # quantiles of usual scores that a model keeps
+RATES, STRIDE_RATIO, QUANTILE = (0.1, 0.3, 0.5), 0.1, 0.99
+FEWEST, MOST_ROWS = 8, 4096  # usual series that are scored at least; and rows, about, at most
 ROWS = 512  # windows, each with one stretch hidden, that go through the prior in one call
 
 
@@ -58,6 +73,7 @@ def anomaly_scores(
     *,
     rates: Sequence[float],
     stride_ratio: float,
+    conditions: Conditions | None = None,
 ) -> Tensor:
     """Score every sample of series of any lengths.
 
@@ -73,6 +89,7 @@ def anomaly_scores(
         data: Series with the tokenizer's channels.
         rates: Shares of a window's columns that are hidden at once.
         stride_ratio: Share of a window between the starts of two.
+        conditions: What a `ConditionedPrior` is told of each series, at the model's scale.
 
     Returns:
         float32 `(cases, length)`, NaN beyond a series' end.
@@ -85,9 +102,12 @@ def anomaly_scores(
     result = torch.full((len(starts), longest), torch.nan)
     with torch.no_grad(), evaluation_mode(tokenizer, prior):
         parts = [
-            _window_scores(tokenizer, prior, cut_windows(data.take(c), s, room), rates)
+            _window_scores(
+                tokenizer, prior, cut_windows(data.take(c), s, room), rates,
+                None if conditions is None else conditions.take(c).cut(s, room),
+            )
             for c, s in zip(cases.split(ROWS), firsts.split(ROWS), strict=True)
-        ]
+        ]  # fmt: skip
     counts = [len(each) for each in starts]
     times = torch.arange(room)  # each has its column, where the branch cuts its band
     held = [
@@ -106,6 +126,31 @@ def anomaly_scores(
     return result
 
 
+def scored_cases(tokenizer: Tokenizer, cases: int) -> int:
+    """Of so many series, how many to score: about 4096 rows for the prior, 8 series at least."""
+    rows = len(RATES) * sum(int(grid[-1]) for grid in tokenizer.grids)
+    return min(cases, max(FEWEST, MOST_ROWS // rows))
+
+
+def usual_scores(
+    tokenizer: Tokenizer,
+    prior: Prior,
+    data: SeriesSet | SourceSet,
+    conditions: Conditions | None,
+    *,
+    seed: int,
+) -> Tensor:
+    """Quantiles of the scores of some training series, at evenly spaced levels from 0 to 1."""
+    count = scored_cases(tokenizer, data.cases)
+    some = torch.randperm(data.cases, generator=keyed_generator(seed, "usual-series"))[:count]
+    scores = anomaly_scores(
+        tokenizer, prior, data.take(some), rates=RATES, stride_ratio=STRIDE_RATIO,
+        conditions=None if conditions is None else conditions.take(some),
+    )  # fmt: skip
+    levels = np.linspace(0, 1, LEVELS)
+    return torch.from_numpy(np.nanquantile(scores.double().numpy(), levels)).float()
+
+
 def _starts(length: int, room: int, stride: int) -> list[int]:
     """Where windows begin; the last ends with the series, if that is as long as a window."""
     last = max(0, length - room)
@@ -113,7 +158,11 @@ def _starts(length: int, room: int, stride: int) -> list[int]:
 
 
 def _window_scores(
-    tokenizer: Tokenizer, prior: Prior, windows: SeriesSet, rates: Sequence[float]
+    tokenizer: Tokenizer,
+    prior: Prior,
+    windows: SeriesSet,
+    rates: Sequence[float],
+    conditions: Conditions | None,
 ) -> list[Tensor]:
     """Scores of windows, `(windows, rows, frames)` by branch."""
     codes = encode_series(tokenizer, tokenizer.scaled(windows))
@@ -121,7 +170,7 @@ def _window_scores(
     before: Tensor | None = None
     scores = []
     for number, part in enumerate(codes.split(list(prior.sizes), dim=1)):
-        context = None if before is None else prior.context(before, number)
+        context = context_of(prior, number, before, conditions)
         frames = tokenizer.grids[number][-1]
         levels = part.unbind(-1) if several else (part,)
         total = torch.zeros(())

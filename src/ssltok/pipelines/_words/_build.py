@@ -17,6 +17,7 @@ from ssltok.decoding import (
 )
 from ssltok.masking import cosine_schedule
 from ssltok.nn import (
+    ConditionEmbedding,
     ContextEmbedding,
     LevelEmbedding,
     TokenEmbedding,
@@ -25,7 +26,7 @@ from ssltok.nn import (
 )
 from ssltok.pipelines._branch import Branch
 from ssltok.pipelines._generate import Decoding
-from ssltok.pipelines._prior import Prior
+from ssltok.pipelines._prior import ConditionedPrior, Prior
 from ssltok.pipelines._protocols import check_prior
 from ssltok.pipelines._token_features import TokenFeatures
 from ssltok.pipelines._tokenizer import Tokenizer
@@ -157,6 +158,7 @@ def build_prior(
     *,
     classes: int,
     codebooks: Sequence[Tensor] | None = None,
+    conditions: tuple[int, int] = (0, 0),
     parts: Parts = NOTHING,
 ) -> Prior:
     """Build a prior for a tokenizer's tokens.
@@ -167,6 +169,7 @@ def build_prior(
         classes: Number of labels; 0 for none.
         codebooks: What the embeddings start from, for each branch `(codebook_size, dim)`, or
             `(codes, codebook_size, dim)` with several codes; None starts from noise.
+        conditions: Covariates and known channels that it is told of a series.
         parts: Parts that take the place of the config's.
 
     Returns:
@@ -179,6 +182,11 @@ def build_prior(
     if parts.prior is not None:
         prior: Prior = build_part(parts.prior, {"tokenizer": tokenizer, "classes": classes})
         check_prior("build_prior", prior, tokenizer, classes)
+        if isinstance(prior, ConditionedPrior) != (conditions != (0, 0)):
+            raise ValueError(
+                f"build_prior: a prior must be a ConditionedPrior where there are conditions, and "
+                f"there alone; got {type(prior).__name__} and {conditions} conditions"
+            )
         return prior
     width = tokenizer.parts[0].dim
 
@@ -220,7 +228,18 @@ def build_prior(
             )
         )
     limits = tokenizer.limits if any(tokenizer.limits) else None
-    return Prior(transformers, sizes=tokenizer.sizes, classes=classes, limits=limits)
+    common: dict[str, Any] = {"sizes": tokenizer.sizes, "classes": classes, "limits": limits}
+    if conditions == (0, 0):
+        return Prior(transformers, **common)
+    features, channels = conditions
+    embeddings = [
+        ConditionEmbedding(
+            transformer.trunk.dim, features=features, channels=channels,
+            length=tokenizer.length if channels else 0, grid=grid,
+        )
+        for transformer, grid in zip(transformers, tokenizer.grids, strict=True)
+    ]  # fmt: skip
+    return ConditionedPrior(transformers, embeddings=embeddings, **common)
 
 
 def _flat_grid(grid: Sequence[int]) -> tuple[int, int]:
