@@ -66,8 +66,8 @@ release-install: dist
 release-source: dist
 	rm -rf dist/unpacked && mkdir dist/unpacked && tar xzf dist/*.tar.gz -C dist/unpacked
 	test -x dist/unpacked/ssltok-*/.ci/run
-	cd dist/unpacked/ssltok-* && env -u MAKEFLAGS $(MAKE) demo PYTHON="$(PYTHON)" PIP_ARGS="$(PIP_ARGS)"
-	cd dist/unpacked/ssltok-* && env -u MAKEFLAGS $(MAKE) test PYTHON="$(PYTHON)" PIP_ARGS="$(PIP_ARGS)"
+	cd dist/unpacked/ssltok-* && env -u MAKEFLAGS make demo PYTHON="$(PYTHON)" PIP_ARGS="$(PIP_ARGS)"
+	cd dist/unpacked/ssltok-* && env -u MAKEFLAGS make test PYTHON="$(PYTHON)" PIP_ARGS="$(PIP_ARGS)"
 	rm -rf dist/unpacked
 
 clean:

@@ -1,6 +1,6 @@
 """The wheel without any extra: what needs none works, and what needs one says which to install.
 
-    python -I .ci/core.py        # in an environment that holds the wheel and its core alone
+python -I .ci/core.py        # in an environment that holds the wheel and its core alone
 """
 
 import importlib
@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 import numpy as np
 import scipy.io
+
 import ssltok
 
 OF_AN_EXTRA = (
@@ -33,9 +34,9 @@ def main() -> None:
     components = sorted(p for p in packages - NEED_EXTRAS if not p.startswith("_"))
     names = 0
     for package in components:
-        module = importlib.import_module(f"ssltok.{package}")
-        if getattr(ssltok, package, None) is not module:
+        if not hasattr(ssltok, package):
             problems.append(f"ssltok.{package} is no address after `import ssltok`")
+        module = importlib.import_module(f"ssltok.{package}")
         for name in module.__all__:
             names += 1
             fault = hinted(lambda module=module, name=name: getattr(module, name), may_work=True)
@@ -85,7 +86,7 @@ def files() -> list[str]:
         folder = pathlib.Path(place)
         np.savez(folder / "x.npz", X=series, y=np.array(["a", "b", "a"]))
         np.save(folder / "x.npy", series)
-        scipy.io.savemat(folder / "x.mat", {"X": series})
+        scipy.io.savemat(folder / "x.mat", {"X": series[:, None], "y": ["a", "b", "a"]})
         (folder / "x.ts").write_text(
             "@univariate true\n@classLabel true a b\n@data\n1,2,3,4:a\n2,3,4,5:b\n"
         )
@@ -94,14 +95,18 @@ def files() -> list[str]:
             "@attribute y {a,b}\n@data\n1,2,a\n3,4,b\n"
         )
         for suffix in ("npz", "npy", "mat", "ts", "arff"):
-            problems += door(lambda s=suffix: data.load_dataset(folder / f"x.{s}"), suffix, True)
-        for suffix in ("csv", "tsv", "txt", "parquet", "feather", "xlsx", "h5"):
+            problems += door(
+                lambda s=suffix: data.load_dataset(folder / f"x.{s}"), suffix, may_work=True
+            )
+        for suffix in ("csv", "tsv", "txt", "parquet", "feather", "xlsx"):
             (folder / f"x.{suffix}").write_text("a,b,c\n1,2,3\n4,5,6\n")
-            problems += door(lambda s=suffix: data.load_dataset(folder / f"x.{s}"), suffix, False)
-    return problems + door(lambda: data.load_dataset("GunPoint"), "GunPoint", False)
+            problems += door(
+                lambda s=suffix: data.load_dataset(folder / f"x.{s}"), suffix, may_work=False
+            )
+    return problems + door(lambda: data.load_dataset("GunPoint"), "GunPoint", may_work=False)
 
 
-def door(call: Callable[[], object], name: str, may_work: bool) -> list[str]:
+def door(call: Callable[[], object], name: str, *, may_work: bool) -> list[str]:
     """The fault of a way in, by name."""
     fault = hinted(call, may_work=may_work)
     return [f"load_dataset({name}): {fault}"] if fault else []

@@ -2,8 +2,8 @@
 
     python .ci/distributions.py dist
 
-The wheel that is built from the unpacked source distribution must hold the same files, byte by byte,
-as the one built from the checkout.
+The wheel that is built from the unpacked source distribution must hold the same files, byte by
+byte, as the one built from the checkout.
 """
 
 import email
@@ -106,9 +106,11 @@ def of_wheel(wheel: pathlib.Path) -> list[str]:
     description = str(text.get_payload())
     if text["Description-Content-Type"] != "text/markdown" or len(description) < 1000:
         problems.append(f"{wheel.name} does not carry the README")
-    for target in LINK.findall(description):
-        if not re.match(r"[a-z]+:|#", target):
-            problems.append(f"{wheel.name}: its description links to {target}")
+    problems += [
+        f"{wheel.name}: its description links to {target}"
+        for target in LINK.findall(description)
+        if not re.match(r"[a-z]+:|#", target)
+    ]
     if not any(name.endswith("licenses/LICENSE") for name in files):
         problems.append(f"{wheel.name} lacks the licence")
     return problems

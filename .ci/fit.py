@@ -1,6 +1,6 @@
 """One fit with the installed wheel: the command and Python, from a table to samples and a report.
 
-    python -I .ci/fit.py        # in an environment that holds the wheel with the extra `pipelines`
+python -I .ci/fit.py        # in an environment that holds the wheel with the extra `pipelines`
 """
 
 import csv
@@ -11,6 +11,7 @@ import sys
 import tempfile
 
 import numpy as np
+
 from ssltok.pipelines import SSLTokenizer, shorten
 
 

@@ -1,15 +1,16 @@
-"""Imports, contracts and one fit, cell by cell: each Python there is, the lowest versions, the newest.
+"""Imports, contracts and one fit, cell by cell: each Python, the lowest versions, the newest.
 
     python .ci/matrix.py                          # all cells
     python .ci/matrix.py --cells 3.11-lowest      # one
-    python .ci/matrix.py --any-build              # also where torch comes as a CUDA build (GB a cell)
+    python .ci/matrix.py --any-build              # also with a CUDA build of torch (GB a cell)
 
-A cell is a virtual environment under `.venv-matrix/` with the wheel and all extras but the tools of
-development. Lowest: the versions of `.ci/lowest.txt`, on the oldest Python. Newest: whatever the index
-has, on every Python. After the install the cell has no network (`unshare --net`, where the system
-allows it). torch must be a CPU build: where the version that is wanted is offered as another only, the
-nearest one that is offered as a CPU build takes its place, and the log says so; where there is none,
-the cell is skipped and says so, after its Python has at least compiled every file.
+A cell is a virtual environment under `.venv-matrix/` with the wheel in `dist/`, all its extras
+and what the tests need. Lowest: the versions of `.ci/lowest.txt`, on the oldest Python. Newest:
+whatever the index has, on every Python. After the install the cell has no network (`unshare
+--net`, where the system allows it). torch must be a CPU build: where the version that is wanted
+is offered as another only, the nearest one that is offered as a CPU build takes its place, and
+the log says so; where there is none, the cell is skipped and says so, after its Python has
+compiled every file.
 """
 
 import argparse
@@ -47,17 +48,20 @@ class Cell(NamedTuple):
 CELLS = (Cell(PYTHONS[0], "lowest"), *(Cell(python, "newest") for python in PYTHONS))
 
 
-class Failed(Exception):
+class CellError(Exception):
     """A step of a cell went wrong; the text is what it printed."""
 
 
 def main() -> None:
+    """Run the cells that are asked for, print and write the log."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cells", nargs="*", default=[c.name for c in CELLS])
     parser.add_argument("--log", type=pathlib.Path, help="also write the short log here")
     parser.add_argument("--any-build", action="store_true", help="accept a CUDA build of torch")
     options = parser.parse_args()
-    lines = [f"make matrix: {time.strftime('%Y-%m-%d', time.gmtime())}, load {os.getloadavg()[0]:.1f}"]
+    lines = [
+        f"make matrix: {time.strftime('%Y-%m-%d', time.gmtime())}, load {os.getloadavg()[0]:.1f}"
+    ]
     failed = False
     for cell in CELLS:
         if cell.name not in options.cells:
@@ -65,7 +69,7 @@ def main() -> None:
         start = time.monotonic()
         try:
             said = run(cell, any_build=options.any_build)
-        except Failed as error:
+        except CellError as error:
             failed = True
             print(error, file=sys.stderr)
             said = ["FAILED: " + (str(error).strip().splitlines() or ["?"])[0]]
@@ -139,18 +143,24 @@ def number(version: str) -> tuple[int, ...]:
     return (*map(int, re.findall(r"\d+", version.partition("+")[0])), 0 if "+" in version else 1)
 
 
+NEEDS = """
+import json, sys
+from pip._vendor.packaging.requirements import Requirement
+(item,) = json.load(open(sys.argv[1]))["install"]
+needs = [Requirement(text) for text in item["metadata"].get("requires_dist", [])]
+print(*(n.name for n in needs if n.marker is None or n.marker.evaluate({"extra": ""})))
+"""
+
+
 def accelerated(inside: str, version: str) -> bool:
-    """Whether pip would bring libraries of an accelerator with this version of torch."""
+    """Whether this version of torch, as pip would take it, needs libraries of an accelerator."""
     report = pathlib.Path(inside).parents[1] / "report.json"
-    words = ["--dry-run", "--ignore-installed", "-q", "--report", str(report)]
+    words = ["--dry-run", "--ignore-installed", "--no-deps", "-q", "--report", str(report)]
     try:
         call([inside, "-m", "pip", "install", *words, f"torch=={version}"])
-    except Failed:
+    except CellError:
         return True  # not for this Python at all
-    return any(
-        ACCELERATED.match(item["metadata"]["name"])
-        for item in json.loads(report.read_text())["install"]
-    )
+    return any(map(ACCELERATED.match, call([inside, "-c", NEEDS, str(report)]).split()))
 
 
 def install(inside: str, cell: Cell, torch: str) -> None:
@@ -160,7 +170,9 @@ def install(inside: str, cell: Cell, torch: str) -> None:
     call([*pip, f"torch=={torch}"])
     limits = pathlib.Path(inside).parents[1] / "limits.txt"
     lowest = [line for line in pins("lowest.txt") if not line.startswith("torch==")]
-    limits.write_text("\n".join([f"torch=={torch}", *(lowest if cell.versions == "lowest" else [])]))
+    limits.write_text(
+        "\n".join([f"torch=={torch}", *(lowest if cell.versions == "lowest" else [])])
+    )
     call([*pip, "--upgrade", "-c", str(limits), f"{wheel}[{EXTRAS}]", *TOOLS])
     call([*pip, "--no-deps", "--no-index", "--force-reinstall", str(wheel)])
 
@@ -175,7 +187,8 @@ def versions(inside: str) -> dict[str, str]:
     """What is installed of what matters."""
     code = (
         "import importlib.metadata as m, json, platform;"
-        f"print(json.dumps({{'Python': platform.python_version()}} | {{n: m.version(n) for n in {SHOWN}}}))"
+        f"about = {{n: m.version(n) for n in {SHOWN}}};"
+        "print(json.dumps({'Python': platform.python_version(), **about}))"
     )
     found: dict[str, str] = json.loads(call([inside, "-c", code]))
     return found
@@ -203,7 +216,7 @@ def no_network() -> list[str]:
 
 
 def call(command: list[str]) -> str:
-    """Run a command in the checkout; its output, or `Failed`."""
+    """Run a command in the checkout; its output, or `CellError`."""
     threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": ""}
     environment = {**os.environ, **threads, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     done = subprocess.run(
@@ -211,7 +224,9 @@ def call(command: list[str]) -> str:
     )
     if done.returncode:
         words = " ".join(command)[-200:]
-        raise Failed(f"{words}: status {done.returncode}\n{done.stdout[-6000:]}\n{done.stderr[-3000:]}")
+        raise CellError(
+            f"{words}: status {done.returncode}\n{done.stdout[-6000:]}\n{done.stderr[-3000:]}"
+        )
     return done.stdout
 
 

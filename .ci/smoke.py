@@ -1,14 +1,15 @@
 """A small piece of work with the installed wheel alone: from series to codes and to new codes.
 
-    python -I .ci/smoke.py        # in an environment that holds the wheel
+python -I .ci/smoke.py        # in an environment that holds the wheel
 """
 
 import pathlib
 import sys
 
 import numpy as np
-import ssltok
 import torch
+
+import ssltok
 from ssltok.augment import gaussian_noise
 from ssltok.data import read_series
 from ssltok.decoding import confidence_order, iterative_decode, temperature_sample
@@ -26,7 +27,10 @@ def main() -> None:
     generator = torch.Generator().manual_seed(0)
     phases = torch.rand(32, 1, 1, generator=generator)
     series = torch.sin(torch.linspace(0, 12, 51) + 6 * phases)
-    check(read_series(np.asarray(series)).shape == (32, 1, 51), "read_series keeps channels and length")
+    check(
+        read_series(np.asarray(series)).shape == (32, 1, 51),
+        "read_series keeps channels and length",
+    )
     back = ISTFT(n_fft=8)(STFT(n_fft=8)(series), length=51)
     check(torch.allclose(back, series, atol=1e-5), "STFT and back is the series")
 
@@ -71,7 +75,7 @@ def main() -> None:
     print(f"smoke: ssltok {ssltok.__version__} of {place.parent}, torch {torch.__version__}")
 
 
-def check(holds: bool, what: str) -> None:
+def check(holds: object, what: str) -> None:
     """Stop where something known does not hold."""
     if not holds:
         raise SystemExit(f"smoke: it must hold that {what}")
