@@ -189,7 +189,7 @@ def test_templates_are_forms(path: pathlib.Path) -> None:
 def test_ci_runs_the_core_the_distributions_and_the_tests() -> None:
     text = (ROOT / ".ci" / "run").read_text()
     assert "set -euo pipefail" in text
-    assert re.findall(r"make (\S+)", text) == ["core", "smoke", "test"]
+    assert re.findall(r"(?m)^(?:exec )?make (.*)$", text) == ["core smoke", "test"]
     for target in ("core", "smoke", "matrix", "release-check", "track-check", "test-all"):
         done = subprocess.run(
             ["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=False
@@ -223,3 +223,25 @@ def test_tracked_ratios_name_every_bar() -> None:
     last = [row for row in rows if row["commit"] == rows[-1]["commit"]]
     assert {"commit", "machine", "load", "case", "ratio", "low", "high"} <= rows[0].keys()
     assert sum(bool(row["bar"]) for row in last) >= 10
+
+
+def farewells() -> Iterator[tuple[str, str]]:
+    """Each DeprecationWarning of the library: where it is, and what it says."""
+    for path in sorted((ROOT / "src").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not (isinstance(node, ast.Call) and ast.unparse(node.func).endswith("warn")):
+                continue
+            said = [ast.unparse(argument) for argument in [*node.args, *node.keywords]]
+            if any("DeprecationWarning" in text for text in said):
+                parts = [n.value for n in ast.walk(node.args[0]) if isinstance(n, ast.Constant)]
+                yield f"{path.relative_to(ROOT)}:{node.lineno}", "".join(map(str, parts))
+
+
+def test_a_name_that_dies_says_when_and_is_gone_by_then() -> None:
+    """The page Stability: a successor, and the version in which the old name goes."""
+    found = list(farewells())
+    assert found
+    for place, said in found:
+        match = re.search(r" is .*now; .* goes in (\d+\.\d+)$", said)
+        assert match, f"{place}: {said!r} names no successor or no version"
+        assert Version(match[1]) > Version(ssltok.__version__), f"{place}: {said!r} is overdue"
