@@ -45,7 +45,7 @@ smoke: $(CORE)/.ready
 	$(CORE)/bin/python -I .ci/smoke.py
 
 # Imports, contracts and one fit: each Python there is, the lowest versions declared, the newest.
-matrix:
+matrix: dist
 	$(PYTHON) .ci/matrix.py --log benchmarks/results/matrix.txt $(MATRIX_ARGS)
 
 # A row of ratios for this commit; and whether a bar is lost.

@@ -30,7 +30,7 @@ def unguarded(path: pathlib.Path) -> list[str]:
         elif isinstance(node, ast.ImportFrom):
             modules = [node.module or ""]
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
-            modules = [first.value] if isinstance(first := node.args[0], ast.Constant) else []
+            modules = [str(first.value)] if isinstance(first := node.args[0], ast.Constant) else []
         else:
             continue
         if not {str(module).split(".")[0] for module in modules} & EXTRAS:
