@@ -145,9 +145,12 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=list(RUNS), help="these scripts alone")
     options = parser.parse_args()
     load = os.getloadavg()[0]
+    start = "" if options.check else commit()
     measured = measure(options.only or list(RUNS))
     if not options.check:
-        about = {"commit": commit(), "date": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}"}
+        if commit() != start:
+            raise SystemExit(f"track: the checkout must stay as it is; {start} is {commit()} now")
+        about = {"commit": start, "date": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}"}
         append(FILE, rows_of(measured, machine=machine(), load=f"{load:.1f}", **about))
     asked = {row.case for row in measured} if options.only else BARS.keys()
     bars = {case: bar for case, bar in BARS.items() if case in asked}

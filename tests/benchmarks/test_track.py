@@ -85,6 +85,19 @@ def test_the_check_fails_at_a_lost_bar_and_appends_nothing(
     assert not (tmp_path / "x.csv").exists()
 
 
+def test_a_checkout_that_changes_meanwhile_is_no_row(
+    track: ModuleType, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commits = iter(["one", "two", "two"])
+    monkeypatch.setattr(track, "commit", lambda: next(commits))
+    monkeypatch.setattr(track, "FILE", tmp_path / "x.csv")
+    monkeypatch.setattr(track, "measure", lambda _: [])
+    monkeypatch.setattr(sys, "argv", ["track.py"])
+    with pytest.raises(SystemExit, match="one is two now"):
+        track.main()
+    assert not (tmp_path / "x.csv").exists()
+
+
 def test_every_bar_has_a_case_that_is_run(track: ModuleType) -> None:
     with track.FILE.open(newline="") as file:
         rows = list(csv.DictReader(file))
