@@ -197,7 +197,7 @@ def versions(inside: str) -> dict[str, str]:
 def checks(inside: str) -> dict[str, list[str]]:
     """What runs in each cell, by name."""
     contracts = sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("tests/*/test_contract*.py"))
-    pytest = [inside, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "2"]
+    pytest = [inside, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:anyio", "-n", "2"]
     return {
         "imports": [inside, "-I", "-W", "error::DeprecationWarning:ssltok", ".ci/imports.py"],
         "one fit": [inside, "-I", ".ci/fit.py"],
