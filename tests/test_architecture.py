@@ -21,7 +21,7 @@ NEEDS_EXTRAS = {"pipelines", "cli"}
 COMPONENTS = [name for name in PACKAGES if name not in NEEDS_EXTRAS]
 EXTRAS = {
     "accelerate", "h5py", "matplotlib", "narwhals", "openpyxl", "pandas", "pyarrow", "safetensors",
-    "sklearn", "sktime", "tensorboard", "tqdm", "tyro",
+    "sklearn", "sktime", "tensorboard", "tqdm", "tyro", "umap",
 }  # fmt: skip
 MOST_OPTIONS = 8
 MORE_OPTIONS = {

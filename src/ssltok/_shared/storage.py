@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ssltok._shared.extras import need
 from ssltok._shared.outputs import LITTER, new_folder
 
 __all__ = ["ArtifactError", "pack_state", "read_folder", "remove_litter", "unpack_state"]
@@ -135,6 +136,7 @@ def pack_state(tree: object) -> dict[str, bytes]:
     Returns:
         `state.json` (the tree, tensors by name) and `state.safetensors`.
     """
+    need("pack_state", "safetensors")
     from safetensors.torch import save
 
     tensors: dict[str, Tensor] = {}
@@ -154,6 +156,7 @@ def unpack_state(path: str | os.PathLike[str], files: Mapping[str, bytes]) -> An
 
 def load_tensors(path: str | os.PathLike[str], name: str, data: bytes) -> dict[str, Tensor]:
     """Read safetensors, with an error that names the folder and the file."""
+    need("load_tensors", "safetensors")
     from safetensors import SafetensorError
     from safetensors.torch import load
 

@@ -3,6 +3,7 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from ssltok._shared.extras import need
 from ssltok._shared.scaling import mean_and_scale
 from ssltok.evaluation._diffusion_ts import diffusion_ts_table
 from ssltok.evaluation._evaluate import evaluate, standard_measures
@@ -71,5 +72,6 @@ FIGURES = {
 
 def __getattr__(name: str) -> Any:
     if name in FIGURES:
+        need(name, "matplotlib.figure")
         return getattr(importlib.import_module("ssltok.evaluation._figures"), name)
     raise AttributeError(f"module 'ssltok.evaluation' has no attribute {name!r}")

@@ -1,6 +1,5 @@
 """Evaluate generated series, from any model: a report in which every figure has its reference."""
 
-import importlib
 import platform
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
@@ -11,6 +10,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 import ssltok
+from ssltok._shared.extras import need
 from ssltok.data import SeriesSet, label_index, read_series
 from ssltok.evaluation._measures import fidelity_measures, memory_measures, series_measures
 from ssltok.evaluation._measures_tokens import token_measures
@@ -164,7 +164,7 @@ def evaluate(
     }
     listed: Iterable[Measure] = last_of_each_name(who, [m for f in measures for m in f(arranged)])
     if progress:
-        listed = importlib.import_module("tqdm").tqdm(listed, desc=who, unit="measure")
+        listed = need(who, "tqdm").tqdm(listed, desc=who, unit="measure")
     rows = [row for measure in listed for row in run_measure(measure)]
     groups = list(dict.fromkeys(row.group for row in rows))
     if sampled:
@@ -175,6 +175,7 @@ def evaluate(
 
 
 def _draw(sets: Sets) -> dict[str, tuple[str, bytes]]:
+    need("Report.draw", "matplotlib.figure")
     from ssltok.evaluation._report_figures import draw_evaluation
 
     return draw_evaluation(sets)

@@ -1,6 +1,5 @@
 """Maps of features onto a plane, for the report of an evaluation."""
 
-import importlib
 import importlib.util
 from typing import Any
 
@@ -10,6 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ssltok._shared.extras import need
 from ssltok.evaluation._figures import value_range
 
 __all__ = ["MADE", "REAL", "draw_maps", "plain"]
@@ -29,14 +29,14 @@ def draw_maps(real: Tensor, fake: Tensor, *, seed: int) -> Figure:
     maps = {"PCA": torch.nn.functional.pad(first, (0, 2 - first.shape[1])).numpy()}
     both = torch.cat([real, fake]).numpy()
     if len(both) > 10 and both.shape[1] >= 2:
-        manifold = importlib.import_module("sklearn.manifold")
+        manifold = need("draw_maps", "sklearn.manifold")
         perplexity = min(30.0, (len(both) - 1) / 3)
         maps["t-SNE"] = manifold.TSNE(
             perplexity=perplexity, init="pca", random_state=seed % 2**32
         ).fit_transform(both)
     if both.shape[1] >= 2 and importlib.util.find_spec("umap") is not None:
-        umap = importlib.import_module("umap")
-        maps["UMAP"] = umap.UMAP(random_state=seed % 2**32).fit_transform(both)
+        umap = need("draw_maps", "umap")
+        maps["UMAP"] = umap.UMAP(random_state=seed % 2**32, n_jobs=1).fit_transform(both)
     figure = Figure(figsize=(4.0 * len(maps), 3.6), layout="constrained")
     grid = figure.subplots(1, len(maps), squeeze=False)[0]
     for axes, (name, points) in zip(grid, maps.items(), strict=True):

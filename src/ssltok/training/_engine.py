@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from ssltok._shared.extras import need
 from ssltok.optim import warmup_cosine_schedule
 from ssltok.training._checkpoints import History, Memory
 from ssltok.training._config import TrainingConfig
@@ -76,6 +77,7 @@ def build_accelerator(precision: str, *, cpu: bool = False) -> Any:
     """
     from datetime import timedelta
 
+    need("build_accelerator", "accelerate")
     from accelerate import Accelerator, DataLoaderConfiguration, InitProcessGroupKwargs
     from accelerate.state import AcceleratorState
 
@@ -110,6 +112,7 @@ def accelerated(precision: str, *, cpu: bool = False) -> Iterator[Any]:
     Yields:
         An `accelerate.Accelerator`, good within the block alone.
     """
+    need("accelerated", "accelerate")
     from accelerate.state import AcceleratorState, GradientState, PartialState
 
     with ENGINE:
@@ -175,9 +178,8 @@ def train_stage(
         fused=fused,
     )
     if world > 1:
-        from accelerate import DistributedDataParallelKwargs
-
-        accelerator.ddp_handler = DistributedDataParallelKwargs(
+        accelerate = need("train_stage", "accelerate")
+        accelerator.ddp_handler = accelerate.DistributedDataParallelKwargs(
             find_unused_parameters=stage.partial_steps
         )
     model, prepared = accelerator.prepare(stage.model, optimizer)
@@ -333,9 +335,7 @@ class _bar:  # noqa: N801
     """A progress bar on a terminal; nothing elsewhere."""
 
     def __init__(self, name: str, start: int, steps: int, *, shown: bool) -> None:
-        from tqdm import tqdm
-
-        self.bar = tqdm(
+        self.bar = need("train_stage", "tqdm").tqdm(
             total=steps,
             initial=start,
             desc=name,

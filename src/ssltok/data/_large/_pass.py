@@ -1,7 +1,6 @@
 """One pass over a source: checks, statistics and a digest, shared among the processes."""
 
 import hashlib
-import importlib
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ssltok._shared.extras import need
 from ssltok._shared.moments import Moments, merge_moments
 from ssltok._shared.ranks import in_a_group, sum_over_ranks
 from ssltok.data._large._blocks import BlockFacts, block_facts, block_rows, row_sums
@@ -184,7 +184,7 @@ class _Pass:
 
     def _shown(self) -> Iterator[int]:
         size = bytes_of(self.source, self.rows)
-        bar = importlib.import_module("tqdm").tqdm(
+        bar = need(self.who, "tqdm").tqdm(
             total=len(self.share) * size, desc="reading", unit="B", unit_scale=True,
             disable=None if self.progress else True,
         ) if self.progress else None  # fmt: skip
