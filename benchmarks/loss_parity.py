@@ -8,6 +8,7 @@ peers (`lightly`, `pytorch-metric-learning`) are installed.
 """
 
 import importlib
+import importlib.metadata
 import pathlib
 from collections.abc import Callable
 
@@ -35,8 +36,17 @@ the tests; the tests themselves ask for 1e-10 in float64 and 1e-5 in float32.
 PEERS = """
 ## Relation to peers
 
-Measured on the same inputs (64 rows of 32 features, seed 0, float32): the ratio of values, ours
-to theirs, and the largest difference of gradients after that ratio, relative to the largest entry.
+Measured on the same inputs (64 rows of 32 features, seed 0, float32) with {versions}: the ratio of
+values, ours to theirs, and the largest difference of gradients after that ratio, relative to the
+largest entry.
+
+lightly 1.6.0 holds two corrections of losses over several processes
+([#1980](https://github.com/lightly-ai/lightly/pull/1980), Barlow Twins;
+[#1923](https://github.com/lightly-ai/lightly/pull/1923), SIGReg); the gradients of earlier releases
+lack a factor of the number of processes. Run over two with `gather_distributed=True`, its SIGReg is
+ours to rounding (value 1.00000, gradient 3.6e-07). Its Barlow Twins standardises the rows of each
+process by themselves, so it is ours where the processes hold equal rows (2.4e-07), and not where
+they hold halves of a batch (value 1.0007, gradient 0.29 apart): ours is the loss of the whole batch.
 
 | loss | peer | ratio of values | gradient error | why |
 | --- | --- | --- | --- | --- |
@@ -80,6 +90,12 @@ def msn(anchors: Tensor, targets: Tensor, prototypes: Tensor) -> Tensor:
     return losses.msn_loss((p @ k.T)[None], losses.sinkhorn(logs, epsilon=1.0))
 
 
+def versions() -> str:
+    """The releases that this page compares with."""
+    named = ("lightly", "pytorch-metric-learning", "torch")
+    return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in named)
+
+
 def peer_rows() -> list[str]:
     stand_in_for_torchvision()
     try:
@@ -106,7 +122,7 @@ def peer_rows() -> list[str]:
 
     table: list[tuple[str, str, Callable[[Tensor], Tensor], Callable[[Tensor], Tensor], str]] = [
         ("barlow_twins_loss", "lightly", pair(losses.barlow_twins_loss),
-         pair(lightly.BarlowTwinsLoss()), "equal in one process, not over several"),
+         pair(lightly.BarlowTwinsLoss()), "equal in one process; over several it standardises each process by itself"),
         ("vicreg_loss", "lightly", pair(VARIANCE_HALVED),
          pair(lightly.VICRegLoss()), "equal with the authors' halved variance"),
         ("nt_xent_loss", "lightly", pair(losses.nt_xent_loss),
@@ -160,7 +176,9 @@ def peer_rows() -> list[str]:
 def main() -> None:
     torch.set_num_threads(1)
     PAGE.parent.mkdir(parents=True, exist_ok=True)
-    text = HEAD + "".join(row(case) for case in cases()) + PEERS + "".join(peer_rows())
+    rows = peer_rows()
+    peers = PEERS.format(versions=versions()) if len(rows) > 1 else PEERS
+    text = HEAD + "".join(row(case) for case in cases()) + peers + "".join(rows)
     PAGE.write_text(text)
     print(text)
 

@@ -195,8 +195,8 @@ def test_pooled_features_of_channels_stand_side_by_side() -> None:
 def test_the_patches_of_places_begin_where_the_places_do() -> None:
     x = torch.arange(22.0).reshape(1, 2, 11)
     valid = torch.arange(11)[None] < 9
-    patches = place_patches(x, valid, frames=4)  # places begin at 0, 2, 5, 8; windows of 3
-    for place, begin in enumerate((0, 2, 5, 8)):
-        times = [min(begin + i, 10) for i in range(3)]
+    patches = place_patches(x, valid, begins=(0, 2, 5, 9), window=3)
+    for place, begin in enumerate((0, 2, 5, 8)):  # the last ends with the series
+        times = range(begin, begin + 3)
         expected = [[float(x[0, c, t]) if t < 9 else 0.0 for t in times] for c in range(2)]
         assert patches[0, place].tolist() == [*expected[0], *expected[1]]

@@ -60,9 +60,9 @@ class Branch(nn.Module):
         An encoder that cuts its band into patches says how long they are by `patch`; the columns of
         others share the length evenly.
         """
-        columns = torch.arange(self.grid[-1])
+        columns = torch.arange(self.grid[-1], dtype=torch.float64)  # products above 2^24 are exact
         patch = getattr(self.encoder, "patch", None)
-        return columns * length / self.grid[-1] if patch is None else columns * float(patch)
+        return (columns * length / self.grid[-1] if patch is None else columns * patch).float()
 
     @property
     def dim(self) -> int:

@@ -31,11 +31,12 @@ class TokenFeatures(nn.Module):
 
     Attributes:
         frames: Places along time, for objectives that hide some; 0 where branches differ in them.
+        begins: Sample at which each place begins, `(frames,)`; see `Branch.begins`.
         rows: Tokens for each place.
 
     Raises:
         ValueError: Without a `pool`, if branches differ in `dim`; `visible` and `masked` raise it
-            where there is one, or where branches differ in frames.
+            where there is one, or where branches differ in their places.
 
     Example:
         >>> import torch
@@ -61,8 +62,10 @@ class TokenFeatures(nn.Module):
                 f"TokenFeatures: branches must share dim to give tokens; got {dims}; pool them"
             )
         self.tokenizer, self.pool, self.quantized = tokenizer, pool, quantized
-        columns = {grid[-1] for grid in tokenizer.grids}
-        self.frames = columns.pop() if len(columns) == 1 and pool is None else 0
+        first, *others = [branch.begins(tokenizer.length) for branch in tokenizer.parts]
+        alike = pool is None and all(torch.equal(first, begins) for begins in others)
+        self.begins = first if alike else first[:0]
+        self.frames = len(self.begins)
         self.rows = sum(tokenizer.sizes) // self.frames if self.frames else 0
 
     @property
@@ -159,8 +162,8 @@ class TokenFeatures(nn.Module):
         if not self.frames:
             raise ValueError(
                 "TokenFeatures: places can be hidden where tokens are not pooled and all branches "
-                f"have as many frames; got grids {self.tokenizer.grids}, pool {self.pool}"
+                f"have the same places; got grids {self.tokenizer.grids}, pool {self.pool}"
             )
-        length = self.tokenizer.length
-        place = torch.arange(length, device=masked.device) * self.frames // length
-        return masked[:, place]
+        times = torch.arange(float(self.tokenizer.length))
+        place = torch.searchsorted(self.begins, times, right=True) - 1
+        return masked[:, place.to(masked.device)]

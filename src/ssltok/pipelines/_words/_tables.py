@@ -1,7 +1,8 @@
 """What each word of a config stands for: one table a field, for Python, JSON and the command."""
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -194,24 +195,40 @@ QUANTIZERS: dict[str, Callable[[TokenizerConfig, int], Any]] = {
 """Quantizers by the config's word, or what builds one when `places`, the tokens, are known."""
 
 
+def _places(encoder: TokenFeatures) -> tuple[tuple[int, ...], int]:
+    """The first sample of each place of a tokenizer, and how many the longest has."""
+    begins = tuple(encoder.begins.ceil().int().tolist())
+    edges = [*begins, encoder.tokenizer.length]
+    return begins, max((end - begin for begin, end in itertools.pairwise(edges)), default=1)
+
+
 def _patch_values(encoder: TokenFeatures) -> int:
-    """Values of the patches that cut a series into as many as the tokens' frames."""
-    tokenizer = encoder.tokenizer
-    return tokenizer.channels * -(-tokenizer.length // max(encoder.frames, 1))
+    """Values behind each place of a tokenizer."""
+    return encoder.tokenizer.channels * _places(encoder)[1]
 
 
-def place_patches(series: Tensor, valid: Tensor | None, *, frames: int) -> Tensor:
-    """The samples of each of a tokenizer's places, `(batch, frames, channels * samples)`.
+def _target(encoder: TokenFeatures) -> Callable[[Tensor, Tensor | None], Tensor] | None:
+    """What lies behind each place of a tokenizer, where its coder cuts the series.
 
-    Place $j$ begins at sample $j L / n$; all windows have the length of the longest, so two may
-    share a sample. Padding is 0.
+    None are the objectives' own patches, whose padding has no error: where the places are those.
+    """
+    begins, window = _places(encoder)
+    if begins == tuple(range(0, len(begins) * window, window)):
+        return None
+    return partial(place_patches, begins=begins, window=window)
+
+
+def place_patches(
+    series: Tensor, valid: Tensor | None, *, begins: Sequence[int], window: int
+) -> Tensor:
+    """The samples of each of a tokenizer's places, `(batch, frames, channels * window)`.
+
+    All windows have one length and end with the series, so two may share samples. Padding is 0.
     """
     if valid is not None:
         series = torch.where(valid[:, None], series, 0.0)
-    length = series.shape[2]
-    begins = torch.arange(frames, device=series.device) * length // frames
-    window = torch.arange(-(-length // frames), device=series.device)
-    index = (begins[:, None] + window).clamp(max=length - 1)
+    first = torch.tensor(begins, device=series.device).clamp(max=series.shape[2] - window)
+    index = first[:, None] + torch.arange(window, device=series.device)
     return series[:, :, index].transpose(1, 2).flatten(2)
 
 
@@ -246,12 +263,12 @@ OBJECTIVES: dict[str, Maker] = {
     "supcon": lambda c, batch, e: partial(training.SupCon, hidden_dim=c.projector_dim),
     "mae": lambda c, batch, e: partial(
         training.MAE, decoder=networks.MAEDecoder(e.dim, _patch_values(e), _small_trunk()),
-        target=partial(place_patches, frames=e.frames),
+        target=_target(e),
     ),
     "beit": lambda c, batch, e: partial(
         training.BEiT,
         quantizer=quantizers.RandomProjectionQuantizer(_patch_values(e), c.codebook_size),
-        target=partial(place_patches, frames=e.frames),
+        target=_target(e),
     ),
     "data2vec": lambda c, batch, e: partial(training.Data2Vec, layers=last_layer),
     "ibot": lambda c, batch, e: partial(training.IBOT, hidden_dim=c.projector_dim),
