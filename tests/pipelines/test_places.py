@@ -19,7 +19,9 @@ from ssltok.training import ObjectiveBatch
 
 
 def tokenizer(coder: str, *, channels: int = 1) -> Tokenizer:
-    config = TokenizerConfig(coder=coder, widths=(7,), dim=4, blocks=int(coder == "conv"), codebook_size=3)  # type: ignore[arg-type]
+    config = TokenizerConfig(
+        coder=coder, widths=(7,), dim=4, blocks=int(coder == "conv"), codebook_size=3
+    )  # type: ignore[arg-type]
     return build_tokenizer(config, channels=channels, length=150)
 
 

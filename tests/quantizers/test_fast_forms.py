@@ -88,6 +88,16 @@ CASES: dict[str, list[Case]] = {
                  (x, e, real), {"temperature": 3.0, "diversity_weight": 0.7}))
         for real in (None, REAL, torch.zeros(40, dtype=torch.bool))
     ],
+    "orthogonality": [
+        Case([normal(*shape, seed=1)], lambda e: ((e,), {}))
+        for shape in ((4, 7), (10, 5), (11, 5), (60, 5))
+    ],
+    "sample_codes": [  # equal draws, as far as one piece reaches
+        Case([normal(40, 5, seed=1), normal(size, 5, seed=2)],
+             lambda x, e, temperature=temperature: ((x, e), {
+                 "temperature": temperature, "generator": torch.Generator().manual_seed(3)}))
+        for size, temperature in ((1, 2.0), (7, 0.5), (200, 30.0))
+    ],
     "round_to_levels": [
         Case([normal(40, 4, seed=1)],
              lambda z: ((z, torch.tensor([3, 8, 5, 12]), z.dtype), {})),

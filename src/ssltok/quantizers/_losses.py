@@ -13,7 +13,7 @@ from ssltok._shared.checks import (
 )
 from ssltok._shared.numerics import full_precision, upcast
 from ssltok._shared.ranks import sum_over_ranks
-from ssltok.quantizers._losses_fast import codebook_entropy_fast
+from ssltok.quantizers._losses_fast import codebook_entropy_fast, orthogonality_fast
 from ssltok.quantizers._nearest import check_tokens_and_codebook
 from ssltok.quantizers._unit import unit_rows_plain
 
@@ -22,6 +22,7 @@ __all__ = [
     "codebook_entropy_plain",
     "commitment_loss",
     "orthogonality_loss",
+    "orthogonality_plain",
 ]
 
 
@@ -190,10 +191,13 @@ def orthogonality_loss(codebook: Tensor) -> Tensor:
             "orthogonality_loss: codebook must require a gradient, or the loss has no effect; "
             "got a tensor that does not (the codebook of an EMA quantizer is a buffer)"
         )
+    return orthogonality_fast(codebook)
+
+
+def orthogonality_plain(codebook: Tensor) -> Tensor:
+    """Return `orthogonality_loss` by its formula: the angles of all pairs of codes."""
     with full_precision(codebook):
         unit = unit_rows_plain(upcast(codebook))
-        if size > 2 * dim:
-            gram, trace = unit.T @ unit, unit.square().sum()
-            return (gram.square().sum() - 2 * trace + size) / size**2
         gram = unit @ unit.T
-        return (gram - torch.eye(size, dtype=gram.dtype, device=gram.device)).square().mean()
+        identity = torch.eye(len(unit), dtype=gram.dtype, device=gram.device)
+        return (gram - identity).square().mean()

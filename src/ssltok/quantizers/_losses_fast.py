@@ -9,8 +9,9 @@ import ssltok.quantizers._tuning as tuning
 from ssltok._shared.numerics import full_precision, upcast
 from ssltok._shared.ranks import sum_over_ranks
 from ssltok._shared.transforms import QuickFunction
+from ssltok.quantizers._unit import unit_rows_plain
 
-__all__ = ["codebook_entropy_fast"]
+__all__ = ["codebook_entropy_fast", "orthogonality_fast"]
 
 
 def codebook_entropy_fast(
@@ -39,6 +40,22 @@ def codebook_entropy_fast(
         mean = totals[:size] / count
         log_mean = mean.clamp(min=torch.finfo(mean.dtype).tiny).log()
         return totals[size] / count + diversity_weight * (mean * log_mean).sum()
+
+
+def orthogonality_fast(codebook: Tensor) -> Tensor:
+    r"""Do as `orthogonality_plain`, by $\hat E^\top \hat E$ where there are more codes than dims.
+
+    $$\lVert \hat E \hat E^\top - I \rVert^2 = \lVert \hat E^\top \hat E \rVert^2
+      - 2 \lVert \hat E \rVert^2 + K$$
+    """
+    size, dim = codebook.shape
+    with full_precision(codebook):
+        unit = unit_rows_plain(upcast(codebook))
+        if size > 2 * dim:
+            gram, trace = unit.T @ unit, unit.square().sum()
+            return (gram.square().sum() - 2 * trace + size) / size**2
+        gram = unit @ unit.T
+        return (gram - torch.eye(size, dtype=gram.dtype, device=gram.device)).square().mean()
 
 
 def _rows_at_once(tokens: Tensor, codebook: Tensor) -> int:

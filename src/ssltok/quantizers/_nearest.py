@@ -5,9 +5,15 @@ from torch import Tensor
 
 from ssltok._shared.checks import check_axes, check_floating, check_positive, check_size
 from ssltok._shared.numerics import upcast
-from ssltok.quantizers._nearest_fast import nearest_codes_fast, rows_at_once
+from ssltok.quantizers._nearest_fast import nearest_codes_fast, sample_codes_fast
 
-__all__ = ["check_tokens_and_codebook", "nearest_codes", "nearest_codes_plain", "sample_codes"]
+__all__ = [
+    "check_tokens_and_codebook",
+    "nearest_codes",
+    "nearest_codes_plain",
+    "sample_codes",
+    "sample_codes_plain",
+]
 
 
 def nearest_codes(tokens: Tensor, codebook: Tensor) -> Tensor:
@@ -57,7 +63,6 @@ def nearest_codes_plain(tokens: Tensor, codebook: Tensor) -> Tensor:
     return difference.square().sum(dim=2).argmin(dim=1)
 
 
-@torch.no_grad()
 def sample_codes(
     tokens: Tensor,
     codebook: Tensor,
@@ -102,15 +107,22 @@ def sample_codes(
     """
     check_tokens_and_codebook("sample_codes", tokens, codebook)
     check_positive("sample_codes", "temperature", temperature)
-    wide, codes = codebook.double(), []
-    middle = wide.mean(dim=0)
-    wide = wide - middle
-    bias = wide.square().sum(dim=1) / -temperature
-    for part in tokens.split(rows_at_once(tokens, codebook.shape[0])):
-        scores = torch.addmm(bias, part.double() - middle, wide.T, alpha=2 / temperature)
-        race = torch.empty_like(scores).exponential_(generator=generator).log_()
-        codes.append(scores.sub_(race).argmax(dim=1))
-    return torch.cat(codes)
+    return sample_codes_fast(tokens, codebook, temperature=temperature, generator=generator)
+
+
+@torch.no_grad()
+def sample_codes_plain(
+    tokens: Tensor,
+    codebook: Tensor,
+    *,
+    temperature: float,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    r"""Return $\arg\max_k \log p(k \mid x) - \log E_k$ with $E_k \sim \mathrm{Exp}(1)$, at once."""
+    difference = tokens.double().unsqueeze(1) - codebook.double()
+    scores = difference.square().sum(dim=2) / -temperature
+    race = torch.empty_like(scores).exponential_(generator=generator)
+    return (scores - race.log()).argmax(dim=1)
 
 
 def check_tokens_and_codebook(who: str, tokens: Tensor, codebook: Tensor) -> None:
