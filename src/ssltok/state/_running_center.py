@@ -70,28 +70,27 @@ class RunningCenter(nn.Module):
         """
         check_floating("RunningCenter", "targets", targets)
         check_axes("RunningCenter", "targets", targets, "batch dim")
-        if targets.shape[1] != self.dim:
-            raise ValueError(
-                f"RunningCenter: targets must have {self.dim} columns; got {targets.shape[1]}"
-            )
-        dtype = torch.promote_types(self.center.dtype, torch.float32)
+        rows, dim = targets.shape
+        if dim != self.dim:
+            raise ValueError(f"RunningCenter: targets must have {self.dim} columns; got {dim}")
+        center = self.center
+        dtype = center.dtype if center.dtype.itemsize >= 4 else torch.float32
         total = targets.sum(dim=0, dtype=dtype)
-        if len(targets) and can_be_read(total) and math.isfinite(total.sum().item()):
+        if rows and can_be_read(total) and math.isfinite(total.sum().item()):
             if not in_a_group():
-                mean = total.div_(len(targets)).to(self.center.dtype)
-                self.center.lerp_(mean, 1 - self.momentum)
+                center.lerp_(total.div_(rows).to(center.dtype), 1 - self.momentum)
                 return
-            count = total.new_full((1,), len(targets))
+            count = total.new_full((1,), rows)
         else:
             finite = targets.sum(dim=1, keepdim=True, dtype=dtype).isfinite()
             total = torch.where(finite, targets, 0).sum(dim=0, dtype=dtype)
             count = finite.sum(dim=0).to(dtype)
         if not in_a_group():
-            mean = torch.where(count > 0, total / count.clamp(min=1), self.center)
-            self.center.lerp_(mean.to(self.center.dtype), 1 - self.momentum)
+            mean = torch.where(count > 0, total / count.clamp(min=1), center)
+            center.lerp_(mean.to(center.dtype), 1 - self.momentum)
             return
         packed = sum_over_ranks(torch.cat([total, count]))
-        total, count = packed[: self.dim], packed[self.dim]
+        total, count = packed[:dim], packed[dim]
         step = (1 - self.momentum) * (count > 0).to(dtype)
-        move = (total / count.clamp(min=1) - self.center) * step
-        self.center.add_(move.to(self.center.dtype))
+        move = (total / count.clamp(min=1) - center) * step
+        center.add_(move.to(center.dtype))
