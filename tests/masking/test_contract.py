@@ -1,5 +1,6 @@
 """What holds for every sampler of masks, whatever its pattern."""
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 
@@ -16,8 +17,14 @@ SHAPE = (BATCH, TOKENS)
 def of(
     name: str, pick: Callable[..., Tensor] = lambda mask: mask, **options: object
 ) -> partial[Tensor]:
-    def sampler(valid: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
-        return pick(getattr(masking, name)(SHAPE, valid=valid, generator=generator, **options))
+    def sampler(
+        valid: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        device: str | None = None,
+    ) -> Tensor:
+        function = getattr(masking, name)
+        found = function(SHAPE, valid=valid, generator=generator, device=device, **options)
+        return pick(found)
 
     return partial(sampler)
 
@@ -48,16 +55,45 @@ def test_boolean_of_the_shape_and_at_least_one_masked(name: str) -> None:
     assert mask.any(dim=1).all()
 
 
-@pytest.mark.parametrize("name", list(SAMPLERS))
+def of_rule(rule: masking.SpanLengths) -> Callable[..., Tensor]:
+    """Span lengths, asked for as `span_mask` does."""
+    return lambda generator: rule(torch.arange(TOKENS).expand(SHAPE), generator)
+
+
+DRAWS: dict[str, Callable[..., Tensor]] = {
+    **SAMPLERS,
+    "channel_mask": partial(masking.channel_mask, (BATCH, 9, TOKENS), ratio=0.4),
+    "bert_corrupt": partial(
+        masking.bert_corrupt, torch.arange(BATCH * TOKENS).reshape(SHAPE) % 7,
+        torch.ones(SHAPE, dtype=torch.bool), codebook_size=7, masked_ratio=0.5, random_ratio=0.3,
+    ),
+    "uniform_spans": of_rule(masking.uniform_spans(2, 9)),
+    "normal_spans": of_rule(masking.normal_spans(5.0, 2.0)),
+    "poisson_spans": of_rule(masking.poisson_spans(5.0)),
+}  # fmt: skip
+"""All that draws: the samplers, and what is no mask of tokens."""
+
+
+def test_all_that_draws_is_here() -> None:
+    draws = {
+        name
+        for name in masking.__all__
+        if name[0].islower() and "generator" in inspect.signature(getattr(masking, name)).parameters
+    }
+    rules = {name for name in masking.__all__ if name.endswith("_spans")}
+    assert draws | rules - {"fixed_spans"} == set(DRAWS)
+
+
+@pytest.mark.parametrize("name", list(DRAWS))
 def test_rows_differ_and_the_generator_alone_decides(name: str) -> None:
     torch.manual_seed(0)
     before = torch.get_rng_state()
     first, again, other = (
-        SAMPLERS[name](generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
+        DRAWS[name](generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
     )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
-    assert len({tuple(row) for row in first.tolist()}) > 1
+    assert len({tuple(row) for row in first.flatten(1).tolist()}) > 1
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -84,3 +120,14 @@ def test_it_runs_where_it_is_told(name: str) -> None:
     with torch.device("meta"):
         valid = torch.ones(SHAPE, dtype=torch.bool)
         assert SAMPLERS[name](valid=valid).device.type == "meta"
+
+
+@pytest.mark.parametrize("name", list(SAMPLERS))
+def test_all_of_it_runs_on_the_device_asked_for(name: str) -> None:
+    """Whatever device is the default, and wherever `valid` lies."""
+    valid = torch.ones(SHAPE, dtype=torch.bool)
+    assert SAMPLERS[name](device="meta").device.type == "meta"
+    assert SAMPLERS[name](valid=valid, device="meta").device.type == "meta"
+    assert SAMPLERS[name](valid=valid.to("meta")).device.type == "meta"
+    with torch.device("meta"):
+        assert SAMPLERS[name](device="cpu").device.type == "cpu"

@@ -15,6 +15,7 @@ import argparse
 import csv
 import gc
 import json
+import math
 import os
 import pathlib
 import resource
@@ -100,7 +101,7 @@ def exchange(mutant: Mutant, living: list[FunctionType]) -> bool:
     fresh = [
         thing
         for thing in gc.get_objects()
-        if isinstance(thing, FunctionType) and thing.__code__.co_filename == path
+        if type(thing) is FunctionType and thing.__code__.co_filename == path
     ]
     changed = False
     for name, group in functions_by_name(fresh).items():
@@ -119,8 +120,11 @@ def exchange(mutant: Mutant, living: list[FunctionType]) -> bool:
 class Mutation:
     """A plugin of pytest whose loop runs the tests once for each mutant."""
 
-    def __init__(self, mutants: list[Mutant], out: pathlib.Path, cache: pathlib.Path) -> None:
+    def __init__(
+        self, mutants: list[Mutant], out: pathlib.Path, cache: pathlib.Path, budget: float
+    ) -> None:
         self.mutants, self.out, self.cache = mutants, out, cache
+        self.budget = budget or math.inf
         self.failed = ""
         self.met: dict[str, Met] = {}
 
@@ -147,7 +151,7 @@ class Mutation:
         gc.collect()
         living: dict[str, list[FunctionType]] = {}
         for thing in gc.get_objects():
-            if isinstance(thing, FunctionType):
+            if type(thing) is FunctionType:  # `isinstance` asks objects that warn when asked
                 living.setdefault(thing.__code__.co_filename, []).append(thing)
         gc.freeze()
         with self.out.open("a", newline="") as file:
@@ -201,7 +205,13 @@ class Mutation:
             near = f"/test_{plain}.py" in item.nodeid or f"/{stem}.py" in item.nodeid
             return not near, self.met[item.nodeid].seconds
 
-        return sorted(filter(meets, items), key=order)
+        tests, left = [], self.budget
+        for item in sorted(filter(meets, items), key=order):
+            left -= self.met[item.nodeid].seconds
+            if tests and left < 0:
+                break
+            tests.append(item)
+        return tests
 
     def _row(
         self, mutant: Mutant, items: list[pytest.Item], living: dict[str, list[FunctionType]]
@@ -244,6 +254,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=16)
     parser.add_argument("--families", nargs="+", default=list(FAMILIES), choices=FAMILIES)
     parser.add_argument("--cache", type=pathlib.Path, default=ROOT / "build/mutation/tests.json")
+    parser.add_argument("--budget", type=float, default=0.0, help="seconds of tests a mutant")
     parser.add_argument("--again", nargs="*", default=None, help="keys to run again, none others")
     options = parser.parse_args()
     done = {row["key"] for row in rows_of(options.out)}
@@ -255,7 +266,7 @@ def main() -> int:
     places = [f"tests/{family}" for family in FAMILIES]
     places += [f"src/ssltok/{family}" for family in FAMILIES]
     os.chdir(ROOT)
-    plugin = Mutation(sample, options.out.resolve(), options.cache.resolve())
+    plugin = Mutation(sample, options.out.resolve(), options.cache.resolve(), options.budget)
     return int(pytest.main(["-q", "-s", "-p", "no:cacheprovider", *places], plugins=[plugin]))
 
 
