@@ -165,7 +165,7 @@ def test_factor_is_the_largest_count_that_fits(factor: float) -> None:
 
 @pytest.mark.parametrize("divergence", [0.0, 0.05, 0.5, 5.0])
 @pytest.mark.parametrize("steps", [1, 2, 3])
-@pytest.mark.parametrize("threshold", [0.2, 0.9])
+@pytest.mark.parametrize("threshold", [0.0, 0.2, 0.9, 1.0])
 def test_stable_prediction_is_klass(divergence: float, steps: int, threshold: float) -> None:
     calm: dict[int, int] = {}
 
