@@ -775,6 +775,15 @@ def test_unknown_codes_decode_to_zero(name: str) -> None:
 
 
 @names
+def test_no_code_but_that_of_padding_decodes_to_zero(name: str) -> None:
+    """The first code of every level as well."""
+    quantizer = build(name).eval()
+    codes = torch.zeros_like(quantizer.encode(data(2, quantizer.dim)))
+    codes[1] = 1
+    assert quantizer.decode(codes).any(dim=-1).all()
+
+
+@names
 def test_complaints(name: str) -> None:
     quantizer = build(name, 1)
     who, dim = type(quantizer).__name__, quantizer.dim

@@ -40,14 +40,14 @@ REAL = torch.arange(40) % 3 > 0
 CODES = torch.arange(40) ** 2
 
 
-def pull(size: int, real: Tensor | None, *, learn: bool = True) -> Case:
-    codes, weights = CODES % size, {"commitment_weight": 0.3, "codebook_weight": 0.8}
+def pull(size: int, real: Tensor | None, *, learn: bool = True, tokens: int = 40) -> Case:
+    codes, weights = CODES[:tokens] % size, {"commitment_weight": 0.3, "codebook_weight": 0.8}
 
     def call(x: Tensor, e: Tensor) -> tuple[tuple[Any, ...], dict[str, Any]]:
         more = {"codebook": e, "codes": codes, **weights} if learn else {"commitment_weight": 0.3}
         return (x, e[codes], real), more
 
-    return Case([normal(40, 5, seed=1), normal(size, 5, seed=2)], call)
+    return Case([normal(tokens, 5, seed=1), normal(size, 5, seed=2)], call)
 
 
 def entropies(bits: int, real: Tensor | None, *, over_ranks: bool = False) -> Case:
@@ -63,7 +63,7 @@ CASES: dict[str, list[Case]] = {
     ],
     "pull_together": [
         pull(7, None), pull(7, REAL), pull(30, REAL), pull(30, None), pull(7, REAL, learn=False),
-        pull(30, torch.zeros(40, dtype=torch.bool)),
+        pull(30, torch.zeros(40, dtype=torch.bool)), pull(7, None, tokens=1), pull(1, REAL[:1], tokens=1),
     ],
     "nearest_codes": [
         Case([normal(40, 5, seed=1), normal(size, 5, seed=2)], lambda x, e: ((x, e), {}))
