@@ -9,7 +9,7 @@ CORE := $(VENV)-core
 BUILD := $(VENV)-build
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q $(PIP_ARGS)
 
-.PHONY: demo test test-all docs lint core smoke dist matrix track track-check clean
+.PHONY: demo test test-all mutation docs lint core smoke dist matrix track track-check clean
 .PHONY: release-check release-dist release-source release-install
 
 demo: $(VENV)/.demo
@@ -23,6 +23,10 @@ test: $(VENV)/.dev lint docs
 
 test-all: $(VENV)/.dev lint docs
 	SSLTOK_ALL=1 $(TEST_ENV) $(BIN)/python -m pytest -q -n 2
+
+# Which broken lines the tests notice: 600 mutants, an hour or less; what is done is not done again.
+mutation: $(VENV)/.mutation
+	$(TEST_ENV) nice -n 15 $(BIN)/python -m benchmarks.studies.mutation.run
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -71,13 +75,14 @@ release-source: dist
 	rm -rf dist/unpacked
 
 clean:
-	rm -rf $(VENV) $(CORE) $(BUILD) .venv-matrix dist site demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CORE) $(BUILD) .venv-matrix dist build site demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/.demo: EXTRAS = pipelines,data
 $(VENV)/.dev: EXTRAS = dev
+$(VENV)/.mutation: EXTRAS = dev,mutation
 
 # torch comes first, by name and version: an unpinned torch would be another build.
-$(VENV)/.demo $(VENV)/.dev: pyproject.toml .ci/constraints.txt
+$(VENV)/.demo $(VENV)/.dev $(VENV)/.mutation: pyproject.toml .ci/constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) "$$(grep '^torch==' .ci/constraints.txt)"
 	$(PIP) -c .ci/constraints.txt -e ".[$(EXTRAS)]"

@@ -1,6 +1,6 @@
 """Run a seeded sample of mutants, each against the tests that meet its line.
 
-    python -m benchmarks.studies.mutation.run --out results/sample.csv
+    python -m benchmarks.studies.mutation.run      # into build/mutation, by a digest of the sources
 
 pytest imports and collects once. A first child process runs all tests and records, with coverage,
 which test meets which line; then each mutant has a child of its own, in which the code of the
@@ -14,6 +14,7 @@ what is there is not run again.
 import argparse
 import csv
 import gc
+import hashlib
 import json
 import math
 import os
@@ -239,6 +240,15 @@ class Mutation:
         return dict(zip(FIELDS, values, strict=True))
 
 
+def digest_of(*folders: str) -> str:
+    """Name the state of some folders of the repository, so that results of two never mix."""
+    whole = hashlib.sha256()
+    for folder in folders:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            whole.update(path.read_bytes())
+    return whole.hexdigest()[:8]
+
+
 def rows_of(path: pathlib.Path) -> Iterator[dict[str, str]]:
     """Read the rows of a table of results."""
     if path.exists():
@@ -249,15 +259,19 @@ def rows_of(path: pathlib.Path) -> Iterator[dict[str, str]]:
 def main() -> int:
     """Run what is missing of a sample."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=pathlib.Path, required=True, help="CSV of results, added to")
+    parser.add_argument("--out", type=pathlib.Path, help="CSV of results, added to")
     parser.add_argument("--count", type=int, default=150, help="mutants of each family")
     parser.add_argument("--seed", type=int, default=16)
     parser.add_argument("--families", nargs="+", default=list(FAMILIES), choices=FAMILIES)
-    parser.add_argument("--cache", type=pathlib.Path, default=ROOT / "build/mutation/tests.json")
+    parser.add_argument("--cache", type=pathlib.Path, help="what tests meet, recorded if absent")
     parser.add_argument("--budget", type=float, default=0.0, help="seconds of tests a mutant")
     parser.add_argument("--again", nargs="*", default=None, help="keys to run again, none others")
     options = parser.parse_args()
-    done = {row["key"] for row in rows_of(options.out)}
+    folder, sources = ROOT / "build" / "mutation", digest_of("src")
+    out = options.out or folder / f"sample-{sources}.csv"
+    cache = options.cache or folder / f"tests-{digest_of('src', 'tests')}.json"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    done = {row["key"] for row in rows_of(out)}
     sample = sample_mutants(ROOT, options.families, options.count, options.seed)
     if options.again is not None:
         sample = [mutant for mutant in sample if mutant.key in options.again]
@@ -266,7 +280,7 @@ def main() -> int:
     places = [f"tests/{family}" for family in FAMILIES]
     places += [f"src/ssltok/{family}" for family in FAMILIES]
     os.chdir(ROOT)
-    plugin = Mutation(sample, options.out.resolve(), options.cache.resolve(), options.budget)
+    plugin = Mutation(sample, out.resolve(), cache.resolve(), options.budget)
     return int(pytest.main(["-q", "-s", "-p", "no:cacheprovider", *places], plugins=[plugin]))
 
 
