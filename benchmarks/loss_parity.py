@@ -46,7 +46,7 @@ lightly 1.6.0 holds two corrections of losses over several processes
 lack a factor of the number of processes. Run over two with `gather_distributed=True`, its SIGReg is
 ours to rounding (value 1.00000, gradient 3.6e-07). Its Barlow Twins standardises the rows of each
 process by themselves, so it is ours where the processes hold equal rows (2.4e-07), and not where
-they hold halves of a batch (value 1.0007, gradient 0.29 apart): ours is the loss of the whole batch.
+they hold halves of a batch (value 1.0007, gradient 0.29 apart): ours is that of the whole batch.
 
 | loss | peer | ratio of values | gradient error | why |
 | --- | --- | --- | --- | --- |
@@ -122,7 +122,8 @@ def peer_rows() -> list[str]:
 
     table: list[tuple[str, str, Callable[[Tensor], Tensor], Callable[[Tensor], Tensor], str]] = [
         ("barlow_twins_loss", "lightly", pair(losses.barlow_twins_loss),
-         pair(lightly.BarlowTwinsLoss()), "equal in one process; over several it standardises each process by itself"),
+         pair(lightly.BarlowTwinsLoss()),
+         "equal in one process; over several it standardises each process by itself"),
         ("vicreg_loss", "lightly", pair(VARIANCE_HALVED),
          pair(lightly.VICRegLoss()), "equal with the authors' halved variance"),
         ("nt_xent_loss", "lightly", pair(losses.nt_xent_loss),

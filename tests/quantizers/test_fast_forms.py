@@ -63,7 +63,8 @@ CASES: dict[str, list[Case]] = {
     ],
     "pull_together": [
         pull(7, None), pull(7, REAL), pull(30, REAL), pull(30, None), pull(7, REAL, learn=False),
-        pull(30, torch.zeros(40, dtype=torch.bool)), pull(7, None, tokens=1), pull(1, REAL[:1], tokens=1),
+        pull(30, torch.zeros(40, dtype=torch.bool)), pull(7, None, tokens=1),
+        pull(1, REAL[:1], tokens=1),
     ],
     "nearest_codes": [
         Case([normal(40, 5, seed=1), normal(size, 5, seed=2)], lambda x, e: ((x, e), {}))

@@ -1,1 +1,1 @@
-"""Do the tests notice a broken line? A seeded sample of mutants, each against the tests it meets."""
+"""Do the tests notice a broken line? A seeded sample of mutants, and the tests that meet them."""

@@ -11,9 +11,8 @@ import collections
 import csv
 import pathlib
 
-from scipy.stats import binomtest
-
 from benchmarks.studies.mutation.mutants import FAMILIES
+from scipy.stats import binomtest
 
 ROOT = pathlib.Path(__file__).parents[3]
 RESULTS = pathlib.Path(__file__).parent / "results"
@@ -21,7 +20,8 @@ PAGE = ROOT / "docs" / "pages" / "results" / "mutation.md"
 KILLED = ("killed", "timeout")
 HEAD = """# Broken lines that the tests notice
 
-**{killed} of {count} changed lines are noticed: {rate:.1f} % (95 % interval {low:.1f}-{high:.1f} %).**
+**{killed} of {count} changed lines are noticed: {rate:.1f} % (95 % interval {low:.1f} to
+{high:.1f} %).**
 [mutmut](https://github.com/boxed/mutmut)'s operators make {population} mutants of the functions of
 four packages; {each} of each are drawn with seed 16, and each runs against the tests of its package
 that meet its lines.

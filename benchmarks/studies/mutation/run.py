@@ -29,7 +29,6 @@ from typing import NamedTuple
 
 import coverage
 import pytest
-
 from benchmarks.studies.mutation.mutants import FAMILIES, Mutant, sample_mutants
 
 ROOT = pathlib.Path(__file__).parents[3]
