@@ -89,6 +89,13 @@ def test_a_token_is_drawn_from_the_power(alpha: float) -> None:
         torch.testing.assert_close(drawn.logprob, expected)
 
 
+def test_noise_without_end_draws_from_the_probabilities_themselves() -> None:
+    logits = torch.randn(50, 5, generator=seeded(4))
+    for temperature in (math.inf, lambda progress: math.inf):
+        drawn = moment_sample(temperature=temperature)(logits, 0.5, seeded(5))
+        assert torch.equal(drawn.tokens, temperature_sample()(logits, 0.5, seeded(5)).tokens)
+
+
 def test_few_of_many_places_are_kept_as_maskgit_keeps_them() -> None:
     """The theorem that the moment sampler stands on: places of the confidence order with noise."""
     rows, places, alpha = 6_000, 40, 1.0
