@@ -86,7 +86,6 @@ def span_mask(
             room = (sizes[:, None] - long).clamp(min=0) + 1
             again = torch.rand(long.shape, device=among.device, generator=generator) * room
             starts = starts.where(starts < room, again.long().minimum(room - 1))
-        starts = torch.minimum(starts, (sizes[:, None] - long).clamp(min=0))
     else:
         fits = (long.cumsum(-1) <= sizes[:, None]) & (spans < counts[:, None])
         long = long.where(fits, 0)
