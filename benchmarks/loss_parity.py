@@ -42,8 +42,8 @@ largest entry.
 
 lightly 1.6.0 holds two corrections of losses over several processes
 ([#1980](https://github.com/lightly-ai/lightly/pull/1980), Barlow Twins;
-[#1923](https://github.com/lightly-ai/lightly/pull/1923), SIGReg); the gradients of earlier releases
-lack a factor of the number of processes. Run over two with `gather_distributed=True`, its SIGReg is
+[#1923](https://github.com/lightly-ai/lightly/pull/1923), SIGReg); without them gradients lack a
+factor, the number of processes. Run over two with `gather_distributed=True`, its SIGReg is
 ours to rounding (value 1.00000, gradient 3.6e-07). Its Barlow Twins standardises the rows of each
 process by themselves, so it is ours where the processes hold equal rows (2.4e-07), and not where
 they hold halves of a batch (value 1.0007, gradient 0.29 apart): ours is that of the whole batch.

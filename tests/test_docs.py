@@ -51,6 +51,16 @@ def test_only_public_names_are_cited(page: pathlib.Path) -> None:
     assert [line for line in faults if line] == []
 
 
+PEERS = re.compile(r"\b(lightly|pytorch-metric-learning|vector-quantize-pytorch|timm|solo-learn)\b")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_page_that_compares_with_a_library_says_with_which_version(page: pathlib.Path) -> None:
+    text = page.read_text().replace("**", "")
+    for peer in set(PEERS.findall(text)):
+        assert re.search(rf"\b{peer} \d+\.\d+", text), peer
+
+
 def test_the_finder_of_names_finds_faults() -> None:
     text = """`ssltok.nn._x` [VQ][ssltok.quantizers.FSQ] `ssltok.nope`, ssltok.losses.Nope.
     from ssltok.pipelines import (
