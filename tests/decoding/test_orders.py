@@ -1,6 +1,7 @@
 """Orders: the priority each rule says, noise of the right temperature, and no order of its own."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from scipy import stats
 
 from ssltok.decoding import (
     DecodingState,
+    Order,
     confidence_order,
     entropy_order,
     fixed_order,
@@ -54,6 +56,15 @@ def test_noise_is_gumbel_of_the_temperature_asked_for(order: object, tau: float)
     noise = (priority - now.logprob)[now.drawn] / tau
     assert stats.kstest(noise.double().numpy(), stats.gumbel_r.cdf).pvalue > 0.01
     assert float(noise.var()) == pytest.approx(math.pi**2 / 6, rel=0.03)
+
+
+@pytest.mark.parametrize("order", [confidence_order, random_order])
+def test_however_hot_a_priority_stays_a_number(order: Callable[..., Order]) -> None:
+    """Also that of a token of probability 0: infinity is for those that stay."""
+    now = state(rows=300)
+    now = now._replace(logprob=now.logprob.where(torch.arange(6) != 2, -math.inf))
+    options = {"temperature": 3e38} if order is confidence_order else {}
+    assert order(**options)(now)[now.drawn].isfinite().all()
 
 
 def test_fp32_noise_reaches_the_tail() -> None:

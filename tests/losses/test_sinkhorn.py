@@ -116,6 +116,10 @@ def test_a_constant_per_prototype_changes_nothing() -> None:
     torch.testing.assert_close(sinkhorn(scores + shift), sinkhorn(scores), rtol=1e-8, atol=1e-12)
 
 
+def test_a_rank_may_be_empty_where_ranks_are_gathered() -> None:
+    assert sinkhorn(torch.zeros(0, 5), gather=lambda part: part).shape == (0, 5)
+
+
 def test_no_gradient_flows_and_the_scores_stay() -> None:
     scores = draw(5, 4, 0).requires_grad_()
     before = scores.detach().clone()

@@ -131,3 +131,12 @@ def test_all_of_it_runs_on_the_device_asked_for(name: str) -> None:
     assert SAMPLERS[name](valid=valid.to("meta")).device.type == "meta"
     with torch.device("meta"):
         assert SAMPLERS[name](device="cpu").device.type == "cpu"
+
+
+def test_what_draws_no_tokens_runs_on_the_device_asked_for() -> None:
+    shape = (2, 3, TOKENS)
+    for device, default in (("meta", "cpu"), ("cpu", "meta")):
+        with torch.device(default):
+            channels = masking.channel_mask(shape, ratio=0.4, device=device)
+            future = masking.forecast_mask(SHAPE, horizon=2, grid=(4, 6), device=device)
+        assert channels.device.type == future.device.type == device

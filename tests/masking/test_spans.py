@@ -46,6 +46,24 @@ def test_overlapping_spans_mask_every_place_as_often_as_counted() -> None:
         assert abs(share - expected) < 4 * math.sqrt(expected * (1 - expected) / 60_000)
 
 
+@pytest.mark.parametrize("valid_tokens", [4, 5, 7, 40])
+def test_a_short_row_in_a_long_batch_gets_its_own_spans_alone(valid_tokens: int) -> None:
+    """As many spans as its valid tokens ask for, though the longest row has room for more."""
+    valid = (torch.arange(40) < valid_tokens).expand(300, -1)
+    mask = span_mask((300, 40), ratio=2.9 / 40, length=3, valid=valid, generator=seeded(3))
+    assert (mask.sum(dim=1) == 3).all()  # one span at most in 40, and one at least anywhere
+    ratio = 3 / valid_tokens  # exactly one in the short row, and up to nine in the longest
+    mask = span_mask((300, 40), ratio=ratio, length=3, valid=valid, generator=seeded(3))
+    assert (mask.sum(dim=1) == 3).all()
+
+
+@pytest.mark.parametrize("span", [1, 1.7, 2, 5, 10, 11, 49])
+def test_a_chain_may_leave_gaps_of_one_token_at_most(span: float) -> None:
+    """The largest ratio: after each visible token a masked run begins."""
+    mask = markov_mask((50, 60), ratio=span / (span + 1), span=span, generator=seeded(2))
+    assert not (~mask[:, 1:] & ~mask[:, :-1]).any()
+
+
 def test_spans_that_may_not_overlap_take_every_arrangement_equally_often() -> None:
     mask = span_mask((20_000, 7), ratio=4 / 7, length=2, overlap=False, generator=seeded(1))
     counts = patterns(mask)

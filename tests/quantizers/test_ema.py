@@ -188,6 +188,14 @@ def test_a_revived_code_survives_the_step_and_is_used(kind: Any, cosine: bool) -
     assert not quantizer.revive(x, codes, generator=seeded(4))[moved].any()
 
 
+def test_a_code_is_dead_below_the_share_and_not_at_it() -> None:
+    tokens = torch.ones(5, 2)
+    for share, dead in ((0.0, [0]), (0.25, [0, 1]), (0.5, [0, 1, 2])):
+        counts = torch.tensor([0.0, 2.0, 4.0, 26.0])  # 8 on average: the first, then 1/4, 1/2
+        moved = revive_dead_codes_(torch.zeros(4, 2), counts, tokens, share=share)
+        assert moved.nonzero().flatten().tolist() == dead[:-1]
+
+
 def test_revival_never_chooses_padding_and_needs_no_token() -> None:
     codebook, counts = torch.full((40, 2), 9.0), torch.zeros(40)
     counts[0] = 100.0

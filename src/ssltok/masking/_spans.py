@@ -177,8 +177,8 @@ def markov_mask(
     check_at_least("markov_mask", "span", span, 1)
     if not 0 < ratio < 1:
         raise ValueError(f"markov_mask: ratio must lie in (0, 1); got {ratio}")
-    leave, enter = 1 / span, ratio / (1 - ratio) / span
-    if enter > 1:
+    leave, enter = 1 / span, min(1.0, ratio / (1 - ratio) / span)  # rounding may pass 1
+    if ratio > span / (span + 1):
         raise ValueError(
             "markov_mask: ratio must be <= span / (span + 1), for gaps of one token or more; "
             f"got {ratio} with span {span}"
