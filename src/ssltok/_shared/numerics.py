@@ -18,6 +18,7 @@ __all__ = [
     "off_diagonal",
     "standardize",
     "upcast",
+    "upcast_pair",
 ]
 
 SHORTEST = 1e-12  # the floor of a norm, as in `torch.nn.functional.normalize`
@@ -42,6 +43,14 @@ def upcast(tensor: Tensor) -> Tensor:
     if tensor.dtype in (torch.float32, torch.float64):
         return tensor
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def upcast_pair(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    """Return two tensors in the wider dtype of both, at least float32."""
+    one, other = upcast(one), upcast(other)
+    if one.dtype != other.dtype:
+        return one.double(), other.double()
+    return one, other
 
 
 def center(z: Tensor) -> Tensor:

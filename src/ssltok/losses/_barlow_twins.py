@@ -5,7 +5,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from ssltok._shared.checks import check_view_pair
-from ssltok._shared.numerics import full_precision, standardize, upcast
+from ssltok._shared.numerics import full_precision, standardize, upcast_pair
 from ssltok.losses._products_fast import product_sums
 
 __all__ = ["BarlowTwinsLoss", "BarlowTwinsTerms", "barlow_twins_loss", "barlow_twins_terms"]
@@ -97,7 +97,7 @@ def _terms(who: str, z_a: Tensor, z_b: Tensor) -> BarlowTwinsTerms:
     check_view_pair(who, z_a, z_b)
     batch = z_a.shape[0]
     with full_precision(z_a):
-        a, b = standardize(upcast(z_a)), standardize(upcast(z_b))
+        a, b = map(standardize, upcast_pair(z_a, z_b))
         product = product_sums(a, b)
         return BarlowTwinsTerms(
             invariance=(product.diagonal / batch - 1).square().sum(),

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from ssltok._shared.checks import check_at_least, check_floating, check_same_shape
-from ssltok._shared.numerics import directed, full_precision, upcast
+from ssltok._shared.numerics import directed, full_precision, upcast_pair
 
 __all__ = [
     "CosineRegressionLoss",
@@ -82,7 +82,8 @@ def _mean_cosine(who: str, pred: Tensor, target: Tensor) -> Tensor:
     check_at_least(who, "pred.ndim", pred.ndim, 2)
     check_at_least(who, "pred.numel()", pred.numel(), 1)
     with full_precision(pred):
-        (p, p_length), (t, t_length) = directed(upcast(pred)), directed(upcast(target.detach()))
+        pred, target = upcast_pair(pred, target.detach())
+        (p, p_length), (t, t_length) = directed(pred), directed(target)
         dot: Tensor = torch.linalg.vecdot(p, t)
         cosine: Tensor = dot / (p_length * t_length).squeeze(-1)
         return cosine.mean()

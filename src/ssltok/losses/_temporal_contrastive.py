@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from ssltok._shared.checks import check_at_least, check_axes, check_floating, check_same_shape
-from ssltok._shared.numerics import full_precision, upcast
+from ssltok._shared.numerics import full_precision, upcast_pair
 
 __all__ = ["TemporalContrastiveLoss", "temporal_contrastive_loss"]
 
@@ -54,7 +54,7 @@ def temporal_contrastive_loss(pred: Tensor, future: Tensor) -> Tensor:
     check_at_least(who, "batch", pred.shape[0], 2)
     check_at_least(who, "steps", pred.shape[1], 1)
     with full_precision(pred):
-        p, f = upcast(pred).transpose(0, 1), upcast(future).transpose(0, 1)
+        p, f = (z.transpose(0, 1) for z in upcast_pair(pred, future))
         every = (p @ f.mT).logsumexp(dim=-1)
         return every.mean() - (p * f).sum(dim=-1).mean()
 
