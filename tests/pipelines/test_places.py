@@ -19,9 +19,8 @@ from ssltok.training import ObjectiveBatch
 
 
 def tokenizer(coder: str, *, channels: int = 1) -> Tokenizer:
-    config = TokenizerConfig(
-        coder=coder, widths=(7,), dim=4, blocks=int(coder == "conv"), codebook_size=3
-    )  # type: ignore[arg-type]
+    blocks = int(coder == "conv")
+    config = TokenizerConfig(coder=coder, widths=(7,), dim=4, blocks=blocks, codebook_size=3)  # type: ignore[arg-type]
     return build_tokenizer(config, channels=channels, length=150)
 
 
