@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -21,10 +22,12 @@ def of(
         valid: Tensor | None = None,
         generator: torch.Generator | None = None,
         device: str | None = None,
+        *,
+        whole: bool = False,
     ) -> Tensor:
         function = getattr(masking, name)
         found = function(SHAPE, valid=valid, generator=generator, device=device, **options)
-        return pick(found)
+        return found if whole else pick(found)  # type: ignore[no-any-return]
 
     return partial(sampler)
 
@@ -124,13 +127,18 @@ def test_it_runs_where_it_is_told(name: str) -> None:
 
 @pytest.mark.parametrize("name", list(SAMPLERS))
 def test_all_of_it_runs_on_the_device_asked_for(name: str) -> None:
-    """Whatever device is the default, and wherever `valid` lies."""
+    """Whatever device is the default, and wherever `valid` lies; every part of the result."""
     valid = torch.ones(SHAPE, dtype=torch.bool)
-    assert SAMPLERS[name](device="meta").device.type == "meta"
-    assert SAMPLERS[name](valid=valid, device="meta").device.type == "meta"
-    assert SAMPLERS[name](valid=valid.to("meta")).device.type == "meta"
-    with torch.device("meta"):
-        assert SAMPLERS[name](device="cpu").device.type == "cpu"
+
+    def devices(default: str = "cpu", **where: Any) -> set[str]:
+        with torch.device(default):
+            result = SAMPLERS[name](whole=True, **where)
+        return {part.device.type for part in (result if isinstance(result, tuple) else (result,))}
+
+    assert devices(device="meta") == {"meta"}
+    assert devices(valid=valid, device="meta") == {"meta"}
+    assert devices(valid=valid.to("meta")) == {"meta"}
+    assert devices("meta", device="cpu") == {"cpu"}
 
 
 def test_what_draws_no_tokens_runs_on_the_device_asked_for() -> None:

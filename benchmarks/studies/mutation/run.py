@@ -24,8 +24,8 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from types import FunctionType
-from typing import NamedTuple
+from types import CodeType, FunctionType
+from typing import NamedTuple, TypeVar
 
 import coverage
 import pytest
@@ -34,6 +34,7 @@ from benchmarks.studies.mutation.mutants import FAMILIES, Mutant, sample_mutants
 ROOT = pathlib.Path(__file__).parents[3]
 FIELDS = ("key", "family", "function", "result", "by", "seconds", "before", "after")
 MEMORY = 24 * 2**30
+T = TypeVar("T")
 SURVIVED, KILLED, UNREACHED, BROKEN = range(4)
 WORDS = {SURVIVED: "survived", KILLED: "killed", UNREACHED: "not reached", BROKEN: "killed"}
 
@@ -79,12 +80,12 @@ def in_child(work: Callable[[], tuple[int, str]], seconds: float) -> tuple[int |
     return (os.WEXITSTATUS(status) if os.WIFEXITED(status) else None), word
 
 
-def functions_by_name(functions: list[FunctionType]) -> dict[tuple[str, int], list[FunctionType]]:
-    """Group functions by their full name, and by which of that name they are in their file."""
-    named: dict[str, dict[int, list[FunctionType]]] = {}
-    for function in functions:
-        code = function.__code__
-        named.setdefault(code.co_qualname, {}).setdefault(code.co_firstlineno, []).append(function)
+def by_name(things: list[T], code_of: Callable[[T], CodeType]) -> dict[tuple[str, int], list[T]]:
+    """Group what has code by its full name, and by which of that name it is in its file."""
+    named: dict[str, dict[int, list[T]]] = {}
+    for thing in things:
+        code = code_of(thing)
+        named.setdefault(code.co_qualname, {}).setdefault(code.co_firstlineno, []).append(thing)
     return {
         (name, turn): group
         for name, groups in named.items()
@@ -92,27 +93,39 @@ def functions_by_name(functions: list[FunctionType]) -> dict[tuple[str, int], li
     }
 
 
+def codes_in(code: CodeType) -> list[CodeType]:
+    """The code of every function within some code, at any depth."""
+    inner = [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+    return inner + [deep for one in inner for deep in codes_in(one)]
+
+
 def exchange(mutant: Mutant, living: list[FunctionType]) -> bool:
-    """Give the living functions of a file the code and the defaults of the mutant's."""
+    """Give the living functions of a file, closures too, the mutant's code and defaults."""
     path = str(ROOT / mutant.path)
     module = next(m for m in list(sys.modules.values()) if getattr(m, "__file__", None) == path)
     names = {"__name__": module.__name__, "__file__": path, "__package__": module.__package__}
-    exec(compile(mutant.source, path, "exec"), names)
+    whole = compile(mutant.source, path, "exec")
+    exec(whole, names)
     fresh = [
         thing
         for thing in gc.get_objects()
         if type(thing) is FunctionType and thing.__code__.co_filename == path
     ]
+    defaults = by_name(fresh, lambda function: function.__code__)
     changed = False
-    for name, group in functions_by_name(fresh).items():
-        for function in functions_by_name(living).get(name, []):
-            new = group[0]
-            if function.__code__ != new.__code__:
-                function.__code__ = new.__code__
+    codes = by_name(codes_in(whole), lambda code: code)
+    for name, functions in by_name(living, lambda function: function.__code__).items():
+        for function in functions:
+            code = codes[name][0]
+            if function.__code__ != code:
+                function.__code__ = code
                 changed = True
+            if name not in defaults:
+                continue
             for which in ("__defaults__", "__kwdefaults__"):
-                if repr(getattr(function, which)) != repr(getattr(new, which)):
-                    setattr(function, which, getattr(new, which))
+                new = getattr(defaults[name][0], which)
+                if repr(getattr(function, which)) != repr(new):
+                    setattr(function, which, new)
                     changed = True
     return changed
 
