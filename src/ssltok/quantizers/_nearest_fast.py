@@ -6,7 +6,7 @@ from torch import Tensor
 import ssltok.quantizers._tuning as tuning
 from ssltok._shared.numerics import full_precision, upcast
 
-__all__ = ["nearest_codes_fast", "sample_codes_fast"]
+__all__ = ["nearest_codes_fast", "rows_at_once", "sample_codes_fast"]
 
 
 def nearest_codes_fast(tokens: Tensor, codebook: Tensor) -> Tensor:
@@ -30,14 +30,14 @@ def sample_codes_fast(
     middle = wide.mean(dim=0)
     wide = wide - middle
     bias = wide.square().sum(dim=1) / -temperature
-    for part in tokens.split(_rows_at_once(tokens, codebook.shape[0])):
+    for part in tokens.split(rows_at_once(tokens, codebook.shape[0])):
         scores = torch.addmm(bias, part.double() - middle, wide.T, alpha=2 / temperature)
         race = torch.empty_like(scores).exponential_(generator=generator).log_()
         codes.append(scores.sub_(race).argmax(dim=1))
     return torch.cat(codes)
 
 
-def _rows_at_once(tokens: Tensor, codebook_size: int) -> int:
+def rows_at_once(tokens: Tensor, codebook_size: int) -> int:
     """Return how many tokens are compared with all codes at once."""
     scores = tuning.NEAREST_SCORES.get(tokens.device.type, tuning.NEAREST_SCORES_ELSEWHERE)
     return max(scores // codebook_size, 16)
@@ -57,7 +57,7 @@ def _nearest(tokens: Tensor, codebook: Tensor) -> Tensor:
         bias = centred.square().sum(dim=1).mul_(-0.5)
         codes = [
             _row_argmax(torch.addmm(bias, part - middle, centred.T))
-            for part in tokens.split(_rows_at_once(tokens, size))
+            for part in tokens.split(rows_at_once(tokens, size))
         ]
     return torch.cat(codes).clamp(max=size - 1)
 
