@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ssltok._shared.checks import check_at_least, check_positive
-from ssltok._shared.numerics import full_precision, upcast
+from ssltok._shared.numerics import full_precision, upcast_pair
 from ssltok.losses._directions import directions_for
 from ssltok.losses._nepa import check_sequences, next_valid
 from ssltok.losses._regression_error import mean_over_tokens
@@ -147,7 +147,7 @@ def _terms(
     check_at_least(who, "points", points, 2)
     check_positive(who, "limit", limit)
     with full_precision(pred):
-        p, e = upcast(pred), upcast(embeddings)
+        p, e = upcast_pair(pred, embeddings)
         if valid is not None:
             p, e = (torch.where(valid.unsqueeze(-1), x, 0) for x in (p, e))
         error = (p[:, :-1] - e[:, 1:]).square().mean(dim=-1)

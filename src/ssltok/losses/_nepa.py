@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from ssltok._shared.checks import check_at_least, check_axes, check_bool_mask, check_floating
-from ssltok._shared.numerics import directed, full_precision, upcast
+from ssltok._shared.numerics import directed, full_precision, upcast_pair
 from ssltok.losses._regression_error import mean_over_tokens
 
 __all__ = ["NEPALoss", "check_sequences", "nepa_loss", "next_valid"]
@@ -43,7 +43,7 @@ def nepa_loss(pred: Tensor, embeddings: Tensor, valid: Tensor | None = None) -> 
     """
     check_sequences("nepa_loss", pred, embeddings, valid)
     with full_precision(pred):
-        ahead, following = upcast(pred[:, :-1]), upcast(embeddings[:, 1:].detach())
+        ahead, following = upcast_pair(pred[:, :-1], embeddings[:, 1:].detach())
         if valid is None:
             return -_cosines(ahead, following).mean()
         counted = next_valid(valid)

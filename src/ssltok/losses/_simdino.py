@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ssltok._shared.checks import check_at_least, check_axes, check_floating, check_positive
-from ssltok._shared.numerics import full_precision, upcast
+from ssltok._shared.numerics import full_precision, upcast_pair
 from ssltok.losses._coding_rate import coding_rate
 from ssltok.losses._products_fast import unit_rows
 
@@ -126,7 +126,7 @@ def _terms(
     check_at_least(who, "dim", dim, 1)
     check_positive(who, "eps", eps)
     with full_precision(student):
-        s, t = unit_rows(upcast(student)), unit_rows(upcast(teacher.detach()))
+        s, t = map(unit_rows, upcast_pair(student, teacher.detach()))
         cosines = torch.einsum("vbd,tbd->tv", s, t)
         others = cosines.sum() - cosines.diagonal().sum()
         spread = (s[:count] + t) / 2 if average else s[:count]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ssltok._shared.checks import check_axes, check_floating, check_ratio, check_view_pair
-from ssltok._shared.numerics import full_precision, upcast
+from ssltok._shared.numerics import full_precision, upcast_pair
 from ssltok.losses._products_fast import unit_rows
 
 __all__ = ["TiCoLoss", "TiCoTerms", "tico_loss", "tico_terms"]
@@ -114,7 +114,7 @@ def _terms(who: str, z_a: Tensor, z_b: Tensor, moment: Tensor | None, momentum: 
         if moment.shape != (dim, dim):
             raise ValueError(f"{who}: moment must be {(dim, dim)}; got {tuple(moment.shape)}")
     with full_precision(z_a):
-        a, b = unit_rows(upcast(z_a)), unit_rows(upcast(z_b))
+        a, b = map(unit_rows, upcast_pair(z_a, z_b))
         rows = a.detach()
         share = (1 - momentum) / batch
         if moment is None and batch < dim:
