@@ -10,8 +10,9 @@ import torch
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
+from ssltok._shared.drawing import value_range
 from ssltok.evaluation import Tokens, draw_anomalies, evaluate
-from ssltok.evaluation._figures import draw_codebook, value_range
+from ssltok.evaluation._figures import draw_codebook
 from ssltok.evaluation._report_figures import evaluation_figures
 from ssltok.evaluation._sets import Sets
 from ssltok.metrics import autocorrelation, power_spectrum
