@@ -39,7 +39,7 @@ def as_array(who: str, name: str, values: Values) -> NDArray[Any]:
 def channel_of(
     who: str, name: str, values: Values, *, channel: int, front: tuple[str, ...] = ()
 ) -> NDArray[Any]:
-    """One channel of `(*front, length)` or `(*front, channels, length)`, as floats; a view where it can."""
+    """One channel of `(*front, length)` or `(*front, channels, length)` as floats, a view."""
     array = as_array(who, name, values)
     if array.ndim == len(front) + 1:
         array = array[..., None, :]
