@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -79,7 +80,7 @@ def tokens(models: Models) -> Figure:
     return figure
 
 
-def draw_tokens(axes: object, model: SSLTokenizer, series: Array) -> None:
+def draw_tokens(axes: Axes, model: SSLTokenizer, series: Array) -> None:
     """Draw one series and the grid of its codes."""
     plot_tokens(axes, series[0], model.encode(series)[0].reshape(model.grids_[0]))
 
@@ -105,12 +106,20 @@ def imputation(models: Models) -> Figure:
     return figure
 
 
-def draw_gap(axes: object, model: SSLTokenizer, series: Array) -> None:
+def draw_gap(axes: Axes, model: SSLTokenizer, series: Array) -> None:
     """Hide a stretch of a series, and draw what the model has there."""
     gapped = series.copy()
     gapped[..., GAP] = np.nan
     draws = model.impute(gapped, samples=50, seed=1)[:, 0]
     plot_imputation(axes, gapped[0], draws, truth=series[0])
+    legend_above(axes)
+
+
+def legend_above(axes: Axes) -> None:
+    """Make room for the legend above the curves."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high + 0.35 * (high - low))
+    axes.legend(frameon=False, fontsize=7, ncols=2, loc="upper center", handlelength=1.5)
 
 
 def forecast(models: Models) -> Figure:
@@ -126,6 +135,7 @@ def forecast(models: Models) -> Figure:
         drawn = np.concatenate([before, draws[:, 0, 0]], axis=1)
         plot_imputation(axes, known, drawn, truth=day[0])
         axes.set_xlabel("hour", fontsize=8)
+        legend_above(axes)
     return figure
 
 
@@ -157,13 +167,13 @@ def first_page(models: Models) -> Figure:
     figure = Figure(figsize=(9.6, 2.7), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
     draw_tokens(left, model, gun.test[3:4])
-    left.set_title("a series becomes tokens ...", fontsize=10)
+    left.set_title("a series and its tokens", fontsize=10)
     draw_gap(middle, model, gun.test[1:2])
-    middle.set_title("... hidden tokens are filled in ...", fontsize=10)
+    middle.set_title("a gap that is filled", fontsize=10)
     plot_samples(right, model.sample(15, label="1", seed=1), reference=gun.test[
         np.array(gun.test_labels) == "1"
     ], shown=15)  # fmt: skip
-    right.set_title("... from nothing but hidden tokens: new series", fontsize=10)
+    right.set_title("new series beside real ones", fontsize=10)
     for text in left.texts:
         text.remove()
     return figure
