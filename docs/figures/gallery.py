@@ -7,6 +7,7 @@ that a picture can be drawn anew in seconds.
 """
 
 import argparse
+import importlib.resources
 import pathlib
 import tempfile
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from small import shrink
 
 from ssltok.data import load_dataset
 from ssltok.pipelines import SSLTokenizer, shorten
@@ -30,6 +32,8 @@ ASSETS = pathlib.Path(__file__).parents[1] / "pages" / "assets" / "gallery"
 SIZE = (6.4, 2.9)
 GAP = slice(60, 95)
 MORNING, DAY = 11, 24
+LEARNED, WATCHED, WINDOW = 1150, 1450, 144
+PREMATURE = (6936, 7288)  # of the 7500 samples, by the labels of the set
 Array = NDArray[np.float64]
 
 
@@ -48,19 +52,18 @@ class Models:
         """Of ItalyPowerDemand: what Italy needed in each hour of a day."""
         return self._fitted("italy", SSLTokenizer(), self.italy.train, self.italy.train_labels)
 
-    def summer(self) -> SSLTokenizer:
-        """Of summer days in a row, two at a time."""
-        windows = np.lib.stride_tricks.sliding_window_view(self.in_a_row(40), 2 * DAY)[::4]
-        model = SSLTokenizer(shorten("demo", steps=500))
-        return self._fitted("summer", model, windows, None)
+    def heart(self) -> SSLTokenizer:
+        """Of the first thirteen seconds of an electrocardiogram, two beats at a time."""
+        windows = np.lib.stride_tricks.sliding_window_view(self.heartbeats()[:LEARNED], WINDOW)
+        model = SSLTokenizer(shorten("demo", steps=300))
+        return self._fitted("heart", model, windows[::8], None)
 
-    def of_class(self, label: str) -> Array:
-        """Test days of one class, `(cases, 24)`."""
-        return self.italy.test[np.array(self.italy.test_labels) == label, 0]
-
-    def in_a_row(self, days: int, start: int = 0) -> Array:
-        """Days of the warm half of the year, one after the other."""
-        return self.of_class("1")[start : start + days].reshape(-1)
+    def heartbeats(self) -> Array:
+        """Twenty seconds of the MIT-BIH arrhythmia database, a fourth of its samples."""
+        path = importlib.resources.files("sktime.datasets") / "data" / "mitdb" / "mitdb.csv"
+        with path.open() as stream:
+            signal = np.loadtxt(stream, delimiter=",", skiprows=1, usecols=0)
+        return signal[: len(signal) // 4 * 4].reshape(-1, 4).mean(axis=1)
 
     def _fitted(self, name: str, model: SSLTokenizer, X: Array, y: object) -> SSLTokenizer:  # noqa: N803
         folder = self.folder / name
@@ -140,15 +143,15 @@ def forecast(models: Models) -> Figure:
 
 
 def anomalies(models: Models) -> Figure:
-    """Ten summer days in a row, with a winter day among them."""
-    watched = models.in_a_row(10, start=60)
-    watched[5 * DAY : 6 * DAY] = models.of_class("2")[4]
-    usual = models.in_a_row(40, start=100)
-    result = models.summer().score_anomalies(watched[None], train=usual[None])
+    """An electrocardiogram whose last beats hold one that came too early."""
+    beats = models.heartbeats()
+    usual, watched = beats[LEARNED:WATCHED], beats[WATCHED:]
+    result = models.heart().score_anomalies(watched[None], train=usual[None])
     figure = Figure(figsize=SIZE, layout="constrained")
     axes = figure.subplots()
     plot_anomaly(axes, watched, result.scores[0], threshold=result.threshold)
-    axes.set_xlabel("hour; the sixth day, from 120 on, is a winter day", fontsize=8)
+    axes.axvspan(*(np.array(PREMATURE) / 4 - WATCHED), color="0.93", linewidth=0, zorder=0)
+    axes.set_xlabel("sample; shaded: where physicians marked a premature beat", fontsize=8)
     return figure
 
 
@@ -196,7 +199,7 @@ def main() -> None:
         models.folder.mkdir(parents=True, exist_ok=True)
         for name in options.only:
             PICTURES[name](models).savefig(ASSETS / f"{name}.png", dpi=100)
-            print(f"{name}.png: {(ASSETS / f'{name}.png').stat().st_size // 1024} KB")
+            shrink(ASSETS / f"{name}.png")
 
 
 if __name__ == "__main__":

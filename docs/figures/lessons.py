@@ -15,6 +15,7 @@ import tempfile
 import time
 
 import matplotlib as mpl
+from small import shrink
 
 mpl.use("Agg")
 
@@ -34,7 +35,7 @@ def draw(page: pathlib.Path) -> None:
         os.chdir(here)
         for name in re.findall(r"\(\.\./assets/learn/(\w+\.png)\)", text):
             shutil.copy(pathlib.Path(folder) / name, ASSETS / name)
-            print(f"  {name}: {(ASSETS / name).stat().st_size // 1024} KB")
+            shrink(ASSETS / name)
     print(f"{page.name}: {time.process_time() - start:.0f} s of CPU", flush=True)
 
 

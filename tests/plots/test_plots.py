@@ -3,7 +3,6 @@
 import io
 import subprocess
 import sys
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -32,7 +31,7 @@ SCORES = np.array([1.0, 2, 1, 9, 8, 1, 2, 1, 1, 7, 1, np.nan])
 POINTS = RANDOM.normal(size=(9, 4)) * [5.0, 0.1, 2.0, 1.0]
 LABELS = list("babcabacb")
 
-CASES: dict[str, Callable[..., None]] = {
+CASES: dict[str, partial[None]] = {
     "plot_samples": partial(plot_samples, series=DRAWS, reference=SERIES[None], channel=1, shown=5),
     "plot_tokens": partial(plot_tokens, series=SERIES, codes=CODES, channel=1),
     "plot_imputation": partial(
@@ -125,14 +124,10 @@ def test_refuses_what_is_no_number_or_has_no_values(name: str) -> None:
         CASES[name](panel(), **{key: np.ones((1, 1, 1, 1))})
 
 
-def test_the_package_imports_no_matplotlib() -> None:
-    code = "import sys; sys.modules['matplotlib'] = None; import ssltok.plots"
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_a_figure_of_evaluation_says_what_to_install() -> None:
+def test_without_matplotlib_the_package_imports_and_a_figure_says_what_to_install() -> None:
     code = (
         "import sys; sys.modules['matplotlib'] = None\n"
+        "import ssltok.plots\n"
         "import ssltok.evaluation as e\n"
         "try: e.draw_overlay\n"
         "except ImportError as error: print(error)\n"

@@ -64,10 +64,9 @@ def _data(model: Artifact) -> str:
 def _tokens(model: Artifact) -> str:
     tokenizer = model.tokenizer
     grids = " + ".join(" x ".join(map(str, grid)) for grid in tokenizer.grids)
-    axes = ("channels", "freq", "frames")
-    axes = axes[not tokenizer.channelwise :]
+    axes = ["channels", "freq", "frames"][not tokenizer.channelwise :]
     if len(tokenizer.grids[0]) < len(axes):
-        axes = tuple(name for name in axes if name != "freq")
+        axes.remove("freq")
     values = tokenizer.channels * tokenizer.length
     return f"{sum(tokenizer.sizes):,} for {values:,} values: {grids} ({' x '.join(axes)})"
 
