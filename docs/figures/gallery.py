@@ -115,14 +115,6 @@ def draw_gap(axes: Axes, model: SSLTokenizer, series: Array) -> None:
     gapped[..., GAP] = np.nan
     draws = model.impute(gapped, samples=50, seed=1)[:, 0]
     plot_imputation(axes, gapped[0], draws, truth=series[0])
-    legend_above(axes)
-
-
-def legend_above(axes: Axes) -> None:
-    """Make room for the legend above the curves."""
-    low, high = axes.get_ylim()
-    axes.set_ylim(low, high + 0.35 * (high - low))
-    axes.legend(frameon=False, fontsize=7, ncols=2, loc="upper center", handlelength=1.5)
 
 
 def forecast(models: Models) -> Figure:
@@ -138,7 +130,6 @@ def forecast(models: Models) -> Figure:
         drawn = np.concatenate([before, draws[:, 0, 0]], axis=1)
         plot_imputation(axes, known, drawn, truth=day[0])
         axes.set_xlabel("hour", fontsize=8)
-        legend_above(axes)
     return figure
 
 

@@ -224,6 +224,16 @@ def test_imputation_shows_the_truth_in_the_gaps_alone() -> None:
     np.testing.assert_array_equal(truth[9:], SERIES[0, 9:])
 
 
+def test_panels_that_share_an_axis_show_all_of_each_other() -> None:
+    left, right = Figure().subplots(1, 2, sharey=True)
+    plot_imputation(left, 100 * GAPPED[0], 100 * DRAWS[:, 0])
+    plot_imputation(right, GAPPED[0] - 900.0, DRAWS[:, 0] - 900.0)
+    low, high = left.get_ylim()
+    known = 100 * GAPPED[0][~np.isnan(GAPPED[0])]
+    assert low < -900 + np.nanmin(GAPPED[0])
+    assert high > known.max() + 0.2 * (known.max() - known.min()), "the legend covers nothing"
+
+
 def test_the_end_of_a_shorter_series_is_no_gap() -> None:
     """Draws are NaN there too, in the rows of a batch that end early."""
     axes = panel()

@@ -64,6 +64,7 @@ def plot_anomaly(
             label=f"unusual, {count} sample{'s' if count > 1 else ''}",
         )  # fmt: skip
     low, high = value_range(line)
+    high += 0.2 * (high - low)  # for the legend
     axes.set_ylim(low - BELOW / (1 - BELOW) * (high - low), high)
     below = axes.twinx()
     base, top = float(np.nanmin([*score, 0.0])), float(np.nanmax([*score, threshold]))

@@ -8,6 +8,8 @@ from ssltok.plots._checks import Axes, Values, channel_of, check_panel
 
 __all__ = ["plot_imputation"]
 
+HEADROOM = 0.3  # of the values' range, for the legend
+
 
 def plot_imputation(
     axes: Axes,
@@ -85,8 +87,17 @@ def plot_imputation(
             time, np.where(missing | beside, reference, np.nan), color=REAL, linewidth=1.2,
             linestyle=":", label="truth",
         )  # fmt: skip
-    axes.legend(frameon=False, fontsize=8)
+    drawn_values = [known, bounds.ravel(), *([] if reference is None else [reference])]
+    low, high = _range(np.concatenate(drawn_values))
+    # Room for the legend; in this way panels that share an axis still see all of each other.
+    axes.update_datalim([(0.0, high + HEADROOM * (high - low))])
+    axes.autoscale_view()
+    axes.legend(frameon=False, fontsize=7, ncols=2, loc="upper center", handlelength=1.5)
     plain(axes)
+
+
+def _range(values: NDArray[np.float64]) -> tuple[float, float]:
+    return float(np.nanmin(values)), float(np.nanmax(values))
 
 
 def _beside(missing: NDArray[np.bool_]) -> NDArray[np.bool_]:
