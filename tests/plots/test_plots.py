@@ -37,7 +37,9 @@ CASES: dict[str, partial[None]] = {
     "plot_imputation": partial(
         plot_imputation, series=GAPPED, draws=DRAWS, truth=SERIES, interval=0.5, channel=1
     ),
-    "plot_anomaly": partial(plot_anomaly, series=SERIES, scores=SCORES, threshold=5.0, channel=1),
+    "plot_anomaly": partial(
+        plot_anomaly, series=SERIES, scores=SCORES, threshold=5.0, highest=11.0, channel=1
+    ),
     "plot_embedding": partial(plot_embedding, points=POINTS, labels=LABELS),
 }
 """One call of each function with every option away from its default."""
@@ -134,7 +136,7 @@ def test_without_matplotlib_the_package_imports_and_a_figure_says_what_to_instal
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert "pip install 'ssltok[pipelines]'" in done.stdout
-    assert done.stdout.startswith("ssltok.evaluation.draw_overlay: needs matplotlib")
+    assert done.stdout.startswith("draw_overlay: needs matplotlib")
 
 
 # Known values.
@@ -270,6 +272,17 @@ def test_anomalies_mark_what_lies_above_the_threshold_and_no_more() -> None:
     low = axes.transData.transform((0, SERIES[1].min()))[1]
     top = below.transData.transform((0, 9.0))[1]
     assert top < low, "the scores do not touch the series"
+
+
+def test_panels_of_one_highest_score_can_be_compared() -> None:
+    one, other = Figure().subplots(1, 2)
+    plot_anomaly(one, SERIES, SCORES, highest=9.0)
+    plot_anomaly(other, SERIES, SCORES / 3, highest=9.0)
+    scored = one.figure.axes[2:]
+    assert scored[0].get_ylim() == scored[1].get_ylim()
+    lower = Figure().subplots()
+    plot_anomaly(lower, SERIES, SCORES, highest=2.0)
+    assert lower.figure.axes[1].get_ylim() == scored[0].get_ylim(), "no score is cut"
 
 
 def test_without_a_threshold_nothing_is_marked() -> None:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ssltok._shared.drawing import GENERATED, REAL, plain, value_range
-from ssltok.plots import plot_samples
+from ssltok.plots import plot_anomaly, plot_samples
 from ssltok.training import History
 
 __all__ = [
@@ -152,24 +152,14 @@ def draw_anomalies(series: Array, scores: Array, threshold: float, *, shown: int
         shown: How many series, at most.
     """
     first = np.argsort(-np.nanmax(scores, axis=1), kind="stable")[:shown]
-    figure = Figure(figsize=(3.4 * len(first) + 0.6, 3.6), layout="constrained")
-    grid = figure.subplots(2, len(first), squeeze=False, sharex="col", sharey="row")
-    for (above, below), case in zip(grid.T, first, strict=True):
-        unusual = scores[case] > threshold
-        above.plot(series[case, 0], color=REAL, linewidth=1.0)
-        marked = np.where(unusual, series[case, 0], np.nan)
-        above.plot(marked, color=GENERATED, linewidth=2.2, marker=".", markersize=3)
-        above.set_title(f"series {case}, {unusual.sum()} samples above", fontsize=9)
-        below.plot(scores[case], color=REAL, linewidth=1.0)
-        if np.isfinite(threshold):
-            below.axhline(threshold, color=GENERATED, linewidth=1.0, linestyle="--", label="threshold")
-        below.set_xlabel("time")
-        plain(above)
-        plain(below)
-    grid[0, 0].set_ylabel("channel 0" if series.shape[1] > 1 else "value")
-    grid[1, 0].set_ylabel("score")
-    if np.isfinite(threshold):
-        grid[1, 0].legend(frameon=False, fontsize=8)
+    figure = Figure(figsize=(3.6 * len(first) + 0.4, 3.0), layout="constrained")
+    panels = figure.subplots(1, len(first), squeeze=False, sharey=True)[0]
+    highest = float(np.nanmax(scores[first]))
+    for axes, case in zip(panels, first, strict=True):
+        plot_anomaly(axes, series[case], scores[case], threshold=threshold, highest=highest)
+        axes.set_title(f"series {case}", fontsize=9)
+        axes.set_xlabel("time")
+    panels[0].set_ylabel("channel 0" if series.shape[1] > 1 else "value")
     return figure
 
 

@@ -18,6 +18,7 @@ def plot_anomaly(
     scores: Values,
     *,
     threshold: float = math.nan,
+    highest: float = math.nan,
     channel: int = 0,
 ) -> None:
     """Draw a series with its unusual samples in colour, and the score of each sample below it.
@@ -29,6 +30,8 @@ def plot_anomaly(
         series: `(length,)` or `(channels, length)`; NaN is a gap.
         scores: `(length,)`, high where unusual, such as a row of `AnomalyScores.scores`.
         threshold: Above it a sample is unusual; NaN marks none.
+        highest: The score that reaches as high as scores are drawn, so that panels can be compared;
+            NaN takes the highest of these scores.
         channel: The channel that is drawn.
 
     Raises:
@@ -67,7 +70,7 @@ def plot_anomaly(
     high += 0.2 * (high - low)  # for the legend
     axes.set_ylim(low - BELOW / (1 - BELOW) * (high - low), high)
     below = axes.twinx()
-    base, top = float(np.nanmin([*score, 0.0])), float(np.nanmax([*score, threshold]))
+    base, top = float(np.nanmin([*score, 0.0])), float(np.nanmax([*score, threshold, highest]))
     below.fill_between(time, base, score, color=GENERATED, alpha=0.35, linewidth=0)
     if not math.isnan(threshold):
         below.axhline(threshold, color=GENERATED, linewidth=0.8, linestyle="--")
