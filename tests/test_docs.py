@@ -29,13 +29,15 @@ def cited_names(text: str) -> set[str]:
 
 
 def shortened(text: str) -> str:
-    """The same page with a few steps of training; the lessons run whole in `make test-all`."""
+    """The same page with a few steps of small models; the lessons run whole in `make test-all`."""
+    quick = 'SSLTokenizer(shorten("compact", steps=2))'
+    text, first_lines = re.subn(r"SSLTokenizer\(\)(?=\.fit)", quick, text)
+    if first_lines:
+        text = text.replace("import SSLTokenizer\n", "import SSLTokenizer, shorten\n", 1)
     text, lessons = re.subn(r"^STEPS = \d+", "STEPS = 2", text, flags=re.MULTILINE)
     if lessons:
-        text = re.sub(r"\bsamples=\d+", "samples=2", text)
-    return text.replace("SSLTokenizer()", "SSLTokenizer(AutoConfig(minutes=0.01))").replace(
-        "import SSLTokenizer\n", "import AutoConfig, SSLTokenizer\n"
-    )
+        text = text.replace('"demo"', '"compact"')
+    return re.sub(r"\bsamples=\d+", "samples=2", text) if first_lines or lessons else text
 
 
 def fault(name: str) -> str | None:
