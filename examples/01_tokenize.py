@@ -93,10 +93,12 @@ def main() -> None:
     unseen = tokenizer.scaled(held).values
     rebuilt = tokenizer.decode(tokenizer.encode(unseen, held.lengths))
     error = (rebuilt - unseen).square().mean()
-    print(f"{codes.shape[1]} tokens a series, {len(codes.unique())} of 32 codes in use")
-    print(f"error on unseen series: {error:.3f} of a variance of 1")
+    size = config.tokenizer.codebook_size
+    print(f"{codes.shape[1]} tokens a series, {len(codes.unique())} of {size} codes in use")
+    print(f"squared error on unseen series: {error:.3f}, where always the mean would have 1")
     for number, series in zip(wanted.tolist(), new.series[:, 0], strict=True):
-        print(f"class {classes[number]}: highest {series.max():.2f} at sample {series.argmax()}")
+        peak = f"{series.max():.2f} at sample {series.argmax()}"
+        print(f"new series of class {classes[number]}: highest value {peak}")
 
 
 if __name__ == "__main__":

@@ -68,9 +68,10 @@ def main() -> None:
         encoder.train()
         return float(knn_accuracy(features, labels, held, truth))
 
-    print(f"nearest neighbours before training: {probe():.0%}")
+    print("share of unseen motions whose class the nearest neighbours among the features tell:")
+    print(f"before training {probe():.0%}", flush=True)
     train(encoder, series, steps)
-    print(f"nearest neighbours after training:  {probe():.0%}")
+    print(f"after training {probe():.0%}, without having seen a label")
 
 
 if __name__ == "__main__":

@@ -62,9 +62,9 @@ def main() -> None:
     gap = missing.copy()
     gap[:, : GAP.start] = gap[:, GAP.stop :] = False
     error = np.sqrt(np.mean((rebuilt - truth)[gap] ** 2))
-    print(f"in the gaps: error {error:.2f}, where the waves have a spread of {truth.std():.2f}")
+    print(f"typical error in the gaps: {error:.2f}; always the mean: {truth.std():.2f}")
     ends = (~np.isnan(rebuilt)).sum(axis=1)
-    print(f"lengths that came back: {sorted(set(ends.tolist()))}")
+    print(f"lengths that came back: {sorted(set(ends.tolist()))}, as in the file")
 
     for label in model.classes_:
         new = model.sample(4, label=label, seed=1, lengths=[LENGTH] * 4)[:, 0]

@@ -112,7 +112,8 @@ def main() -> None:
         error = float((middle - truth).square().mean().sqrt())
         last = float((unseen[..., before : before + 1] - truth).square().mean().sqrt())
         inside = float(((truth >= low) & (truth <= high)).double().mean())
-        print(f"{name}: error {error:.3f}, of the last value {last:.3f}; {inside:.0%} within 80 %")
+        print(f"{name}: typical error {error:.3f}; of holding the last value {last:.3f}")
+        print(f"  {inside:.0%} of the hidden values lie in the band that should hold 80%")
 
 
 if __name__ == "__main__":

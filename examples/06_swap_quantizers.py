@@ -75,7 +75,8 @@ def main() -> None:
         shape = " x ".join(map(str, codes.shape[1:]))
         joint = codes.reshape(-1, codes.shape[2] if codes.ndim == 3 else 1)
         used = len(np.unique(joint, axis=0))
-        print(f"{name:17} explains {model.score(fresh):.3f}, codes {shape}, {used} of 64 in use")
+        explained = f"explains {model.score(fresh):.0%} of the variance of new series"
+        print(f"{name:17} {explained}; codes {shape}, {used} of 64 in use")
     with tempfile.TemporaryDirectory() as folder:
         again = SSLTokenizer.load(model.save(pathlib.Path(folder) / "model"))
         assert np.array_equal(again.encode(fresh), codes), "the loaded parts are the saved ones"

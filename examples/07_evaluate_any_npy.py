@@ -68,7 +68,8 @@ def main() -> None:
         collapsed = train.mean(0, keepdim=True).expand_as(train)
         failed = evaluate(train, test, collapsed, steps=options.steps)
         for name in ("coverage (ROCKET)", "spectral distance"):
-            print(f"{name}: fair {report[name].value:.3g}, collapsed {failed[name].value:.3g}")
+            values = f"fair generator {report[name].value:.3g}, collapsed {failed[name].value:.3g}"
+            print(f"{name} ({report[name].better} is better): {values}")
         assert failed["recall (ROCKET)"].value == 0 < report["recall (ROCKET)"].value
     print(report.to_text())
     if options.out is not None:

@@ -73,7 +73,8 @@ def main() -> None:
     error = np.sqrt(np.mean((middle - truth[0]) ** 2))
     level = np.sqrt(np.mean((np.nanmean(past[0, 0]) - truth[0]) ** 2))
     inside = np.mean((low <= truth[0]) & (truth[0] <= high))
-    print(f"error {error:.1f}, of the mean of all weeks {level:.1f}; {inside:.0%} in the interval")
+    print(f"typical error {error:.1f}; of the mean of all weeks {level:.1f}")
+    print(f"{inside:.0%} of the hours lie in the interval that should hold 80%")
 
     # The gap lies in a series 34 times as long as the model; the known values stay.
     filled = np.median(model.impute(past, samples=20, seed=1)[:, 0, 0, GAP], axis=0)

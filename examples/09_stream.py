@@ -69,11 +69,13 @@ def main() -> None:
         if place % 4 == 0:
             at = slice(place * PATCH, (place + 1) * PATCH)
             now, truth = parts[-1], series[test, 0, at]
-            print(f"samples {at.start}-{at.stop - 1}: off by {(now - truth).abs().mean():.3f}")
+            error = (now - truth).abs().mean()
+            print(f"samples {at.start}-{at.stop - 1}: off by {error:.3f} on average")
     drawn_series, truth = torch.cat(parts, dim=1), series[test, 0, KNOWN * PATCH :]
     last = series[test, 0, KNOWN * PATCH - 1 : KNOWN * PATCH]
     error = (drawn_series - truth).square().mean().sqrt()
-    print(f"error {error:.3f}, of the last value {(last - truth).square().mean().sqrt():.3f}")
+    held = (last - truth).square().mean().sqrt()
+    print(f"typical error {error:.3f}; of holding the last value {held:.3f}")
 
 
 if __name__ == "__main__":

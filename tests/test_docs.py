@@ -4,6 +4,7 @@ import functools
 import importlib
 import pathlib
 import re
+import sys
 
 import pytest
 from sybil import Sybil
@@ -25,6 +26,18 @@ def cited_names(text: str) -> set[str]:
             if word := name.split(" as ")[0].strip():
                 found.add(f"{module}.{word}")
     return found
+
+
+def shortened(text: str) -> str:
+    """The same page with a few steps of small models; the lessons run whole in `make test-all`."""
+    quick = 'SSLTokenizer(shorten("compact", steps=2))'
+    text, first_lines = re.subn(r"SSLTokenizer\(\)(?=\.fit)", quick, text)
+    if first_lines:
+        text = text.replace("import SSLTokenizer\n", "import SSLTokenizer, shorten\n", 1)
+    text, lessons = re.subn(r"^STEPS = \d+", "STEPS = 2", text, flags=re.MULTILINE)
+    if lessons:
+        text = text.replace('"demo"', '"compact"')
+    return re.sub(r"\bsamples=\d+", "samples=2", text) if first_lines or lessons else text
 
 
 def fault(name: str) -> str | None:
@@ -82,11 +95,17 @@ def test_blocks_run(
     page: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    examples = list(Sybil(parsers=[PythonCodeBlockParser()]).parse(page).examples())
+    copy = tmp_path / page.name
+    copy.write_text(shortened(page.read_text()))
+    examples = list(Sybil(parsers=[PythonCodeBlockParser()]).parse(copy).examples())
     fences = [line for line in page.read_text().splitlines() if line.startswith("```python")]
     assert len(examples) == len(fences), "a block that nothing would run"
-    for example in examples:
-        example.evaluate()
+    try:
+        for example in examples:
+            example.evaluate()
+    finally:
+        if "matplotlib.pyplot" in sys.modules:
+            sys.modules["matplotlib.pyplot"].close("all")
 
 
 def test_every_subpackage_has_an_api_page() -> None:

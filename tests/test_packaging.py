@@ -21,6 +21,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 EXTRAS: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
 DISTRIBUTION = {
+    "PIL": "pillow",
     "griffe": "griffelib",
     "sklearn": "scikit-learn",
     "umap": "umap-learn",
@@ -33,6 +34,7 @@ UNDERNEATH = {"tensorboard": "torch.utils.tensorboard"}
 """Packages that are imported under another's name."""
 FOR_THE_TOOLS = {
     "pytest-xdist", "ruff", "mypy", "mkdocs", "mkdocs-material", "mkdocstrings-python",
+    "nbmake", "ipykernel",
 }  # fmt: skip
 """Tools of development: they are run, not imported."""
 
@@ -205,7 +207,7 @@ def test_an_index_page_gets_no_link_into_the_source() -> None:
         text = re.sub(rule["pattern"], rule["replacement"], text)
     targets = re.findall(r"\]\(([^)]*)\)", text)
     assert all(re.match(r"[a-z]+:|#", target) for target in targets), targets
-    assert "real_and_generated.png" in text
+    assert "first_page.png" in text
 
 
 def test_no_badge_and_no_address_that_nobody_gave() -> None:

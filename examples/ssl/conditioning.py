@@ -67,9 +67,9 @@ def main() -> None:
         return prior.series(decoding.iterative_decode(guess(series, labels, told), start, **every))
 
     series, labels = data.test[:200], data.test_labels[:200]
-    print(
-        f"{asked.method} on {asked.data}, {asked.steps} steps\n{'percent':30}own nearest    class"
-    )
+    print(f"{asked.method} on {asked.data}, {asked.steps} steps")
+    print("percent of drawn series that lie nearest to their own condition, or in its class")
+    print(f"{'':30}own nearest    class")
     report("random prior", draw(labels, 1.0))
     train(Recipe(prior, nn.ModuleList(), loss_of), data, asked.steps)
     prior.eval()

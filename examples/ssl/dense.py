@@ -71,7 +71,8 @@ def main() -> None:
     recipe = METHODS[asked.method](data)
     random = copy.deepcopy(recipe.encoder)
     train(recipe, data, asked.steps)
-    print(f"{asked.method}, {asked.steps} steps      mIoU   AP of events")
+    print(f"{asked.method}, {asked.steps} steps: percent, 100 at best")
+    print(f"{'':20}    mIoU   AP of events")
     for name, encoder in {"random": random, "trained": recipe.encoder}.items():
         encoder.eval()
         parts = (

@@ -62,6 +62,7 @@ def main() -> None:
     recipe = simclr(data)
     random = copy.deepcopy(recipe.encoder)
     train(recipe, data, asked.steps)
+    print("percent of unseen series whose class is told, by what may learn from the features")
     for title, judged in {asked.data: data, f"transfer to {asked.transfer}": other}.items():
         print(f"{title:30}random          trained")
         rows = [

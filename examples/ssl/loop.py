@@ -53,7 +53,9 @@ def main(methods: dict[str, Method]) -> None:
     recipe = methods[asked.method](data := load(asked.data))
     steps = asked.steps or recipe.steps
     bound = supervised(copy.deepcopy(recipe.encoder), data)
-    print(f"{asked.method} on {asked.data}, {steps} steps\n{'':18}k-NN  linear probe")
+    print(f"{asked.method} on {asked.data}, {steps} steps")
+    print("percent of unseen series whose class the frozen features tell")
+    print(f"{'':18}k-NN  linear probe")
     print("random encoder  {:6.1f} {:8.1f}".format(*score(recipe.encoder, data)), flush=True)
     for name, one in {"after training": recipe, "supervised bound": bound}.items():
         train(one, data, steps)

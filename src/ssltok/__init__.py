@@ -14,7 +14,8 @@ __version__ = "0.1.0"
 
 SUBPACKAGES = (
     "augment", "cli", "data", "decoding", "distributed", "evaluation", "losses", "masking",
-    "metrics", "nn", "optim", "pipelines", "quantizers", "signal", "state", "testing", "training",
+    "metrics", "nn", "optim", "pipelines", "plots", "quantizers", "signal", "state", "testing",
+    "training",
 )  # fmt: skip
 
 

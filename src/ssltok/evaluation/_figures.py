@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from ssltok._shared.drawing import GENERATED, REAL, plain, value_range
+from ssltok.plots import plot_anomaly, plot_samples
 from ssltok.training import History
 
 __all__ = [
@@ -21,10 +22,8 @@ __all__ = [
     "draw_reconstructions",
     "draw_trace",
     "png",
-    "value_range",
 ]
 
-REAL, MADE = "#33415c", "#d1495b"
 MOST_CLASSES = 6
 MOST_BARS = 64
 Array = NDArray[Any]
@@ -34,7 +33,7 @@ def draw_overlay(
     real: Array,
     real_labels: Sequence[Hashable],
     generated: Array,
-    made_labels: Sequence[Hashable],
+    generated_labels: Sequence[Hashable],
     *,
     classes: Sequence[Hashable] = (),
     shown: int = 20,
@@ -44,17 +43,20 @@ def draw_overlay(
     `classes` names their order; by default they are sorted as text. The axes have the range of
     the real series, so that one wild series does not hide the others.
     """
-    known = list(classes) or sorted(dict.fromkeys(real_labels), key=str)
-    picked = known[:MOST_CLASSES]
+    order = list(classes) or sorted(dict.fromkeys(real_labels), key=str)
+    picked = order[:MOST_CLASSES]
     figure = Figure(figsize=(min(2.2 + 3.0 * len(picked), 11.0), 4.6), layout="constrained")
     grid = figure.subplots(2, len(picked), squeeze=False, sharex=True, sharey=True)
-    rows = (("real", real, real_labels, REAL), ("generated", generated, made_labels, MADE))
+    rows = (
+        ("real", real, real_labels, REAL),
+        ("generated", generated, generated_labels, GENERATED),
+    )
     for row, (name, series, labels, color) in enumerate(rows):
         for axes, label in zip(grid[row], picked, strict=True):
-            mine = [case for case, known in enumerate(labels) if known == label][:shown]
-            axes.plot(series[mine, 0].T, color=color, alpha=0.45, linewidth=0.8)
-            axes.locator_params(axis="x", nbins=5)
-            _plain(axes)
+            cases = [case for case, other in enumerate(labels) if other == label]
+            if cases:
+                plot_samples(axes, series[cases], color=color, shown=shown)
+            plain(axes)
         grid[row, 0].set_ylabel(name)
     for axes, label in zip(grid[0], picked, strict=True):
         if label is not None:
@@ -67,16 +69,6 @@ def draw_overlay(
     return figure
 
 
-def value_range(values: Array, *, share: float = 0.0) -> tuple[float, float]:
-    """The range of the values, a fifth of it wider at both ends; NaN is left out.
-
-    `share` is left out of it at both ends.
-    """
-    low, high = np.nanquantile(values, [share, 1 - share])
-    margin = 0.2 * (high - low) or 1.0
-    return float(low - margin), float(high + margin)
-
-
 def draw_reconstructions(series: Array, rebuilt: Array, *, shown: int = 6) -> Figure:
     """Test series and what comes back from their tokens."""
     count = min(shown, len(series))
@@ -86,8 +78,8 @@ def draw_reconstructions(series: Array, rebuilt: Array, *, shown: int = 6) -> Fi
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel()
     for case, axes in enumerate(grid[:count]):
         axes.plot(series[case, 0], color=REAL, linewidth=1.2, label="series")
-        axes.plot(rebuilt[case, 0], color=MADE, linewidth=1.2, label="from its tokens")
-        _plain(axes)
+        axes.plot(rebuilt[case, 0], color=GENERATED, linewidth=1.2, label="from its tokens")
+        plain(axes)
     grid[0].legend(frameon=False, fontsize=8)
     for axes in grid[count:]:
         axes.set_visible(False)
@@ -105,7 +97,7 @@ def draw_codebook(real: Array, generated: Array, codebook_size: int) -> Figure:
     places = np.arange(codebook_size)
     counts = [np.bincount(x[x >= 0], minlength=codebook_size) for x in (real, generated)]
     order = places if codebook_size <= MOST_BARS else np.argsort(-counts[0], kind="stable")
-    rows = ((counts[0], REAL, -0.2, "real"), (counts[1], MADE, 0.2, "generated"))
+    rows = ((counts[0], REAL, -0.2, "real"), (counts[1], GENERATED, 0.2, "generated"))
     for count, color, shift, name in rows:
         share = count[order] / max(1, count.sum())
         if codebook_size <= MOST_BARS:
@@ -115,7 +107,7 @@ def draw_codebook(real: Array, generated: Array, codebook_size: int) -> Figure:
     sorted_ = "" if codebook_size <= MOST_BARS else ", sorted by its share in real series"
     axes.set(xlabel=f"code{sorted_}", ylabel="share")
     axes.legend(frameon=False, fontsize=8)
-    _plain(axes)
+    plain(axes)
     return figure
 
 
@@ -133,7 +125,7 @@ def draw_curves(histories: dict[str, History]) -> Figure:
         axes.set_yscale("log")
         axes.set(title=name, xlabel="step")
         axes.legend(frameon=False, fontsize=7)
-        _plain(axes)
+        plain(axes)
     return figure
 
 
@@ -160,24 +152,14 @@ def draw_anomalies(series: Array, scores: Array, threshold: float, *, shown: int
         shown: How many series, at most.
     """
     first = np.argsort(-np.nanmax(scores, axis=1), kind="stable")[:shown]
-    figure = Figure(figsize=(3.4 * len(first) + 0.6, 3.6), layout="constrained")
-    grid = figure.subplots(2, len(first), squeeze=False, sharex="col", sharey="row")
-    for (above, below), case in zip(grid.T, first, strict=True):
-        unusual = scores[case] > threshold
-        above.plot(series[case, 0], color=REAL, linewidth=1.0)
-        marked = np.where(unusual, series[case, 0], np.nan)
-        above.plot(marked, color=MADE, linewidth=2.2, marker=".", markersize=3)
-        above.set_title(f"series {case}, {unusual.sum()} samples above", fontsize=9)
-        below.plot(scores[case], color=REAL, linewidth=1.0)
-        if np.isfinite(threshold):
-            below.axhline(threshold, color=MADE, linewidth=1.0, linestyle="--", label="threshold")
-        below.set_xlabel("time")
-        _plain(above)
-        _plain(below)
-    grid[0, 0].set_ylabel("channel 0" if series.shape[1] > 1 else "value")
-    grid[1, 0].set_ylabel("score")
-    if np.isfinite(threshold):
-        grid[1, 0].legend(frameon=False, fontsize=8)
+    figure = Figure(figsize=(3.6 * len(first) + 0.4, 3.0), layout="constrained")
+    panels = figure.subplots(1, len(first), squeeze=False, sharey=True)[0]
+    highest = float(np.nanmax(scores[first]))
+    for axes, case in zip(panels, first, strict=True):
+        plot_anomaly(axes, series[case], scores[case], threshold=threshold, highest=highest)
+        axes.set_title(f"series {case}", fontsize=9)
+        axes.set_xlabel("time")
+    panels[0].set_ylabel("channel 0" if series.shape[1] > 1 else "value")
     return figure
 
 
@@ -188,8 +170,3 @@ def png(figure: Figure, path: pathlib.Path | None = None) -> bytes:
     if path is not None:
         path.write_bytes(stream.getvalue())
     return stream.getvalue()
-
-
-def _plain(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=8)

@@ -10,14 +10,16 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ssltok._shared.drawing import GENERATED, REAL, plain, value_range
 from ssltok._shared.reasons import draw_or_tell
-from ssltok.evaluation._figures import MOST_CLASSES, draw_codebook, draw_overlay, png, value_range
-from ssltok.evaluation._report_maps import MADE, REAL, draw_maps, plain
+from ssltok.evaluation._figures import MOST_CLASSES, draw_codebook, draw_overlay, png
+from ssltok.evaluation._report_maps import SETS, draw_maps
 from ssltok.evaluation._sets import Sets
 from ssltok.metrics import autocorrelation, nearest_neighbor_distance, power_spectrum
 
 __all__ = ["draw_evaluation", "evaluation_figures"]
 
+COLORS = (REAL, GENERATED)
 TAIL = 0.005  # of the real values, at each end
 Array = NDArray[Any]
 Draw = Callable[[], tuple[str, Figure]]
@@ -111,7 +113,7 @@ def _values(sets: Sets) -> Figure:
         low, high = value_range(pooled[0], share=TAIL)
         edges = np.linspace(low, high, 61)
         middles, width = (edges[1:] + edges[:-1]) / 2, edges[1] - edges[0]
-        for values, color, name in zip(pooled, (REAL, MADE), ("real", "generated"), strict=True):
+        for values, color, name in zip(pooled, COLORS, SETS, strict=True):
             share = np.histogram(values, bins=edges)[0] / max(1, len(values))
             label = f"{name}, {100 * (1 - share.sum()):.2g} % outside"
             axes.plot(
@@ -139,7 +141,7 @@ def _spectrum(sets: Sets) -> Figure:
 
 def _lines(curves: list[Array], across: str, up: str) -> Callable[[Any, int], None]:
     def draw(axes: Any, channel: int) -> None:
-        for curve, color, name in zip(curves, (REAL, MADE), ("real", "generated"), strict=True):
+        for curve, color, name in zip(curves, COLORS, SETS, strict=True):
             axes.plot(curve[channel], color=color, linewidth=1.2, label=name)
         axes.set(xlabel=across, ylabel=up)
         if channel == 0:
@@ -166,7 +168,7 @@ def _neighbours(sets: Sets) -> Figure:
     grid = figure.subplots(2, 3, squeeze=False, sharex=True)
     for axes, mine, theirs in zip(grid.ravel(), fake, near, strict=False):
         axes.plot(theirs[0].numpy(), color=REAL, linewidth=2.4, alpha=0.5, label="training")
-        axes.plot(mine[0].numpy(), color=MADE, linewidth=1.0, label="generated")
+        axes.plot(mine[0].numpy(), color=GENERATED, linewidth=1.0, label="generated")
         plain(axes)
     for axes in grid.ravel()[len(fake) :]:
         axes.set_visible(False)

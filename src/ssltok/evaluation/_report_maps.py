@@ -9,13 +9,14 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ssltok._shared.drawing import GENERATED, REAL, value_range
 from ssltok._shared.extras import need
-from ssltok.evaluation._figures import value_range
+from ssltok.plots import plot_embedding
 
-__all__ = ["MADE", "REAL", "draw_maps", "plain"]
+__all__ = ["SETS", "draw_maps"]
 
-REAL, MADE = "#33415c", "#d1495b"
 POINTS = 500
+SETS = ("real", "generated")
 TAIL = 0.005  # of the real points, at each end
 Array = NDArray[Any]
 
@@ -37,16 +38,15 @@ def draw_maps(real: Tensor, fake: Tensor, *, seed: int) -> Figure:
     if both.shape[1] >= 2 and importlib.util.find_spec("umap") is not None:
         umap = need("draw_maps", "umap")
         maps["UMAP"] = umap.UMAP(random_state=seed % 2**32, n_jobs=1).fit_transform(both)
+    names = [SETS[0]] * len(real) + [SETS[1]] * len(fake)
     figure = Figure(figsize=(4.0 * len(maps), 3.6), layout="constrained")
     grid = figure.subplots(1, len(maps), squeeze=False)[0]
     for axes, (name, points) in zip(grid, maps.items(), strict=True):
-        rows = (points[: len(real)], REAL, "real"), (points[len(real) :], MADE, "generated")
-        for xy, color, label in rows:
-            axes.scatter(xy[:, 0], xy[:, 1], s=8, alpha=0.5, color=color, label=label, linewidths=0)
+        plot_embedding(axes, points, names, classes=SETS, colors=(REAL, GENERATED))
         axes.set_title(name, fontsize=10)
-        plain(axes)
+        if axes is not grid[0]:
+            axes.legend().remove()
     _frame(grid[0], maps["PCA"], len(real))
-    grid[0].legend(frameon=False, fontsize=8)
     return figure
 
 
@@ -57,9 +57,3 @@ def _frame(axes: Any, points: Array, real: int) -> None:
     fake = points[real:]
     outside = int(((fake < low) | (fake > high)).any(axis=1).sum())
     axes.set_title(f"PCA ({outside} of {len(fake)} generated outside)", fontsize=10)
-
-
-def plain(axes: Any) -> None:
-    """Two spines and small numbers."""
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=8)

@@ -46,6 +46,7 @@ from ssltok.pipelines._uses._anomalies import (
     threshold_of,
     usual_scores,
 )
+from ssltok.pipelines._uses._summary import summary_of
 from ssltok.pipelines._words._build import build_decoding
 from ssltok.pipelines._words._config import AutoConfig, Config
 from ssltok.pipelines._words._parts import Parts
@@ -584,6 +585,19 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
             threshold = float("nan")
         return AnomalyScores(scores[0].numpy(), threshold)
 
+    def summary(self) -> str:
+        """What the model is: its data, tokens, codes, parts, parameters and training, as text.
+
+        Example:
+            >>> import numpy as np
+            >>> from ssltok.pipelines import SSLTokenizer, shorten
+            >>> X = np.sin(np.linspace(0, 9, 32) * np.linspace(1, 2, 8)[:, None])
+            >>> model = SSLTokenizer(shorten("demo", steps=2)).fit(X, list("aabbaabb"))
+            >>> print(model.summary().splitlines()[1])
+            trained on    8 series, 1 channel, 32 samples; classes: a (4), b (4)
+        """
+        return summary_of(self._model())
+
     def save(self, folder: str | os.PathLike[str]) -> pathlib.Path:
         """Write the model as a new folder: JSON and safetensors, whole or not at all."""
         return save_artifact(self._model(), folder)
@@ -621,6 +635,14 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
     def tokens_(self) -> int:
         """Tokens of one series."""
         return sum(self._model().tokenizer.sizes)
+
+    @property
+    def grids_(self) -> tuple[tuple[int, ...], ...]:
+        """The axes of each branch's tokens, `(freq, frames)` or `(frames,)`, low branch first.
+
+        Channels stand in front where tokens are channel by channel.
+        """
+        return self._model().tokenizer.grids
 
     @property
     def provenance_(self) -> dict[str, Any]:

@@ -69,6 +69,13 @@ CHECKS = (
 )  # fmt: skip
 
 
+WEAK_JUDGE = (
+    "a classifier of real series is right in {real:.0%} and the largest class is {majority:.0%}: "
+    "read no accuracy of this report"
+)
+"""What is said where no accuracy of the report means anything."""
+
+
 def verdict(report: Report, *, majority: float = math.nan) -> list[Finding]:
     """Compare the rows of a run with thresholds.
 
@@ -124,11 +131,7 @@ def _weak_judge(report: Report, majority: float) -> Finding | None:
     row = _row(report, "CAS")
     if row is None or math.isnan(majority) or row.reference > BETTER_THAN_CHANCE * majority:
         return None
-    return Finding(
-        "judge",
-        f"a classifier of real series is right in {row.reference:.0%} and the largest class is "
-        f"{majority:.0%}: read no accuracy of this report",
-    )
+    return Finding("judge", WEAK_JUDGE.format(real=row.reference, majority=majority))
 
 
 def _finding(report: Report, check: Check) -> Finding | None:
