@@ -79,13 +79,16 @@ clean:
 
 $(VENV)/.demo: EXTRAS = pipelines,data
 $(VENV)/.dev: EXTRAS = dev
-$(VENV)/.mutation: EXTRAS = dev,mutation
 
 # torch comes first, by name and version: an unpinned torch would be another build.
-$(VENV)/.demo $(VENV)/.dev $(VENV)/.mutation: pyproject.toml .ci/constraints.txt
+$(VENV)/.demo $(VENV)/.dev: pyproject.toml .ci/constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) "$$(grep '^torch==' .ci/constraints.txt)"
 	$(PIP) -c .ci/constraints.txt -e ".[$(EXTRAS)]"
+	touch $@
+
+$(VENV)/.mutation: $(VENV)/.dev .ci/mutation.txt
+	$(PIP) -c .ci/constraints.txt -r .ci/mutation.txt
 	touch $@
 
 $(VENV)/.peers: $(VENV)/.dev

@@ -395,8 +395,9 @@ def test_a_map_of_umap_is_drawn_where_it_is_installed(monkeypatch: pytest.Monkey
     seeds: list[int] = []
 
     class UMAP:
-        def __init__(self, random_state: int) -> None:
+        def __init__(self, random_state: int, n_jobs: int) -> None:
             seeds.append(random_state)
+            assert n_jobs == 1  # umap warns that a seed leaves it one
 
         def fit_transform(self, points: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
             return points[:, :2]
