@@ -31,8 +31,9 @@ make mutation
 ```
 
 Strings are not changed (words of messages), nor what stands outside of functions. Tests that start
-processes of their own are left out: the change does not reach them. A mutant gets tests worth 10 s at
-most. The sources were those of commit `fcd2eb2`. As first run, before the gaps below had tests, {first} were noticed ({first_rate:.1f} %, {first_low:.1f}-{first_high:.1f} %).
+processes of their own are left out: the change does not reach them. A mutant gets tests worth 10 s
+at most. The sources were those of commit `fcd2eb2`. As first run, before the gaps below had tests,
+{first} were noticed ({first_rate:.1f} %, {first_low:.1f}-{first_high:.1f} %).
 Intervals are Wilson's.
 
 | package | mutants | noticed | of these by time | survived | rate | interval |
