@@ -39,6 +39,8 @@ def unguarded(path: pathlib.Path) -> list[str]:
         while above is not None and not asked:
             if isinstance(above, ast.Try):
                 asked = any("ImportError" in ast.unparse(h.type) for h in above.handlers if h.type)
+            if isinstance(above, ast.If):
+                asked = ast.unparse(above.test) == "TYPE_CHECKING"
             if isinstance(above, ast.FunctionDef):
                 asked = asked or "need(" in ast.unparse(above)
             above = parent.get(above)

@@ -10,6 +10,7 @@ import tomllib
 import pytest
 
 import ssltok
+from ssltok._shared.extras import NAMES
 from ssltok.cli import _commands, main
 
 BLOCKED = ("accelerate", "safetensors", "sklearn", "tqdm", "tyro")
@@ -59,7 +60,7 @@ def optional() -> list[tuple[str, str]]:
     """Packages and their extras, as pyproject.toml has them."""
     text = (pathlib.Path(__file__).parents[2] / "pyproject.toml").read_text()
     extras = tomllib.loads(text)["project"]["optional-dependencies"]
-    imported = {"scikit-learn": "sklearn"}
+    imported = {name: module for module, name in NAMES.items()}
     names = {re.split(r"[>=<]", word)[0]: extra for extra, words in extras.items()
              for word in words if extra != "dev"}  # fmt: skip
     return [(imported.get(name, name), extra) for name, extra in names.items()]
@@ -81,5 +82,6 @@ def test_the_hint_names_the_package_of_whatever_part_is_missing(
     with pytest.raises(SystemExit) as ended:
         main(["info", "nowhere"])
     assert ended.value.code == 3
-    line = f"ssltok: needs {package}; install it with: pip install 'ssltok[{extra}]'\n"
+    name = NAMES.get(package, package)
+    line = f"ssltok: needs {name}; install it with: pip install 'ssltok[{extra}]'\n"
     assert capsys.readouterr().err == line

@@ -128,7 +128,11 @@ def test_presets_refuse_what_they_do_not_know() -> None:
         (TokenizerConfig, {"augmentation": "warped"}, r"\(did you mean warp\?\)"),
         (PriorConfig, {"start": "codebok"}, r"PriorConfig: start .*\(did you mean codebook\?\)"),
         (Config, {"precision": "bf61"}, r"^Config: precision must .*\(did you mean bf16"),
-        (TokenizerConfig, {"codes_per_token": 2}, r"be 1 but for grouped and residual .*2 for ema"),
+        (
+            TokenizerConfig,
+            {"codes_per_token": 2},
+            r"be 1 but for grouped, residual and m.*2 for ema",
+        ),
         (
             TokenizerConfig,
             {"quantizer": "residual", "codes_per_token": 65},

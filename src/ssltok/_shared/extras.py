@@ -3,12 +3,18 @@
 import importlib
 from typing import Any
 
-__all__ = ["need"]
+__all__ = ["EXTRA", "NAMES", "need"]
 
 EXTRA = {
-    "accelerate": "pipelines", "matplotlib": "pipelines", "safetensors": "pipelines",
-    "sklearn": "pipelines", "tqdm": "pipelines", "umap": "maps",
-}  # fmt: skip
+    **dict.fromkeys(
+        ("accelerate", "matplotlib", "safetensors", "sklearn", "tqdm", "tyro"), "pipelines"
+    ),
+    **dict.fromkeys(("narwhals", "pandas", "sktime"), "data"),
+    **dict.fromkeys(("h5py", "openpyxl", "pyarrow"), "files"),
+    "tensorboard": "track",
+    "umap": "maps",
+}
+"""The extra that brings each optional package, by the name it is imported by."""
 NAMES = {"sklearn": "scikit-learn", "umap": "umap-learn"}
 
 

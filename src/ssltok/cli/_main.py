@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 
 import ssltok
+from ssltok._shared.extras import EXTRA, NAMES
 from ssltok.cli._signals import Stop, stoppable
 
 __all__ = ["main"]
@@ -14,15 +15,6 @@ __all__ = ["main"]
 FAILED = 1  # the status where training left the numbers
 REFUSED = 2  # the status where something that the user gave cannot be used
 MISSING = 3  # the status where an optional package is missing
-EXTRA = {
-    **dict.fromkeys(
-        ("accelerate", "matplotlib", "safetensors", "sklearn", "tqdm", "tyro"), "pipelines"
-    ),
-    **dict.fromkeys(("narwhals", "pandas", "sktime"), "data"),
-    **dict.fromkeys(("h5py", "openpyxl", "pyarrow"), "files"),
-    "tensorboard": "track",
-}
-"""The extra that brings each optional package, by the name it is imported by."""
 RESUMED = ("run", "fit")  # commands that go on where they were stopped
 
 
@@ -89,7 +81,8 @@ def _said(error: ImportError) -> ImportError:
     package = (error.name or "").partition(".")[0]  # a part of a package is not installed alone
     if package not in EXTRA:
         return error
-    return ImportError(f"needs {package}; install it with: pip install 'ssltok[{EXTRA[package]}]'")
+    name, extra = NAMES.get(package, package), EXTRA[package]
+    return ImportError(f"needs {name}; install it with: pip install 'ssltok[{extra}]'")
 
 
 def _leave(error: Exception, status: int) -> None:
