@@ -96,14 +96,14 @@ class Training:
 
     def config(self) -> Config | AutoConfig:
         """The config of these options, or what `auto` is told."""
-        own = {f.name: getattr(self, f.name) for f in dataclasses.fields(Config)}
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(Config)}
         if self.preset == "auto":
             return self._auto()
-        config = Config(**own)
+        config = Config(**fields)
         if not self.steps:
             return config
         stages = ("tokenizer_training", "prior_training")
-        shorter = {s: dataclasses.replace(own[s], steps=self.steps) for s in stages}
+        shorter = {s: dataclasses.replace(fields[s], steps=self.steps) for s in stages}
         return dataclasses.replace(config, **shorter)
 
     def _auto(self) -> AutoConfig:
@@ -170,24 +170,24 @@ class Fit(Training):
         if self.window is not None:
             data = windowed(data, size=self.window, stride=self.stride, who="fit")
             say(f"{self.data}: {data.about}")
-        kept = unfinished("fit", self.out) if self.checkpoints is None else self.checkpoints
+        folder = unfinished("fit", self.out) if self.checkpoints is None else self.checkpoints
         try:
             model = SSLTokenizer(
                 self.config(),
                 seed=self.seed,
-                checkpoints=kept,
+                checkpoints=folder,
                 layout=data.layout if self.window is None else "channels_first",
                 progress=not self.quiet,
                 cpu=self.cpu,
             ).fit(data.train, data.train_labels)
         except BaseException:
-            if self.checkpoints is None and is_first() and not has_checkpoints(kept):
-                clear_work(kept)  # nothing to go on with
+            if self.checkpoints is None and is_first() and not has_checkpoints(folder):
+                clear_work(folder)  # nothing to go on with
             raise
         if is_first():
             model.save(self.out)
             if self.checkpoints is None:
-                clear_work(kept)
+                clear_work(folder)
             say(f"model: {self.out}")
 
 
@@ -202,7 +202,7 @@ class Info:
         """Do it."""
         model = SSLTokenizer.load(self.model)
         tokenizer = model.artifact_.tokenizer
-        said = {
+        summary = {
             "channels": tokenizer.channels,
             "length": tokenizer.length,
             "classes": [str(label) for label in model.classes_],
@@ -215,7 +215,7 @@ class Info:
             },
             "provenance": model.provenance_,
         }
-        say(to_json(said, allow_nan=False).decode())
+        say(to_json(summary, allow_nan=False).decode())
 
 
 Command = (
@@ -254,10 +254,10 @@ def _command_type(words: list[str]) -> Any:
         config = Config() if preset == "auto" else resolve_preset("ssltok", preset)
     except ValueError:
         return Command  # tyro says what the choices are
-    own = {f.name: getattr(config, f.name) for f in dataclasses.fields(Config)}
+    fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(Config)}
     typed = [word.partition("=")[0].removeprefix("--") for word in words if word.startswith("--")]
     paths = tuple(path.replace("-", "_").replace(".", "__") for path in typed)
-    start: dict[str, Any] = {**own, "preset": preset, "typed": paths}
+    start: dict[str, Any] = {**fields, "preset": preset, "typed": paths}
     return (
         Annotated[Run, tyro.conf.subcommand("run", default=Run(**start))]
         | Annotated[Fit, tyro.conf.subcommand("fit", default=Fit(**start))]

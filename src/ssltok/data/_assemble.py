@@ -154,8 +154,8 @@ def _long(
     values = numbers(table, roles.values)[:, 0]
     names, channel = [table.name(roles.values[0])], np.zeros(len(values), dtype=np.int64)
     if roles.channel is not None:
-        channel, found = need("pandas").factorize(table.frame[roles.channel])
-        names = [str(name) for name in found]
+        channel, channel_names = need("pandas").factorize(table.frame[roles.channel])
+        names = [str(name) for name in channel_names]
         if (channel < 0).any():
             row = int(np.flatnonzero(channel < 0)[0])
             raise Refusal(f"every value must name its channel; got none in {table.place(row)}")

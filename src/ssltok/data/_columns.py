@@ -115,31 +115,31 @@ def _is_date(cell: Any) -> bool:
     return hasattr(cell, "isoformat") or (isinstance(cell, str) and bool(DATE.match(cell.strip())))
 
 
-def is_key(table: Table, identity: int, time: int, found: Found) -> bool:
+def is_key(table: Table, identity: int, time: int, named: Found) -> bool:
     """Whether times come again, but not within a series: then the id cannot be a value."""
-    keys = [c for c in (identity, found.get("channel"), time) if c is not None]
+    keys = [c for c in (identity, named.get("channel"), time) if c is not None]
     frame = table.frame
     return bool(frame[time].duplicated().any()) and not bool(frame.duplicated(keys).any())
 
 
-def check_index(table: Table, found: Found, reading: Reading) -> None:
+def check_index(table: Table, named: Found, reading: Reading) -> None:
     """Refuse a column that may number the rows: by its name, or because it counts them."""
-    identity = found.get("id")
-    if table.form is not None and table.form.unnamed and 0 in found.rest:
+    identity = named.get("id")
+    if table.form is not None and table.form.unnamed and 0 in named.rest:
         raise Refusal(
             "rows have one cell more than the header, whose first column has no name: "
             f"{choices(('drop', 'Unnamed: 0'), ('id', 'Unnamed: 0'), ('time', 'Unnamed: 0'))}"
         )
     if reading.id == "":
         return
-    doubtful = identity is not None and "id" not in found.asked and found.get("time") is None
+    doubtful = identity is not None and "id" not in named.asked and named.get("time") is None
     if doubtful and not (is_worded(table, identity or 0) and table.frame[identity].is_unique):
         refuse_index(table, identity or 0)
-    for column in found.rest:
+    for column in named.rest:
         if table.names is not None and UNNAMED.fullmatch(table.names[column].lower()):
             refuse_index(table, column)
-    alone = identity is None and found.get("time") is None
-    if alone and found.rest and found.rest[0] == 0 and _counts(table, 0):
+    alone = identity is None and named.get("time") is None
+    if alone and named.rest and named.rest[0] == 0 and _counts(table, 0):
         refuse_index(table, 0)
 
 

@@ -33,10 +33,10 @@ def named_parts(name: str, reading: Reading) -> list[Part]:
         except Exception as error:  # whatever the library or its network raises
             near = difflib.get_close_matches(name, SHIPPED, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            said = (str(error).splitlines() or [""])[0]
+            message = (str(error).splitlines() or [""])[0]
             raise ValueError(
                 f"load_dataset: {name!r} must be a file or a data set that sktime ships or can "
-                f"fetch; got {type(error).__name__}: {said}{hint}"
+                f"fetch; got {type(error).__name__}: {message}{hint}"
             ) from error
         parts.append(_finished(_from_frame(X), list(y), reading))
     return parts
@@ -71,10 +71,10 @@ def read_ts(path: pathlib.Path, reading: Reading) -> Part:
         with tempfile.TemporaryDirectory() as folder:  # sktime knows classes beside times only
             copy = pathlib.Path(folder) / "copy.ts"
             copy.write_text(_with_classes(rows), encoding="utf-8")
-            found = load(str(copy))
+            loaded = load(str(copy))
     else:
-        found = load(str(path))
-    frame, labels = (found[0], list(found[1])) if isinstance(found, tuple) else (found, None)
+        loaded = load(str(path))
+    frame, labels = (loaded[0], list(loaded[1])) if isinstance(loaded, tuple) else (loaded, None)
     if labelled and (labels is None or len(labels) != len(frame)):
         raise Refusal(f"every case must have a label; got {len(labels or [])} for {len(frame)}")
     if tags.get("@univariate", [""])[0] == "true" and frame.shape[1] != 1:
@@ -104,10 +104,10 @@ def read_arff(path: pathlib.Path, reading: Reading) -> Part:
     word = (attributes[-1].split() + [""] * 2)[1].strip("'\"").lower()
     if nominal is None and word in LABELS:
         raise Refusal(f"labels must be classes; got numbers to predict, the attribute {word!r}")
-    found = need("sktime.datasets").load_from_arff_to_dataframe(
+    loaded = need("sktime.datasets").load_from_arff_to_dataframe(
         str(path), has_class_labels=nominal is not None
     )
-    frame, labels = (found[0], list(found[1])) if nominal else (found, None)
+    frame, labels = (loaded[0], list(loaded[1])) if nominal else (loaded, None)
     if nominal is not None:
         _check_classes(labels, [name.strip() for name in nominal[1].split(",")])
     series = _from_frame(frame)
@@ -237,11 +237,11 @@ def _read_mat(path: pathlib.Path) -> dict[str, Any]:
     try:
         import scipy.io
 
-        found = scipy.io.loadmat(path)
+        loaded = scipy.io.loadmat(path)
     except NotImplementedError:  # MATLAB 7.3 writes HDF5, its axes the other way round
         with need("h5py").File(path, "r") as file:
-            found = {key: value[()].T for key, value in file.items() if hasattr(value, "shape")}
-    return {key: value for key, value in found.items() if not key.startswith("__")}
+            loaded = {key: value[()].T for key, value in file.items() if hasattr(value, "shape")}
+    return {key: value for key, value in loaded.items() if not key.startswith("__")}
 
 
 def _parts(arrays: dict[str, Any], reading: Reading, *, plain: bool) -> list[Part]:

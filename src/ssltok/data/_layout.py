@@ -44,12 +44,12 @@ def roles_of(table: Table, reading: Reading) -> Roles:
     check_names(table)
     dropped = [column_of(table, "drop", name) for name in reading.drop]
     columns = [place for place in range(table.frame.shape[1]) if place not in dropped]
-    found = named_roles(table, reading, columns)
-    layout = reading.layout or _only_layout(table, found, reading)
+    named = named_roles(table, reading, columns)
+    layout = reading.layout or _only_layout(table, named, reading)
     if layout in ARRAYS:
         raise Refusal(f"a table has no {option('layout', layout)}: that is for arrays")
     check = {"series_in_rows": _series, "time_in_rows": _times, "long": _long}[layout]
-    roles = check(table, found, reading)
+    roles = check(table, named, reading)
     if not roles.values:
         one = table.form is not None and reading.separator is None and table.frame.shape[1] == 1
         raise Refusal(
@@ -73,14 +73,14 @@ def roles_of(table: Table, reading: Reading) -> Roles:
     return roles
 
 
-def _only_layout(table: Table, found: Found, reading: Reading) -> Layout:
+def _only_layout(table: Table, named: Found, reading: Reading) -> Layout:
     """The layout that a table without one must have."""
-    time, label, identity = found.get("time"), found.get("label"), found.get("id")
-    if time is not None and identity is not None and is_key(table, identity, time, found):
-        alone = len(found.rest) + (found.get("value") is not None) <= 1
-        return "long" if alone or found.get("channel") is not None else "time_in_rows"
+    time, label, identity = named.get("time"), named.get("label"), named.get("id")
+    if time is not None and identity is not None and is_key(table, identity, time, named):
+        alone = len(named.rest) + (named.get("value") is not None) <= 1
+        return "long" if alone or named.get("channel") is not None else "time_in_rows"
     if time is not None:
-        if label is not None and not _label_is_y(table, found):
+        if label is not None and not _label_is_y(table, named):
             raise Refusal(
                 f"rows with a time ({table.name(time)!r}) and a label ({table.name(label)!r}) may "
                 f"be times or series: {choices(*ROWS)}"
@@ -88,41 +88,41 @@ def _only_layout(table: Table, found: Found, reading: Reading) -> Layout:
         if identity is not None and not is_worded(table, identity):
             refuse_index(table, identity)
         return "time_in_rows"
-    check_index(table, found, reading)
+    check_index(table, named, reading)
     if label is not None or identity is not None:
-        _check_y(table, found)
-        if table.names is not None and len(found.rest) >= SHORTEST and are_numbered(
-            [table.names[column] for column in found.rest]
+        _check_y(table, named)
+        if table.names is not None and len(named.rest) >= SHORTEST and are_numbered(
+            [table.names[column] for column in named.rest]
         ):  # fmt: skip
             return "series_in_rows"
-    rows, width = len(table.frame), len(found.rest)
+    rows, width = len(table.frame), len(named.rest)
     raise Refusal(
         f"a row must be a series or a time, and this table of {rows} x {width} can be either: "
         f"{choices(*ROWS)}"
     )
 
 
-def _series(table: Table, found: Found, reading: Reading) -> Roles:
-    time = found.get("time")
+def _series(table: Table, named: Found, reading: Reading) -> Roles:
+    time = named.get("time")
     if time is not None:
         raise Refusal(
             f"a row that is a series has no time of its own; got column {table.name(time)!r}: "
             f"{choices(('drop', table.name(time)), ('layout', 'time_in_rows'))}"
             + ("" if is_dated(table, time) else f"; or {option('time', '')} if it holds values")
         )
-    _check_y(table, found)
-    check_index(table, found, reading)
-    wide = _wide(table, found)
+    _check_y(table, named)
+    check_index(table, named, reading)
+    wide = _wide(table, named)
     return Roles(
-        "series_in_rows", wide, id=found.get("id"), label=found.get("label"),
-        group=found.get("group"),
+        "series_in_rows", wide, id=named.get("id"), label=named.get("label"),
+        group=named.get("group"),
     )  # fmt: skip
 
 
-def _times(table: Table, found: Found, reading: Reading) -> Roles:
-    label, identity, time = found.get("label"), found.get("id"), found.get("time")
-    values = _wide(table, found)
-    if label is not None and "label" not in found.asked:
+def _times(table: Table, named: Found, reading: Reading) -> Roles:
+    label, identity, time = named.get("label"), named.get("id"), named.get("time")
+    values = _wide(table, named)
+    if label is not None and "label" not in named.asked:
         only = not values and (identity is not None or time is not None)
         if only or (identity is None and table.name(label).lower() == "y"):
             values, label = sorted([*values, label]), None
@@ -132,25 +132,25 @@ def _times(table: Table, found: Found, reading: Reading) -> Roles:
                 f"{choices(('label', ''), ('drop', table.name(label)))}"
                 + ("" if identity is None else f"; or {option('label', table.name(label))}")
             )
-    for role, column in (("label", label), ("group", found.get("group"))):
+    for role, column in (("label", label), ("group", named.get("group"))):
         if column is not None and identity is None and table.frame[column].nunique() > 1:
             raise Refusal(
                 f"a {role} must belong to a whole series; got several in column "
                 f"{table.name(column)!r} of one series: {choices(('drop', table.name(column)))}; "
                 "or name the column that says which series a row is of, as id"
             )
-    check_index(table, found, reading)
-    doubtful = identity is not None and "id" not in found.asked and not is_worded(table, identity)
-    if doubtful and time is not None and not is_key(table, identity or 0, time, found):
+    check_index(table, named, reading)
+    doubtful = identity is not None and "id" not in named.asked and not is_worded(table, identity)
+    if doubtful and time is not None and not is_key(table, identity or 0, time, named):
         refuse_index(table, identity or 0)
-    return Roles("time_in_rows", values, time, identity, None, label, found.get("group"))
+    return Roles("time_in_rows", values, time, identity, None, label, named.get("group"))
 
 
-def _long(table: Table, found: Found, reading: Reading) -> Roles:
-    values, channel, label = list(found.rest), found.get("channel"), found.get("label")
-    if label is not None and "label" not in found.asked and not values:
+def _long(table: Table, named: Found, reading: Reading) -> Roles:
+    values, channel, label = list(named.rest), named.get("channel"), named.get("label")
+    if label is not None and "label" not in named.asked and not values:
         values, label = [label], None
-    value = found.get("value")
+    value = named.get("value")
     if value is not None and values:
         raise Refusal(
             f"a long table must have no further columns; got {[table.name(c) for c in values]}: "
@@ -165,24 +165,24 @@ def _long(table: Table, found: Found, reading: Reading) -> Roles:
             f"{choices(*(('value', name) for name in names[:2]))}" if names else
             "a long table must have one column of values; got none"
         )  # fmt: skip
-    if found.get("id") is None and channel is None:
+    if named.get("id") is None and channel is None:
         raise Refusal(
             "a long table must have a column that says of which series, or of which channel, a "
             f"value is; got neither: {choices(('id', 'NAME'), ('channel', 'NAME'))}"
         )
-    return Roles("long", values, found.get("time"), found.get("id"), channel, label,
-                 found.get("group"))  # fmt: skip
+    return Roles("long", values, named.get("time"), named.get("id"), channel, label,
+                 named.get("group"))  # fmt: skip
 
 
-def _label_is_y(table: Table, found: Found) -> bool:
+def _label_is_y(table: Table, named: Found) -> bool:
     """`y` beside a time is a value, as in Prophet: a row that is a time has no label."""
-    label = found.get("label")
-    return "label" not in found.asked and label is not None and table.name(label).lower() == "y"
+    label = named.get("label")
+    return "label" not in named.asked and label is not None and table.name(label).lower() == "y"
 
 
-def _check_y(table: Table, found: Found) -> None:
-    label = found.get("label")
-    if label is None or "label" in found.asked or table.names is None:
+def _check_y(table: Table, named: Found) -> None:
+    label = named.get("label")
+    if label is None or "label" in named.asked or table.names is None:
         return
     names = {name.lower() for name in table.names}
     if table.names[label].lower() == "y" and names & {"x", "z"}:
@@ -193,10 +193,10 @@ def _check_y(table: Table, found: Found) -> None:
         )
 
 
-def _wide(table: Table, found: Found) -> list[int]:
+def _wide(table: Table, named: Found) -> list[int]:
     """The columns of values, where a row holds several."""
     for role in ("value", "channel"):
-        if role in found.asked and found.get(role) is not None:
+        if role in named.asked and named.get(role) is not None:
             raise Refusal(f"{role} is for long tables: {choices(('layout', 'long'))}")
-    back = [c for role in ("value", "channel") if (c := found.get(role)) is not None]
-    return sorted([*found.rest, *back])
+    back = [c for role in ("value", "channel") if (c := named.get(role)) is not None]
+    return sorted([*named.rest, *back])

@@ -53,9 +53,9 @@ def widths_of(
     """Cells and number of every line that holds something, from line `first`."""
     simple = encoding in ("utf-8", "utf-8-sig", "ascii", "cp1252", "latin-1")
     if simple and separator != BLANK and ord(separator) < 128:
-        found = _counted(path, ord(separator), first)
-        if found is not None:
-            return found
+        counted = _counted(path, ord(separator), first)
+        if counted is not None:
+            return counted
     widths, lines = [], []
     with open_text(path, encoding) as stream:
         for number, line in rows_of(stream):

@@ -236,10 +236,10 @@ def _wall(what: str, read: Callable[[], Read]) -> Read:
     except MissingLibraryError:
         raise
     except Refusal as error:
-        said = " ".join(str(error).splitlines())  # a cell may hold several lines
-        raise ValueError(f"load_dataset: {what!r}: {said}") from error
+        message = " ".join(str(error).splitlines())  # a cell may hold several lines
+        raise ValueError(f"load_dataset: {what!r}: {message}") from error
     except Exception as error:  # a foreign reader may raise anything
-        said = " ".join(str(error).split())[:300]
+        message = " ".join(str(error).split())[:300]
         raise ValueError(
-            f"load_dataset: {what!r} must be readable; got {type(error).__name__}: {said}"
+            f"load_dataset: {what!r} must be readable; got {type(error).__name__}: {message}"
         ) from error

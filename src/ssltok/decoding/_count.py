@@ -212,7 +212,7 @@ def stable_prediction(
         calm = torch.where(still, memory.get("calm", torch.zeros_like(state.tokens)) + 1, 0)
         memory["calm"], memory["prediction"] = calm, unseen
         unseen[state.drawn] = now
-        kept = (calm >= steps) & (state.logprob > least) & state.drawn
-        return accept(state, kept | (surest(state) & ~kept.any(dim=-1, keepdim=True)))
+        stable = (calm >= steps) & (state.logprob > least) & state.drawn
+        return accept(state, stable | (surest(state) & ~stable.any(dim=-1, keepdim=True)))
 
     return settle

@@ -61,16 +61,16 @@ def classifier_free_guidance(unconditional: LogitsFn, *, scale: Scale) -> Guidan
             return conditional(tokens, where)
         if now == 0:
             return unconditional(tokens, where)
-        free, kept = unconditional(tokens, where), conditional(tokens, where)
-        if free.shape != kept.shape:
+        free, conditioned = unconditional(tokens, where), conditional(tokens, where)
+        if free.shape != conditioned.shape:
             raise ValueError(
                 "classifier_free_guidance: both models must return logits of one shape; "
-                f"got {tuple(kept.shape)} and {tuple(free.shape)}"
+                f"got {tuple(conditioned.shape)} and {tuple(free.shape)}"
             )
         mixed = torch.where(
-            free == -torch.inf, kept if now > 1 else free, free + now * (kept - free)
+            free == -torch.inf, conditioned if now > 1 else free, free + now * (conditioned - free)
         )
-        return mixed.masked_fill(kept == -torch.inf, -torch.inf)
+        return mixed.masked_fill(conditioned == -torch.inf, -torch.inf)
 
     return guide
 

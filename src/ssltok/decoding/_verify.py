@@ -80,8 +80,8 @@ def speculative(logits_fn: LogitsFn, ranks: Tensor, *, temperature: float = 1.0)
             of_q, of_p = (each.gather(-1, draft[:, None])[:, 0] for each in (q, p))
             coin = torch.empty_like(of_q).uniform_(generator=state.generator)
             first = rank.where(state.drawn, end).amin(dim=-1, keepdim=True)
-            kept = (coin * of_p < of_q) | (rank == first)[state.drawn]
-            refused = torch.ones_like(state.drawn).masked_scatter(state.drawn, ~kept)
+            accepted = (coin * of_p < of_q) | (rank == first)[state.drawn]
+            refused = torch.ones_like(state.drawn).masked_scatter(state.drawn, ~accepted)
             last = rank.where(refused & state.drawn, end).amin(dim=-1, keepdim=True)
             rest = (q - p).clamp(min=0)
             rest = torch.where(rest.sum(dim=-1, keepdim=True) > 0, rest, q)

@@ -254,8 +254,8 @@ def fingerprint(
         known = hashlib.sha256(labels.numpy().tobytes()).hexdigest()
     whole = [plain, seed, data.digest(), known]
     named = {name: identity_of(part) for name, part in vars(parts).items() if part is not None}
-    told = [] if conditions is None else [conditions.digest()]
-    text = json.dumps([*whole, named] if named else whole, sort_keys=True) + "".join(told)
+    more = [] if conditions is None else [conditions.digest()]
+    text = json.dumps([*whole, named] if named else whole, sort_keys=True) + "".join(more)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

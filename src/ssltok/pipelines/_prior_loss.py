@@ -82,8 +82,8 @@ def loss_by_share(
             )  # fmt: skip
             sums, count = torch.zeros((), dtype=torch.float64), 0
             for rows in torch.arange(len(codes)).split(BATCH):
-                told = None if conditions is None else conditions.take(rows)
-                total, tokens = _batch(prior, codes[rows], masks[rows], labels[rows], told)
+                given = None if conditions is None else conditions.take(rows)
+                total, tokens = _batch(prior, codes[rows], masks[rows], labels[rows], given)
                 sums, count = sums + total, count + tokens
             losses[share] = float(sums / count)
     return losses

@@ -169,7 +169,7 @@ def tokenizer_stage(
     Returns:
         The stage, its training with a batch that fits the data, and the steps.
     """
-    training, steps, kept, held = hold_out(
+    training, steps, learned, held = hold_out(
         scaled.cases, config.tokenizer_training, seed=seed, world=world
     )
     tokenizer, objective = model.tokenizer, model.objective
@@ -181,7 +181,7 @@ def tokenizer_stage(
 
     def draw(step: int, rows: slice) -> TokenizerBatch:
         order: Any = {"seed": seed, "purpose": "tokenizer-order", "step": step}
-        chosen = kept[ordered_batch(len(kept), training.batch, **order)]
+        chosen = learned[ordered_batch(len(learned), training.batch, **order)]
         batch = take_rows(scaled, chosen, rows) if shared else scaled.take(chosen)
         # Drawn for the whole batch, then cut, so that it does not depend on the processes.
         within = torch.arange(batch.values.shape[-1]) < batch.lengths[:, None]

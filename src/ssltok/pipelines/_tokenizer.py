@@ -250,13 +250,13 @@ class Tokenizer(nn.Module):
 
         A quantizer whose codebook grows along the sequence says so by `sizes_at(places)`.
         """
-        found: list[list[int] | None] = []
+        rows: list[list[int] | None] = []
         for branch, size in zip(self.parts, self.sizes, strict=True):
             places = math.prod(branch.grid)
             growing = hasattr(branch.quantizer, "sizes_at")
             limits = branch.quantizer.sizes_at(places) if growing else None
-            found.append(None if limits is None else limits * (size // places))
-        return found
+            rows.append(None if limits is None else limits * (size // places))
+        return rows
 
     def real_codes(self, codes: Tensor) -> list[Tensor]:
         """Which tokens are real, `(rows, *grid)` by branch, rows as in `bands`."""

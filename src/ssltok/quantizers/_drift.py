@@ -79,8 +79,8 @@ def codebook_drift_loss(
         centre = sums / mass.clamp(min=torch.finfo(dtype).tiny)[:, None]
         moving = (mass[:, None] * (codes - centre).square()).sum()  # all of the gradient
         count = sum_over_ranks(real.sum().to(dtype)).clamp(min=1) * codebook.shape[1]
-        own = (moving + (total - moving.detach())) / count
-        return sum_over_ranks(own)
+        drift = (moving + (total - moving.detach())) / count
+        return sum_over_ranks(drift)
 
 
 @torch.no_grad()

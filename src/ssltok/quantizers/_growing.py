@@ -134,15 +134,15 @@ class GrowingQuantizer(WrappingQuantizer, ByPlace):
         places = math.prod(flat.shape[1:])
         tokens = self._coder.directions(flat.tokens.detach())  # of length 1 with cosine
         rows = tokens.reshape(flat.shape[0], places, self.dim)
-        found, begin = [rows.new_empty(len(rows), 0, dtype=torch.int64)], 0
+        parts, begin = [rows.new_empty(len(rows), 0, dtype=torch.int64)], 0
         sizes = self.sizes_at(places)
         while begin < places:
             end = begin + sizes.count(sizes[begin])
             part = rows[:, begin:end]
             codes = nearest_codes(part.reshape(-1, self.dim), codebook[: sizes[begin]])
-            found.append(codes.reshape(part.shape[:2]))
+            parts.append(codes.reshape(part.shape[:2]))
             begin = end
-        return torch.cat(found, dim=1).reshape(-1)
+        return torch.cat(parts, dim=1).reshape(-1)
 
     @property
     def _coder(self) -> VectorQuantizer:

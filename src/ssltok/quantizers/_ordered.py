@@ -79,8 +79,8 @@ class OrderedQuantizer(WrappingQuantizer):
         if self.training and self.dropout > 0:
             samples, each = flat.shape[0], math.prod(flat.shape[1:])
             count = self._draw_counts(samples, each, flat.tokens.device)
-            kept = (torch.arange(each, device=count.device) < count[:, None]).reshape(-1)
-            real = kept if flat.real is None else flat.real & kept
+            shown = (torch.arange(each, device=count.device) < count[:, None]).reshape(-1)
+            real = shown if flat.real is None else flat.real & shown
             tokens = torch.where(real[:, None], flat.tokens, 0.0)
             flat = flat._replace(real=real, tokens=tokens)
         grid = flat.for_parts(training=self.training)
@@ -99,9 +99,9 @@ class OrderedQuantizer(WrappingQuantizer):
         check_at_least("OrderedQuantizer", "count", count, 1)
         check_codes_layout("OrderedQuantizer", codes, self.code_shape)
         places = codes.shape[1 : codes.ndim - len(self.code_shape)]
-        kept = torch.arange(math.prod(places), device=codes.device) < count
-        kept = kept.reshape(*places, *[1] * len(self.code_shape))
-        return torch.where(kept, codes, -1)
+        shown = torch.arange(math.prod(places), device=codes.device) < count
+        shown = shown.reshape(*places, *[1] * len(self.code_shape))
+        return torch.where(shown, codes, -1)
 
     def _draw_counts(self, samples: int, each: int, device: torch.device) -> Tensor:
         """How many tokens each sample keeps, `(samples,)`."""

@@ -100,8 +100,8 @@ def _array(file: pathlib.Path, form: Reading) -> SeriesSource:
     try:
         array = np.load(file, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
-        said = " ".join(str(error).split())[:300]
-        raise ValueError(f"load_source: {str(file)!r} must be readable; got {said}") from error
+        message = " ".join(str(error).split())[:300]
+        raise ValueError(f"load_source: {str(file)!r} must be readable; got {message}") from error
     if form.layout is None:
         return read_source(array, who="load_source").source
     fits: dict[str, tuple[tuple[int, ...], Callable[[], SeriesSource]]] = {

@@ -57,9 +57,9 @@ def statistics(
     facts = facts_of(source)
     size = bytes_of(source)
     if tell is not None:
-        kept = "" if side_file(source) is None else "; kept beside the data"
+        where = "" if side_file(source) is None else "; kept beside the data"
         tell(f"reading {len(source)} series once ({size / 2**30:.2f} GiB as float32) for checks, "
-             f"statistics and a digest{kept}")  # fmt: skip
+             f"statistics and a digest{where}")  # fmt: skip
     run = _Pass(who, source, progress)
     offset, length = torch.zeros(source.channels, dtype=torch.float64), source.length
     parts = run.facts(length, offset)
@@ -85,14 +85,14 @@ def statistics(
     for part in (*parts.moments, parts.lengths, offset):
         digest.update(part.contiguous().numpy().tobytes())
     gaps = bool((parts.known.sum(0) < len(source) * longest).any())
-    found = Statistics(
+    result = Statistics(
         merge_moments(parts.moments), offset, parts.lengths, gaps, digest.hexdigest()
     )
     if facts_of(source) != facts:
         raise ValueError(f"{who}: the file must stay as it is while it is read; got another")
     if is_first():
-        write_side_file(source, found, facts)
-    return found
+        write_side_file(source, result, facts)
+    return result
 
 
 class _Parts:

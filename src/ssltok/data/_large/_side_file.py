@@ -79,12 +79,12 @@ def read_side_file(source: SeriesSource) -> Statistics | None:
     return Statistics(moments, torch.from_numpy(offset), ends.expand(len(source)), gaps, digest)
 
 
-def write_side_file(source: SeriesSource, found: Statistics, facts: dict[str, Any]) -> None:
+def write_side_file(source: SeriesSource, result: Statistics, facts: dict[str, Any]) -> None:
     """Keep statistics beside the data; a file there that is not ours is left alone.
 
     Args:
         source: Whose they are.
-        found: The statistics.
+        result: The statistics.
         facts: Of the source, from before the pass.
 
     Warns:
@@ -93,20 +93,20 @@ def write_side_file(source: SeriesSource, found: Statistics, facts: dict[str, An
     place = side_file(source)
     if place is None:
         return
-    lengths = found.lengths.numpy()
+    lengths = result.lengths.numpy()
     if (lengths == lengths[0]).all():
         lengths = lengths[:1]
     written = max(facts.get("mtime", 0), facts.get("ctime", 0))
     tick = TICK if written % 10**9 else COARSE
     payload = io.BytesIO()
     small = lengths.astype(np.min_scalar_type(int(lengths.max())))
-    for part in (torch.stack(list(found.moments)).numpy(), found.offset.numpy(), small):
+    for part in (torch.stack(list(result.moments)).numpy(), result.offset.numpy(), small):
         np.save(payload, part)
     about = {
         "facts": facts,
         "settled": time.time_ns() - written > tick * 1e9,
-        "gaps": found.gaps,
-        "digest": found.digest,
+        "gaps": result.gaps,
+        "digest": result.digest,
         "sha256": hashlib.sha256(payload.getvalue()).hexdigest(),
     }
     try:

@@ -70,10 +70,10 @@ class SourceSet:
             ValueError: What `read_series` raises for the same series.
         """
         if self._found is None:
-            found = statistics(self.source, who=self.who, progress=progress, tell=tell)
-            longest = int(found.lengths.max())
+            result = statistics(self.source, who=self.who, progress=progress, tell=tell)
+            longest = int(result.lengths.max())
             self._check_length(longest)
-            self._found = found
+            self._found = result
         return self
 
     def _check_length(self, longest: int) -> None:

@@ -118,12 +118,12 @@ class TableSource:
             raise ValueError(
                 f"TableSource: column must be one of {', '.join(self.names)}; got {name!r}"
             )
-        found: list[Any] = []
+        values: list[Any] = []
         for file, group in self._parts:
             if file not in self._opened:
                 self._opened[file] = _open(self._files[file])
-            found += self._opened[file].read(group, [name]).column(0).to_pylist()
-        return found
+            values += self._opened[file].read(group, [name]).column(0).to_pylist()
+        return values
 
     def files(self) -> tuple[pathlib.Path | None, dict[str, Any]]:
         """The file, or the folder with the facts of each of its files."""
@@ -142,8 +142,8 @@ class TableSource:
         import pyarrow.compute as pc
 
         table = self._table(part)
-        found = [pc.max(pc.list_value_length(column)).as_py() for column in table.columns]
-        return max((length or 0 for length in found), default=0)
+        values = [pc.max(pc.list_value_length(column)).as_py() for column in table.columns]
+        return max((length or 0 for length in values), default=0)
 
     def _group(self, part: int, index: NDArray[np.int64]) -> NDArray[Any]:
         """Rows of one group; that of parquet stays decoded until another is asked for."""

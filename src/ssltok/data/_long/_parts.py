@@ -184,13 +184,15 @@ def resample_dataset(data: Dataset, every: str | float) -> Dataset:
             step = float(every)
         except ValueError:
             step = every  # `resample` says what it must be
-    found = [resample(one, clock, step) for one, clock in zip(data.train, clocks, strict=True)]
-    series, times = [one.series for one in found], [one.timeline.times for one in found]
+    listed = [resample(one, clock, step) for one, clock in zip(data.train, clocks, strict=True)]
+    series, times = [one.series for one in listed], [one.timeline.times for one in listed]
     equal = len({one.shape for one in series}) == 1
-    about = found[0].about
-    if len(found) > 1:
+    about = listed[0].about
+    if len(listed) > 1:
         gone = sum(int(np.isnan(one).all(axis=0).sum()) for one in series)
-        about = f"resampled {found[0].timeline.about}: {len(found)} series, {gone} samples missing"
+        about = (
+            f"resampled {listed[0].timeline.about}: {len(listed)} series, {gone} samples missing"
+        )
     return data._replace(
         train=np.stack(series) if equal else series,
         times=times if isinstance(data.times, list) else times[0],
@@ -258,13 +260,13 @@ def _step(size: int, stride: int | None) -> int:
 def _regular(who: str, data: Dataset) -> str:
     if data.times is None:
         return ""
-    found = list(dict.fromkeys(read_times(times, who=who).about for times in clocks_of(data)))
-    if len(found) > 1:
+    listed = list(dict.fromkeys(read_times(times, who=who).about for times in clocks_of(data)))
+    if len(listed) > 1:
         raise ValueError(
             f"{who}: all series must have times of one step, for windows of them to mean the same; "
-            f"got {found[0]} and {found[1]}: resample them"
+            f"got {listed[0]} and {listed[1]}: resample them"
         )
-    return found[0]
+    return listed[0]
 
 
 def _checked_groups(who: str, groups: Sequence[Hashable], cases: int) -> Sequence[Hashable]:

@@ -75,39 +75,39 @@ def read_times(times: Any, *, who: str = "read_times") -> Timeline:
         >>> read_times([0.0, 0.25, 0.5]).about
         'every 0.25'
     """
-    found = _as_times(who, times)
-    numbers = isinstance(found, np.ndarray)
-    if len(found) < 3:
-        raise ValueError(f"{who}: times must be at least three to have a step; got {len(found)}")
-    ticks: NDArray[Any] = found if numbers else found.asi8 - found.asi8[0]
+    stamps = _as_times(who, times)
+    numbers = isinstance(stamps, np.ndarray)
+    if len(stamps) < 3:
+        raise ValueError(f"{who}: times must be at least three to have a step; got {len(stamps)}")
+    ticks: NDArray[Any] = stamps if numbers else stamps.asi8 - stamps.asi8[0]
     steps = np.diff(ticks)
     if (steps <= 0).any():
         place = int(np.argmax(steps <= 0))
         again = "again" if steps[place] == 0 else "later"
         raise ValueError(
-            f"{who}: times must rise; got {found[place]}, and {found[place + 1]} {again}"
+            f"{who}: times must rise; got {stamps[place]}, and {stamps[place + 1]} {again}"
         )
     if not numbers:
-        step = _frequency(found)
+        step = _frequency(stamps)
         if step is not None:
-            return Timeline(found, step, _words(step))
+            return Timeline(stamps, step, _words(step))
     mean = (ticks[-1] - ticks[0]) / (len(ticks) - 1)
     off = np.abs(ticks - ticks[0] - mean * np.arange(len(ticks)))
     rounding = min(4 * np.spacing(float(np.abs(ticks).max())), mean / 100)
     if off.max() <= max(TOLERANCE * mean, rounding):
         if numbers:
-            return Timeline(found, float(mean), f"every {mean:.6g}")
-        step = _pandas().Timedelta(round(mean), unit=found.unit)
-        return Timeline(found, step, f"every {step.total_seconds():.6g} seconds")
+            return Timeline(stamps, float(mean), f"every {mean:.6g}")
+        step = _pandas().Timedelta(round(mean), unit=stamps.unit)
+        return Timeline(stamps, step, f"every {step.total_seconds():.6g} seconds")
     usual = np.median(steps)
     place = int(np.argmax(np.abs(steps - usual) > TOLERANCE * usual))
     low, high = (
-        float(step) if numbers else _pandas().Timedelta(int(step), unit=found.unit)
+        float(step) if numbers else _pandas().Timedelta(int(step), unit=stamps.unit)
         for step in (steps.min(), steps.max())
     )  # fmt: skip
     raise ValueError(
         f"{who}: times must be regular, or resampled on request; got steps from {low} to {high}, "
-        f"and no usual one from {found[place]} to {found[place + 1]}"
+        f"and no usual one from {stamps[place]} to {stamps[place + 1]}"
     )
 
 
@@ -200,25 +200,25 @@ def resample(series: ArrayLike, times: Any, every: str | float) -> Resampled:
         'resampled every 1: 4 samples from 4, 1 missing'
     """
     values = np.atleast_2d(np.asarray(series, dtype=np.float64))
-    found, pandas = _as_times("resample", times), _pandas()
-    if values.ndim != 2 or values.shape[-1] != len(found):
+    stamps, pandas = _as_times("resample", times), _pandas()
+    if values.ndim != 2 or values.shape[-1] != len(stamps):
         raise ValueError(
-            f"resample: series must be (channels, length) with {len(found)} times; "
+            f"resample: series must be (channels, length) with {len(stamps)} times; "
             f"got shape {values.shape}"
         )
-    if isinstance(found, np.ndarray):
+    if isinstance(stamps, np.ndarray):
         if isinstance(every, str):
             raise ValueError(f"resample: every must be a number, as the times are; got {every!r}")
         check_positive("resample", "every", every)
-        first = found.min()
+        first = stamps.min()
         # A time that rounding puts just below a step's start belongs to that step.
-        bins = np.floor((found - first) / every + TOLERANCE).astype(np.int64)
+        bins = np.floor((stamps - first) / every + TOLERANCE).astype(np.int64)
         means = pandas.DataFrame(values.T).groupby(bins).mean().reindex(range(bins.max() + 1))
         timeline = read_times(first + every * np.arange(len(means)), who="resample")
     else:
         try:
             offset = pandas.tseries.frequencies.to_offset(every)
-            means = pandas.DataFrame(values.T, index=found).resample(offset).mean()
+            means = pandas.DataFrame(values.T, index=stamps).resample(offset).mean()
         except (TypeError, ValueError) as error:
             raise ValueError(
                 f"resample: every must be a frequency of pandas, such as 'h' or '15min'; "
@@ -227,7 +227,7 @@ def resample(series: ArrayLike, times: Any, every: str | float) -> Resampled:
         timeline = read_times(means.index, who="resample")
     result = np.ascontiguousarray(means.to_numpy().T)
     gone = int(np.isnan(result).all(axis=0).sum())
-    about = f"resampled {timeline.about}: {len(means)} samples from {len(found)}, {gone} missing"
+    about = f"resampled {timeline.about}: {len(means)} samples from {len(stamps)}, {gone} missing"
     return Resampled(result, timeline, about)
 
 

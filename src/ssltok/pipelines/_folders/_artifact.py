@@ -218,9 +218,9 @@ def load_artifact(
         raise ArtifactError(folder, str(error)) from error
     if (tokenizer.channels, tokenizer.length) != (plain["channels"], plain["length"]):
         raise ArtifactError(folder, "a tokenizer of other channels or another length")
-    told = (0, 0) if conditions is None else conditions.sizes
-    if told != (prior.conditions if isinstance(prior, ConditionedPrior) else (0, 0)):
-        raise ArtifactError(folder, f"conditions {told}, which are not those of its prior")
+    sizes = (0, 0) if conditions is None else conditions.sizes
+    if sizes != (prior.conditions if isinstance(prior, ConditionedPrior) else (0, 0)):
+        raise ArtifactError(folder, f"conditions {sizes}, which are not those of its prior")
     decoding = _rules(folder, plain, config, tokenizer, dict(parts or {}))
     lengths, labels = training
     return Artifact(

@@ -41,9 +41,9 @@ def measured_parts(parts: TrainAndTest, generator: Generator) -> tuple[TrainAndT
         taken += [_rows(series, chosen.numpy()), _labels(labels, chosen.tolist())]
         if cases > MOST:
             words.append(f"{MOST} of {cases} {name}")
-    said = f"a random sample of {' and '.join(words)} series" if words else ""
+    about = f"a random sample of {' and '.join(words)} series" if words else ""
     train, train_labels, test, test_labels = taken
-    return TrainAndTest(train, train_labels, test, test_labels, parts.about), said
+    return TrainAndTest(train, train_labels, test, test_labels, parts.about), about
 
 
 def last_samples(data: Dataset, size: int) -> tuple[Dataset, int]:

@@ -71,7 +71,7 @@ def prior_stage(
     Returns:
         The stage, its training with a batch that fits the data, and the steps.
     """
-    training, steps, kept, held = hold_out(
+    training, steps, learned, held = hold_out(
         len(codes), config.prior_training, seed=seed, world=world
     )
     nothing = torch.zeros(1, dtype=torch.bool).expand(codes.shape[:2])
@@ -101,22 +101,22 @@ def prior_stage(
 
     def draw(step: int, rows: slice) -> PriorBatch:
         chosen = ordered_batch(
-            len(kept), training.batch, seed=seed, purpose="prior-order", step=step
+            len(learned), training.batch, seed=seed, purpose="prior-order", step=step
         )
         generator = keyed_generator(seed, "mask", step)
-        batch = everything.take(kept[chosen])
-        codes_now = batch.codes if pick is None else pick(kept[chosen], step)
+        batch = everything.take(learned[chosen])
+        codes_now = batch.codes if pick is None else pick(learned[chosen], step)
         batch = masked(batch._replace(codes=codes_now), generator)
         hidden = torch.rand(len(chosen), generator=generator) < config.prior.label_dropout
         known = batch.labels.masked_fill(hidden, -1)
-        told = level(generator)
+        number = level(generator)
         some = batch.conditions
         if some is not None:
             share = config.prior.label_dropout
             shares = torch.where(hidden, 0.5, share) if prior.classes else torch.tensor(share)
             seen = torch.rand(len(chosen), generator=generator) >= shares
             some = some._replace(known=seen).take(rows)
-        return PriorBatch(batch.codes[rows], batch.masks[rows], known[rows], told, some)
+        return PriorBatch(batch.codes[rows], batch.masks[rows], known[rows], number, some)
 
     def validate() -> float:
         device = next(prior.parameters()).device
