@@ -321,7 +321,7 @@ def test_a_hidden_layer_of_a_prior_is_aligned() -> None:
     trunk = Transformer(8, depth=3, heads=2)
     prior = TokenTransformer(TokenEmbedding(5, 8), trunk, tokens=6)
     states: list[Tensor] = []
-    trunk.layers[1].register_forward_hook(lambda module, args, out: states.append(out))
+    trunk.layers[1].register_forward_hook(lambda module, args, out: states.append(out[0]))
     codes = torch.randint(5, (3, 6))
     prior(codes, torch.ones(3, 6, dtype=torch.bool))
     (state,) = states

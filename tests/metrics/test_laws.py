@@ -78,9 +78,15 @@ METRICS: dict[str, Metric] = {
     ),
     "autocorrelation": of_both(metrics.autocorrelation),
     "autocorrelation_distance": metrics.autocorrelation_distance,
+    "cka": rows(metrics.cka),
     "codebook_correlation": of_both(lambda x: metrics.codebook_correlation(x.flatten(1))),
     "cross_correlation_distance": metrics.cross_correlation_distance,
     "dense_probe_iou": tokens(metrics.dense_probe_iou),
+    "dense_structure": of_both(
+        lambda x: torch.stack(
+            metrics.dense_structure(x.mT, group_clusters=4, group_size=CASES, normalize=False)
+        )
+    ),
     "diffusion_ts_protocol": lambda x, y: metrics.diffusion_ts_protocol(
         x, y, fit_encoder=means_and_ends, steps=(2, 2), repeats=2, generator=seeded()
     ),
@@ -112,6 +118,7 @@ METRICS: dict[str, Metric] = {
     "knn_accuracy, cosine": probe(metrics.knn_accuracy, neighbors=5, temperature=0.5),
     "kurtosis_distance": metrics.kurtosis_distance,
     "linear_probe_accuracy": probe(metrics.linear_probe_accuracy),
+    "lidar": of_both(metrics.lidar),
     "marginal_distance": metrics.marginal_distance,
     "memorization_ratio": lambda x, y: metrics.memorization_ratio(x[:SPLIT], x[SPLIT:], y),
     "memorization_ratio, DTW": lambda x, y: metrics.memorization_ratio(

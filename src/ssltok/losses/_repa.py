@@ -15,9 +15,10 @@ def repa_loss(projected: Tensor, target: Tensor, valid: Tensor | None = None) ->
     $$-\frac{1}{B T} \sum_{b,i} \cos\bigl(h_\phi(s_{bi}),\ f_{bi}\bigr)$$
 
     The hidden states $s$ are those of a layer of the generator, here of the prior: a forward hook
-    on the layer, or `hidden_states(...)` of a `Transformer`, gives them. The projection $h_\phi$
-    is a small network that is trained with it and thrown away after. The paper adds the loss with
-    a weight of 0.5, at layer 8 of 28. The target is detached.
+    on `trunk.layers[number]` of a `TokenTransformer` gets `(tokens, mlp)`, the tokens behind the
+    class token and the registers; `hidden_states(...)` of a `Transformer` returns all layers. The
+    projection $h_\phi$ is a small network that is trained with it and thrown away after. The paper
+    adds the loss with a weight of 0.5, at layer 8 of 28. The target is detached.
 
     Without `valid` it is `negative_cosine_loss`.
 
