@@ -1,6 +1,7 @@
 """VF, REPA, SpeechTokenizer's two axes, Gram anchoring and CKA against their formulas."""
 
 import math
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -288,14 +289,6 @@ def test_the_ratio_of_gradients() -> None:
         2**0.5 * 1e4
     )
     assert gradient_ratio(layer.sum(), (0 * layer).sum(), layer, limit=9.0) == 9
-    with pytest.raises(
-        ValueError, match=r"^gradient_ratio: loss must be a scalar; got shape \(2,\)"
-    ):
-        gradient_ratio(layer.sum(), layer * 2, layer)
-    with pytest.raises(ValueError, match="^gradient_ratio: eps must be > 0; got 0"):
-        gradient_ratio(layer.sum(), layer.sum(), layer, eps=0.0)
-    with pytest.raises(ValueError, match="^gradient_ratio: limit must be >= 0; got -1"):
-        gradient_ratio(layer.sum(), layer.sum(), layer, limit=-1.0)
 
 
 def ratio_on_a_rank(rows: Tensor) -> Tensor:
@@ -334,22 +327,26 @@ def test_a_hidden_layer_of_a_prior_is_aligned() -> None:
 # --- complaints -----------------------------------------------------------------------------
 
 Z = torch.zeros(2, 3, 4)
+W = torch.ones(2, requires_grad=True)
 COMPLAINTS: list[tuple[Callable[[], object], str]] = [
-    (lambda: vf_loss(Z, Z[..., :3]), r"vf_loss: projected and target must share one shape; got"),
-    (lambda: vf_loss(Z, Z, distance_margin=-0.1), "vf_loss: distance_margin must be >= 0; got -0.1"),
+    (lambda: vf_loss(Z, Z[..., :3]), "vf_loss: projected and target must share one shape; got"),
+    (lambda: vf_loss(Z, Z, distance_margin=-0.1), "vf_loss: distance_margin must be >= 0; got -0"),
     (lambda: vf_terms(Z, Z, cosine_margin=-0.1), "vf_terms: cosine_margin must be >= 0; got -0.1"),
-    (lambda: repa_loss(Z[0, 0], Z[0, 0]), r"repa_loss: projected must be \(..., tokens, dim\); got"),
-    (lambda: cka_loss(Z, Z[:, :2]), r"cka_loss: tokens and target must be of the same tokens; got"),
-    (lambda: gram_anchoring_loss(Z, Z[:1]), "gram_anchoring_loss: tokens and anchor must be of the"),
-    (lambda: d_axis_distillation_loss(Z[0], Z[0]), r"d_axis_distillation_loss: projected must be \("),
-    (lambda: t_axis_distillation_loss(Z[0], Z[0]), r"t_axis_distillation_loss: projected must be \("),
-    (lambda: repa_loss(Z, Z, torch.ones(2, 3)), "repa_loss: valid must be boolean; got torch.float"),
-    (lambda: repa_loss(Z, Z, Z[..., 0, :] > 0), r"repa_loss: valid must have shape \(2, 3\); got"),
-    (lambda: cka_loss(Z[:, :0], Z[:, :0]), r"cka_loss: tokens.numel\(\) must be >= 1; got 0"),
-]  # fmt: skip
+    (lambda: repa_loss(Z[0, 0], Z[0, 0]), "repa_loss: projected must be (..., tokens, dim); got"),
+    (lambda: cka_loss(Z, Z[:, :2]), "cka_loss: tokens and target must be of the same tokens; got"),
+    (lambda: gram_anchoring_loss(Z, Z[:1]), "gram_anchoring_loss: tokens and anchor must be of"),
+    (lambda: d_axis_distillation_loss(Z[0], Z[0]), "d_axis_distillation_loss: projected must be ("),
+    (lambda: t_axis_distillation_loss(Z[0], Z[0]), "t_axis_distillation_loss: projected must be ("),
+    (lambda: repa_loss(Z, Z, torch.ones(2, 3)), "repa_loss: valid must be boolean; got torch."),
+    (lambda: repa_loss(Z, Z, Z[..., 0, :] > 0), "repa_loss: valid must have shape (2, 3); got"),
+    (lambda: cka_loss(Z[:, :0], Z[:, :0]), "cka_loss: tokens.numel() must be >= 1; got 0"),
+    (lambda: gradient_ratio(W.sum(), W * 2, W), "gradient_ratio: loss must be a scalar; got shape"),
+    (lambda: gradient_ratio(W.sum(), W.sum(), W, eps=0.0), "gradient_ratio: eps must be > 0; got"),
+    (lambda: gradient_ratio(W.sum(), W.sum(), W, limit=-1.0), "gradient_ratio: limit must be >= 0"),
+]
 
 
 @pytest.mark.parametrize(("call", "message"), COMPLAINTS)
 def test_what_is_wrong_is_said(call: Callable[[], object], message: str) -> None:
-    with pytest.raises(ValueError, match="^" + message):
+    with pytest.raises(ValueError, match="^" + re.escape(message)):
         call()

@@ -209,7 +209,8 @@ def test_one_infinity_is_no_score(name: str, broken: int, value: float) -> None:
 # Neither the origin nor the order decides.
 
 ABOUT_THE_ORIGIN = {
-    "alignment", "codebook_correlation", "kernel_distance", "knn_accuracy, cosine",
+    "alignment", "codebook_correlation", "dense_structure", "kernel_distance",
+    "knn_accuracy, cosine",
     "normalized_std", "polynomial_kernel", "rank_me", "uniformity",
 }  # fmt: skip
 """Cosines, and products, of features as they are: their formulas have an origin."""
@@ -255,7 +256,7 @@ ORDERED = {
     "train_on_synthetic_score",
 }  # fmt: skip
 """A generator draws cases by their places: another order is another draw. `evaluate` orders."""
-PAIRED = {"alignment", "reconstruction_error"}
+PAIRED = {"alignment", "cka", "reconstruction_error"}
 """Case by case: both sets are put in the same order."""
 EACH = {"dtw_distance", "euclidean_distance", "gaussian_kernel", "nearest_neighbor_distance",
         "polynomial_kernel"}  # fmt: skip

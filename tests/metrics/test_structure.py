@@ -88,13 +88,17 @@ def test_cka_of_constants_and_of_wrong_sets() -> None:
     x = normal(6, 3)
     assert cka(x, torch.full((6, 2), 0.1)) == 0
     assert cka(torch.cat([x, x[:, :1] * torch.nan], 1), x).isnan()
-    with pytest.raises(ValueError, match="^cka: first and second must have the same cases; got 6 "):
+    with pytest.raises(ValueError, match="cka: first and second must have the same cases; got"):
         cka(x, x[:4])
-    with pytest.raises(ValueError, match="^cka: cases must be >= 2; got 1"):
+    with pytest.raises(ValueError, match="cka: cases must be >= 2; got 1"):
         cka(x[:1], x[:1])
 
 
 # --- DSE ------------------------------------------------------------------------------------
+
+
+def nearest(rows: Tensor, centers: list[Tensor]) -> list[int]:
+    return [min(range(len(centers)), key=lambda i: (r - centers[i]).norm().item()) for r in rows]
 
 
 def k_means(rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -110,17 +114,17 @@ def k_means(rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
             members = [r for r, label in zip(rows, near, strict=True) if label == i]
             if members:
                 centers[i] = torch.stack(members).mean(0)
-    near = [min(range(len(centers)), key=lambda i: (r - centers[i]).norm().item()) for r in rows]
-    return torch.stack(centers), torch.tensor(near)
+    return torch.stack(centers), torch.tensor(nearest(rows, centers))
 
 
 def radii_of(rows: Tensor, count: int) -> list[Tensor]:
     _, labels = k_means(rows, count)
     parts = [rows[labels == i] for i in range(count) if (labels == i).sum() > 1]
+    wide = rows.shape[1]
+    sums = [torch.linalg.matrix_norm(part - part.mean(0), "nuc") for part in parts]
     return [
-        torch.linalg.matrix_norm(part - part.mean(0), "nuc") / max(len(part) - 1, rows.shape[1]) ** 0.5
-        for part in parts
-    ]  # fmt: skip
+        total / max(len(part) - 1, wide) ** 0.5 for total, part in zip(sums, parts, strict=True)
+    ]
 
 
 def dense_oracle(x: list[Tensor], local: int, wide: int, group: int) -> list[float]:

@@ -137,6 +137,8 @@ class _Clusters(NamedTuple):
 
 def _clusters(rows: Tensor, count: int) -> _Clusters:
     """Cluster rows: the mean distance to the nearest other centre, and the clusters' sizes."""
+    rows, repeats = torch.unique(rows, dim=0, return_counts=True)  # in an order of their own
+    rows = (rows - rows[0]).repeat_interleave(repeats, 0)  # nothing is lost far from 0
     start = [torch.linalg.vector_norm(rows - rows.mean(0), dim=1).argmax()]
     nearest = torch.linalg.vector_norm(rows - rows[start[0]], dim=1)
     for _ in range(min(count, len(rows)) - 1):
@@ -144,13 +146,13 @@ def _clusters(rows: Tensor, count: int) -> _Clusters:
         nearest = nearest.minimum(torch.linalg.vector_norm(rows - rows[start[-1]], dim=1))
     centers = rows[torch.stack(start)]
     for _ in range(ROUNDS):
-        members = functional.one_hot(torch.cdist(rows, centers).argmin(1), len(centers)).double()
+        members = functional.one_hot(_apart(rows, centers).argmin(1), len(centers)).double()
         size = members.sum(0)[:, None]
         moved = torch.where(size > 0, members.mT @ rows / size.clamp(min=1), centers)
         if torch.equal(moved, centers):
             break
         centers = moved
-    distances = torch.cdist(rows, centers)
+    distances = _apart(rows, centers)
     labels = distances.argmin(1)
     others = distances.scatter(1, labels[:, None], torch.inf)
     radii = []
@@ -159,9 +161,13 @@ def _clusters(rows: Tensor, count: int) -> _Clusters:
         if len(part) > 1:
             total = torch.linalg.svdvals(part - part.mean(0)).sum()
             radii.append(total / max(len(part) - 1, rows.shape[1]) ** 0.5)
-    return _Clusters(
-        others.amin(1).mean() if len(centers) > 1 else rows.new_tensor(torch.nan), radii
-    )
+    other = others.amin(1).mean()
+    return _Clusters(torch.where(other.isfinite(), other, torch.nan), radii)
+
+
+def _apart(rows: Tensor, centers: Tensor) -> Tensor:
+    """Return distances by differences: by products they would lose the ties."""
+    return torch.cdist(rows, centers, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def _mean(values: list[Tensor], like: Tensor) -> Tensor:

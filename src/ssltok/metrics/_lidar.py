@@ -62,6 +62,7 @@ def lidar(features: Tensor, *, ridge: float = 1e-4) -> Tensor:
     within = about.mT @ about / len(about)
     within.diagonal().add_(ridge)
     factor = torch.linalg.cholesky_ex(within)[0]
+    means = means - means[0]  # equal ones are 0, and no rounding is a rank
     between = torch.linalg.solve_triangular(factor, (means - means.mean(0)).mT, upper=False)
     return effective_rank(torch.linalg.svdvals(between).square()) * finite
 
