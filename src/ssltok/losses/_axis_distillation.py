@@ -28,7 +28,7 @@ def d_axis_distillation_loss(
     $$-\frac{1}{B D} \sum_{b,d} \log \sigma\bigl(\cos(q_{b,:,d},\ f_{b,:,d})\bigr)$$
 
     with the cosine along the tokens of a series. $q$ is the output of the first residual level,
-    such as `quantizer.levels[0](latents).vectors` of a `ResidualQuantizer`, projected to the
+    such as `quantizer.quantizers[0](latents).vectors` of a `ResidualQuantizer`, projected to the
     teacher's width. The target is detached. The paper weighs it with 120 beside the losses of a
     codec. At best it is $\log(1 + 1/e)$, for a cosine has an end.
 

@@ -69,4 +69,5 @@ def gradient_ratio(
             )
         (gradient,) = torch.autograd.grad(value, layer, retain_graph=True)
         norms.append(torch.linalg.vector_norm(average(gradient) if average else gradient))
-    return (norms[0] / (norms[1] + eps)).clamp(max=limit).detach()
+    ratio: Tensor = norms[0] / (norms[1] + eps)
+    return ratio.clamp(max=limit).detach()
