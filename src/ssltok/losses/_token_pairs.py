@@ -9,10 +9,10 @@ from ssltok._shared.checks import (
     check_floating,
     check_same_shape,
 )
-from ssltok._shared.numerics import directed, upcast
+from ssltok._shared.numerics import directed, upcast_pair
 from ssltok.losses._regression_error import mean_over_tokens
 
-__all__ = ["check_token_pair", "cosines", "mean_over_pairs", "real_pair", "real_tokens"]
+__all__ = ["check_token_pair", "cosines", "mean_over_pairs", "real_pair"]
 
 
 def check_token_pair(
@@ -44,16 +44,16 @@ def check_token_pair(
         check_bool_mask(who, "valid", valid, tokens.shape[:-1])
 
 
-def real_tokens(tokens: Tensor, valid: Tensor | None) -> Tensor:
-    """Return tokens in float32 at least, 0 where they are not real: NaN there counts nowhere."""
-    tokens = upcast(tokens)
-    return tokens if valid is None else torch.where(valid.unsqueeze(-1), tokens, 0)
-
-
 def real_pair(tokens: Tensor, target: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Return tokens and their detached target in one precision, 0 where they are not real."""
-    dtype = torch.promote_types(upcast(tokens).dtype, upcast(target).dtype)
-    return real_tokens(tokens.to(dtype), valid), real_tokens(target.detach().to(dtype), valid)
+    """Return tokens and their detached target in one precision, at least float32.
+
+    They are 0 where they are not real: NaN there counts nowhere.
+    """
+    one, other = upcast_pair(tokens, target.detach())
+    if valid is None:
+        return one, other
+    real = valid.unsqueeze(-1)
+    return torch.where(real, one, 0), torch.where(real, other, 0)
 
 
 def cosines(first: Tensor, second: Tensor, *, dim: int = -1) -> Tensor:
