@@ -241,8 +241,9 @@ def test_cka_sees_no_rotation_no_scale_and_no_origin() -> None:
     torch.testing.assert_close(cka_loss(f, z), expected)
     torch.testing.assert_close(cka_loss(z.flatten(0, 1), f.flatten(0, 1)), expected)
     assert cka_loss(f, f @ turn).item() == pytest.approx(0, abs=1e-12)
-    constant = torch.full((4, 5, 2), 0.1)
-    for pair in ((constant, f.float()), (f.float(), constant)):
+    constant = torch.full((4, 7, 2), 0.7)  # whose mean rounds
+    other = draw(4, 7, 3, torch.Generator())[0].float()
+    for pair in ((constant, other), (other, constant)):
         value, (slope, _) = value_and_gradients(cka_loss, pair)
         assert value == 1
         assert not slope.any()
