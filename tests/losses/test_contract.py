@@ -62,6 +62,16 @@ def masked(*shapes: str, codes: int = 0) -> Callable[[int, torch.Generator], Inp
     return draw
 
 
+def ragged(*shapes: str) -> Callable[[int, torch.Generator], Inputs]:
+    """Normal inputs `(batch, 5, ...)`, of which every other series has three real tokens."""
+
+    def draw(batch: int, generator: torch.Generator) -> Inputs:
+        valid = torch.arange(5) < torch.where(torch.arange(batch) % 2 == 0, 5, 3)[:, None]
+        return (*normal(*shapes)(batch, generator), valid)
+
+    return draw
+
+
 def sequence(batch: int, generator: torch.Generator) -> Inputs:
     return (*normal("b 5 7")(batch, generator), torch.randint(7, (batch, 5), generator=generator))
 
@@ -81,6 +91,23 @@ THREE = normal("b 6", "b 6", "b 6")
 VARIANCES = {"invariance_weight": 3.0, "variance_weight": 5.0, "covariance_weight": 0.7}
 SEEDED = ("lejepa_loss", "lenepa_loss", "sigreg_loss", "visreg_loss", "w_mse_loss")
 CASES: dict[str, Case] = {
+    "cka_loss": Case(ragged("b 5 6", "b 5 4"), targets=(1,)),
+    "d_axis_distillation_loss": Case(ragged("b 5 6", "b 5 6"), targets=(1,)),
+    "gram_anchoring_loss": Case(ragged("b 5 6", "b 5 4"), {"clip_negative": True}, targets=(1,)),
+    "repa_loss": Case(ragged("b 5 6", "b 5 6"), targets=(1,)),
+    "t_axis_distillation_loss": Case(
+        ragged("b 5 6", "b 5 6"), {"similarity_weight": 3.0}, targets=(1,)
+    ),
+    "vf_loss": Case(
+        ragged("b 5 6", "b 5 6"),
+        {
+            "distance_weight": 3.0,
+            "cosine_weight": 0.3,
+            "distance_margin": 0.1,
+            "cosine_margin": 0.2,
+        },
+        targets=(1,),
+    ),
     "capi_loss": Case(masked("b 5 6", "b 5 6+"), {"temperature": 0.3}, targets=(1,), vmaps=False),
     "emp_ssl_loss": Case(THREE, {"agreement_weight": 3.0, "eps": 0.7}),
     "frossl_loss": Case(THREE, {"invariance_weight": 3.0}),
@@ -163,7 +190,7 @@ CASES: dict[str, Case] = {
     ),
 }
 OPERATORS = {
-    "center_and_sharpen", "cholesky_whiten", "coding_rate", "iterative_whiten",
+    "center_and_sharpen", "cholesky_whiten", "coding_rate", "gradient_ratio", "iterative_whiten",
     "normalize_over_tokens", "pseudo_labels", "sinkhorn", "topk_layer_target",
 }  # fmt: skip
 NAMES = sorted(CASES)
@@ -379,7 +406,10 @@ def test_a_temperature_is_positive(name: str, value: float) -> None:
         call(name, *draw(name), temperature=value)
 
 
-TWO_SIZES = {"discriminator_loss", "least_squares_discriminator_loss"}  # any scores will do
+TWO_SIZES = {
+    "discriminator_loss", "least_squares_discriminator_loss",  # any scores will do
+    "cka_loss", "gram_anchoring_loss",  # only similarities are compared
+}  # fmt: skip
 PAIRED = [n for n in NAMES if len([x for x in draw(n) if x.is_floating_point()]) > 1]
 
 

@@ -150,6 +150,42 @@ CASES = {
             (1,),
         ),
         Case(
+            losses.cka_loss,
+            {},
+            lambda g: (normal(g, 2, 3, 5), normal(g, 2, 3, 4), VALID),
+            (1,),
+        ),
+        Case(
+            losses.d_axis_distillation_loss,
+            {},
+            lambda g: (normal(g, 2, 3, 5), normal(g, 2, 3, 5), VALID),
+            (1,),
+        ),
+        Case(
+            losses.gram_anchoring_loss,
+            {"clip_negative": True},
+            lambda g: (normal(g, 2, 3, 5), normal(g, 2, 3, 4), VALID),
+            (1,),
+        ),
+        Case(
+            losses.repa_loss,
+            {},
+            lambda g: (normal(g, 2, 3, 5), normal(g, 2, 3, 5), VALID),
+            (1,),
+        ),
+        Case(
+            losses.t_axis_distillation_loss,
+            {"similarity_weight": 0.4},
+            lambda g: (normal(g, 2, 3, 5), normal(g, 2, 3, 5), VALID),
+            (1,),
+        ),
+        Case(
+            losses.vf_loss,
+            {"distance_weight": 3.0, "distance_margin": 0.1, "cosine_margin": 0.2},
+            lambda g: (normal(g, 2, 3, 5), normal(g, 2, 3, 5), VALID),
+            (1,),
+        ),
+        Case(
             losses.gaussian_kl_loss,
             {},
             lambda g: (normal(g, 2, 3), normal(g, 2, 3)),

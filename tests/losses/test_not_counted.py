@@ -126,7 +126,27 @@ CASES |= {
         of(TOKENS, TOKENS),
         [REAL, REAL],
     ),
+    "cka_loss": Case(
+        lambda z, f: losses.cka_loss(z, f, REAL), of(TOKENS, normal(3, 5, 4)), [REAL, REAL]
+    ),
+    "d_axis_distillation_loss": Case(
+        lambda z, f: losses.d_axis_distillation_loss(z, f, REAL), of(TOKENS, TOKENS), [REAL, REAL]
+    ),
+    "repa_loss": Case(lambda z, f: losses.repa_loss(z, f, REAL), of(TOKENS, TOKENS), [REAL, REAL]),
+    "t_axis_distillation_loss": Case(
+        lambda z, f: losses.t_axis_distillation_loss(z, f, REAL), of(TOKENS, TOKENS), [REAL, REAL]
+    ),
+    "vf_loss": Case(lambda z, f: losses.vf_loss(z, f, REAL), of(TOKENS, TOKENS), [REAL, REAL]),
+    "vf_terms": Case(lambda z, f: losses.vf_terms(z, f, REAL)[0], of(TOKENS, TOKENS), [REAL, REAL]),
     "sinkhorn": Case(lambda z: assigned(z, REAL), of(TOKENS), [REAL]),
+}
+CASES |= {
+    f"gram_anchoring_loss, {clip}": Case(
+        lambda z, f, c=clip: losses.gram_anchoring_loss(z, f, REAL, clip_negative=c),
+        of(TOKENS, normal(3, 5, 4)),
+        [REAL, REAL],
+    )
+    for clip in (False, True)
 }
 WORDS = {"mask", "valid", "codes", "labels"}
 ALL_COUNT = {"supcon_loss"}  # a row without a label is a negative of all others

@@ -18,10 +18,15 @@ from tests.losses.test_contract import CASES, call, draw, module_of
 SWITCHES = [switch for switch in sizes.__all__ if switch != "BLOCKS"]
 SIDES = {"small": 2**40, "large": 0}
 LOGITS = torch.randn(4, 6, generator=torch.Generator().manual_seed(2)).double()
+WEIGHT = torch.arange(4.0, dtype=torch.float64, requires_grad=True)
 OPERATORS: dict[str, Callable[..., Tensor]] = {
     "center_and_sharpen": lambda **o: losses.center_and_sharpen(LOGITS, LOGITS[0], **o),
     "cholesky_whiten": lambda **o: losses.cholesky_whiten(LOGITS[:, :2], **o),
     "coding_rate": lambda **o: losses.coding_rate(LOGITS, **o),
+    "gradient_ratio": lambda **o: losses.gradient_ratio(
+        WEIGHT.square().sum(), WEIGHT.sum(), WEIGHT, **o
+    ),
+    "vf_terms": lambda **o: losses.vf_terms(LOGITS, LOGITS.flip(0), **o)[0],
     "emp_ssl_terms": lambda **o: losses.emp_ssl_terms(LOGITS, LOGITS.flip(0), **o)[0],
     "lejepa_terms": lambda **o: losses.lejepa_terms(LOGITS, LOGITS.flip(0), **o)[1],
     "lenepa_terms": lambda **o: losses.lenepa_terms(LOGITS[None], LOGITS[None], **o)[1],

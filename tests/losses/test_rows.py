@@ -14,6 +14,7 @@ from tests.losses.test_contract import CASES, NAMES, call, draw, gradients
 SCALE_FREE = {  # losses of directions alone, and the inputs whose length they do not see
     "cosine_regression_loss": (0, 1),
     "emp_ssl_loss": (0, 1, 2),
+    "gram_anchoring_loss": (0, 1),
     "info_nce_loss": (0, 1, 2),
     "koleo_loss": (0,),
     "mmcr_loss": (0, 1, 2),
@@ -21,10 +22,12 @@ SCALE_FREE = {  # losses of directions alone, and the inputs whose length they d
     "nepa_loss": (0, 1),
     "nt_xent_loss": (0, 1, 2),
     "region_distillation_loss": (2, 3),
+    "repa_loss": (0, 1),
     "simdino_loss": (0, 1),
     "supcon_loss": (0,),
     "tico_loss": (0, 1),
     "triplet_loss": (0, 1, 2),
+    "vf_loss": (0, 1),
 }
 
 
@@ -90,7 +93,9 @@ def test_every_loss_that_sees_no_length_is_listed() -> None:
         scaled = [2 * x if i == first else x for i, x in enumerate(inputs)]
         if torch.allclose(call(name, *scaled), call(name, *inputs), rtol=1e-5):
             free.add(name)
-    whole = {"barlow_twins_loss", "frossl_loss", "w_mse_loss"}  # no row alone, but all of a view
+    whole = {  # no row alone, but all of a view
+        "barlow_twins_loss", "cka_loss", "d_axis_distillation_loss", "frossl_loss", "w_mse_loss"
+    }  # fmt: skip
     others = {"region_distillation_loss"}  # which has an input of another kind
     assert free == set(SCALE_FREE) - others | whole
 

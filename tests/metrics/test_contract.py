@@ -25,6 +25,7 @@ CALLS: dict[str, Callable[[], object]] = {
     ),
     "autocorrelation": lambda: metrics.autocorrelation(X),
     "autocorrelation_distance": lambda: metrics.autocorrelation_distance(X, Y),
+    "cka": lambda: metrics.cka(F, G),
     "codebook_correlation": lambda: metrics.codebook_correlation(F),
     "codebook_perplexity": lambda: metrics.codebook_perplexity(CODES, codebook_size=5),
     "codebook_usage": lambda: metrics.codebook_usage(CODES, codebook_size=5),
@@ -32,6 +33,7 @@ CALLS: dict[str, Callable[[], object]] = {
     "dense_probe_iou": lambda: metrics.dense_probe_iou(
         X.mT, torch.arange(16).expand(12, 16) % 3, Y.mT, torch.arange(16).expand(12, 16) % 3
     ),
+    "dense_structure": lambda: metrics.dense_structure(X.mT),
     "dtw_distance": lambda: metrics.dtw_distance(X, Y),
     "euclidean_distance": lambda: metrics.euclidean_distance(X, Y),
     "event_average_precision": lambda: metrics.event_average_precision(
@@ -47,6 +49,7 @@ CALLS: dict[str, Callable[[], object]] = {
     "kernel_distance": lambda: metrics.kernel_distance(F, G),
     "knn_accuracy": lambda: metrics.knn_accuracy(F, LABELS, G, LABELS),
     "kurtosis_distance": lambda: metrics.kurtosis_distance(X, Y),
+    "lidar": lambda: metrics.lidar(X),
     "linear_probe_accuracy": lambda: metrics.linear_probe_accuracy(F, LABELS, G, LABELS),
     "marginal_distance": lambda: metrics.marginal_distance(X, Y),
     "mean_iou": lambda: metrics.mean_iou(CODES, MORE, classes=5),

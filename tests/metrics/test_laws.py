@@ -78,9 +78,15 @@ METRICS: dict[str, Metric] = {
     ),
     "autocorrelation": of_both(metrics.autocorrelation),
     "autocorrelation_distance": metrics.autocorrelation_distance,
+    "cka": rows(metrics.cka),
     "codebook_correlation": of_both(lambda x: metrics.codebook_correlation(x.flatten(1))),
     "cross_correlation_distance": metrics.cross_correlation_distance,
     "dense_probe_iou": tokens(metrics.dense_probe_iou),
+    "dense_structure": of_both(
+        lambda x: torch.stack(
+            metrics.dense_structure(x.mT, group_clusters=4, group_size=CASES, normalize=False)
+        )
+    ),
     "diffusion_ts_protocol": lambda x, y: metrics.diffusion_ts_protocol(
         x, y, fit_encoder=means_and_ends, steps=(2, 2), repeats=2, generator=seeded()
     ),
@@ -112,6 +118,7 @@ METRICS: dict[str, Metric] = {
     "knn_accuracy, cosine": probe(metrics.knn_accuracy, neighbors=5, temperature=0.5),
     "kurtosis_distance": metrics.kurtosis_distance,
     "linear_probe_accuracy": probe(metrics.linear_probe_accuracy),
+    "lidar": of_both(metrics.lidar),
     "marginal_distance": metrics.marginal_distance,
     "memorization_ratio": lambda x, y: metrics.memorization_ratio(x[:SPLIT], x[SPLIT:], y),
     "memorization_ratio, DTW": lambda x, y: metrics.memorization_ratio(
@@ -202,7 +209,8 @@ def test_one_infinity_is_no_score(name: str, broken: int, value: float) -> None:
 # Neither the origin nor the order decides.
 
 ABOUT_THE_ORIGIN = {
-    "alignment", "codebook_correlation", "kernel_distance", "knn_accuracy, cosine",
+    "alignment", "codebook_correlation", "dense_structure", "kernel_distance",
+    "knn_accuracy, cosine",
     "normalized_std", "polynomial_kernel", "rank_me", "uniformity",
 }  # fmt: skip
 """Cosines, and products, of features as they are: their formulas have an origin."""
@@ -248,7 +256,7 @@ ORDERED = {
     "train_on_synthetic_score",
 }  # fmt: skip
 """A generator draws cases by their places: another order is another draw. `evaluate` orders."""
-PAIRED = {"alignment", "reconstruction_error"}
+PAIRED = {"alignment", "cka", "reconstruction_error"}
 """Case by case: both sets are put in the same order."""
 EACH = {"dtw_distance", "euclidean_distance", "gaussian_kernel", "nearest_neighbor_distance",
         "polynomial_kernel"}  # fmt: skip

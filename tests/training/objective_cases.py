@@ -8,6 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from ssltok import training
+from ssltok.losses import (
+    TAxisDistillationLoss,
+    cka_loss,
+    d_axis_distillation_loss,
+    gram_anchoring_loss,
+)
 from ssltok.masking import span_mask, unit_mask
 from ssltok.nn import (
     AttentionPool,
@@ -188,6 +194,15 @@ def patch_embedding(encoder: Any, series: Tensor, valid: Tensor | None) -> Tenso
     return out
 
 
+def moments(series: Tensor, valid: Tensor | None = None) -> Tensor:
+    """A teacher that is a function: a vector for each series."""
+    if valid is None:
+        valid = torch.ones_like(series[:, 0], dtype=torch.bool)
+    kept = series.masked_fill(~valid[:, None], 0)
+    count = valid.sum(1)[:, None]
+    return torch.cat([kept.sum(2) / count, kept.square().sum(2) / count], dim=1)
+
+
 class Case(NamedTuple):
     """A class, an encoder for it, and options that are not the defaults."""
 
@@ -215,6 +230,30 @@ CASES = {
     ),
     "BarlowTwins pooled": Case(
         "BarlowTwins", Tokens, lambda: {"projector_dim": 8, "pool": wide_pool}
+    ),
+    "Alignment": Case(
+        "Alignment", Tokens,
+        lambda: {
+            "teacher": PatchEmbed1d(CHANNELS, 5, patch=PATCH), "teacher_dim": 5,
+            "loss": TAxisDistillationLoss(similarity_weight=0.3),
+        },
+    ),
+    "Alignment of series": Case(
+        "Alignment", Series,
+        lambda: {"teacher": moments, "teacher_dim": 5, "loss": gram_anchoring_loss},
+    ),
+    "Alignment pooled": Case(
+        "Alignment", Tokens,
+        lambda: {
+            "teacher": moments, "projector": mlp(DIM, 5), "pool": Pooled(), "loss": cka_loss
+        },
+    ),
+    "Alignment of another layer": Case(
+        "Alignment", Patches,
+        lambda: {
+            "teacher": PatchEmbed1d(CHANNELS, 5, patch=PATCH), "projector": mlp(DIM, 5),
+            "embed": patch_embedding, "loss": d_axis_distillation_loss,
+        },
     ),
     "VICReg": Case(
         "VICReg", Series,

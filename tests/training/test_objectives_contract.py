@@ -32,6 +32,7 @@ from tests.training.objective_cases import (
     built,
     decoder,
     mlp,
+    moments,
 )
 
 CLASSES = {
@@ -255,6 +256,7 @@ class Bare(nn.Module):
 IN_TIME = {"TS2Vec", "NEPA", "LeNEPA"}
 PLAIN = sorted(CLASSES - {"MAE", "BEiT", "Data2Vec", "IBOT", "CAPI"} - IN_TIME)
 PARTS: dict[str, dict[str, Any]] = {
+    "Alignment": {"teacher": moments, "teacher_dim": 2 * CHANNELS},
     "MAE": {"decoder": mlp(DIM, 3)},
     "BEiT": {"quantizer": RandomProjectionQuantizer(PATCH * CHANNELS, 4)},
 }
@@ -301,6 +303,7 @@ def test_an_encoder_without_token_valid_takes_no_padding() -> None:
 
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("BarlowTwins", {"redundancy_weight": -1.0}, "redundancy_weight must be >= 0; got -1"),
+    ("Alignment", {"teacher_dim": 0}, "teacher_dim must be >= 1; got 0"),
     ("VICReg", {"invariance_weight": -1.0}, "invariance_weight must be >= 0; got -1"),
     ("VICReg", {"variance_weight": -1.0}, "variance_weight must be >= 0; got -1"),
     ("VICReg", {"covariance_weight": -1.0}, "covariance_weight must be >= 0; got -1"),
@@ -393,6 +396,7 @@ WRONG = [
     *((name, "projector") for name in PLAIN if name != "DINO"),
     *((name, "pool") for name in PLAIN),
     *((name, "predictor") for name in ("BYOL", "SimSiam", "Data2Vec", "NEPA", "LeNEPA")),
+    ("Alignment", "teacher"), ("Alignment", "loss"), ("Alignment", "embed"),
     ("LeNEPA", "projector"), ("LeNEPA", "embed"), ("NEPA", "embed"),
     *((name, "head") for name in ("DINO", "IBOT", "BEiT")),
     ("IBOT", "patch_head"), ("MAE", "decoder"), ("BEiT", "quantizer"),

@@ -13,6 +13,12 @@ from ssltok.losses._adversarial import (
     least_squares_discriminator_terms,
     least_squares_generator_loss,
 )
+from ssltok.losses._axis_distillation import (
+    DAxisDistillationLoss,
+    TAxisDistillationLoss,
+    d_axis_distillation_loss,
+    t_axis_distillation_loss,
+)
 from ssltok.losses._barlow_twins import (
     BarlowTwinsLoss,
     BarlowTwinsTerms,
@@ -21,6 +27,7 @@ from ssltok.losses._barlow_twins import (
 )
 from ssltok.losses._capi import CAPILoss, capi_loss
 from ssltok.losses._center_and_sharpen import center_and_sharpen
+from ssltok.losses._cka import CKALoss, cka_loss
 from ssltok.losses._coding_rate import coding_rate
 from ssltok.losses._cosine_regression import (
     CosineRegressionLoss,
@@ -38,6 +45,8 @@ from ssltok.losses._distillation import (
 from ssltok.losses._emp_ssl import EMPSSLLoss, EMPSSLTerms, emp_ssl_loss, emp_ssl_terms
 from ssltok.losses._frossl import FroSSLLoss, FroSSLTerms, frossl_loss, frossl_terms
 from ssltok.losses._gaussian_kl import GaussianKLLoss, gaussian_kl_loss
+from ssltok.losses._gradient_ratio import gradient_ratio
+from ssltok.losses._gram_anchoring import GramAnchoringLoss, gram_anchoring_loss
 from ssltok.losses._hierarchical_contrastive import (
     HierarchicalContrastiveLoss,
     hierarchical_contrastive_loss,
@@ -61,6 +70,7 @@ from ssltok.losses._next_token import NextTokenLoss, next_token_loss
 from ssltok.losses._nt_xent import NTXentLoss, nt_xent_loss
 from ssltok.losses._pseudo_labels import PseudoLabels, pseudo_labels
 from ssltok.losses._region_distillation import RegionDistillationLoss, region_distillation_loss
+from ssltok.losses._repa import REPALoss, repa_loss
 from ssltok.losses._sigreg import SIGRegLoss, sigreg_loss
 from ssltok.losses._simdino import SimDINOLoss, SimDINOTerms, simdino_loss, simdino_terms
 from ssltok.losses._sinkhorn import sinkhorn
@@ -69,6 +79,7 @@ from ssltok.losses._swapped_prediction import SwappedPredictionLoss, swapped_pre
 from ssltok.losses._temporal_contrastive import TemporalContrastiveLoss, temporal_contrastive_loss
 from ssltok.losses._tico import TiCoLoss, TiCoTerms, tico_loss, tico_terms
 from ssltok.losses._triplet import TripletLoss, triplet_loss
+from ssltok.losses._vf import VFLoss, VFTerms, vf_loss, vf_terms
 from ssltok.losses._vibcreg import (
     VIbCRegLoss,
     VIbCRegTerms,
@@ -89,7 +100,9 @@ __all__ = [
     "BarlowTwinsLoss",
     "BarlowTwinsTerms",
     "CAPILoss",
+    "CKALoss",
     "CosineRegressionLoss",
+    "DAxisDistillationLoss",
     "DINOLoss",
     "DiscriminatorLoss",
     "DiscriminatorTerms",
@@ -100,6 +113,7 @@ __all__ = [
     "FroSSLTerms",
     "GaussianKLLoss",
     "GeneratorLoss",
+    "GramAnchoringLoss",
     "HardDistillationLoss",
     "HierarchicalContrastiveLoss",
     "IBOTPatchLoss",
@@ -122,16 +136,20 @@ __all__ = [
     "NegativeCosineLoss",
     "NextTokenLoss",
     "PseudoLabels",
+    "REPALoss",
     "RegionDistillationLoss",
     "SIGRegLoss",
     "SimDINOLoss",
     "SimDINOTerms",
     "SupConLoss",
     "SwappedPredictionLoss",
+    "TAxisDistillationLoss",
     "TemporalContrastiveLoss",
     "TiCoLoss",
     "TiCoTerms",
     "TripletLoss",
+    "VFLoss",
+    "VFTerms",
     "VICRegLoss",
     "VICRegTerms",
     "VISRegLoss",
@@ -144,8 +162,10 @@ __all__ = [
     "capi_loss",
     "center_and_sharpen",
     "cholesky_whiten",
+    "cka_loss",
     "coding_rate",
     "cosine_regression_loss",
+    "d_axis_distillation_loss",
     "dino_loss",
     "discriminator_loss",
     "discriminator_terms",
@@ -156,6 +176,8 @@ __all__ = [
     "frossl_terms",
     "gaussian_kl_loss",
     "generator_loss",
+    "gradient_ratio",
+    "gram_anchoring_loss",
     "hard_distillation_loss",
     "hierarchical_contrastive_loss",
     "ibot_patch_loss",
@@ -182,17 +204,21 @@ __all__ = [
     "nt_xent_loss",
     "pseudo_labels",
     "region_distillation_loss",
+    "repa_loss",
     "sigreg_loss",
     "simdino_loss",
     "simdino_terms",
     "sinkhorn",
     "supcon_loss",
     "swapped_prediction_loss",
+    "t_axis_distillation_loss",
     "temporal_contrastive_loss",
     "tico_loss",
     "tico_terms",
     "topk_layer_target",
     "triplet_loss",
+    "vf_loss",
+    "vf_terms",
     "vibcreg_loss",
     "vibcreg_terms",
     "vicreg_loss",

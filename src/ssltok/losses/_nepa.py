@@ -4,8 +4,9 @@ import torch
 from torch import Tensor, nn
 
 from ssltok._shared.checks import check_at_least, check_axes, check_bool_mask, check_floating
-from ssltok._shared.numerics import directed, full_precision, upcast_pair
+from ssltok._shared.numerics import full_precision, upcast_pair
 from ssltok.losses._regression_error import mean_over_tokens
+from ssltok.losses._token_pairs import cosines
 
 __all__ = ["NEPALoss", "check_sequences", "nepa_loss", "next_valid"]
 
@@ -45,16 +46,10 @@ def nepa_loss(pred: Tensor, embeddings: Tensor, valid: Tensor | None = None) -> 
     with full_precision(pred):
         ahead, following = upcast_pair(pred[:, :-1], embeddings[:, 1:].detach())
         if valid is None:
-            return -_cosines(ahead, following).mean()
+            return -cosines(ahead, following).mean()
         counted = next_valid(valid)
         ahead, following = (torch.where(counted.unsqueeze(-1), x, 0) for x in (ahead, following))
-        return -mean_over_tokens(_cosines(ahead, following), counted)
-
-
-def _cosines(pred: Tensor, target: Tensor) -> Tensor:
-    (p, p_length), (t, t_length) = directed(pred), directed(target)
-    cosines: Tensor = torch.linalg.vecdot(p, t) / (p_length * t_length).squeeze(-1)
-    return cosines
+        return -mean_over_tokens(cosines(ahead, following), counted)
 
 
 def next_valid(valid: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from ssltok.metrics._anomalies import (
     range_precision_recall,
 )
 from ssltok.metrics._dense import dense_probe_iou, mean_iou
+from ssltok.metrics._dense_structure import DenseStructure, dense_structure
 from ssltok.metrics._diffusion_ts import DiffusionTSScores, FitEncoder, diffusion_ts_protocol
 from ssltok.metrics._distances import (
     NearestNeighbors,
@@ -23,6 +24,7 @@ from ssltok.metrics._finetune import fine_tune_accuracy
 from ssltok.metrics._frechet import frechet_distance
 from ssltok.metrics._inception import inception_score
 from ssltok.metrics._kernel import gaussian_kernel, kernel_distance, polynomial_kernel
+from ssltok.metrics._lidar import cka, lidar
 from ssltok.metrics._manifold import PrecisionRecall, precision_recall
 from ssltok.metrics._memorization import (
     MemorizationRatio,
@@ -76,6 +78,7 @@ from ssltok.metrics._usefulness import (
 __all__ = [
     "AnomalyPrecisionRecall",
     "CodebookCorrelation",
+    "DenseStructure",
     "DiffusionTSScores",
     "FCNEncoder",
     "FCNScores",
@@ -91,11 +94,13 @@ __all__ = [
     "augmentation_gain",
     "autocorrelation",
     "autocorrelation_distance",
+    "cka",
     "codebook_correlation",
     "codebook_perplexity",
     "codebook_usage",
     "cross_correlation_distance",
     "dense_probe_iou",
+    "dense_structure",
     "diffusion_ts_protocol",
     "discriminative_score",
     "dtw_distance",
@@ -113,6 +118,7 @@ __all__ = [
     "kernel_distance",
     "knn_accuracy",
     "kurtosis_distance",
+    "lidar",
     "linear_probe_accuracy",
     "marginal_distance",
     "mean_iou",

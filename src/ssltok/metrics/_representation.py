@@ -12,6 +12,7 @@ from ssltok._shared.checks import (
     check_view_pair,
 )
 from ssltok.metrics._checks import one_if_finite
+from ssltok.metrics._effective_rank import effective_rank
 from ssltok.metrics._pairs_fast import log_mean_potential
 
 __all__ = ["alignment", "normalized_std", "rank_me", "uniformity"]
@@ -45,9 +46,8 @@ def rank_me(features: Tensor) -> Tensor:
         Garrido et al., *RankMe*, 2023, <https://arxiv.org/abs/2210.02885>, equation 1.
     """
     x = _features("rank_me", features, 1)
-    p = torch.linalg.svdvals(torch.nan_to_num(x, 0.0, 0.0, 0.0))
-    p = p / p.sum()
-    return torch.where(p != 0, -p * p.log(), 0.0).sum().exp() * one_if_finite(x)
+    strengths = torch.linalg.svdvals(torch.nan_to_num(x, 0.0, 0.0, 0.0))
+    return effective_rank(strengths) * one_if_finite(x)
 
 
 def alignment(z_a: Tensor, z_b: Tensor, *, power: float = 2.0) -> Tensor:

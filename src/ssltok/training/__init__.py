@@ -4,6 +4,7 @@ from ssltok.training._batches import HoldOut, hold_out, view_generators
 from ssltok.training._checkpoints import History
 from ssltok.training._config import TrainingConfig
 from ssltok.training._engine import Stage, accelerated, build_accelerator, train_stage
+from ssltok.training._objectives._alignment import Alignment
 from ssltok.training._objectives._barlow_twins import BarlowTwins
 from ssltok.training._objectives._beit import BEiT
 from ssltok.training._objectives._byol import BYOL
@@ -45,6 +46,7 @@ __all__ = [
     "MMCR",
     "NEPA",
     "WMSE",
+    "Alignment",
     "BEiT",
     "BarlowTwins",
     "Data2Vec",
