@@ -66,6 +66,9 @@ ALL |= {
     "pipelines Tokenizer": tokenizer,
     "pipelines Branch": lambda: tokenizer().branches[0],
     "pipelines Prior": lambda: build_prior(small().prior, tokenizer(), classes=3),
+    "pipelines ConditionedPrior": lambda: build_prior(
+        small().prior, tokenizer(), classes=3, conditions=(2, 1)
+    ),
     "pipelines TokenFeatures": lambda: TokenFeatures(tokenizer(), pool=average_max_pool),
     "pipelines TokenizerEncoder": lambda: TokenizerEncoder(tokenizer()),
 }  # fmt: skip
