@@ -1,0 +1,1 @@
+"""The training of the general tokenizer, and its data."""

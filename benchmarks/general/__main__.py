@@ -1,0 +1,101 @@
+"""Train the general tokenizer: `python -m benchmarks.general --out RUN --steps 12000`.
+
+Deterministic by step and seed, on one thread; a run that was stopped goes on where it was. The
+learning rate is constant until the last quarter of the steps, so a run may also be given fewer or
+more steps as long as it is not in that quarter yet. `RUN/log.jsonl` is the record of the run.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import time
+
+import torch
+from torch import nn
+
+from benchmarks.general._learner import Learner
+from benchmarks.general._pool import shipped_pool, synthetic_pool
+from benchmarks.general._views import draw_views, mixed_sources
+from ssltok.pipelines._general._codec import GeneralCodec
+from ssltok.training import keyed_generator, seeded
+
+BATCH, RATE, WARMUP, LAST = 64, 1e-3, 200, 0.25
+EVERY = 100
+
+
+def learning_rate(step: int, steps: int) -> float:
+    """Rise, stay, and fall over the last quarter of the steps."""
+    rise, fall = (step + 1) / WARMUP, (steps - step) / (LAST * steps)
+    return RATE * min(1.0, rise, max(fall, 0.01))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=pathlib.Path, required=True)
+    parser.add_argument("--steps", type=int, default=12000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--share", type=float, default=1.0, help="of the synthetic series")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    options.out.mkdir(parents=True, exist_ok=True)
+    checkpoint, log = options.out / "checkpoint.pt", options.out / "log.jsonl"
+    synthetic, shipped = synthetic_pool(options.seed, options.share), shipped_pool()
+
+    def views(step: int):
+        generator = keyed_generator(options.seed, "general", step)
+        sources = mixed_sources(synthetic, shipped, cases=BATCH, generator=generator)
+        return draw_views(sources, generator=generator)
+
+    with seeded(options.seed):
+        learner = Learner(GeneralCodec())
+    learner.codec.quantizer.generator = torch.Generator()
+    optimizer = torch.optim.AdamW(
+        learner.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=0.01
+    )
+    step, spent = 0, 0.0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        if state["seed"] != options.seed or state["share"] != options.share:
+            raise SystemExit("general: a checkpoint of another seed or share lies there")
+        learner.load_state_dict(state["learner"])
+        optimizer.load_state_dict(state["optimizer"])
+        step, spent = state["step"], state["spent"]
+    else:
+        with torch.no_grad():
+            start = [learner.coefficients(views(-1 - i)).flatten(0, 1) for i in range(24)]
+        learner.codec.quantizer.initialize(
+            torch.cat(start)[:32768], steps=10, generator=keyed_generator(options.seed, "start")
+        )
+    begun, sums, since = time.process_time(), {}, 0
+    learner.train()
+    while step < options.steps:
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, options.steps)
+        learner.codec.quantizer.generator.manual_seed(step)
+        out = learner(views(step))
+        optimizer.zero_grad()
+        out.loss.backward()
+        nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
+        optimizer.step()
+        learner.codec.quantizer.update(out.latents.detach(), out.quantized.codes)
+        step, since = step + 1, since + 1
+        sums = {k: sums.get(k, 0.0) + float(v) for k, v in out.logged.items()}
+        if step % EVERY == 0 or step == options.steps:
+            cpu = spent + time.process_time() - begun
+            row = {"step": step, "cpu_s": round(cpu, 1), "lr": learning_rate(step, options.steps)}
+            row |= {k: round(v / since, 5) for k, v in sums.items()}
+            with log.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+            sums, since = {}, 0
+            state = {
+                "learner": learner.state_dict(), "optimizer": optimizer.state_dict(),
+                "step": step, "spent": cpu, "seed": options.seed, "share": options.share,
+                "steps": options.steps,
+            }  # fmt: skip
+            torch.save(state, checkpoint.with_suffix(".new"))
+            os.replace(checkpoint.with_suffix(".new"), checkpoint)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Series drawn by published formulas: to train on, and to try things with a known answer."""

@@ -1,0 +1,1 @@
+"""One tokenizer for any series: its network, its frames, its files."""
