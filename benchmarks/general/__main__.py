@@ -21,6 +21,7 @@ from ssltok.pipelines._general._codec import GeneralCodec
 from ssltok.training import keyed_generator, seeded
 
 BATCH, RATE, WARMUP, LAST = 64, 1e-3, 200, 0.25
+ENCODER = 0.3  # of the rate: the codebooks follow the encoder
 EVERY = 100
 
 
@@ -50,9 +51,10 @@ def main() -> None:
     with seeded(options.seed):
         learner = Learner(GeneralCodec())
     learner.codec.quantizer.generator = torch.Generator()
-    optimizer = torch.optim.AdamW(
-        learner.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=0.01
-    )
+    encoder = list(learner.codec.encoder.parameters())
+    others = [p for p in learner.parameters() if all(p is not q for q in encoder)]
+    groups = [{"params": encoder, "share": ENCODER}, {"params": others, "share": 1.0}]
+    optimizer = torch.optim.AdamW(groups, lr=RATE, betas=(0.9, 0.99), weight_decay=0.01)
     step, spent = 0, 0.0
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
@@ -63,7 +65,11 @@ def main() -> None:
         step, spent = state["step"], state["spent"]
     else:
         with torch.no_grad():
-            start = [learner.coefficients(views(-1 - i)).flatten(0, 1) for i in range(24)]
+            some = [views(-1 - i) for i in range(24)]
+            start = [
+                learner.codec.latents(v.series, v.observed, patch=v.patch).flatten(0, 1)
+                for v in some
+            ]
         learner.codec.quantizer.initialize(
             torch.cat(start)[:32768], steps=10, generator=keyed_generator(options.seed, "start")
         )
@@ -71,7 +77,7 @@ def main() -> None:
     learner.train()
     while step < options.steps:
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, options.steps)
+            group["lr"] = group["share"] * learning_rate(step, options.steps)
         learner.codec.quantizer.generator.manual_seed(step)
         out = learner(views(step))
         optimizer.zero_grad()

@@ -5,7 +5,6 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor, nn
 
-from ssltok.pipelines._general._gaps import bridge
 
 PATCHES = 16
 PATCH_SIZES = (8, 32)
@@ -37,7 +36,7 @@ def draw_views(sources: Tensor, *, generator: Generator) -> Views:
     count = observed.sum(1, keepdim=True)
     mean = (views * observed).sum(1, keepdim=True) / count
     size = (((views - mean) * observed).square().sum(1, keepdim=True) / count).sqrt() + 1e-6
-    return Views(bridge((views - mean) / size, observed), observed, patch)
+    return Views((views - mean) / size, observed, patch)
 
 
 def mixed_sources(

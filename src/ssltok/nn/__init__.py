@@ -5,6 +5,8 @@ from ssltok.nn._causal_token_transformer import CausalTokenTransformer, NextToke
 from ssltok.nn._condition_embedding import ConditionEmbedding
 from ssltok.nn._context_embedding import ContextEmbedding
 from ssltok.nn._conv_coder import ConvDecoder1d, ConvEncoder1d
+from ssltok.nn._cosine_patch_coder import CosinePatchDecoder1d, CosinePatchEncoder1d
+from ssltok.nn._cosines import cosine_patches, cosine_series
 from ssltok.nn._dilated import DilatedConvEncoder
 from ssltok.nn._dino_head import DINOHead
 from ssltok.nn._geometry import downsampling_stages
@@ -47,6 +49,8 @@ __all__ = [
     "ConvDecoder1d",
     "ConvEncoder1d",
     "DINOHead",
+    "CosinePatchDecoder1d",
+    "CosinePatchEncoder1d",
     "DilatedConvEncoder",
     "GaussianLatents",
     "HiddenStates",
@@ -87,6 +91,8 @@ __all__ = [
     "downsampling_stages",
     "max_pool",
     "mean_pool",
+    "cosine_patches",
+    "cosine_series",
     "patch_valid",
     "patchify",
     "sinusoidal_positions",

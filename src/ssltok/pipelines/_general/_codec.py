@@ -1,23 +1,21 @@
-"""The network of the general tokenizer: cosine coefficients of patches, codes, and features."""
+"""The network of the general tokenizer: patches, residual codes, and a summary of what was coded."""
 
-from typing import NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ssltok.quantizers import EMAVectorQuantizer, Quantized, ResidualQuantizer
+from ssltok.nn import CosinePatchDecoder1d, CosinePatchEncoder1d
+from ssltok.pipelines._general._summary import Summarized, Summary
+from ssltok.quantizers import EMAVectorQuantizer, ResidualQuantizer
 
-__all__ = ["SEEN", "GeneralCodec", "Summarized"]
+__all__ = ["FRAME", "PATCHES", "GeneralCodec"]
 
-SEEN = 8  # parts of a patch whose share of observed samples the encoder reads
-QUARTERS = 4
+PATCHES, FRAME = 16, 512  # patches of a frame, and the most samples it has by itself
 
 
 class GeneralCodec(nn.Module):
-    """Encoder, residual codes, decoder, and a network that summarises what was decoded.
-
-    It reads frames: `(rows, patches, dim)` cosine coefficients of a scaled channel. Encoder and
-    decoder start as the identity, so that the code starts as that of k-means on patches.
+    """Encoder, residual codes and decoder of frames of one channel, and a summary of the decoded.
 
     Args:
         dim: Coefficients of a patch.
@@ -26,7 +24,7 @@ class GeneralCodec(nn.Module):
         hidden_dim: Channels inside the encoder.
         decoder_dim: Channels inside the decoder.
         widths: Channels of the stages of the summary.
-        dropout: Share of rows that train with fewer levels.
+        dropout: Share of frames that train with fewer levels.
     """
 
     def __init__(
@@ -41,109 +39,35 @@ class GeneralCodec(nn.Module):
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
+        self.options: dict[str, Any] = {
+            "dim": dim, "levels": levels, "codebook_size": codebook_size, "hidden_dim": hidden_dim,
+            "decoder_dim": decoder_dim, "widths": list(widths), "dropout": dropout,
+        }  # fmt: skip
         self.dim, self.levels, self.codebook_size = dim, levels, codebook_size
-        self.encoder = PatchNetwork(dim + SEEN, hidden_dim, dim, blocks=2)
+        sizes = {"length": PATCHES * dim, "patch": dim}
+        self.encoder = CosinePatchEncoder1d(dim, hidden_dim=hidden_dim, **sizes)
         self.quantizer = ResidualQuantizer(
-            [EMAVectorQuantizer(dim, codebook_size, decay=0.99) for _ in range(levels)],
+            [EMAVectorQuantizer(dim, codebook_size, decay=0.98) for _ in range(levels)],
             dropout=dropout,
         )
-        self.decoder = PatchNetwork(dim, decoder_dim, dim, blocks=3)
-        self.summary = Summary(widths)
+        self.decoder = CosinePatchDecoder1d(dim, hidden_dim=decoder_dim, **sizes)
+        self.summary = Summary(tuple(widths))
 
-    def latents(self, coefficients: Tensor, seen: Tensor) -> Tensor:
-        """Encode coefficients; `seen` `(rows, patches, SEEN)` is the share of observed samples."""
-        return coefficients + self.encoder(torch.cat([coefficients, seen], dim=2))
+    def latents(self, frames: Tensor, observed: Tensor | None, *, patch: int) -> Tensor:
+        """Encode scaled frames `(rows, samples)` as `(rows, patches, dim)`."""
+        encoder = self.encoder.resized(length=frames.shape[1], patch=patch)
+        latents: Tensor = encoder(frames[:, None], observed).transpose(1, 2)
+        return latents
 
-    def quantize(self, latents: Tensor) -> Quantized:
-        """Quantize latents; codes are `(rows, patches, levels)`."""
-        quantized: Quantized = self.quantizer(latents)
-        return quantized
+    def series(self, vectors: Tensor, *, length: int, patch: int) -> Tensor:
+        """Decode vectors `(rows, patches, dim)` as scaled frames `(rows, length)`."""
+        decoder = self.decoder.resized(length=length, patch=patch)
+        series: Tensor = decoder(vectors.transpose(1, 2))[:, 0]
+        return series
 
-    def decode(self, vectors: Tensor) -> Tensor:
-        """Return the coefficients of code vectors `(rows, patches, dim)`."""
-        decoded: Tensor = vectors + self.decoder(vectors)
-        return decoded
-
-
-class PatchNetwork(nn.Module):
-    """Convolutions over neighbouring patches, channels last, with residual blocks; starts at 0."""
-
-    def __init__(self, into: int, hidden: int, out: int, *, blocks: int) -> None:
-        super().__init__()
-        self.enter = nn.Linear(3 * into, hidden)
-        self.blocks = nn.ModuleList(
-            nn.ModuleList([nn.Linear(3 * hidden, hidden), nn.Linear(hidden, hidden)])
-            for _ in range(blocks)
+    def summarize(self, vectors: Tensor) -> Summarized:
+        """Summarise frames, decoded as if each patch had `dim` samples."""
+        summarized: Summarized = self.summary(
+            self.series(vectors, length=vectors.shape[1] * self.dim, patch=self.dim)
         )
-        self.leave = nn.Linear(hidden, out)
-        for _, last in self.blocks:
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
-        nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Turn `(rows, patches, into)` into `(rows, patches, out)`."""
-        x = nn.functional.gelu(self.enter(_neighbours(x)))
-        for first, second in self.blocks:
-            x = x + second(nn.functional.gelu(first(_neighbours(x))))
-        leave: Tensor = self.leave(nn.functional.gelu(x))
-        return leave
-
-
-class Summarized(NamedTuple):
-    """What a summary gives, `(rows, features)` each.
-
-    Attributes:
-        pooled: Mean, deviation and maximum over the frame, of every stage.
-        placed: Means over the quarters of the frame, of the last two stages.
-    """
-
-    pooled: Tensor
-    placed: Tensor
-
-
-class Summary(nn.Module):
-    """A residual network over the decoded samples, pooled over time by mean, deviation, maximum."""
-
-    def __init__(self, widths: tuple[int, ...]) -> None:
-        super().__init__()
-        self.stem = nn.Conv1d(1, widths[0], 9, stride=2, padding=4)
-        stages, before = [], widths[0]
-        for width in widths:
-            stages.append(Stage(before, width))
-            before = width
-        self.stages = nn.ModuleList(stages)
-        self.features = 3 * sum(widths)
-
-    def forward(self, series: Tensor) -> Summarized:
-        """Read `(rows, samples)`."""
-        x, pooled, placed = self.stem(series[:, None]), [], []
-        for stage in self.stages:
-            x = stage(x)
-            pooled += [x.mean(2), (x.var(2, unbiased=False) + 1e-4).sqrt(), x.amax(2)]
-            placed.append(nn.functional.adaptive_avg_pool1d(x, QUARTERS).flatten(1))
-        return Summarized(torch.cat(pooled, dim=1), torch.cat(placed[-2:], dim=1))
-
-
-class Stage(nn.Module):
-    """Halve the samples, and add what two convolutions make of them."""
-
-    def __init__(self, into: int, out: int) -> None:
-        super().__init__()
-        self.first = nn.Conv1d(into, out, 5, stride=2, padding=2, bias=False)
-        self.first_norm = nn.BatchNorm1d(out)
-        self.second = nn.Conv1d(out, out, 5, padding=2, bias=False)
-        self.second_norm = nn.BatchNorm1d(out)
-        self.skip = nn.Conv1d(into, out, 1, stride=2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Turn `(rows, into, samples)` into `(rows, out, samples / 2)`."""
-        y = nn.functional.relu(self.first_norm(self.first(x)))
-        return nn.functional.relu(self.skip(x) + self.second_norm(self.second(y)))
-
-
-def _neighbours(x: Tensor) -> Tensor:
-    """Each place with the one before and the one after, zeros beyond the ends."""
-    padded = nn.functional.pad(x, (0, 0, 1, 1))
-    return torch.cat([padded[:, :-2], x, padded[:, 2:]], dim=2)
+        return summarized

@@ -36,7 +36,7 @@ def cosine_patches(series: Tensor, *, patch: int, dim: int) -> Tensor:
 
     Example:
         >>> import torch
-        >>> from ssltok.signal import cosine_patches
+        >>> from ssltok.nn import cosine_patches
         >>> cosine_patches(torch.ones(1, 6), patch=3, dim=4)  # a constant has the first alone
         tensor([[[2., 0., 0., 0.],
                  [2., 0., 0., 0.]]])
@@ -71,7 +71,7 @@ def cosine_series(coefficients: Tensor, *, patch: int) -> Tensor:
 
     Example:
         >>> import torch
-        >>> from ssltok.signal import cosine_patches, cosine_series
+        >>> from ssltok.nn import cosine_patches, cosine_series
         >>> series = torch.tensor([[3.0, 1.0, 4.0, 1.0]])
         >>> cosine_series(cosine_patches(series, patch=2, dim=5), patch=2).allclose(series)
         True
