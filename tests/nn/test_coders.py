@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from ssltok.nn import (
     ConvDecoder1d,
     ConvEncoder1d,
+    CosinePatchDecoder1d,
+    CosinePatchEncoder1d,
     PatchDecoder1d,
     PatchEncoder1d,
     SnakeDecoder,
@@ -75,6 +77,17 @@ def patches(**options: int) -> Callable[[int], tuple[Any, Any]]:
     return build
 
 
+def cosines(**options: int) -> Callable[[int], tuple[Any, Any]]:
+    def build(length: int) -> tuple[Any, Any]:
+        sizes: dict[str, Any] = {"length": length, "patch": 4, "hidden_dim": 5, **options}
+        pair = CosinePatchEncoder1d(6, **sizes), CosinePatchDecoder1d(6, **sizes)
+        for parameter in torch.nn.ModuleList(pair).parameters():
+            torch.nn.init.normal_(parameter, std=0.3)  # the networks start at 0
+        return pair
+
+    return build
+
+
 def conv(**options: int) -> Callable[[int], tuple[Any, Any]]:
     def build(length: int) -> tuple[Any, Any]:
         sizes = {"length": length, "width": 5, "hidden_dim": 4, "blocks": 1, **options}
@@ -98,6 +111,8 @@ PAIRS = {
     "snake": Pair(snake(), (2, 3), (4, 19, 38)),
     "patches": Pair(patches(blocks=2), (2,), (3, 19, 36)),
     "patches of odd size, without blocks": Pair(patches(patch=3, blocks=0), (2,), (23,)),
+    "cosine patches": Pair(cosines(), (1,), (3, 19, 36)),
+    "cosine patches of odd size": Pair(cosines(patch=3, blocks=0), (1,), (23,)),
     "convolutions": Pair(conv(), (2,), (4, 19, 42), by_halving),
     "convolutions, wider kernels": Pair(conv(kernel_size=5, blocks=2), (2,), (23,), by_halving),
     "transformer": Pair(transformer(), (2,), (4, 19, 36), by_patch),

@@ -20,6 +20,8 @@ from ssltok.nn import (
     ContextEmbedding,
     ConvDecoder1d,
     ConvEncoder1d,
+    CosinePatchDecoder1d,
+    CosinePatchEncoder1d,
     DilatedConvEncoder,
     DINOHead,
     IterNorm,
@@ -143,6 +145,16 @@ CASES: dict[str, tuple[Callable[[], nn.Module], Call, tuple[int, ...]]] = {
     "ContextEmbedding": (context, over_codes, (3, 15, 8)),
     "ConvDecoder1d": (lambda: ConvDecoder1d(2, 8, length=19, width=5), apply, (3, 8, 5)),
     "ConvEncoder1d": (lambda: ConvEncoder1d(2, 8, length=19, width=5), apply, (3, 2, 19)),
+    "CosinePatchDecoder1d": (
+        lambda: CosinePatchDecoder1d(8, length=19, patch=4),
+        apply,
+        (3, 8, 5),
+    ),
+    "CosinePatchEncoder1d": (
+        lambda: CosinePatchEncoder1d(8, length=19, patch=4),
+        apply,
+        (3, 1, 19),
+    ),
     "DINOHead": (lambda: DINOHead(4, out_dim=6, hidden_dim=8, bottleneck_dim=3), apply, (5, 4)),
     "DilatedConvEncoder": (
         lambda: DilatedConvEncoder(2, 6, hidden_dim=4, depth=2),

@@ -237,9 +237,19 @@ def run_command(words: list[str]) -> None:
         _command_type(words),
         prog="ssltok",
         description="Tokens of time series, and new series from tokens. Begin with: ssltok run",
-        args=words,
+        args=_model_first(words),
     )
     command()
+
+
+def _model_first(words: list[str]) -> list[str]:
+    """`encode --model MODEL DATA ...` as `encode MODEL --data DATA ...`, which is the same."""
+    if words[:1] != ["encode"] or words[1:2] != ["--model"] or len(words) < 3:
+        return words
+    rest = words[3:]
+    if rest and not rest[0].startswith("-"):
+        rest = ["--data", *rest]
+    return ["encode", words[2], *rest]
 
 
 def _command_type(words: list[str]) -> Any:

@@ -60,10 +60,11 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class Encode:
-    """Turn series into tokens and embeddings."""
+    """Turn series into tokens and embeddings: `encode MODEL --data D`, `encode --model MODEL D`."""
 
-    model: Annotated[pathlib.Path, tyro.conf.Positional]
-    """The model's folder."""
+    model: Annotated[str, tyro.conf.Positional]
+    """The model's folder; or general, which ships and needs no training; or owner/name on the
+    Hugging Face hub."""
     data: str = "GunPoint"
     """As for fit; a test part is encoded too."""
     reading: ReadingOptions = field(default_factory=Reading)
@@ -81,7 +82,7 @@ class Encode:
     def __call__(self) -> None:
         """Do it."""
         check_new_file("encode", self.out, (".npz",), overwrite=self.overwrite)
-        model = SSLTokenizer.load(self.model)
+        model = SSLTokenizer.from_pretrained(self.model)
         data = read(self.data, self.reading, source=self.source)
         if self.window is not None:
             data = windowed(data, size=self.window, stride=self.stride, who="encode")

@@ -1,6 +1,5 @@
 """Patches of any number of samples as the same number of cosine coefficients."""
 
-import functools
 import math
 
 import torch
@@ -85,11 +84,10 @@ def cosine_series(coefficients: Tensor, *, patch: int) -> Tensor:
     return (coefficients @ basis.T * (patch / dim)).flatten(1)
 
 
-@functools.lru_cache(maxsize=256)
 def _basis(patch: int, dim: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """`(patch, dim)`: columns of square length dim / patch, or 0."""
-    t = 2 * torch.arange(patch, dtype=torch.float64)[:, None] + 1
-    k = torch.arange(dim, dtype=torch.float64)
-    basis = (math.pi / (2 * patch) * k * t).cos() * math.sqrt(2 * dim) / patch
-    basis[:, 0] /= math.sqrt(2)
-    return basis.masked_fill(k >= patch, 0).to(dtype=dtype, device=device)
+    t = 2 * torch.arange(patch, dtype=torch.float64, device="cpu")[:, None] + 1
+    k = torch.arange(dim, dtype=torch.float64, device="cpu")
+    columns = (math.pi / (2 * patch) * k * t).cos() * (math.sqrt(2 * dim) / patch)
+    columns = columns * torch.where(k == 0, math.sqrt(0.5), 1.0) * (k < patch)
+    return columns.to(dtype=dtype, device=device)

@@ -24,6 +24,8 @@ from ssltok.pipelines._branch import Branch
 from ssltok.pipelines._estimator import SSLTokenizer
 from ssltok.pipelines._fit import Fitted, build_stage_one, encode_series, fit, start_tokenizer
 from ssltok.pipelines._folders._artifact import Artifact, load_artifact, save_artifact
+from ssltok.pipelines._general._pretrained import PretrainedTokenizer
+from ssltok.pipelines._general._stream import CodeStream
 from ssltok.pipelines._generate import Decoding, Generated, decode_tokens, generate
 from ssltok.pipelines._prior import ConditionedPrior, Prior, PriorBatch, PriorOutput, prior_step
 from ssltok.pipelines._prior_loss import loss_by_share
@@ -75,6 +77,7 @@ __all__ = [
     "ArtifactError",
     "AutoConfig",
     "Branch",
+    "CodeStream",
     "Comparison",
     "ConditionedPrior",
     "Conditions",
@@ -88,6 +91,7 @@ __all__ = [
     "PartError",
     "Parts",
     "Plan",
+    "PretrainedTokenizer",
     "Prior",
     "PriorBatch",
     "PriorConfig",

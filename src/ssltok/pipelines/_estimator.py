@@ -624,6 +624,39 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
         estimator._adopt(artifact)
         return estimator
 
+    @classmethod
+    def from_pretrained(cls, model: str | os.PathLike[str] = "general", **options: Any) -> Any:
+        """Load a model that somebody trained, by name, from a folder, or from the hub.
+
+        `general` is one that ships with ssltok and needs no training and no network: it turns
+        series of any length, channels and scale into tokens, and back; `fit_prior` or `fit` make
+        it one of your series. A folder of `save` or of `save_pretrained`, or `owner/name` (or
+        `owner/name@revision`) on the Hugging Face hub, gives what was saved there. Nothing in a
+        folder is executed.
+
+        Args:
+            model: `general` (the newest), `general-1`, a folder, or a repository of the hub.
+            options: For a general tokenizer: `levels`, `patch`, `minutes`, `seed`, `layout`,
+                `progress`, `verbose`, `cpu`.
+
+        Returns:
+            A `PretrainedTokenizer`, which is an `SSLTokenizer`; or the estimator that was saved.
+
+        Raises:
+            ValueError: If there is no such model, or an option is out of range.
+            ArtifactError: If the folder is damaged, foreign or unsafe.
+            ImportError: If the hub is asked and `huggingface_hub` is missing.
+
+        Example:
+            >>> import numpy as np
+            >>> from ssltok.pipelines import SSLTokenizer
+            >>> SSLTokenizer.from_pretrained("general").encode(np.zeros((2, 3, 40))).shape
+            (2, 18, 3)
+        """
+        from ssltok.pipelines._general._pretrained import load_pretrained
+
+        return load_pretrained(model, **options)
+
     @property
     def _n_features_out(self) -> int:
         """Columns of `transform`, which `get_feature_names_out` names and `set_output` shows."""
