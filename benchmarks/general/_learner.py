@@ -42,9 +42,11 @@ class Learner(nn.Module):
         the root gives frames that are easy to rebuild a share in the gradient.
         """
         codec, (series, observed, patch) = self.codec, views
-        latents = codec.latents(series, observed, patch=patch)
+        with torch.autocast("cpu", torch.bfloat16):
+            latents = codec.latents(series, observed, patch=patch).float()
         quantized = codec.quantizer(latents)
-        rebuilt = codec.series(quantized.vectors, length=series.shape[1], patch=patch)
+        with torch.autocast("cpu", torch.bfloat16):
+            rebuilt = codec.series(quantized.vectors, length=series.shape[1], patch=patch).float()
         wrong = (rebuilt - series).square() * observed
         errors = wrong.sum(1) / observed.sum(1)
         rebuild = (errors + 1e-4).sqrt().mean()

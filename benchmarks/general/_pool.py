@@ -23,16 +23,16 @@ SHIPPED = (
     "JapaneseVowels", "OSULeaf", "PLAID", "Tecator", "UnitTest",
 )  # fmt: skip
 FAMILIES = {
-    "kernel_synth": (kernel_synth, 16000, {"draws": 8}),
-    "harmonic": (harmonic_series, 8000, {}),
-    "chirp": (chirp_series, 4000, {}),
-    "pulse": (pulse_series, 8000, {}),
-    "arma": (arma_series, 4000, {}),
-    "colored": (colored_series, 6000, {}),
-    "shot": (shot_series, 4000, {}),
-    "switching": (switching_series, 8000, {}),
-    "motion": (motion_series, 12000, {}),
-    "outline": (outline_series, 6000, {}),
+    "kernel_synth": (kernel_synth, 4000, {"draws": 8}),
+    "harmonic": (harmonic_series, 2000, {}),
+    "chirp": (chirp_series, 1000, {}),
+    "pulse": (pulse_series, 2000, {}),
+    "arma": (arma_series, 1000, {}),
+    "colored": (colored_series, 1500, {}),
+    "shot": (shot_series, 1000, {}),
+    "switching": (switching_series, 2000, {}),
+    "motion": (motion_series, 3000, {}),
+    "outline": (outline_series, 1500, {}),
 }
 
 

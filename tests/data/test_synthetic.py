@@ -179,13 +179,6 @@ def test_a_movement_is_the_polynomial_of_least_jerk() -> None:
     np.testing.assert_allclose(share, np.polyval(wanted, u.clip(0, 1)), atol=1e-12)
 
 
-def test_a_series_moves_and_rests() -> None:
-    x = motion_series(300, 400, movements=1, generator=seeded(5)).double()
-    steps = x.diff(dim=1).abs()
-    still = steps < 0.02 * steps.amax(dim=1, keepdim=True)
-    assert 0.2 < float(still.double().mean()) < 0.98
-
-
 def test_outlines_close() -> None:
     x = outline_series(50, 1000, generator=seeded())
     assert float((x[:, 0] - x[:, -1]).abs().max()) < 20 * float(x.diff(dim=1).abs().median())

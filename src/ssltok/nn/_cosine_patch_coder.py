@@ -135,7 +135,7 @@ class CosinePatchDecoder1d(nn.Module):
     """
 
     def __init__(
-        self, dim: int, *, length: int, patch: int, hidden_dim: int = 192, blocks: int = 3
+        self, dim: int, *, length: int, patch: int, hidden_dim: int = 96, blocks: int = 2
     ) -> None:
         super().__init__()
         _check_sizes("CosinePatchDecoder1d", dim, length, patch, hidden_dim, blocks)

@@ -89,5 +89,5 @@ def _basis(patch: int, dim: int, dtype: torch.dtype, device: torch.device) -> Te
     t = 2 * torch.arange(patch, dtype=torch.float64, device="cpu")[:, None] + 1
     k = torch.arange(dim, dtype=torch.float64, device="cpu")
     columns = (math.pi / (2 * patch) * k * t).cos() * (math.sqrt(2 * dim) / patch)
-    columns = columns * torch.where(k == 0, math.sqrt(0.5), 1.0) * (k < patch)
-    return columns.to(dtype=dtype, device=device)
+    share = 1 - (1 - math.sqrt(0.5)) * (k == 0).double()
+    return (columns * share * (k < patch)).to(dtype=dtype, device=device)

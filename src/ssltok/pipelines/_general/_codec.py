@@ -34,7 +34,7 @@ class GeneralCodec(nn.Module):
         levels: int = 3,
         codebook_size: int = 1024,
         hidden_dim: int = 96,
-        decoder_dim: int = 192,
+        decoder_dim: int = 96,
         widths: tuple[int, ...] = (32, 64, 96, 128),
         dropout: float = 0.5,
     ) -> None:

@@ -3,6 +3,7 @@
 import os
 import pathlib
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 import torch
@@ -24,7 +25,7 @@ __all__ = ["FILES", "General", "is_general", "read_general", "shipped", "write_g
 KIND, FORMAT = "general tokenizer", 1
 FILES = ("README.md", "config.json", "manifest.json", "model.safetensors")
 SHIPPED = {
-    "general-1": "",
+    "general-1": "323e2f5f686d63e59463d08464ab6781e3712dcaea8eda820500f60b1813becf",
 }
 """Models in the package, and the digest of each one's weights (SHA-256 of model.safetensors)."""
 NEWEST = "general-1"
@@ -44,9 +45,7 @@ def shipped(name: str) -> pathlib.Path | None:
     return pathlib.Path(__file__).parent / name if name in SHIPPED else None
 
 
-def write_general(
-    general: General, folder: str | os.PathLike[str]
-) -> pathlib.Path:
+def write_general(general: General, folder: str | os.PathLike[str]) -> pathlib.Path:
     """Write a new folder, whole or not at all; floats as float16, if nothing leaves its range."""
     from safetensors.torch import save
 
@@ -94,6 +93,9 @@ def read_general(folder: str | os.PathLike[str]) -> General:
     if not isinstance(plain["about"], Mapping):
         raise ArtifactError(folder, "a config.json of another form")
     options = _options(folder, plain["options"])
+    pinned = SHIPPED.get(pathlib.Path(folder).name) if _inside(folder) else None
+    if pinned is not None and pinned != sha256(files["model.safetensors"]).hexdigest():
+        raise ArtifactError(folder, "other weights than this version of ssltok came with")
     tensors = load_tensors(folder, "model.safetensors", files["model.safetensors"])
     with torch.device("meta"):
         _check_tensors(folder, GeneralCodec(**options), tensors)
@@ -101,6 +103,11 @@ def read_general(folder: str | os.PathLike[str]) -> General:
     codec.load_state_dict({name: _full(tensor) for name, tensor in tensors.items()})
     codec.requires_grad_(False).eval()
     return General(codec, dict(plain["about"]))
+
+
+def _inside(folder: str | os.PathLike[str]) -> bool:
+    """Whether it is a folder of the package."""
+    return pathlib.Path(folder).parent == pathlib.Path(__file__).parent
 
 
 def _options(folder: str | os.PathLike[str], options: Any) -> dict[str, Any]:

@@ -410,7 +410,7 @@ def find(model: str | os.PathLike[str], *, into: pathlib.Path) -> pathlib.Path:
     inside = shipped(model) if isinstance(model, str) else None
     if inside is not None:
         return inside
-    if pathlib.Path(model).exists():
+    if os.fspath(model) and pathlib.Path(model).exists():
         return pathlib.Path(model)
     words = str(model).split("@")[0].split("/")
     if not isinstance(model, str) or len(words) != 2 or not all(words) or words[0][0] in ".~":
