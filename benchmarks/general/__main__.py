@@ -1,11 +1,14 @@
-"""Train the general tokenizer: `python -m benchmarks.general --out RUN --steps 12000`.
+"""Train the general tokenizer: `python -m benchmarks.general --out RUN --export FOLDER`.
 
 Deterministic by step and seed, on one thread; a run that was stopped goes on where it was. The
 learning rate is constant until the last quarter of the steps, so a run may also be given fewer or
 more steps as long as it is not in that quarter yet. `RUN/log.jsonl` is the record of the run.
+`--export` writes the model at the end, with the metrics of a JSON file on its card; `--steps 0`
+gives what the study calls untrained.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import pathlib
@@ -14,10 +17,12 @@ import time
 import torch
 from torch import nn
 
+from benchmarks.general._about import about
 from benchmarks.general._learner import Learner
 from benchmarks.general._pool import shipped_pool, synthetic_pool
-from benchmarks.general._views import draw_views, mixed_sources
+from benchmarks.general._views import Views, draw_views, mixed_sources
 from ssltok.pipelines._general._codec import GeneralCodec
+from ssltok.pipelines._general._files import General, write_general
 from ssltok.training import keyed_generator, seeded
 
 BATCH, RATE, WARMUP, LAST = 64, 1e-3, 200, 0.25
@@ -32,18 +37,22 @@ def learning_rate(step: int, steps: int) -> float:
 
 
 def main() -> None:
+    """Do it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--steps", type=int, default=12000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--share", type=float, default=1.0, help="of the synthetic series")
+    parser.add_argument("--export", type=pathlib.Path, help="a new folder for the model")
+    parser.add_argument("--name", default="general-1")
+    parser.add_argument("--metrics", type=pathlib.Path, help="JSON: numbers by what they measure")
     options = parser.parse_args()
     torch.set_num_threads(1)
     options.out.mkdir(parents=True, exist_ok=True)
     checkpoint, log = options.out / "checkpoint.pt", options.out / "log.jsonl"
     synthetic, shipped = synthetic_pool(options.seed, options.share), shipped_pool()
 
-    def views(step: int):
+    def views(step: int) -> Views:
         generator = keyed_generator(options.seed, "general", step)
         sources = mixed_sources(synthetic, shipped, cases=BATCH, generator=generator)
         return draw_views(sources, generator=generator)
@@ -73,7 +82,8 @@ def main() -> None:
         learner.codec.quantizer.initialize(
             torch.cat(start)[:32768], steps=10, generator=keyed_generator(options.seed, "start")
         )
-    begun, sums, since = time.process_time(), {}, 0
+    begun, since = time.process_time(), 0
+    sums: dict[str, float] = {}
     learner.train()
     while step < options.steps:
         for group in optimizer.param_groups:
@@ -101,6 +111,13 @@ def main() -> None:
             }  # fmt: skip
             torch.save(state, checkpoint.with_suffix(".new"))
             os.replace(checkpoint.with_suffix(".new"), checkpoint)
+    if options.export is not None:
+        last = json.loads(log.read_text().splitlines()[-1]) if log.exists() and step else {}
+        metrics = {} if options.metrics is None else json.loads(options.metrics.read_text())
+        general = General(learner.codec, about(options.name, last, metrics))
+        folder = write_general(general, options.export)
+        weights = (folder / "model.safetensors").read_bytes()
+        print(f"{folder}: {len(weights)} bytes, SHA-256 {hashlib.sha256(weights).hexdigest()}")
 
 
 if __name__ == "__main__":
