@@ -15,12 +15,12 @@ import pathlib
 import time
 
 import torch
-from torch import nn
-
 from benchmarks.general._about import about
 from benchmarks.general._learner import Learner
 from benchmarks.general._pool import shipped_pool, synthetic_pool
 from benchmarks.general._views import Views, draw_views, mixed_sources
+from torch import nn
+
 from ssltok.pipelines._general._codec import GeneralCodec
 from ssltok.pipelines._general._files import General, write_general
 from ssltok.training import keyed_generator, seeded

@@ -20,8 +20,8 @@ def about(name: str, row: dict[str, Any], metrics: dict[str, Any]) -> dict[str, 
         "name": name,
         "licence": "MIT (code and weights)",
         "data": [
-            f"{count:,} series drawn by formulas ({', '.join(FAMILIES)}), mixed as by TSMixup, cut, "
-            "resampled, made noisy: ssltok.data draws them.",
+            f"{count:,} series drawn by formulas ({', '.join(FAMILIES)}), mixed as by TSMixup, "
+            "cut, resampled, made noisy: ssltok.data draws them.",
             f"The training parts of the sets that lie inside sktime: {', '.join(SHIPPED)}. "
             "Judge it on no set of their families.",
         ],
@@ -34,8 +34,8 @@ def about(name: str, row: dict[str, Any], metrics: dict[str, Any]) -> dict[str, 
         },
         "metrics": metrics or {"none yet": ""},
         "limits": [
-            "Each channel is coded by itself: how channels move together is in the codes, but in no "
-            "token alone.",
+            "Each channel is coded by itself: how channels move together is in the codes, but in "
+            "no token alone.",
             "Patches of more than 32 samples are smoothed; rough series need more levels or "
             "shorter patches.",
             "It knows no calendar and no units; whether a series is unusual, a prior on your own "

@@ -3,9 +3,9 @@
 from typing import NamedTuple
 
 import torch
+from benchmarks.general._views import Views
 from torch import Tensor, nn
 
-from benchmarks.general._views import Views
 from ssltok.losses import nt_xent_loss
 from ssltok.pipelines._general._codec import GeneralCodec
 from ssltok.quantizers import Quantized
@@ -55,5 +55,10 @@ class Learner(nn.Module):
             z_a, z_b = self.projector(pooled).float().chunk(2)
         agree = nt_xent_loss(z_a, z_b, temperature=TEMPERATURE)
         loss = rebuild + COMMITMENT_WEIGHT * quantized.loss + AGREE_WEIGHT * agree
-        logged = {"error": errors.mean(), "rebuild": rebuild, "commit": quantized.loss, "agree": agree}
+        logged = {
+            "error": errors.mean(),
+            "rebuild": rebuild,
+            "commit": quantized.loss,
+            "agree": agree,
+        }
         return Step(loss, {k: v.detach() for k, v in logged.items()}, latents, quantized)

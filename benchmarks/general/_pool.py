@@ -43,9 +43,7 @@ def synthetic_pool(seed: int, share: float = 1.0) -> Tensor:
         count = int(count * share)
         for number, first in enumerate(range(0, count, 1000)):
             generator = keyed_generator(seed, f"pool-{name}", number)
-            rows.append(
-                draw(min(1000, count - first), LENGTH, generator=generator, **options)
-            )
+            rows.append(draw(min(1000, count - first), LENGTH, generator=generator, **options))
     return scaled(torch.cat(rows))
 
 

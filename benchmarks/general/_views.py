@@ -5,7 +5,6 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor, nn
 
-
 PATCHES = 16
 PATCH_SIZES = (8, 32)
 

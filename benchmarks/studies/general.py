@@ -26,6 +26,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -84,43 +85,48 @@ def probe(train: Array, y: NDArray[Any], test: Array, y_test: NDArray[Any], shar
     return float(np.mean(scores))
 
 
-def raw(X: NDArray[Any]) -> Array:
-    values = read_series(X).values.flatten(1).double().numpy()
-    wanted = X.shape[1] * X.shape[2]
+def raw(series: NDArray[Any]) -> Array:
+    values = read_series(series).values.flatten(1).double().numpy()
+    wanted = series.shape[1] * series.shape[2]
     return cast(Array, np.pad(values, [(0, 0), (0, wanted - values.shape[1])], mode="edge"))
 
 
-def catch22(X: NDArray[Any]) -> Array:
+def catch22(series: NDArray[Any]) -> Array:
     from aeon.transformations.collection.feature_based import Catch22
 
-    features = Catch22(replace_nans=True).fit_transform(raw(X)[:, None])
+    features = Catch22(replace_nans=True).fit_transform(raw(series)[:, None])
     return cast(Array, np.nan_to_num(np.asarray(features, dtype=np.float64)))
+
+
+def embed(model: str, series: NDArray[Any]) -> Array:
+    embeddings: NDArray[Any] = SSLTokenizer.from_pretrained(model).transform(series)
+    return embeddings.astype(np.float64)
 
 
 def encoders(model: str, start: str | None) -> dict[str, Callable[[Any], Array]]:
     """The arms of the probe."""
     arms: dict[str, Callable[[Any], Array]] = {
-        "tokens": lambda X: SSLTokenizer.from_pretrained(model).transform(X).astype(float),
+        "tokens": lambda series: (
+            SSLTokenizer.from_pretrained(model).transform(series).astype(float)
+        ),
         "raw": raw,
         "catch22": catch22,
     }
     if start is not None:
-        arms["untrained"] = (
-            lambda X: SSLTokenizer.from_pretrained(start).transform(X).astype(float)
-        )
+        arms["untrained"] = partial(embed, start)
     return arms
 
 
-def explained(X: Array, rebuilt: Array) -> float:
+def explained(series: Array, rebuilt: Array) -> float:
     """Share of the variance about the set's mean, over known samples."""
-    known = ~np.isnan(X)
-    wrong = (X - rebuilt)[known] ** 2
-    return float(1 - wrong.sum() / ((X[known] - X[known].mean()) ** 2).sum())
+    known = ~np.isnan(series)
+    wrong = (series - rebuilt)[known] ** 2
+    return float(1 - wrong.sum() / ((series[known] - series[known].mean()) ** 2).sum())
 
 
-def frames(X: Array, size: int) -> list[tuple[Array, Array, Array]]:
+def frames(series: Array, size: int) -> list[tuple[Array, Array, Array]]:
     """Frames of series with their level and size, as the tokenizer's; gaps bridged."""
-    filled, parts = raw(X), []
+    filled, parts = raw(series), []
     for first in range(0, filled.shape[1], size):
         part = filled[:, first : first + size]
         mean, spread = part.mean(1, keepdims=True), part.std(1, keepdims=True)
@@ -153,11 +159,11 @@ def pieces(part: Array, train: Array, count: int, bits: int) -> Array:
     return cast(Array, uniform(means, np.abs(start).max(0), bits)[:, where])
 
 
-def peers(X: Array, train: Array, patch: int, levels: int) -> dict[str, float]:
+def peers(series: Array, train: Array, patch: int, levels: int) -> dict[str, float]:
     """Variance explained by the peers at the bits of these tokens."""
     rule = {"cosines": cosines, "PAA": pieces}
     best = dict.fromkeys(rule, -np.inf)
-    parts, starts = frames(X, 16 * patch), frames(train, 16 * patch)
+    parts, starts = frames(series, 16 * patch), frames(train, 16 * patch)
     for name, turn in rule.items():
         for bits in range(2, 11):
             rebuilt = []
@@ -165,29 +171,29 @@ def peers(X: Array, train: Array, patch: int, levels: int) -> dict[str, float]:
                 budget = -(-z.shape[1] // patch) * levels * 10
                 count = min(budget // bits, z.shape[1])
                 rebuilt.append(turn(z, start, max(count, 1), bits) * spread + mean)
-            best[name] = max(best[name], explained(X, np.concatenate(rebuilt, 1)))
+            best[name] = max(best[name], explained(series, np.concatenate(rebuilt, 1)))
     return best
 
 
 def rate(name: str, data: dict[str, Any], model: str) -> list[dict[str, Any]]:
     """Rows of one set: by patch and levels, and at the default."""
-    X, train = (np.asarray(data[k][:, 0], dtype=float) for k in ("X_test", "X_train"))
+    series, train = (np.asarray(data[k][:, 0], dtype=float) for k in ("X_test", "X_train"))
     rows = []
     for patch, levels in [(None, 3), *RATES]:
         tokenizer: PretrainedTokenizer = SSLTokenizer.from_pretrained(
             model, levels=levels, patch=patch
         )
-        codes = tokenizer.encode(X)
+        codes = tokenizer.encode(series)
         tokens, levels_of = (codes[..., 0] >= 0).sum(1), (codes >= 0).sum((1, 2))
         row = {"set": name, "patch": patch or "default", "levels": levels}
         row |= {"tokens": round(float(tokens.mean()), 1), "bits": 10 * float(levels_of.mean())}
-        rebuilt = tokenizer.reconstruct(X)[:, 0]
+        rebuilt = tokenizer.reconstruct(series)[:, 0]
         rebuilt = np.pad(
-            rebuilt, [(0, 0), (0, X.shape[1] - rebuilt.shape[1])], constant_values=np.nan
+            rebuilt, [(0, 0), (0, series.shape[1] - rebuilt.shape[1])], constant_values=np.nan
         )
-        row["explained"] = round(explained(X, rebuilt), 4)
+        row["explained"] = round(explained(series, rebuilt), 4)
         if patch is not None:
-            found = peers(X, train, patch, levels)
+            found = peers(series, train, patch, levels)
             row |= {key: round(value, 4) for key, value in found.items()}
         rows.append(row)
     return rows
@@ -199,13 +205,13 @@ def speed(model: str) -> list[dict[str, Any]]:
 
     rows = []
     for length in (100, 150, 512, 2000):
-        X = np.random.default_rng(0).standard_normal((512, 1, length)).cumsum(2)
-        X = X.astype(np.float32)
-        tokenizer, rocket = SSLTokenizer.from_pretrained(model), MiniRocket(n_jobs=1).fit(X)
+        series = np.random.default_rng(0).standard_normal((512, 1, length)).cumsum(2)
+        series = series.astype(np.float32)
+        tokenizer, rocket = SSLTokenizer.from_pretrained(model), MiniRocket(n_jobs=1).fit(series)
         calls: dict[str, Callable[[], Any]] = {
-            "encode": lambda: tokenizer.encode(X),  # noqa: B023
-            "transform": lambda: tokenizer.transform(X),  # noqa: B023
-            "MiniRocket": lambda: rocket.transform(X),  # noqa: B023
+            "encode": lambda: tokenizer.encode(series),  # noqa: B023
+            "transform": lambda: tokenizer.transform(series),  # noqa: B023
+            "MiniRocket": lambda: rocket.transform(series),  # noqa: B023
         }
         best = dict.fromkeys(calls, np.inf)
         for _ in range(5):

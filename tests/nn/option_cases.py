@@ -180,8 +180,12 @@ OPTION_CASES: dict[str, list[Case]] = {
     ],
     "ConvDecoder1d": [(lambda: ConvDecoder1d(2, 8, **CONV), on(3, 8, 5))],
     "ConvEncoder1d": [(lambda: ConvEncoder1d(2, 8, **CONV), on(3, 2, 19))],
-    "CosinePatchDecoder1d": [(lambda: CosinePatchDecoder1d(8, **PATCH | {"blocks": 1}), on(3, 8, 5))],
-    "CosinePatchEncoder1d": [(lambda: CosinePatchEncoder1d(8, **PATCH | {"blocks": 1}), on(3, 1, 19))],
+    "CosinePatchDecoder1d": [
+        (lambda: CosinePatchDecoder1d(8, **PATCH | {"blocks": 1}), on(3, 8, 5))
+    ],
+    "CosinePatchEncoder1d": [
+        (lambda: CosinePatchEncoder1d(8, **PATCH | {"blocks": 1}), on(3, 1, 19))
+    ],
     "DINOHead": [
         (
             lambda: DINOHead(

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import scipy.fft
@@ -14,7 +16,7 @@ from ssltok.nn import (
 )
 
 
-def moved(module: torch.nn.Module) -> torch.nn.Module:
+def moved(module: Any) -> Any:
     """The module, after its networks have left 0."""
     generator = torch.Generator().manual_seed(3)
     for parameter in module.parameters():
@@ -137,16 +139,22 @@ def test_resized_shares_the_weights() -> None:
 
 
 def test_gradients() -> None:
-    for module, shape in (
+    cases: list[tuple[Any, tuple[int, ...]]] = [
         (CosinePatchEncoder1d(3, length=7, patch=3, hidden_dim=4, blocks=1), (2, 1, 7)),
         (CosinePatchDecoder1d(3, length=7, patch=3, hidden_dim=4, blocks=1), (2, 3, 3)),
-    ):
+    ]
+    for module, shape in cases:
         module = moved(module).double()
         x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
         names = [name for name, _ in module.named_parameters()]
 
         def call(x: torch.Tensor, *values: torch.Tensor) -> torch.Tensor:
-            return functional_call(module, dict(zip(names, values, strict=True)), (x,))  # noqa: B023
+            out: torch.Tensor = functional_call(  # noqa: B023
+                module,
+                dict(zip(names, values, strict=True)),
+                (x,),  # noqa: B023
+            )
+            return out
 
         assert torch.autograd.gradcheck(call, (x, *module.parameters()))
 
@@ -169,7 +177,10 @@ def test_gradients() -> None:
         (lambda: CosinePatchDecoder1d(4, length=0, patch=2), "length must be >= 1"),
         (lambda: CosinePatchEncoder1d(4, length=9, patch=2, blocks=-1), "blocks must be >= 0"),
         (lambda: CosinePatchEncoder1d(4, length=9, patch=2)(torch.ones(2, 2, 9)), "size 1 in dim"),
-        (lambda: CosinePatchDecoder1d(4, length=9, patch=2)(torch.ones(2, 4, 4)), "latents must have size 5"),
+        (
+            lambda: CosinePatchDecoder1d(4, length=9, patch=2)(torch.ones(2, 4, 4)),
+            "latents must have size 5",
+        ),
     ],
 )
 def test_complaints(call: object, message: str) -> None:

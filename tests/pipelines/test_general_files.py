@@ -73,9 +73,7 @@ def test_save_and_load(model: pathlib.Path, tmp_path: pathlib.Path) -> None:
     X, tokenizer = walks(3, 2, 90), SSLTokenizer.from_pretrained(model, levels=2)
     twin = SSLTokenizer.from_pretrained(tokenizer.save_pretrained(tmp_path / "twin"))
     np.testing.assert_array_equal(twin.encode(X)[:, 1:, :2], tokenizer.encode(X)[:, 1:, :2])
-    np.testing.assert_array_equal(
-        twin.set_params(levels=2).transform(X), tokenizer.transform(X)
-    )
+    np.testing.assert_array_equal(twin.set_params(levels=2).transform(X), tokenizer.transform(X))
     with pytest.raises(FileExistsError):
         tokenizer.save_pretrained(tmp_path / "twin")
     card = (tmp_path / "twin" / "README.md").read_text()
@@ -109,7 +107,7 @@ def nan(held: dict[str, torch.Tensor]) -> None:
 
 HARMS: dict[str, Callable[[Files], None]] = {
     "a file more": lambda files: files.update({"x.txt": b"1"}),
-    "a file less": lambda files: files.pop("README.md"),  # type: ignore[arg-type,return-value]
+    "a file less": lambda files: files.__delitem__("README.md"),
     "no JSON": lambda files: files.update({"config.json": b"{"}),
     "a list": text(lambda plain: [plain]),
     "another kind": text(lambda plain: {**plain, "kind": "general tokenizer "}),
@@ -210,7 +208,7 @@ def test_the_hub(
     np.testing.assert_array_equal(twin.encode(X), tokenizer.encode(X))
     SSLTokenizer.from_pretrained("me/mine")
     assert hub.asked[-1] == ("me/mine", None)
-    with pytest.raises(ValueError, match="'me/none' must be a repository .* ConnectionError: 404$"):
+    with pytest.raises(ValueError, match=r"'me/none' must be a repository .*Error: 404$"):
         SSLTokenizer.from_pretrained("me/none")
     (tmp_path / "me/mine/model.safetensors").write_bytes(b"no")
     with pytest.raises(ArtifactError):
@@ -300,9 +298,9 @@ def test_fine_tuning_moves_the_weights_and_makes_it_ones_own(
     monkeypatch.setattr("ssltok.pipelines._general._own.FINE_TUNING", 30)
     X = 5 + walks(16, 1, 64, seed=3)
     tokenizer = SSLTokenizer.from_pretrained(model, levels=2, progress=False)
-    frozen = SSLTokenizer.from_pretrained(
-        model, levels=2, minutes=1e-6, progress=False
-    ).fit_prior(X)
+    frozen = SSLTokenizer.from_pretrained(model, levels=2, minutes=1e-6, progress=False).fit_prior(
+        X
+    )
     before = {k: v.clone() for k, v in tokenizer._general().codec.state_dict().items()}
     assert tokenizer.fit(X) is tokenizer
     assert set(tokenizer.histories_) == {"tokenizer", "prior"}

@@ -227,9 +227,7 @@ def _observed_share(observed: Tensor, *, patch: int) -> Tensor:
     return torch.stack([rows[..., low:high].mean(-1) for low, high in edges], dim=-1)
 
 
-def _check_sizes(
-    who: str, dim: int, length: int, patch: int, hidden_dim: int, blocks: int
-) -> None:
+def _check_sizes(who: str, dim: int, length: int, patch: int, hidden_dim: int, blocks: int) -> None:
     sizes = {"dim": dim, "length": length, "patch": patch, "hidden_dim": hidden_dim}
     for name, size in sizes.items():
         check_at_least(who, name, size, 1)

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from ssltok._shared.checks import check_at_least, check_axes, check_floating, check_size
+from ssltok._shared.checks import check_at_least, check_axes, check_floating
 
 __all__ = ["cosine_patches", "cosine_series"]
 
@@ -52,7 +52,9 @@ def cosine_patches(series: Tensor, *, patch: int, dim: int) -> Tensor:
         raise ValueError(
             f"{who}: the length must be a multiple of patch, {patch}; got {series.shape[1]}"
         )
-    return series.unflatten(1, (-1, patch)) @ _basis(patch, dim, series.dtype, series.device)
+    basis = _basis(patch, dim, series.dtype, series.device)
+    coefficients: Tensor = series.unflatten(1, (-1, patch)) @ basis
+    return coefficients
 
 
 def cosine_series(coefficients: Tensor, *, patch: int) -> Tensor:

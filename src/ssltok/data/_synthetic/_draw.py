@@ -35,9 +35,7 @@ def normal(shape: tuple[int, ...], *, generator: Generator | None) -> Tensor:
     return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
-def integers(
-    shape: tuple[int, ...], low: int, high: int, *, generator: Generator | None
-) -> Tensor:
+def integers(shape: tuple[int, ...], low: int, high: int, *, generator: Generator | None) -> Tensor:
     """Integers from `low` to `high`, both included."""
     return torch.randint(low, high + 1, shape, generator=generator)
 

@@ -38,7 +38,7 @@ def kernel_matrix(name: str, value: float, length: int) -> Tensor:
     | `linear` | $\sigma_0$ | $\sigma_0^2 + t t'$ |
     | `noise` | $\sigma^2$ | $\sigma^2$ where $t = t'$, 0 elsewhere |
     | `rbf` | $\ell$ | $\exp(-(t - t')^2 / 2 \ell^2)$ |
-    | `rational_quadratic` | $\alpha$ | $(1 + (t - t')^2 / 2 \alpha \ell^2)^{-\alpha}$, $\ell = .1$ |
+    | `rational_quadratic` | $\alpha$ | $(1 + (t - t')^2 / .02 \, \alpha)^{-\alpha}$ |
     | `periodic` | $p$ | $\exp(-2 \sin^2(\pi (t - t') / p))$ |
 
     Args:
@@ -141,7 +141,7 @@ def kernel_synth(
         covariance = torch.zeros(())
         for place, number in enumerate(chosen):
             if number not in matrices:
-                matrices[number] = kernel_matrix(*kernels[number], length)
+                matrices[number] = kernel_matrix(kernels[number][0], kernels[number][1], length)
             part = matrices[number]
             if place == 0:
                 covariance = part
@@ -155,9 +155,11 @@ def _root(covariance: Tensor) -> Tensor:
     """Lower triangle whose square is the covariance, with as little on its diagonal as it needs."""
     size = covariance.diagonal().mean()
     eye = torch.eye(len(covariance), dtype=covariance.dtype)
+    root: Tensor
     for jitter in (1e-10, 1e-8, 1e-6):
         root, failed = torch.linalg.cholesky_ex(covariance + jitter * size * eye)
         if not failed:
             return root
     values, vectors = torch.linalg.eigh(covariance)
-    return vectors * values.clamp(min=0).sqrt()
+    root = vectors * values.clamp(min=0).sqrt()
+    return root

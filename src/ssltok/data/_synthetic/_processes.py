@@ -10,9 +10,7 @@ from ssltok.data._synthetic._draw import check_sizes, integers, log_uniform, nor
 __all__ = ["arma_series", "colored_series", "shot_series", "switching_series"]
 
 
-def arma_series(
-    cases: int, length: int, *, generator: Generator | None = None
-) -> Tensor:
+def arma_series(cases: int, length: int, *, generator: Generator | None = None) -> Tensor:
     r"""Draw stationary ARMA(2, 2) processes.
 
     $$x_t = \sum_{i=1}^{2} \varphi_i x_{t-i} + \epsilon_t + \sum_{j=1}^{2} \theta_j \epsilon_{t-j}$$
@@ -96,7 +94,8 @@ def colored_series(
     size = frequencies ** (-beta / 2)
     parts = normal((2, cases, length), generator=generator) * size
     spectrum = torch.cat([torch.zeros(cases, 1), torch.complex(parts[0], parts[1])], dim=1)
-    return torch.fft.irfft(spectrum, n=2 * length)[:, :length].float().contiguous()
+    noise: Tensor = torch.fft.irfft(spectrum, n=2 * length)[:, :length]
+    return noise.float().contiguous()
 
 
 def shot_series(
@@ -146,7 +145,7 @@ def shot_series(
     response = torch.where(rises, response * t / decay * math.e, response)
     size = 2 * length
     spectra = torch.fft.rfft(impulses, n=size) * torch.fft.rfft(response, n=size)
-    clean = torch.fft.irfft(spectra, n=size)[:, :length]
+    clean: Tensor = torch.fft.irfft(spectra, n=size)[:, :length]
     level = uniform((cases, 1), 0, 0.1, generator=generator)
     return (clean + level * normal((cases, length), generator=generator)).float()
 

@@ -1,8 +1,7 @@
-"""The network of the general tokenizer: patches, residual codes, and a summary of what was coded."""
+"""The network of the general tokenizer: patches, residual codes, and a summary of these."""
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ssltok.nn import CosinePatchDecoder1d, CosinePatchEncoder1d

@@ -25,7 +25,7 @@ class Frames(NamedTuple):
 
 @torch.no_grad()
 def encode_frames(codec: GeneralCodec, frames: Tensor, observed: Tensor, *, patch: int) -> Tensor:
-    """Code frames of one channel, int64 `(rows, 1 + patches, levels)`: level and size, then patches.
+    """Code frames of one channel, int64 `(rows, 1 + patches, levels)`, level and size first.
 
     Args:
         codec: In evaluation mode.

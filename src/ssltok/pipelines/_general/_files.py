@@ -89,7 +89,9 @@ def read_general(folder: str | os.PathLike[str]) -> General:
     if not isinstance(plain, Mapping) or set(plain) != keys or plain["kind"] != KIND:
         raise ArtifactError(folder, "a config.json of another form")
     if plain["format"] != FORMAT or type(plain["format"]) is not int:
-        raise ArtifactError(folder, f"format {plain['format']!r}, where this version reads {FORMAT}")
+        raise ArtifactError(
+            folder, f"format {plain['format']!r}, where this version reads {FORMAT}"
+        )
     if not isinstance(plain["about"], Mapping):
         raise ArtifactError(folder, "a config.json of another form")
     options = _options(folder, plain["options"])

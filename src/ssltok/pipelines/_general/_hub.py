@@ -52,8 +52,6 @@ def upload(folder: pathlib.Path, repository: str, *, private: bool, message: str
     )
 
 
-
-
 def _hub() -> Any:
     try:
         import huggingface_hub

@@ -16,17 +16,12 @@ from torch import Tensor
 from ssltok.data import SeriesSet, label_index, read_series
 from ssltok.pipelines._estimator import SSLTokenizer
 from ssltok.pipelines._folders._artifact import Artifact, check_savable, provenance
-from ssltok.pipelines._general._coding import channels_of, code_set, series_of
+from ssltok.pipelines._general._coding import code_set, series_of
 from ssltok.pipelines._general._features import feature_count, features_of
-from ssltok.pipelines._general._files import (
-    General,
-    is_general,
-    read_general,
-    shipped,
-    write_general,
-)
+from ssltok.pipelines._general._files import General, is_general, read_general, write_general
+from ssltok.pipelines._general._find import find, load_general
 from ssltok.pipelines._general._frames import MOST
-from ssltok.pipelines._general._hub import download, upload
+from ssltok.pipelines._general._hub import upload
 from ssltok.pipelines._general._own import fit_prior, own_branch, own_config
 from ssltok.pipelines._general._stream import CodeStream
 from ssltok.pipelines._stages import teller
@@ -42,7 +37,7 @@ LONGEST_PATCH = 1024
 
 
 class PretrainedTokenizer(SSLTokenizer):
-    """An `SSLTokenizer` whose tokenizer is trained already; `SSLTokenizer.from_pretrained` loads it.
+    """An `SSLTokenizer` whose tokenizer is trained; `SSLTokenizer.from_pretrained` loads it.
 
     `encode`, `decode`, `reconstruct`, `transform`, `score` and `stream` work at once, on series of
     any length and any number of channels, at any scale, with missing values. A code is one of the
@@ -136,7 +131,7 @@ class PretrainedTokenizer(SSLTokenizer):
         Raises:
             ValueError: If the data cannot be used; before any training.
         """
-        data, _, classes = self._training("fit", X, y)
+        data, _, _ = self._training("fit", X, y)
         levels, patch = self._options()
         cases, _, length = data.shape
         branch = own_branch(self._general().codec, length, patch=patch, levels=levels)
@@ -205,7 +200,7 @@ class PretrainedTokenizer(SSLTokenizer):
         codes: NDArray[np.int64] = self._coded(self._any("encode", X)).numpy()
         return codes
 
-    def decode(  # type: ignore[override]
+    def decode(
         self, codes: NDArray[np.int64] | Tensor, *, lengths: int | Sequence[int] | None = None
     ) -> Floats:
         """Turn codes into series.
@@ -266,9 +261,7 @@ class PretrainedTokenizer(SSLTokenizer):
         data = self._any("transform", X)
         _, patch = self._options()
         codec = self._general().codec
-        features: Floats = features_of(
-            codec, self._coded(data), data.lengths, patch=patch
-        ).numpy()
+        features: Floats = features_of(codec, self._coded(data), data.lengths, patch=patch).numpy()
         return features
 
     def score(self, X: Any, y: Any = None) -> float:  # noqa: N803
@@ -302,7 +295,7 @@ class PretrainedTokenizer(SSLTokenizer):
         return CodeStream(codec, channels=channels, patch=patch or MOST, levels=levels)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> pathlib.Path:
-        """Write the general tokenizer as a new folder, with its card; `from_pretrained` reads it."""
+        """Write the general tokenizer as a new folder, with its card, for `from_pretrained`."""
         return write_general(self._general(), folder)
 
     def push_to_hub(
@@ -370,7 +363,10 @@ class PretrainedTokenizer(SSLTokenizer):
         return series_of(self._general().codec, codes, lengths, patch=patch)
 
     def _training(
-        self, method: str, X: Any, y: Labels  # noqa: N803
+        self,
+        method: str,
+        X: Any,  # noqa: N803
+        y: Labels,
     ) -> tuple[SeriesSet, Tensor, list[Hashable]]:
         who = f"SSLTokenizer.{method}"
         if not self.minutes > 0:
@@ -379,12 +375,6 @@ class PretrainedTokenizer(SSLTokenizer):
         labels, classes = label_index(y, data.cases, who=who)
         check_savable(who, classes)
         return data, labels, list(classes)
-
-
-def load_general(model: str | os.PathLike[str]) -> General:
-    """The model of a name, a folder, or a repository of the hub; see `load_pretrained`."""
-    with tempfile.TemporaryDirectory(prefix="ssltok-") as place:
-        return read_general(find(model, into=pathlib.Path(place)))
 
 
 def load_pretrained(model: str | os.PathLike[str], **options: Any) -> SSLTokenizer:
@@ -403,20 +393,3 @@ def load_pretrained(model: str | os.PathLike[str], **options: Any) -> SSLTokeniz
     tokenizer._options()
     tokenizer.__dict__["_loaded"] = (model, general)
     return tokenizer
-
-
-def find(model: str | os.PathLike[str], *, into: pathlib.Path) -> pathlib.Path:
-    """The folder of a model: one that ships, one on disk, or one of the hub, copied `into`."""
-    inside = shipped(model) if isinstance(model, str) else None
-    if inside is not None:
-        return inside
-    if os.fspath(model) and pathlib.Path(model).exists():
-        return pathlib.Path(model)
-    words = str(model).split("@")[0].split("/")
-    if not isinstance(model, str) or len(words) != 2 or not all(words) or words[0][0] in ".~":
-        raise ValueError(
-            f"from_pretrained: model must be general, general-1, a folder, or owner/name on the "
-            f"hub (owner/name@revision); got {os.fspath(model)!r}"
-        )
-    repository, _, revision = model.partition("@")
-    return download(repository, revision=revision or None, into=into)

@@ -38,8 +38,7 @@ class Summary(nn.Module):
         super().__init__()
         self.stem = nn.Conv1d(1, widths[0], 9, stride=2, padding=4)
         self.stages = nn.ModuleList(
-            Stage(into, out)
-            for into, out in zip((widths[0], *widths[:-1]), widths, strict=True)
+            Stage(into, out) for into, out in zip((widths[0], *widths[:-1]), widths, strict=True)
         )
         self.features = 3 * sum(widths)
         self.places = QUARTERS * sum(widths[-2:])
