@@ -126,7 +126,7 @@ def explained(series: Array, rebuilt: Array) -> float:
 
 def frames(series: Array, size: int) -> list[tuple[Array, Array, Array]]:
     """Frames of series with their level and size, as the tokenizer's; gaps bridged."""
-    filled, parts = raw(series), []
+    filled, parts = raw(series[:, None]), []
     for first in range(0, filled.shape[1], size):
         part = filled[:, first : first + size]
         mean, spread = part.mean(1, keepdims=True), part.std(1, keepdims=True)

@@ -149,10 +149,10 @@ def test_gradients() -> None:
         names = [name for name, _ in module.named_parameters()]
 
         def call(x: torch.Tensor, *values: torch.Tensor) -> torch.Tensor:
-            out: torch.Tensor = functional_call(  # noqa: B023
+            out: torch.Tensor = functional_call(
                 module,
                 dict(zip(names, values, strict=True)),
-                (x,),  # noqa: B023
+                (x,),
             )
             return out
 
