@@ -1,6 +1,8 @@
 """What the general tokenizer learns from: series of formulas, and of the sets sktime ships."""
 
 import pathlib
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +24,7 @@ SHIPPED = (
     "ACSF1", "ArrowHead", "BasicMotions", "Covid3Month", "GunPoint", "ItalyPowerDemand",
     "JapaneseVowels", "OSULeaf", "PLAID", "Tecator", "UnitTest",
 )  # fmt: skip
-FAMILIES = {
+FAMILIES: dict[str, tuple[Callable[..., Tensor], int, dict[str, Any]]] = {
     "kernel_synth": (kernel_synth, 4000, {"draws": 8}),
     "harmonic": (harmonic_series, 2000, {}),
     "chirp": (chirp_series, 1000, {}),

@@ -156,7 +156,7 @@ def pieces(part: Array, train: Array, count: int, bits: int) -> Array:
     means, start = (
         np.stack([x[:, where == p].mean(1) for p in range(count)], 1) for x in (part, train)
     )
-    return cast(Array, uniform(means, np.abs(start).max(0), bits)[:, where])
+    return uniform(means, np.abs(start).max(0), bits)[:, where]
 
 
 def peers(series: Array, train: Array, patch: int, levels: int) -> dict[str, float]:
@@ -185,12 +185,11 @@ def rate(name: str, data: dict[str, Any], model: str) -> list[dict[str, Any]]:
         )
         codes = tokenizer.encode(series)
         tokens, levels_of = (codes[..., 0] >= 0).sum(1), (codes >= 0).sum((1, 2))
-        row = {"set": name, "patch": patch or "default", "levels": levels}
+        row: dict[str, Any] = {"set": name, "patch": patch or "default", "levels": levels}
         row |= {"tokens": round(float(tokens.mean()), 1), "bits": 10 * float(levels_of.mean())}
-        rebuilt = tokenizer.reconstruct(series)[:, 0]
-        rebuilt = np.pad(
-            rebuilt, [(0, 0), (0, series.shape[1] - rebuilt.shape[1])], constant_values=np.nan
-        )
+        rebuilt = np.full(series.shape, np.nan)
+        known = tokenizer.reconstruct(series)[:, 0]
+        rebuilt[:, : known.shape[1]] = known
         row["explained"] = round(explained(series, rebuilt), 4)
         if patch is not None:
             found = peers(series, train, patch, levels)

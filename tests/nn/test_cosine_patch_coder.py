@@ -138,25 +138,24 @@ def test_resized_shares_the_weights() -> None:
         assert not other.training
 
 
-def test_gradients() -> None:
-    cases: list[tuple[Any, tuple[int, ...]]] = [
+@pytest.mark.parametrize(
+    ("module", "shape"),
+    [
         (CosinePatchEncoder1d(3, length=7, patch=3, hidden_dim=4, blocks=1), (2, 1, 7)),
         (CosinePatchDecoder1d(3, length=7, patch=3, hidden_dim=4, blocks=1), (2, 3, 3)),
-    ]
-    for module, shape in cases:
-        module = moved(module).double()
-        x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
-        names = [name for name, _ in module.named_parameters()]
+    ],
+)
+def test_gradients(module: Any, shape: tuple[int, ...]) -> None:
+    module = moved(module).double()
+    x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+    names = [name for name, _ in module.named_parameters()]
 
-        def call(x: torch.Tensor, *values: torch.Tensor) -> torch.Tensor:
-            out: torch.Tensor = functional_call(
-                module,
-                dict(zip(names, values, strict=True)),
-                (x,),
-            )
-            return out
+    def call(x: torch.Tensor, *values: torch.Tensor) -> torch.Tensor:
+        state = dict(zip(names, values, strict=True))
+        out: torch.Tensor = functional_call(module, state, (x,))
+        return out
 
-        assert torch.autograd.gradcheck(call, (x, *module.parameters()))
+    assert torch.autograd.gradcheck(call, (x, *module.parameters()))
 
 
 # complaints
