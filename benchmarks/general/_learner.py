@@ -51,7 +51,7 @@ class Learner(nn.Module):
         errors = wrong.sum(1) / observed.sum(1)
         rebuild = (errors + 1e-4).sqrt().mean()
         with torch.autocast("cpu", torch.bfloat16):
-            pooled = codec.summarize(quantized.vectors).pooled
+            pooled = codec.summarize(quantized.vectors)
             z_a, z_b = self.projector(pooled).float().chunk(2)
         agree = nt_xent_loss(z_a, z_b, temperature=TEMPERATURE)
         loss = rebuild + COMMITMENT_WEIGHT * quantized.loss + AGREE_WEIGHT * agree

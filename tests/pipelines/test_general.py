@@ -66,16 +66,22 @@ def test_codes_are_those_of_frame_after_frame(
     codes = SSLTokenizer.from_pretrained(model).encode(X)
     assert codes.dtype == np.int64
     for series, row in zip(X, codes, strict=True):
-        same = row == naive(series)
-        # the oracle's distances are float64, and the codebook is noise: near ties differ
-        assert same.mean() > 0.95
+        assert_near(row, naive(series))
+
+
+def assert_near(found: Any, wanted: Any) -> None:
+    """The oracle's distances are float64 and the codebook is noise: a few near ties differ."""
+    same = found == wanted
+    first = len(same) - int(same[:, 0].sum())
+    assert first <= max(1, 0.02 * len(same))
+    assert same.size - int(same.sum()) <= max(3, 0.05 * same.size)
 
 
 def test_a_patch_of_ones_own(model: pathlib.Path) -> None:
     X = walks(2, 2, 1000)
     for patch in (8, 40, 100):
         codes = SSLTokenizer.from_pretrained(model, patch=patch).encode(X)
-        assert (codes[1] == naive(X[1], patch)).mean() > 0.95
+        assert_near(codes[1], naive(X[1], patch))
 
 
 @pytest.mark.parametrize(

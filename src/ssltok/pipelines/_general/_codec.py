@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ssltok.nn import CosinePatchDecoder1d, CosinePatchEncoder1d
-from ssltok.pipelines._general._summary import Summarized, Summary
+from ssltok.pipelines._general._summary import Summary
 from ssltok.quantizers import EMAVectorQuantizer, ResidualQuantizer
 
 __all__ = ["FRAME", "PATCHES", "GeneralCodec"]
@@ -64,9 +64,9 @@ class GeneralCodec(nn.Module):
         series: Tensor = decoder(vectors.transpose(1, 2))[:, 0]
         return series
 
-    def summarize(self, vectors: Tensor) -> Summarized:
-        """Summarise frames, decoded as if each patch had `dim` samples."""
-        summarized: Summarized = self.summary(
+    def summarize(self, vectors: Tensor) -> Tensor:
+        """Return features of frames, decoded as if each patch had `dim` samples."""
+        features: Tensor = self.summary(
             self.series(vectors, length=vectors.shape[1] * self.dim, patch=self.dim)
         )
-        return summarized
+        return features

@@ -253,8 +253,8 @@ class PretrainedTokenizer(SSLTokenizer):
 
         Returns:
             float32 `(cases, features)`, channels side by side: pooled features of a network that
-            reads the decoded tokens, then level and logarithm of the size. Scale them before a
-            linear model (`StandardScaler`).
+            reads the decoded tokens, logarithms of level and size, and the means of 32 parts of
+            the decoded series. Scale them before a linear model (`StandardScaler`).
         """
         if self._is_own():
             return super().transform(X)

@@ -1,26 +1,10 @@
 """What is read off decoded frames: a residual network, pooled over time."""
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["Summarized", "Summary"]
-
-QUARTERS = 4
-
-
-class Summarized(NamedTuple):
-    """What a summary gives, `(rows, features)` each.
-
-    Attributes:
-        pooled: Mean, deviation and maximum over the frame, of every stage; an objective learns it.
-        placed: Means over the quarters of the frame, of the last two stages.
-    """
-
-    pooled: Tensor
-    placed: Tensor
+__all__ = ["Summary"]
 
 
 class Summary(nn.Module):
@@ -30,8 +14,7 @@ class Summary(nn.Module):
         widths: Channels of the stages.
 
     Attributes:
-        features: Of `pooled`.
-        places: Features of `placed`.
+        features: Mean, deviation and maximum of each channel of each stage.
     """
 
     def __init__(self, widths: tuple[int, ...]) -> None:
@@ -41,16 +24,14 @@ class Summary(nn.Module):
             Stage(into, out) for into, out in zip((widths[0], *widths[:-1]), widths, strict=True)
         )
         self.features = 3 * sum(widths)
-        self.places = QUARTERS * sum(widths[-2:])
 
-    def forward(self, series: Tensor) -> Summarized:
-        """Read `(rows, samples)`."""
-        x, pooled, placed = self.stem(series[:, None]), [], []
+    def forward(self, series: Tensor) -> Tensor:
+        """Turn `(rows, samples)` into `(rows, features)`."""
+        x, pooled = self.stem(series[:, None]), []
         for stage in self.stages:
             x = stage(x)
             pooled += [x.mean(2), (x.var(2, unbiased=False) + 1e-4).sqrt(), x.amax(2)]
-            placed.append(functional.adaptive_avg_pool1d(x, QUARTERS).flatten(1))
-        return Summarized(torch.cat(pooled, dim=1), torch.cat(placed[-2:], dim=1))
+        return torch.cat(pooled, dim=1)
 
 
 class Stage(nn.Module):
