@@ -271,6 +271,22 @@ def test_score_is_the_share_of_the_variance(model: pathlib.Path) -> None:
     assert tokenizer.score(X) == pytest.approx(1 - (wrong / spread).mean(), abs=1e-4)
 
 
+def test_series_on_disk_are_read_block_by_block(
+    model: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    X = walks(300, 2, 40)
+    X[7, :, 30:] = np.nan
+    np.save(tmp_path / "x.npy", X)
+    held, tokenizer = (
+        np.load(tmp_path / "x.npy", mmap_mode="r"),
+        SSLTokenizer.from_pretrained(model),
+    )
+    for method in ("encode", "transform", "reconstruct"):
+        call = getattr(tokenizer, method)
+        np.testing.assert_array_equal(call(held), call(X))
+    np.testing.assert_array_equal(tokenizer.encode(X)[290:], tokenizer.encode(X[290:]))
+
+
 # scikit-learn
 
 

@@ -10,7 +10,15 @@ from ssltok.data import SeriesSet
 from ssltok.pipelines._general._codec import GeneralCodec
 from ssltok.pipelines._general._frames import Cut, cut_of, level_codes, level_of
 
-__all__ = ["channels_of", "code_set", "decode_frames", "encode_frames", "frames_of", "series_of"]
+__all__ = [
+    "channels_of",
+    "code_set",
+    "decode_frames",
+    "encode_frames",
+    "frames_of",
+    "series_of",
+    "tokens_of",
+]
 
 ROWS = 512  # frames of one channel in a portion
 
@@ -60,14 +68,17 @@ def decode_frames(codec: GeneralCodec, codes: Tensor, *, samples: int, patch: in
     return torch.cat(portions)
 
 
-def code_set(codec: GeneralCodec, data: SeriesSet, *, patch: int | None, levels: int) -> Tensor:
+def code_set(
+    codec: GeneralCodec, data: SeriesSet, *, patch: int | None, levels: int, tokens: int
+) -> Tensor:
     """Codes of series in their own units, int64 `(cases, tokens, levels)`, -1 behind a series' end.
 
-    Frame by frame, channel by channel: the level's token, then the patches'.
+    Frame by frame, channel by channel: the level's token, then the patches'. `tokens` is the number
+    of the longest series, which need not be among these.
     """
     cases, channels, _ = data.shape
-    exact, rows = data.values.double() + data.offset[:, None], []
-    longest = 0
+    exact = data.values.double() + data.offset[:, None]
+    result = torch.full((cases, tokens, codec.levels), -1, dtype=torch.int64)
     for length in data.lengths.unique().tolist():
         chosen = (data.lengths == length).nonzero()[:, 0]
         cut, parts = cut_of(length, patch=patch), []
@@ -81,11 +92,8 @@ def code_set(codec: GeneralCodec, data: SeriesSet, *, patch: int | None, levels:
             codes = encode_frames(codec, part, known, patch=cut.patch)
             codes[:, 1:, levels:] = -1
             parts.append(codes.reshape(len(chosen), -1, codec.levels))
-        rows.append((chosen, torch.cat(parts, dim=1)))
-        longest = max(longest, rows[-1][1].shape[1])
-    result = torch.full((cases, longest, codec.levels), -1, dtype=torch.int64)
-    for chosen, codes in rows:
-        result[chosen, : codes.shape[1]] = codes
+        row = torch.cat(parts, dim=1)
+        result[chosen, : row.shape[1]] = row
     return result
 
 
@@ -100,7 +108,9 @@ def frames_of(codes: Tensor, cut: Cut, channels: int) -> Iterator[Frames]:
         begin = end
 
 
-def series_of(codec: GeneralCodec, codes: Tensor, lengths: Tensor, *, patch: int | None) -> Tensor:
+def series_of(
+    codec: GeneralCodec, codes: Tensor, lengths: Tensor, *, patch: int | None, channels: int
+) -> Tensor:
     """Series of codes, float64 `(cases, channels, longest)`, NaN behind their ends.
 
     Args:
@@ -108,8 +118,8 @@ def series_of(codec: GeneralCodec, codes: Tensor, lengths: Tensor, *, patch: int
         codes: As `code_set` gives them, checked.
         lengths: int64 `(cases,)`.
         patch: As there.
+        channels: Of the series.
     """
-    channels = channels_of(codes, lengths, patch=patch)
     longest = int(lengths.max())
     result = torch.full((len(codes), channels, longest), torch.nan, dtype=torch.float64)
     for length in lengths.unique().tolist():

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ssltok.pipelines._general._codec import GeneralCodec
-from ssltok.pipelines._general._coding import ROWS, channels_of, decode_frames, frames_of
+from ssltok.pipelines._general._coding import ROWS, decode_frames, frames_of
 from ssltok.pipelines._general._frames import cut_of, level_of
 
 __all__ = ["feature_count", "features_of"]
@@ -20,7 +20,7 @@ def feature_count(codec: GeneralCodec) -> int:
 
 @torch.no_grad()
 def features_of(
-    codec: GeneralCodec, codes: Tensor, lengths: Tensor, *, patch: int | None
+    codec: GeneralCodec, codes: Tensor, lengths: Tensor, *, patch: int | None, channels: int
 ) -> Tensor:
     """Features of codes, float32 `(cases, channels * features)`.
 
@@ -33,8 +33,8 @@ def features_of(
         codes: As `code_set` gives them.
         lengths: int64 `(cases,)`.
         patch: As there.
+        channels: Of the series.
     """
-    channels = channels_of(codes, lengths, patch=patch)
     result = torch.zeros(len(codes), channels, feature_count(codec))
     for length in lengths.unique().tolist():
         chosen, cut = (lengths == length).nonzero()[:, 0], cut_of(length, patch=patch)

@@ -4,7 +4,6 @@ import copy
 import dataclasses
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ssltok.data import SeriesSet
@@ -14,7 +13,8 @@ from ssltok.pipelines._fit import Fitted, fingerprint
 from ssltok.pipelines._general._codec import GeneralCodec
 from ssltok.pipelines._general._frames import cut_of
 from ssltok.pipelines._large._encode_rows import encode_rows
-from ssltok.pipelines._stages import paced, prior_stage
+from ssltok.pipelines._stage_two._prior_stage import prior_stage
+from ssltok.pipelines._stages import paced
 from ssltok.pipelines._tokenizer import Tokenizer
 from ssltok.pipelines._words._build import build_prior, starting_codebooks
 from ssltok.pipelines._words._config import Config, DecodingConfig, PriorConfig, TokenizerConfig
@@ -98,9 +98,7 @@ def fit_prior(
     state = {name: value.clone() for name, value in prior.state_dict().items()}
     batch = config.prior_training.batch
     with seeded(seed):
-        cost = seconds(
-            count(lambda: first.model(first.draw(0, slice(0, batch))).loss, _size(prior))
-        )
+        cost = seconds(count(lambda: first.model(first.draw(0, slice(0, batch))).loss))
     prior.load_state_dict(state)
     prior.zero_grad(set_to_none=True)
     most = max(EPOCHS * cases // batch, FEWEST)
@@ -117,7 +115,3 @@ def fit_prior(
         )  # fmt: skip
     prior.cpu().requires_grad_(False).eval()
     return config, Fitted(tokenizer.cpu(), prior, {"prior": history}, print_of)
-
-
-def _size(module: torch.nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters())

@@ -4,6 +4,7 @@ import os
 import pathlib
 import tempfile
 from collections.abc import Hashable, Iterable, Sequence
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -13,10 +14,11 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from torch import Tensor
 
-from ssltok.data import SeriesSet, label_index, read_series
+from ssltok.data import SeriesSet, SourceSet, is_source, label_index, read_series, read_source
 from ssltok.pipelines._estimator import SSLTokenizer
-from ssltok.pipelines._folders._artifact import Artifact, check_savable, provenance
-from ssltok.pipelines._general._coding import code_set, series_of
+from ssltok.pipelines._folders._artifact import Artifact, provenance
+from ssltok.pipelines._folders._artifact_checks import check_savable
+from ssltok.pipelines._general._coding import channels_of, code_set, series_of, tokens_of
 from ssltok.pipelines._general._features import feature_count, features_of
 from ssltok.pipelines._general._files import General, is_general, read_general, write_general
 from ssltok.pipelines._general._find import find, load_general
@@ -24,7 +26,9 @@ from ssltok.pipelines._general._frames import MOST
 from ssltok.pipelines._general._hub import upload
 from ssltok.pipelines._general._own import fit_prior, own_branch, own_config
 from ssltok.pipelines._general._stream import CodeStream
+from ssltok.pipelines._large._in_blocks import in_blocks
 from ssltok.pipelines._stages import teller
+from ssltok.pipelines._uses._anomalies import usual_scores
 from ssltok.pipelines._words._build import build_decoding
 from ssltok.pipelines._words._parts import Parts
 from ssltok.signal import Waveform
@@ -118,12 +122,13 @@ class PretrainedTokenizer(SSLTokenizer):
         """It encodes from the start."""
         return True
 
-    def fit(self, X: Any, y: Labels = None) -> Self:  # noqa: N803
+    def fit(self, X: Any, y: Labels = None, *, conditions: Any = None) -> Self:  # noqa: N803
         """Train the tokenizer further on series, then a prior on its tokens.
 
         Args:
             X: Series, as `SSLTokenizer`.
             y: A label for each series, or None.
+            conditions: As `SSLTokenizer.fit`.
 
         Returns:
             The estimator, now one of these series.
@@ -140,7 +145,7 @@ class PretrainedTokenizer(SSLTokenizer):
             parts=Parts(bands=Waveform, branches=[branch.requires_grad_(True)]),
             seed=self.seed, layout=self.layout, progress=self.progress, verbose=self.verbose,
             cpu=self.cpu,
-        ).fit(X, y)  # fmt: skip
+        ).fit(X, y, conditions=conditions)  # fmt: skip
         self.histories_ = inner.histories_
         self._adopt(inner._model())
         return self
@@ -180,6 +185,7 @@ class PretrainedTokenizer(SSLTokenizer):
                 lengths=data.lengths.contiguous(),
                 labels=labels,
                 provenance=origin,
+                usual=usual_scores(fitted.tokenizer, fitted.prior, data, None, seed=self.seed),
             )
         )
         return self
@@ -197,17 +203,23 @@ class PretrainedTokenizer(SSLTokenizer):
         """
         if self._is_own():
             return super().encode(X)
-        codes: NDArray[np.int64] = self._coded(self._any("encode", X)).numpy()
+        data = self._any("encode", X)
+        codes: NDArray[np.int64] = in_blocks(data, partial(self._coded, of=data)).numpy()
         return codes
 
     def decode(
-        self, codes: NDArray[np.int64] | Tensor, *, lengths: int | Sequence[int] | None = None
+        self,
+        codes: NDArray[np.int64] | Tensor,
+        *,
+        tokens: int | None = None,
+        lengths: int | Sequence[int] | None = None,
     ) -> Floats:
         """Turn codes into series.
 
         Args:
             codes: int64 `(cases, tokens, 3)`, as `encode` gives them; -1 at finer levels lowers the
                 rate.
+            tokens: As `SSLTokenizer.decode`, once it is one of your series; None before.
             lengths: Samples of the series: one number, or one for each; the tokens do not say it.
 
         Returns:
@@ -218,7 +230,7 @@ class PretrainedTokenizer(SSLTokenizer):
                 series of that length have.
         """
         if self._is_own():
-            return super().decode(codes)
+            return super().decode(codes, tokens=tokens)
         who, tensor = "SSLTokenizer.decode", torch.as_tensor(codes)
         if tensor.dtype != torch.int64 or tensor.ndim != 3 or tensor.shape[2] != 3:
             raise ValueError(
@@ -228,13 +240,15 @@ class PretrainedTokenizer(SSLTokenizer):
         if tensor.numel() == 0 or int(tensor.min()) < -1 or int(tensor.max()) >= 1024:
             raise ValueError(f"{who}: codes must lie in [-1, 1024), and be some; got others")
         sizes = [lengths] * len(tensor) if isinstance(lengths, int) else lengths
-        if sizes is None or len(sizes) != len(tensor) or min(sizes) < 1:
+        if sizes is None or len(sizes) != len(tensor) or min(sizes) < 1 or tokens is not None:
             raise ValueError(
                 f"{who}: lengths must be the samples of the series, one number or "
-                f"{len(tensor)}, each >= 1; got {lengths!r}"
+                f"{len(tensor)}, each >= 1, and tokens None; got {lengths!r} and {tokens!r}"
             )
-        series = self._decoded(tensor, torch.as_tensor(sizes))
-        return self._turned(series)
+        ends, (_, patch) = torch.as_tensor(list(sizes)), self._options()
+        channels = channels_of(tensor, ends, patch=patch)
+        codec = self._general().codec
+        return self._turned(series_of(codec, tensor, ends, patch=patch, channels=channels))
 
     def reconstruct(self, X: Any) -> Floats:  # noqa: N803
         """Take series of any lengths through the tokens and back, in the units of X.
@@ -246,7 +260,7 @@ class PretrainedTokenizer(SSLTokenizer):
         if self._is_own():
             return super().reconstruct(X)
         data = self._any("reconstruct", X)
-        return self._turned(self._decoded(self._coded(data), data.lengths))
+        return self._turned(in_blocks(data, partial(self._rebuilt, of=data)))
 
     def transform(self, X: Any) -> Floats:  # noqa: N803
         """Turn series of any lengths into embeddings, by way of their codes alone.
@@ -260,8 +274,13 @@ class PretrainedTokenizer(SSLTokenizer):
             return super().transform(X)
         data = self._any("transform", X)
         _, patch = self._options()
-        codec = self._general().codec
-        features: Floats = features_of(codec, self._coded(data), data.lengths, patch=patch).numpy()
+
+        def of(block: SeriesSet) -> Tensor:
+            codec, (_, channels, _) = self._general().codec, block.shape
+            codes = self._coded(block, of=data)
+            return features_of(codec, codes, block.lengths, patch=patch, channels=channels)
+
+        features: Floats = in_blocks(data, of).numpy()
         return features
 
     def score(self, X: Any, y: Any = None) -> float:  # noqa: N803
@@ -272,9 +291,9 @@ class PretrainedTokenizer(SSLTokenizer):
         """
         if self._is_own():
             return super().score(X, y)
-        data = self._any("score", X)
+        data = self._training("score", X, None)[0]
         exact, known = data.in_units().double(), data.valid
-        rebuilt = self._decoded(self._coded(data), data.lengths)
+        rebuilt = in_blocks(data, partial(self._rebuilt, of=data))
         mean = exact.nanmean(dim=(0, 2), keepdim=True)
         spread = (exact - mean).square().nansum(dim=(0, 2), keepdim=True)
         wrong = torch.where(known, exact - rebuilt, 0.0).square().sum(dim=(0, 2), keepdim=True)
@@ -350,17 +369,29 @@ class PretrainedTokenizer(SSLTokenizer):
             )
         return self.levels, patch
 
-    def _any(self, method: str, X: Any) -> SeriesSet:  # noqa: N803
+    def _any(self, method: str, X: Any) -> SeriesSet | SourceSet:  # noqa: N803
         self._options()
-        return read_series(X, layout=self.layout, who=f"SSLTokenizer.{method}")
+        who = f"SSLTokenizer.{method}"
+        if is_source(X):
+            return read_source(X, layout=self.layout, who=who)
+        return read_series(X, layout=self.layout, who=who)
 
-    def _coded(self, data: SeriesSet) -> Tensor:
+    def _coded(self, block: SeriesSet, *, of: SeriesSet | SourceSet) -> Tensor:
+        """Codes of some series, as many as the longest of the whole set has."""
         levels, patch = self._options()
-        return code_set(self._general().codec, data, patch=patch, levels=levels)
+        tokens = of.shape[1] * max(tokens_of(n, patch=patch) for n in of.lengths.unique().tolist())
+        codec = self._general().codec
+        return code_set(codec, block, patch=patch, levels=levels, tokens=tokens)
 
-    def _decoded(self, codes: Tensor, lengths: Tensor) -> Tensor:
-        _, patch = self._options()
-        return series_of(self._general().codec, codes, lengths, patch=patch)
+    def _rebuilt(self, block: SeriesSet, *, of: SeriesSet | SourceSet) -> Tensor:
+        """Some series through the tokens and back, as wide as the longest of the whole set."""
+        (_, patch), (_, channels, width) = self._options(), of.shape
+        series = series_of(
+            self._general().codec, self._coded(block, of=of), block.lengths, patch=patch,
+            channels=channels,
+        )  # fmt: skip
+        tail = (0, width - series.shape[2])
+        return torch.nn.functional.pad(series, tail, value=torch.nan)
 
     def _training(
         self,
@@ -371,7 +402,8 @@ class PretrainedTokenizer(SSLTokenizer):
         who = f"SSLTokenizer.{method}"
         if not self.minutes > 0:
             raise ValueError(f"SSLTokenizer: minutes must be positive; got {self.minutes!r}")
-        data = self._any(method, X)
+        self._options()
+        data = read_series(X, layout=self.layout, who=who)
         labels, classes = label_index(y, data.cases, who=who)
         check_savable(who, classes)
         return data, labels, list(classes)
