@@ -1,6 +1,7 @@
 """A tokenizer that needs no training: what its codes promise, whatever its weights are."""
 
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -334,6 +336,19 @@ def test_options_are_asked(model: pathlib.Path) -> None:
     for name in ("nothing-7", "a/b/c", "", "./not/there"):
         with pytest.raises(ValueError, match="model must be general, general-1, a folder"):
             SSLTokenizer.from_pretrained(name)
+
+
+def test_what_needs_a_prior_says_so(model: pathlib.Path) -> None:
+    tokenizer, X = SSLTokenizer.from_pretrained(model), walks(2, 1, 40)
+    calls: list[Callable[[], Any]] = [
+        lambda: tokenizer.sample(1), lambda: tokenizer.impute(X),
+        lambda: tokenizer.forecast(X, horizon=2), lambda: tokenizer.score_anomalies(X),
+        lambda: tokenizer.save("nowhere"), lambda: tokenizer.tokens_,
+        lambda: tokenizer.get_feature_names_out(),
+    ]  # fmt: skip
+    for call in calls:
+        with pytest.raises(NotFittedError, match="fit_prior or fit must come first"):
+            call()
 
 
 def test_every_series_that_is_refused_names_the_method(model: pathlib.Path) -> None:

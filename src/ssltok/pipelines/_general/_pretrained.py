@@ -348,6 +348,14 @@ class PretrainedTokenizer(SSLTokenizer):
             f"{feature_count(self._general().codec)} for each; fit_prior or fit must come first"
         )
 
+    def _model(self) -> Artifact:
+        if not self._is_own():
+            raise NotFittedError(
+                "SSLTokenizer: fit_prior or fit must come first, for all but encode, decode, "
+                "reconstruct, transform, score and stream; got a pretrained tokenizer as it is"
+            )
+        return super()._model()
+
     def _is_own(self) -> bool:
         return hasattr(self, "artifact_")
 
