@@ -344,7 +344,6 @@ def test_what_needs_a_prior_says_so(model: pathlib.Path) -> None:
         lambda: tokenizer.sample(1), lambda: tokenizer.impute(X),
         lambda: tokenizer.forecast(X, horizon=2), lambda: tokenizer.score_anomalies(X),
         lambda: tokenizer.save("nowhere"), lambda: tokenizer.tokens_,
-        lambda: tokenizer.get_feature_names_out(),
     ]  # fmt: skip
     for call in calls:
         with pytest.raises(NotFittedError, match="fit_prior or fit must come first"):
