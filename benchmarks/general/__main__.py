@@ -41,6 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--steps", type=int, default=12000)
+    parser.add_argument("--stop", type=int, help="leave after this step, to go on later")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--share", type=float, default=1.0, help="of the synthetic series")
     parser.add_argument("--export", type=pathlib.Path, help="a new folder for the model")
@@ -85,7 +86,8 @@ def main() -> None:
     begun, since = time.process_time(), 0
     sums: dict[str, float] = {}
     learner.train()
-    while step < options.steps:
+    last_step = options.steps if options.stop is None else min(options.stop, options.steps)
+    while step < last_step:
         for group in optimizer.param_groups:
             group["lr"] = group["share"] * learning_rate(step, options.steps)
         learner.codec.quantizer.generator.manual_seed(step)
@@ -97,7 +99,7 @@ def main() -> None:
         learner.codec.quantizer.update(out.latents.detach(), out.quantized.codes)
         step, since = step + 1, since + 1
         sums = {k: sums.get(k, 0.0) + float(v) for k, v in out.logged.items()}
-        if step % EVERY == 0 or step == options.steps:
+        if step % EVERY == 0 or step == last_step:
             cpu = spent + time.process_time() - begun
             row = {"step": step, "cpu_s": round(cpu, 1), "lr": learning_rate(step, options.steps)}
             row |= {k: round(v / since, 5) for k, v in sums.items()}
