@@ -14,6 +14,7 @@ from ssltok.nn import (
     cosine_patches,
     cosine_series,
 )
+from ssltok.nn._cosine_patch_coder import _observed_share
 
 
 def moved(module: Any) -> Any:
@@ -125,6 +126,22 @@ def test_the_share_of_observed_samples_is_read() -> None:
     flat, gap = torch.ones(1, 1, 8), torch.ones(1, 8, dtype=torch.bool)
     gap[0, 2] = False  # bridged by what is there anyway
     assert not torch.equal(encoder(flat), encoder(flat, gap))
+
+
+@pytest.mark.parametrize(
+    ("patch", "wanted"),
+    [
+        (16, [1, 0.5, 1, 1, 0, 1, 1, 1]),  # two samples a part
+        (4, [1, 1, 0, 0, 1, 1, 1, 1]),  # a sample serves two parts
+        (12, [0.5, 0.5, 1, 1, 1, 1, 1, 1]),  # parts overlap: sample 1 is in two
+    ],
+)
+def test_shares_by_hand(patch: int, wanted: list[float]) -> None:
+    observed = torch.ones(1, 2 * patch, dtype=torch.bool)
+    hidden = {16: [3, 8, 9], 4: [1], 12: [1]}[patch]
+    observed[0, hidden] = False
+    share = _observed_share(observed, patch=patch)
+    assert share.tolist() == [[wanted, [1.0] * 8]]
 
 
 def test_resized_shares_the_weights() -> None:

@@ -164,6 +164,18 @@ def test_decode_of_encode_is_reconstruct_and_features_come_from_codes(model: pat
     )
 
 
+def test_frames_count_by_their_samples(model: pathlib.Path) -> None:
+    X, tokenizer = walks(3, 1, 700), SSLTokenizer.from_pretrained(model, patch=24)
+    whole, first, last = (tokenizer.transform(x) for x in (X, X[..., :384], X[..., 384:]))
+    read = slice(0, whole.shape[1] - 32)  # the last are the outline
+    wanted = (384 * first[:, read] + 316 * last[:, read]) / 700
+    np.testing.assert_allclose(whole[:, read], wanted, rtol=1e-4, atol=1e-4)
+    parts = np.array_split(tokenizer.reconstruct(X[..., :672])[:, 0], 32, axis=1)  # 21 each
+    outline = tokenizer.transform(X[..., :672])[:, -32:]
+    means = np.stack([p.mean(1) for p in parts], 1)
+    np.testing.assert_allclose(outline, means, rtol=1e-4, atol=1e-4)
+
+
 def test_each_channel_and_each_case_is_coded_by_itself(model: pathlib.Path) -> None:
     X = walks(3, 3, 300)
     tokenizer = SSLTokenizer.from_pretrained(model)
