@@ -105,7 +105,7 @@ def test_both_are_the_identity_at_the_start() -> None:
 def test_what_is_not_real_is_not_read_and_gaps_are_bridged() -> None:
     encoder = moved(CosinePatchEncoder1d(4, length=24, patch=4))
     valid = torch.ones(2, 24, dtype=torch.bool)
-    valid[0, 5:11], valid[1, 13:] = False, False
+    valid[0, 4:13], valid[1, 13:] = False, False  # two patches of the first are missing whole
     x = torch.randn(2, 1, 24)
     hidden = torch.where(valid[:, None], x, torch.nan)
     latents = encoder(hidden, valid)
@@ -114,8 +114,8 @@ def test_what_is_not_real_is_not_read_and_gaps_are_bridged() -> None:
     assert bool((latents[0] != 0).any(dim=0).all())  # a gap has its vectors
     plain = CosinePatchEncoder1d(4, length=24, patch=4)
     line = x.clone()
-    steps = torch.arange(1, 7) / 7
-    line[0, 0, 5:11] = x[0, 0, 4] + steps * (x[0, 0, 11] - x[0, 0, 4])
+    steps = torch.arange(1, 10) / 10
+    line[0, 0, 4:13] = x[0, 0, 3] + steps * (x[0, 0, 13] - x[0, 0, 3])
     torch.testing.assert_close(plain(hidden, valid)[0], plain(line)[0])
     nothing = torch.zeros(2, 24, dtype=torch.bool)
     assert torch.equal(encoder(hidden, nothing), torch.zeros_like(latents))

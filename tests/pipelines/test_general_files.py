@@ -307,4 +307,5 @@ def test_fine_tuning_moves_the_weights_and_makes_it_ones_own(
     assert tokenizer.score(X) > frozen.score(X)
     for name, value in tokenizer._general().codec.state_dict().items():
         assert torch.equal(value, before[name]), name
+    assert not any(p.requires_grad for p in tokenizer._general().codec.parameters())
     assert tokenizer.sample(2).shape == (2, 1, 64)
