@@ -84,6 +84,9 @@ def level_of(codes: Tensor) -> tuple[Tensor, Tensor]:
     return STEP * size * (codes[:, 1] * CODES + codes[:, 2] - MIDDLE), size
 
 
+SIZES = (0.0, *(2.0 ** (2 * OCTAVES * code / (CODES - 2) - OCTAVES) for code in range(CODES - 1)))
+"""The size of each code; a table, for a vectorised power may differ by its place in the vector."""
+
+
 def _size(first: Tensor) -> Tensor:
-    exponent = (first - 1).double() * (2 * OCTAVES / (CODES - 2)) - OCTAVES
-    return torch.where(first > 0, exponent.exp2(), 0.0)
+    return torch.tensor(SIZES, dtype=torch.float64)[first]
