@@ -20,7 +20,8 @@ BESIDE = {("training", "data"), ("evaluation", "data"), ("evaluation", "training
 NEEDS_EXTRAS = {"pipelines", "cli"}
 COMPONENTS = [name for name in PACKAGES if name not in NEEDS_EXTRAS]
 EXTRAS = {
-    "accelerate", "h5py", "matplotlib", "narwhals", "openpyxl", "pandas", "pyarrow", "safetensors",
+    "accelerate", "h5py", "huggingface_hub", "matplotlib", "narwhals", "openpyxl", "pandas",
+    "pyarrow", "safetensors",
     "sklearn", "sktime", "tensorboard", "tqdm", "tyro", "umap",
 }  # fmt: skip
 MOST_OPTIONS = 8

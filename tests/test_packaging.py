@@ -24,6 +24,7 @@ DISTRIBUTION = {
     "PIL": "pillow",
     "griffe": "griffelib",
     "sklearn": "scikit-learn",
+    "huggingface_hub": "huggingface-hub",
     "umap": "umap-learn",
     "yaml": "pyyaml",
 }

@@ -11,11 +11,12 @@ EXTRA = {
     ),
     **dict.fromkeys(("narwhals", "pandas", "sktime"), "data"),
     **dict.fromkeys(("h5py", "openpyxl", "pyarrow"), "files"),
+    "huggingface_hub": "hub",
     "tensorboard": "track",
     "umap": "maps",
 }
 """The extra that brings each optional package, by the name it is imported by."""
-NAMES = {"sklearn": "scikit-learn", "umap": "umap-learn"}
+NAMES = {"huggingface_hub": "huggingface-hub", "sklearn": "scikit-learn", "umap": "umap-learn"}
 
 
 def need(who: str, module: str) -> Any:

@@ -4,6 +4,7 @@ import os
 import pathlib
 from typing import Any
 
+from ssltok._shared.extras import need
 from ssltok.pipelines._general._files import FILES
 
 __all__ = ["download", "upload"]
@@ -53,12 +54,5 @@ def upload(folder: pathlib.Path, repository: str, *, private: bool, message: str
 
 
 def _hub() -> Any:
-    try:
-        import huggingface_hub
-        import huggingface_hub.errors
-    except ImportError as error:
-        raise ImportError(
-            "from_pretrained: the hub needs huggingface_hub; got none; "
-            "install it with `pip install ssltok[hub]`"
-        ) from error
-    return huggingface_hub
+    need("from_pretrained", "huggingface_hub.errors")
+    return need("from_pretrained", "huggingface_hub")
