@@ -7,6 +7,7 @@ import torch
 
 from ssltok.pipelines._general._codec import GeneralCodec
 from ssltok.pipelines._general._files import General, write_general
+from ssltok.training import seeded
 
 __all__ = ["codec", "folder"]
 
@@ -16,7 +17,8 @@ def codec() -> GeneralCodec:
     """Small networks that are not at their start, and codebooks among cosine coefficients."""
     generator = torch.Generator().manual_seed(0)
     sizes = {"hidden_dim": 12, "decoder_dim": 12, "widths": (4, 6)}
-    model = GeneralCodec(**sizes)  # type: ignore[arg-type]
+    with seeded(0):
+        model = GeneralCodec(**sizes)  # type: ignore[arg-type]
     for parameter in model.parameters():
         parameter.data += 0.05 * torch.randn(parameter.shape, generator=generator)
     falls = torch.linspace(0, 4, 32).neg().exp()

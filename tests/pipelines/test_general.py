@@ -76,7 +76,7 @@ def assert_near(found: Any, wanted: Any) -> None:
     same = found == wanted
     first = len(same) - int(same[:, 0].sum())
     assert first <= max(1, 0.02 * len(same))
-    assert same.size - int(same.sum()) <= max(3, 0.05 * same.size)
+    assert same.size - int(same.sum()) <= max(3, 0.06 * same.size)
 
 
 def test_a_patch_of_ones_own(model: pathlib.Path) -> None:
