@@ -30,6 +30,7 @@ MORE_OPTIONS = {
     "iterative_decode": "how many, which, what, guidance and observation are all the caller's",
 }
 """Functions with more than eight options, each with its reason."""
+TALE = {"said", "made", "own", "found", "told", "kept"}
 LONGEST = 350
 LONGER = {
     "decoding/_iterative.py": "the one decoder and what its rules see",
@@ -160,6 +161,18 @@ def test_a_file_is_read_in_one_sitting() -> None:
     for path in FILES:
         lines = path.read_text().count("\n")
         assert lines <= LONGEST or str(path.relative_to(SOURCE)) in LONGER, f"{path}: {lines} lines"
+
+
+def test_variables_have_the_words_of_the_field() -> None:
+    """Not the words of a tale: what was `found` is codes, rows or paths."""
+    for path in FILES:
+        for node in ast.walk(tree_of(path)):
+            names = [node.arg] if isinstance(node, ast.arg) else []
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                names.append(node.id)
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                names.append(node.name)
+            assert not set(names) & TALE, f"{path}: {names}"
 
 
 def test_nothing_unpickles_or_evaluates() -> None:

@@ -216,11 +216,13 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
         data: Any = read(X, layout=self.layout, length=self.length, who=who)
         labels, classes = label_index(y, data.cases, who=who)
         check_savable(who, classes)
-        scale, told = None, None
+        scale, conditioned = None, None
         if conditions is not None:
-            told = read_conditions(who, conditions, lengths=data.lengths, layout=self.layout)
-            scale = ConditionScale.of(told, data.lengths)
-            told = scale.apply(told, data.lengths).cut(data.lengths * 0, data.shape[2])
+            conditioned = read_conditions(who, conditions, lengths=data.lengths, layout=self.layout)
+            scale = ConditionScale.of(conditioned, data.lengths)
+            conditioned = scale.apply(conditioned, data.lengths).cut(
+                data.lengths * 0, data.shape[2]
+            )
         config = self._config_for(data, len(classes))
         tell = teller(progress=bool(self.progress), verbose=self.verbose)
         if tell is not None and hasattr(self, "plan_"):
@@ -237,7 +239,7 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
             tell=tell,
             cpu=self.cpu,
             parts=parts,
-            conditions=told,
+            conditions=conditioned,
         )
         origin = {
             **provenance(),
@@ -257,7 +259,9 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
                 labels=labels,
                 provenance=origin,
                 conditions=scale,
-                usual=usual_scores(fitted.tokenizer, fitted.prior, data, told, seed=self.seed),
+                usual=usual_scores(
+                    fitted.tokenizer, fitted.prior, data, conditioned, seed=self.seed
+                ),
             )
         )
         return self
@@ -436,9 +440,9 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
             artifact.draw_lengths(numbers, generator) if lengths is None else torch.tensor(lengths)
         )
         most = artifact.lengths.max().expand(len(sizes)) if lengths is None else sizes
-        told = self._conditions("generate", conditions, most)
-        if told is not None:
-            told = told.cut(sizes * 0, artifact.tokenizer.length)
+        conditioned = self._conditions("generate", conditions, most)
+        if conditioned is not None:
+            conditioned = conditioned.cut(sizes * 0, artifact.tokenizer.length)
         generated = generate(
             artifact.tokenizer,
             artifact.prior,
@@ -446,7 +450,7 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
             lengths=sizes,
             decoding=artifact.decoding,
             generator=generator,
-            conditions=told,
+            conditions=conditioned,
             observe=observe,
         )
         return generated._replace(series=self._turned_tensor(generated.series))
@@ -478,9 +482,9 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
             ValueError: If the series or labels are not the model's, or `samples < 1`.
         """
         data, labels = self._asked("impute", X, y, samples)
-        told = self._conditions("impute", conditions, data.lengths)
+        conditioned = self._conditions("impute", conditions, data.lengths)
         drawn = impute_long(
-            self._model(), data, labels=labels, samples=samples, conditions=told,
+            self._model(), data, labels=labels, samples=samples, conditions=conditioned,
             generator=keyed_generator(seed, "impute"),
         )  # fmt: skip
         return self._turned(drawn)
@@ -517,12 +521,12 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
         if horizon < 1:
             raise ValueError(f"SSLTokenizer.forecast: horizon must be >= 1; got {horizon}")
         data, labels = self._asked("forecast", X, y, samples)
-        told = self._conditions(
+        conditioned = self._conditions(
             "forecast", conditions, data.lengths + horizon, of="series and horizon"
         )
         drawn = forecast_long(
-            self._model(), data, labels=labels, horizon=horizon, samples=samples, conditions=told,
-            generator=keyed_generator(seed, "forecast"),
+            self._model(), data, labels=labels, horizon=horizon, samples=samples,
+            conditions=conditioned, generator=keyed_generator(seed, "forecast"),
         )  # fmt: skip
         return self._turned(drawn)
 
@@ -570,11 +574,11 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
             if part is None:
                 continue
             data = self._read_any(who, part)
-            told = self._conditions("score_anomalies", known, data.lengths)
+            conditioned = self._conditions("score_anomalies", known, data.lengths)
             scores.append(
                 anomaly_scores(
                     model.tokenizer, model.prior, data, rates=rates, stride_ratio=stride_ratio,
-                    conditions=told,
+                    conditions=conditioned,
                 )
             )  # fmt: skip
         if train is not None:
@@ -741,13 +745,13 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
         )
         if given is None:
             raise ValueError(f"{who}: conditions must be given, {words}, as in fit; got None")
-        told = read_conditions(who, given, lengths=lengths, layout=self.layout, of=of)
-        if told.sizes != scale.sizes:
+        conditioned = read_conditions(who, given, lengths=lengths, layout=self.layout, of=of)
+        if conditioned.sizes != scale.sizes:
             raise ValueError(
-                f"{who}: conditions must be {words}, as in fit; got {told.sizes[0]} covariates "
-                f"and {told.sizes[1]} known channels"
+                f"{who}: conditions must be {words}, as in fit; got {conditioned.sizes[0]} "
+                f"covariates and {conditioned.sizes[1]} known channels"
             )
-        return scale.apply(told, lengths)
+        return scale.apply(conditioned, lengths)
 
     def _read_any(self, who: str, X: Any) -> SeriesSet:  # noqa: N803
         """Series of any lengths."""
