@@ -35,6 +35,7 @@ from ssltok.losses._cosine_regression import (
     cosine_regression_loss,
     negative_cosine_loss,
 )
+from ssltok.losses._dcl import DCLLoss, DCLWLoss, dcl_loss, dclw_loss
 from ssltok.losses._dino import DINOLoss, dino_loss
 from ssltok.losses._distillation import (
     DistillationLoss,
@@ -54,6 +55,8 @@ from ssltok.losses._hierarchical_contrastive import (
 from ssltok.losses._ibot_patch import IBOTPatchLoss, ibot_patch_loss
 from ssltok.losses._info_nce import InfoNCELoss, info_nce_loss
 from ssltok.losses._koleo import KoLeoLoss, koleo_loss
+from ssltok.losses._label_pairs import LabelPairs, label_pairs, multi_similarity_pairs
+from ssltok.losses._labelled_nt_xent import LabelledNTXentLoss, labelled_nt_xent_loss
 from ssltok.losses._latent_regression import LatentRegressionLoss, latent_regression_loss
 from ssltok.losses._layer_target import normalize_over_tokens, topk_layer_target
 from ssltok.losses._lejepa import LeJEPALoss, LeJEPATerms, lejepa_loss, lejepa_terms
@@ -64,13 +67,17 @@ from ssltok.losses._masked_reconstruction import (
 )
 from ssltok.losses._masked_token import MaskedTokenLoss, masked_token_loss
 from ssltok.losses._mmcr import MMCRLoss, mmcr_loss
-from ssltok.losses._msn import MSNLoss, MSNTerms, msn_loss, msn_terms
+from ssltok.losses._msn import MSNLoss, MSNTerms, msn_loss, msn_terms, power_law_prior
+from ssltok.losses._multi_similarity import MultiSimilarityLoss, multi_similarity_loss
+from ssltok.losses._nearest_in_queue import nearest_in_queue
 from ssltok.losses._nepa import NEPALoss, nepa_loss
 from ssltok.losses._next_token import NextTokenLoss, next_token_loss
+from ssltok.losses._nnclr import NNCLRLoss, nnclr_loss
 from ssltok.losses._nt_xent import NTXentLoss, nt_xent_loss
 from ssltok.losses._pseudo_labels import PseudoLabels, pseudo_labels
 from ssltok.losses._region_distillation import RegionDistillationLoss, region_distillation_loss
 from ssltok.losses._repa import REPALoss, repa_loss
+from ssltok.losses._ressl import ReSSLLoss, ressl_loss
 from ssltok.losses._sigreg import SIGRegLoss, sigreg_loss
 from ssltok.losses._simdino import SimDINOLoss, SimDINOTerms, simdino_loss, simdino_terms
 from ssltok.losses._sinkhorn import sinkhorn
@@ -92,6 +99,12 @@ from ssltok.losses._vicreg import (
     vicreg_loss,
     vicreg_terms,
 )
+from ssltok.losses._vicregl import (
+    VICRegLLoss,
+    VICRegLTerms,
+    vicregl_loss,
+    vicregl_terms,
+)
 from ssltok.losses._visreg import VISRegLoss, VISRegTerms, visreg_loss, visreg_terms
 from ssltok.losses._w_mse import WMSELoss, w_mse_loss
 from ssltok.losses._whitening import cholesky_whiten, iterative_whiten
@@ -103,6 +116,8 @@ __all__ = [
     "CKALoss",
     "CosineRegressionLoss",
     "DAxisDistillationLoss",
+    "DCLLoss",
+    "DCLWLoss",
     "DINOLoss",
     "DiscriminatorLoss",
     "DiscriminatorTerms",
@@ -119,6 +134,8 @@ __all__ = [
     "IBOTPatchLoss",
     "InfoNCELoss",
     "KoLeoLoss",
+    "LabelPairs",
+    "LabelledNTXentLoss",
     "LatentRegressionLoss",
     "LeJEPALoss",
     "LeJEPATerms",
@@ -131,12 +148,15 @@ __all__ = [
     "MSNTerms",
     "MaskedReconstructionLoss",
     "MaskedTokenLoss",
+    "MultiSimilarityLoss",
     "NEPALoss",
+    "NNCLRLoss",
     "NTXentLoss",
     "NegativeCosineLoss",
     "NextTokenLoss",
     "PseudoLabels",
     "REPALoss",
+    "ReSSLLoss",
     "RegionDistillationLoss",
     "SIGRegLoss",
     "SimDINOLoss",
@@ -150,6 +170,8 @@ __all__ = [
     "TripletLoss",
     "VFLoss",
     "VFTerms",
+    "VICRegLLoss",
+    "VICRegLTerms",
     "VICRegLoss",
     "VICRegTerms",
     "VISRegLoss",
@@ -166,6 +188,8 @@ __all__ = [
     "coding_rate",
     "cosine_regression_loss",
     "d_axis_distillation_loss",
+    "dcl_loss",
+    "dclw_loss",
     "dino_loss",
     "discriminator_loss",
     "discriminator_terms",
@@ -184,6 +208,8 @@ __all__ = [
     "info_nce_loss",
     "iterative_whiten",
     "koleo_loss",
+    "label_pairs",
+    "labelled_nt_xent_loss",
     "latent_regression_loss",
     "least_squares_discriminator_loss",
     "least_squares_discriminator_terms",
@@ -197,14 +223,20 @@ __all__ = [
     "mmcr_loss",
     "msn_loss",
     "msn_terms",
+    "multi_similarity_loss",
+    "multi_similarity_pairs",
+    "nearest_in_queue",
     "negative_cosine_loss",
     "nepa_loss",
     "next_token_loss",
+    "nnclr_loss",
     "normalize_over_tokens",
     "nt_xent_loss",
+    "power_law_prior",
     "pseudo_labels",
     "region_distillation_loss",
     "repa_loss",
+    "ressl_loss",
     "sigreg_loss",
     "simdino_loss",
     "simdino_terms",
@@ -223,6 +255,8 @@ __all__ = [
     "vibcreg_terms",
     "vicreg_loss",
     "vicreg_terms",
+    "vicregl_loss",
+    "vicregl_terms",
     "visreg_loss",
     "visreg_terms",
     "w_mse_loss",

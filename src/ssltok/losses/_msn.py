@@ -6,11 +6,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ssltok._shared.checks import check_at_least, check_axes, check_floating
+from ssltok._shared.checks import check_at_least, check_axes, check_floating, check_size
 from ssltok._shared.numerics import full_precision, upcast
 from ssltok.losses._temperature import check_temperature
 
-__all__ = ["MSNLoss", "MSNTerms", "msn_loss", "msn_terms"]
+__all__ = ["MSNLoss", "MSNTerms", "msn_loss", "msn_terms", "power_law_prior"]
 
 
 class MSNTerms(NamedTuple):
@@ -23,6 +23,7 @@ class MSNTerms(NamedTuple):
 def msn_loss(
     anchors: Tensor,
     targets: Tensor,
+    prior: Tensor | None = None,
     *,
     temperature: float | Tensor = 0.1,
     me_max_weight: float = 1.0,
@@ -33,7 +34,10 @@ def msn_loss(
       p_{vb} = \mathrm{softmax}(s_{vb} / \tau), \quad \bar p = \tfrac{1}{V B} \sum_{v, b} p_{vb}$$
 
     The second term is 0 when the mean prediction is uniform and $\log K$ when one prototype takes
-    all; the paper writes $-\lambda H(\bar p)$, the code adds the constant. Predictions are held
+    all; the paper writes $-\lambda H(\bar p)$, the code adds the constant. With a prior $\pi$
+    (PMSN) it is $\mathrm{KL}(\bar p \,\Vert\, \pi)$, of which this is the uniform case: data whose
+    groups are of unequal sizes should not be cut into equal ones. lightly has the other direction,
+    $\mathrm{KL}(\pi \,\Vert\, \bar p)$. Predictions are held
     as logarithms, so an improbable prototype costs a large number, never an infinite one.
 
     The targets are an argument, and are detached. The published ones are sharpened with $T =
@@ -45,6 +49,8 @@ def msn_loss(
         anchors: Cosines of the masked views' features and the prototypes, `(views, batch,
             codebook_size)`.
         targets: Probabilities of the whole views, `(batch, codebook_size)`.
+        prior: Share of each prototype, `(codebook_size,)`, above 0 and of sum 1, such as
+            `power_law_prior`; detached, and uniform if `None`.
         temperature: $\tau$, of the anchors; a number, or a tensor of shape `()`, which may be
             learned.
         me_max_weight: $\lambda$, the weight of the second term.
@@ -64,17 +70,59 @@ def msn_loss(
 
     References:
         Assran et al., *MSN*, 2022, <https://arxiv.org/abs/2204.07141>, equation 1.
+        Assran et al., *The Hidden Uniform Cluster Prior in Self-Supervised Learning* (PMSN), 2022,
+        <https://arxiv.org/abs/2210.07277>, section 4.
     """
-    terms = _terms("msn_loss", anchors, targets, temperature)
+    terms = _terms("msn_loss", anchors, targets, prior, temperature)
     return terms.cross_entropy + me_max_weight * terms.concentration
 
 
-def msn_terms(anchors: Tensor, targets: Tensor, *, temperature: float | Tensor = 0.1) -> MSNTerms:
+def msn_terms(
+    anchors: Tensor,
+    targets: Tensor,
+    prior: Tensor | None = None,
+    *,
+    temperature: float | Tensor = 0.1,
+) -> MSNTerms:
     """Compute the terms of `msn_loss` separately, for logging or other weights."""
-    return _terms("msn_terms", anchors, targets, temperature)
+    return _terms("msn_terms", anchors, targets, prior, temperature)
 
 
-def _terms(who: str, anchors: Tensor, targets: Tensor, temperature: float | Tensor) -> MSNTerms:
+def power_law_prior(codebook_size: int, *, exponent: float = 0.25) -> Tensor:
+    r"""Return PMSN's prior: prototype $k$ has a share proportional to $k^{-\gamma}$.
+
+    Args:
+        codebook_size: How many prototypes there are.
+        exponent: $\gamma \ge 0$; 0 is uniform, the paper's 0.25 is mildly unequal.
+
+    Returns:
+        Shares, float32 `(codebook_size,)`, the largest first.
+
+    Raises:
+        ValueError: If `codebook_size < 1` or the exponent is negative.
+
+    Example:
+        >>> from ssltok.losses import power_law_prior
+        >>> power_law_prior(3, exponent=1.0) * 11  # 1, 1/2 and 1/3
+        tensor([6., 3., 2.])
+
+    References:
+        Assran et al., *The Hidden Uniform Cluster Prior in Self-Supervised Learning* (PMSN), 2022,
+        <https://arxiv.org/abs/2210.07277>, section 4.
+    """
+    check_at_least("power_law_prior", "codebook_size", codebook_size, 1)
+    check_at_least("power_law_prior", "exponent", exponent, 0)
+    shares = torch.arange(1, codebook_size + 1, dtype=torch.float64) ** -exponent
+    return (shares / shares.sum()).float()
+
+
+def _terms(
+    who: str,
+    anchors: Tensor,
+    targets: Tensor,
+    prior: Tensor | None,
+    temperature: float | Tensor,
+) -> MSNTerms:
     check_axes(who, "anchors", anchors, "views batch codebook_size")
     check_axes(who, "targets", targets, "batch codebook_size")
     check_floating(who, "anchors", anchors)
@@ -85,6 +133,10 @@ def _terms(who: str, anchors: Tensor, targets: Tensor, temperature: float | Tens
             f"codebook_size); got {tuple(anchors.shape)} and {tuple(targets.shape)}"
         )
     check_at_least(who, "anchors.numel()", anchors.numel(), 1)
+    if prior is not None:
+        check_floating(who, "prior", prior)
+        check_axes(who, "prior", prior, "codebook_size")
+        check_size(who, "prior", prior, 0, targets.shape[1])
     check_temperature(who, "temperature", temperature)
     with full_precision(anchors):
         logs = torch.log_softmax(upcast(anchors) / temperature, -1)
@@ -92,10 +144,12 @@ def _terms(who: str, anchors: Tensor, targets: Tensor, temperature: float | Tens
         # The targets are the same for all views, so the views are added first.
         crossing = (logs.sum(0) * targets.detach()).sum() / (views * batch)
         mean = logs.flatten(0, 1).logsumexp(0) - math.log(views * batch)
-        return MSNTerms(
-            cross_entropy=-crossing,
-            concentration=(mean.exp() * mean).sum() + math.log(codebook_size),
-        )
+        if prior is None:
+            concentration = (mean.exp() * mean).sum() + math.log(codebook_size)
+        else:
+            known = upcast(prior.detach()).to(mean.dtype).log()
+            concentration = (mean.exp() * (mean - known)).sum()
+        return MSNTerms(cross_entropy=-crossing, concentration=concentration)
 
 
 class MSNLoss(nn.Module):
@@ -106,8 +160,12 @@ class MSNLoss(nn.Module):
         self.temperature = temperature
         self.me_max_weight = me_max_weight
 
-    def forward(self, anchors: Tensor, targets: Tensor) -> Tensor:
-        """Return the loss of anchors' scores and targets' probabilities."""
+    def forward(self, anchors: Tensor, targets: Tensor, prior: Tensor | None = None) -> Tensor:
+        """Return the loss of anchors' scores and targets' probabilities, with a prior or none."""
         return msn_loss(
-            anchors, targets, temperature=self.temperature, me_max_weight=self.me_max_weight
+            anchors,
+            targets,
+            prior,
+            temperature=self.temperature,
+            me_max_weight=self.me_max_weight,
         )
