@@ -10,18 +10,24 @@ from ssltok.training._objectives._beit import BEiT
 from ssltok.training._objectives._byol import BYOL
 from ssltok.training._objectives._capi import CAPI
 from ssltok.training._objectives._data2vec import Data2Vec
+from ssltok.training._objectives._dcl import DCL
 from ssltok.training._objectives._dino import DINO
 from ssltok.training._objectives._emp_ssl import EMPSSL
 from ssltok.training._objectives._frossl import FroSSL
 from ssltok.training._objectives._ibot import IBOT
+from ssltok.training._objectives._labelled_nt_xent import LabelledNTXent
 from ssltok.training._objectives._lejepa import LeJEPA
 from ssltok.training._objectives._lenepa import LeNEPA
 from ssltok.training._objectives._mae import MAE
 from ssltok.training._objectives._mmcr import MMCR
 from ssltok.training._objectives._moco import MoCo
+from ssltok.training._objectives._multi_similarity import MultiSimilarity
 from ssltok.training._objectives._nepa import NEPA
+from ssltok.training._objectives._nnclr import NNCLR
 from ssltok.training._objectives._nt_xent import NTXent
 from ssltok.training._objectives._protocol import Objective, ObjectiveBatch, ObjectiveOutput
+from ssltok.training._objectives._ressl import ReSSL
+from ssltok.training._objectives._salt import SALT
 from ssltok.training._objectives._sigreg import SIGReg
 from ssltok.training._objectives._simdino import SimDINO
 from ssltok.training._objectives._simsiam import SimSiam
@@ -31,6 +37,7 @@ from ssltok.training._objectives._tico import TiCo
 from ssltok.training._objectives._ts2vec import TS2Vec
 from ssltok.training._objectives._vibcreg import VIbCReg
 from ssltok.training._objectives._vicreg import VICReg
+from ssltok.training._objectives._vicregl import VICRegL
 from ssltok.training._objectives._visreg import VISReg
 from ssltok.training._objectives._w_mse import WMSE
 from ssltok.training._pretrain import PretrainConfig, Pretrained, pretrain
@@ -39,12 +46,15 @@ from ssltok.training._randomness import keyed_generator, keyed_seed, ordered_bat
 __all__ = [
     "BYOL",
     "CAPI",
+    "DCL",
     "DINO",
     "EMPSSL",
     "IBOT",
     "MAE",
     "MMCR",
     "NEPA",
+    "NNCLR",
+    "SALT",
     "WMSE",
     "Alignment",
     "BEiT",
@@ -53,15 +63,18 @@ __all__ = [
     "FroSSL",
     "History",
     "HoldOut",
+    "LabelledNTXent",
     "LeJEPA",
     "LeNEPA",
     "MoCo",
+    "MultiSimilarity",
     "NTXent",
     "Objective",
     "ObjectiveBatch",
     "ObjectiveOutput",
     "PretrainConfig",
     "Pretrained",
+    "ReSSL",
     "SIGReg",
     "SimDINO",
     "SimSiam",
@@ -72,6 +85,7 @@ __all__ = [
     "TiCo",
     "TrainingConfig",
     "VICReg",
+    "VICRegL",
     "VISReg",
     "VIbCReg",
     "accelerated",

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ssltok._shared.checks import check_axes, check_bool_mask
+from ssltok._shared.checks import check_axes, check_bool_mask, check_ratio
 from ssltok.nn import patch_valid, patchify
 from ssltok.training._objectives._parts import encoder_size
 from ssltok.training._objectives._protocol import ObjectiveBatch
@@ -16,10 +16,12 @@ __all__ = [
     "Sampler",
     "Target",
     "check_draws",
+    "check_share",
     "draw_mask",
     "encode",
     "masked_tokens",
     "places_of",
+    "restore_rows",
     "samples_of",
     "target_of",
 ]
@@ -56,6 +58,15 @@ def check_draws(who: str, batch: ObjectiveBatch, count: int) -> None:
             raise ValueError(f"{who}: draws must have {cases} rows, one a series; got {len(drawn)}")
 
 
+def check_share(who: str, mask_ratio: float, frames: int) -> None:
+    """Ask for a share that hides one place at least, and leaves one."""
+    check_ratio(who, "mask_ratio", mask_ratio)
+    if not 0 < mask_ratio * frames <= frames - 1:
+        raise ValueError(
+            f"{who}: mask_ratio must hide some of {frames} places and not all; got {mask_ratio}"
+        )
+
+
 def draw_mask(
     who: str, sampler: Sampler, shape: tuple[int, int], generator: torch.Generator
 ) -> Tensor:
@@ -88,6 +99,18 @@ def encode(
             f"got {features.shape[1]}"
         )
     return features
+
+
+def restore_rows(restore: Tensor, *, slots: int, rows: int) -> Tensor:
+    """Turn the slot of each place, `slots` for a hidden one, into that of each token of all rows.
+
+    Row r of the encoded tokens begins at slot `r * slots`.
+    """
+    if rows == 1:
+        return restore
+    first = slots * torch.arange(rows, device=restore.device)[:, None]
+    hidden = restore == slots
+    return torch.where(hidden[:, None], rows * slots, restore[:, None] + first).flatten(1)
 
 
 def masked_tokens(

@@ -3,15 +3,16 @@
 import torch
 from torch import Tensor, nn
 
-from ssltok._shared.checks import check_ratio
 from ssltok.losses import masked_reconstruction_loss
 from ssltok.masking import random_mask
 from ssltok.training._objectives._hidden import (
     Target,
     check_draws,
+    check_share,
     encode,
     masked_tokens,
     places_of,
+    restore_rows,
     samples_of,
     target_of,
 )
@@ -83,12 +84,7 @@ class MAE(nn.Module):
     ) -> None:
         super().__init__()
         _, self.frames, self.rows = places_of("MAE", encoder, "visible")
-        check_ratio("MAE", "mask_ratio", mask_ratio)
-        if not 0 < mask_ratio * self.frames <= self.frames - 1:
-            raise ValueError(
-                f"MAE: mask_ratio must hide some of {self.frames} places and not all; "
-                f"got {mask_ratio}"
-            )
+        check_share("MAE", mask_ratio, self.frames)
         if not isinstance(decoder, nn.Module):
             raise TypeError(f"MAE: decoder must be a module; got {type(decoder).__name__}")
         self.decoder, self.target = decoder, target
@@ -112,11 +108,7 @@ class MAE(nn.Module):
         )
         slots = visible.shape[1]
         encoded = encode("MAE", encoder, series, valid, tokens=self.rows * slots, visible=visible)
-        if self.rows > 1:  # row r of the encoded tokens begins at slot r * slots
-            first = slots * torch.arange(self.rows, device=restore.device)[:, None]
-            hidden = restore == slots
-            restore = torch.where(hidden[:, None], self.rows * slots, restore[:, None] + first)
-            restore = restore.flatten(1)
+        restore = restore_rows(restore, slots=slots, rows=self.rows)
         pred = self.decoder(encoded, restore, **({} if real is None else {"valid": real}))
         target = target_of(
             "MAE", series, valid, target=self.target, frames=self.frames, rows=self.rows

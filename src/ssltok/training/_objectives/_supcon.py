@@ -3,20 +3,12 @@
 import torch
 from torch import Tensor, nn
 
-from ssltok._shared.checks import check_at_least, check_axes, check_codes, check_positive
-from ssltok.distributed import gather
+from ssltok._shared.checks import check_at_least, check_positive
 from ssltok.losses import supcon_loss
+from ssltok.training._objectives._labelled import labelled_rows
 from ssltok.training._objectives._parts import projector_of
 from ssltok.training._objectives._protocol import ObjectiveBatch, ObjectiveOutput
-from ssltok.training._objectives._rows import (
-    Pool,
-    check_views,
-    features_of,
-    logged,
-    projected,
-    rows_of,
-    same_rows,
-)
+from ssltok.training._objectives._rows import Pool, logged
 
 __all__ = ["SupCon"]
 
@@ -88,26 +80,10 @@ class SupCon(nn.Module):
 
     def forward(self, encoder: nn.Module, batch: ObjectiveBatch) -> ObjectiveOutput:
         """Return the loss of the views and their labels."""
-        check_views("SupCon", batch, self.views)
-        if batch.labels is None:
-            raise ValueError("SupCon: labels must be given, -1 where there is none; got None")
-        check_codes("SupCon", "labels", batch.labels)
-        check_axes("SupCon", "labels", batch.labels, "batch")
-        features = features_of("SupCon", encoder, batch)
-        cases, labels = len(features[0]), batch.labels
-        if len(labels) != cases:
-            raise ValueError(f"SupCon: labels must be {cases}, one a series; got {len(labels)}")
-        batch = batch._replace(features=features)
-        views = projected("SupCon", encoder, batch, head=self.projector, pool=self.pool)
-        if self.pool is None and features[0].ndim == 3:
-            tokens = labels.view(-1, 1, 1).expand(*features[0].shape[:2], 1)
-            labels = rows_of("SupCon", encoder, tokens, batch.valid, None).squeeze(1)
-        labels = gather(labels)
-        # What has no label gets one of its own, which only its other views share.
-        unique = labels.amax().clamp(min=-1) + 1 + torch.arange(len(labels), device=labels.device)
-        labels = torch.where(labels >= 0, labels, unique)
-        z = torch.cat(same_rows("SupCon", list(map(gather, views))))
-        loss = supcon_loss(z, labels.repeat(self.views), temperature=self.temperature)
+        z, labels = labelled_rows(
+            "SupCon", encoder, batch, head=self.projector, pool=self.pool, views=self.views
+        )
+        loss = supcon_loss(z, labels, temperature=self.temperature)
         return ObjectiveOutput(loss, logged(contrast=loss))
 
     def update(self, encoder: nn.Module, memory: tuple[Tensor, ...]) -> None:
