@@ -140,6 +140,31 @@ CASES: dict[str, Case] = {
             "eps": 0.1,
         },
     ),
+    "dcl_loss": Case(PAIR, {"temperature": 0.3}),
+    "dclw_loss": Case(PAIR, {"temperature": 0.3, "weight_temperature": 0.8}),
+    "labelled_nt_xent_loss": Case(
+        and_labels(normal("b 6")), {"temperature": 0.3, "miner": losses.multi_similarity_pairs}
+    ),
+    "multi_similarity_loss": Case(
+        and_labels(normal("b 6")),
+        {
+            "positive_scale": 3.0,
+            "negative_scale": 7.0,
+            "threshold": 0.2,
+            "miner": losses.multi_similarity_pairs,
+        },
+    ),
+    "nnclr_loss": Case(PAIR, {"temperature": 0.3}, targets=(1,)),
+    "ressl_loss": Case(
+        normal("b 6", "b 6", "9 6"),
+        {"temperature": 0.3, "teacher_temperature": 0.2},
+        targets=(1, 2),
+    ),
+    "vicregl_loss": Case(
+        normal("b 5 6", "b 4 6", "b 5 2", "b 4 2"),
+        {**VARIANCES, "matches": 3, "eps": 0.01},
+        targets=(2, 3),
+    ),
     "barlow_twins_loss": Case(PAIR, {"redundancy_weight": 0.3}),
     "cosine_regression_loss": Case(PAIR, targets=(1,)),
     "dino_loss": Case(normal("3 b 6", "2 b 6+"), {"temperature": 0.3}, targets=(1,)),
@@ -191,7 +216,8 @@ CASES: dict[str, Case] = {
 }
 OPERATORS = {
     "center_and_sharpen", "cholesky_whiten", "coding_rate", "gradient_ratio", "iterative_whiten",
-    "normalize_over_tokens", "pseudo_labels", "sinkhorn", "topk_layer_target",
+    "label_pairs", "multi_similarity_pairs", "nearest_in_queue", "normalize_over_tokens",
+    "power_law_prior", "pseudo_labels", "sinkhorn", "topk_layer_target",
 }  # fmt: skip
 NAMES = sorted(CASES)
 # `test_laws.py` asks more of these: second derivatives, gradients of the compiled and of the mapped
@@ -235,7 +261,7 @@ def test_every_public_name_is_under_the_contract() -> None:
     assert {n for n in functions if n.endswith("_loss")} == set(CASES)
     assert {n for n in functions if not n.endswith(("_loss", "_terms"))} == OPERATORS
     modules = {module_of(name).__name__ for name in NAMES}
-    terms = {n for n in losses.__all__ if n.endswith(("Terms", "Labels"))}
+    terms = {n for n in losses.__all__ if n.endswith(("Terms", "Labels", "Pairs"))}
     assert {n for n in losses.__all__ if n not in functions} == modules | terms
 
 
@@ -304,7 +330,7 @@ def test_every_option_matters(name: str, option: str) -> None:
     if (name, option) == ("w_mse_loss", "sub_batch"):
         without.pop("iterations")
     inputs = draw(name)
-    if name in {"vicreg_loss", "vibcreg_loss"}:
+    if name in {"vicreg_loss", "vicregl_loss", "vibcreg_loss"}:
         inputs = tuple(0.4 * x for x in inputs)  # below the hinge
     assert not torch.equal(call(name, *inputs, **options), call(name, *inputs, **without))
 
@@ -333,7 +359,7 @@ def test_half_precision_inputs_are_read_exactly(name: str) -> None:
 
 # Their papers stop a gradient inside: what flows is not the slope of the value. Their own tests
 # compare it with a transcription that stops it too.
-STOPPED = ("tico_loss", "visreg_loss")
+STOPPED = ("dclw_loss", "tico_loss", "visreg_loss")
 
 
 @pytest.mark.parametrize("name", [name for name in REST if name not in STOPPED])

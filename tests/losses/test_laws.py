@@ -13,6 +13,7 @@ from tests.losses.laws import Case, normal, probabilities
 MASK = torch.tensor([[1, 0, 1], [0, 0, 1]], dtype=torch.bool)
 VALID = torch.tensor([[1, 1, 1], [1, 1, 0]], dtype=torch.bool)
 CODES = torch.tensor([[0, 2, 1], [3, -1, 2]])
+LABELS = torch.tensor([0, 1, 0, -1, 0])
 
 CASES = {
     case.loss.__name__: case
@@ -135,6 +136,36 @@ CASES = {
             losses.mmcr_loss,
             {"compression_weight": 0.4},
             lambda g: (normal(g, 3, 4), normal(g, 3, 4)),
+            (),
+        ),
+        Case(
+            losses.dcl_loss,
+            {"temperature": 0.4},
+            lambda g: (normal(g, 3, 4), normal(g, 3, 4)),
+            (),
+        ),
+        Case(
+            losses.nnclr_loss,
+            {"temperature": 0.4},
+            lambda g: (normal(g, 3, 4), normal(g, 3, 4)),
+            (1,),
+        ),
+        Case(
+            losses.ressl_loss,
+            {"temperature": 0.4, "teacher_temperature": 0.3},
+            lambda g: (normal(g, 3, 4), normal(g, 3, 4), normal(g, 5, 4)),
+            (1, 2),
+        ),
+        Case(
+            losses.multi_similarity_loss,
+            {"positive_scale": 3.0, "negative_scale": 7.0, "threshold": 0.2},
+            lambda g: (normal(g, 5, 4), LABELS),
+            (),
+        ),
+        Case(
+            losses.labelled_nt_xent_loss,
+            {"temperature": 0.4},
+            lambda g: (normal(g, 5, 4), LABELS),
             (),
         ),
         Case(

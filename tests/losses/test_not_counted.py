@@ -93,6 +93,7 @@ CASES |= {
     for normalized in (False, True)
 }
 REAL = torch.tensor([[1, 1, 1, 1, 0], [1, 1, 0, 0, 0], [0, 0, 0, 0, 0]], dtype=torch.bool)
+PLACES = normal(3, 5, 2)
 PAIRS = torch.cat([REAL[:, 1:], REAL[:, :1] & False], dim=1)  # with a real token behind them
 
 
@@ -138,6 +139,16 @@ CASES |= {
     ),
     "vf_loss": Case(lambda z, f: losses.vf_loss(z, f, REAL), of(TOKENS, TOKENS), [REAL, REAL]),
     "vf_terms": Case(lambda z, f: losses.vf_terms(z, f, REAL)[0], of(TOKENS, TOKENS), [REAL, REAL]),
+    "vicregl_loss": Case(
+        lambda a, b, p, q: losses.vicregl_loss(a, b, p, q, REAL, VALID, matches=3),
+        of(TOKENS, TOKENS, PLACES, PLACES),
+        [REAL, VALID, REAL, VALID],
+    ),
+    "vicregl_terms": Case(
+        lambda a, b, p, q: losses.vicregl_terms(a, b, p, q, VALID, REAL, matches=2)[1],
+        of(TOKENS, TOKENS, PLACES, PLACES),
+        [VALID, REAL, VALID, REAL],
+    ),
     "sinkhorn": Case(lambda z: assigned(z, REAL), of(TOKENS), [REAL]),
 }
 CASES |= {
@@ -148,8 +159,11 @@ CASES |= {
     )
     for clip in (False, True)
 }
-WORDS = {"mask", "valid", "codes", "labels"}
-ALL_COUNT = {"supcon_loss"}  # a row without a label is a negative of all others
+WORDS = {"mask", "valid", "valid_a", "valid_b", "codes", "labels"}
+ALL_COUNT = {  # a row without a label is a negative of all others
+    "label_pairs", "labelled_nt_xent_loss", "multi_similarity_loss", "multi_similarity_pairs",
+    "supcon_loss",
+}  # fmt: skip
 
 
 def gradients(case: Case, inputs: list[Tensor]) -> tuple[Tensor, list[Tensor]]:

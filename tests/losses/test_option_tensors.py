@@ -35,6 +35,13 @@ OPERATORS: dict[str, Callable[..., Tensor]] = {
     )[1],
     "tico_terms": lambda **o: losses.tico_terms(LOGITS, LOGITS.flip(0), **o)[1],
     "visreg_terms": lambda **o: losses.visreg_terms(LOGITS, LOGITS.flip(0), **o)[1],
+    "multi_similarity_pairs": lambda **o: losses.multi_similarity_pairs(
+        LOGITS, torch.tensor([0, 0, 1, 1]), **o
+    ).positive.double(),
+    "power_law_prior": lambda **o: losses.power_law_prior(5, **o).double(),
+    "vicregl_terms": lambda **o: losses.vicregl_terms(
+        LOGITS.view(2, 2, 6), LOGITS.view(2, 2, 6), LOGITS[:2, :2], LOGITS[:2, :2], **o
+    )[1],
     "iterative_whiten": lambda **o: losses.iterative_whiten(LOGITS, **{"group_size": 2, **o}),
     "msn_terms": lambda **o: losses.msn_terms(LOGITS[None], LOGITS.softmax(-1), **o)[0],
     "pseudo_labels": lambda **o: losses.pseudo_labels(LOGITS, **o).weights,
@@ -45,6 +52,7 @@ OPERATORS: dict[str, Callable[..., Tensor]] = {
 }
 WIDE = {  # values at which each option counts, in float64
     "vicreg_loss": 0.4,
+    "vicregl_loss": 0.4,
     "vibcreg_loss": 0.4,
 }
 

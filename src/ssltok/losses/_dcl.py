@@ -22,8 +22,8 @@ def dcl_loss(z_a: Tensor, z_b: Tensor, *, temperature: float | Tensor = 0.1) -> 
     which makes its gradient small as soon as the positive is easy; here it is not, so that small
     batches and short training do.
 
-    It is the mean over rows; the paper sums. Rows that are all alike cost
-    $\log(2 B - 2) - 1 / \tau$, and rows without a direction $\log(2 B - 2)$.
+    It is the mean over rows; the paper sums. Rows that are all alike, or have no direction, cost
+    $\log(2 B - 2)$; below 0 it may fall, for the positive stands outside the logarithm.
 
     Over several processes, give it `gather(z_a)` and `gather(z_b)`.
 

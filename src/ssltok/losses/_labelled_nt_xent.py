@@ -62,7 +62,7 @@ def labelled_nt_xent_loss(
         # Not minus infinity: an anchor without a negative would have no gradient, but NaN.
         lowest = torch.finfo(rows.dtype).min / 2
         negatives = similarity.masked_fill(~pairs.negative, lowest).logsumexp(dim=1, keepdim=True)
-        each = torch.logaddexp(similarity, negatives) - similarity
+        each = -nn.functional.logsigmoid(similarity - negatives)
         return torch.where(pairs.positive, each, 0).sum() / pairs.positive.sum().clamp(min=1)
 
 

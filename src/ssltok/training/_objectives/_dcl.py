@@ -41,9 +41,9 @@ class DCL(nn.Module):
         >>> encoder = torch.nn.Flatten()
         >>> encoder.dim = 20
         >>> objective = DCL(encoder, projector=torch.nn.Identity())
-        >>> alike = torch.ones(4, 2, 10)  # eight rows all alike: log(8 - 2) - 1 / 0.1
+        >>> alike = torch.ones(4, 2, 10)  # eight rows all alike: log(8 - 2)
         >>> objective(encoder, ObjectiveBatch((alike, alike))).loss
-        tensor(-8.2082)
+        tensor(1.7918)
 
     References:
         Yeh et al., *Decoupled Contrastive Learning*, 2022, <https://arxiv.org/abs/2110.06848>.

@@ -48,7 +48,7 @@ class MultiSimilarity(nn.Module):
         >>> alike, labels = torch.ones(4, 2, 10), torch.tensor([0, 0, 1, 1])
         >>> batch = ObjectiveBatch((alike, alike), labels=labels)
         >>> objective(encoder, batch).loss  # log(1 + 3 / e) / 2 + log(1 + 4 e^25) / 50
-        tensor(0.8995)
+        tensor(0.8996)
 
     References:
         Wang et al., *Multi-Similarity Loss*, 2019, <https://arxiv.org/abs/1904.06627>.
