@@ -78,7 +78,9 @@ def oracle(
         ):
             mine, theirs = {}, {}
             for case in range(len(z)):
-                found = matched(x[case].detach(), other_x[case].detach(), r[case], other_r[case], matches)
+                found = matched(
+                    x[case].detach(), other_x[case].detach(), r[case], other_r[case], matches
+                )
                 for rank, (i, j) in enumerate(found):
                     mine[case, rank], theirs[case, rank] = z[case, i], other_z[case, j]
             terms = terms + vicreg(mine, theirs, eps) / 2

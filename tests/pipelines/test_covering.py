@@ -29,8 +29,11 @@ from tests.pipelines.small import series, small
 LENGTH, CHANNELS, CASES = 32, 2, 12
 WORDS = get_type_hints(TokenizerConfig)
 IN_TIME = ("conv", "patch", "transformer")
-BY_TOKEN = ("ts2vec", "mae", "beit", "data2vec", "ibot", "nepa", "lenepa", "capi")
+BY_TOKEN = ("ts2vec", "mae", "beit", "data2vec", "ibot", "nepa", "lenepa", "capi", "vicregl")
 ONE_VIEW = ("none", "ts2vec", "mae", "beit", "data2vec", "nepa", "lenepa", "capi")
+
+
+LABELLED = ("supcon", "multi_similarity", "labelled_nt_xent")
 
 
 def halton_order(grid: tuple[int, ...]) -> Any:
@@ -119,7 +122,7 @@ def data_of(row: dict[str, Any]) -> tuple[Any, Any]:
     x: Any = series(CASES, channels=CHANNELS, length=LENGTH)
     if row["ends"] == "ragged":
         x = [one[:, : LENGTH - 2 * (i % 5)] for i, one in enumerate(x)]
-    labelled = row["labels"] == "labels" or row["ssl"] == "supcon"  # which is nothing without any
+    labelled = row["labels"] == "labels" or row["ssl"] in LABELLED  # which are nothing without any
     return x, list("abcb" * (CASES // 4)) if labelled else None
 
 

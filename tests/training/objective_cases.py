@@ -13,6 +13,7 @@ from ssltok.losses import (
     cka_loss,
     d_axis_distillation_loss,
     gram_anchoring_loss,
+    multi_similarity_pairs,
 )
 from ssltok.masking import span_mask, unit_mask
 from ssltok.nn import (
@@ -322,6 +323,77 @@ CASES = {
         "MoCo", Tokens,
         lambda: {"projector": mlp(DIM, 4), "queue_size": 99, "momentum": 0.7},
         moves=True,
+    ),
+    "DCL": Case(
+        "DCL", Series, lambda: {"projector_dim": 5, "hidden_dim": 9, "temperature": 0.3}
+    ),
+    "DCL weighted, per token": Case(
+        "DCL", Tokens, lambda: {"projector": mlp(DIM, 5), "weight_temperature": 0.3}
+    ),
+    "LabelledNTXent": Case(
+        "LabelledNTXent", Series,
+        lambda: {
+            "projector_dim": 5, "hidden_dim": 9, "temperature": 0.3, "views": 3,
+            "miner": multi_similarity_pairs,
+        },
+    ),
+    "MultiSimilarity": Case(
+        "MultiSimilarity", Series,
+        lambda: {
+            "projector_dim": 5, "hidden_dim": 9, "positive_scale": 3.0, "negative_scale": 7.0,
+            "views": 3, "miner": multi_similarity_pairs,
+        },
+    ),
+    "MultiSimilarity per token": Case(
+        "MultiSimilarity", Tokens, lambda: {"projector": mlp(DIM, 5)}
+    ),
+    "NNCLR": Case(
+        "NNCLR", Series,
+        lambda: {
+            "projector_dim": 5, "hidden_dim": 9, "queue_size": 13, "temperature": 0.3,
+        },
+        moves=True,
+    ),
+    "NNCLR of one's own": Case(
+        "NNCLR", Tokens,
+        lambda: {"projector": mlp(DIM, 4), "predictor": mlp(4, 4), "queue_size": 99},
+        moves=True,
+    ),
+    "ReSSL": Case(
+        "ReSSL", Series,
+        lambda: {
+            "projector_dim": 5, "hidden_dim": 9, "queue_size": 13, "temperature": 0.3,
+            "teacher_temperature": 0.2, "momentum": 0.7,
+        },
+        moves=True,
+    ),
+    "ReSSL per token": Case(
+        "ReSSL", Tokens,
+        lambda: {"projector": mlp(DIM, 4), "queue_size": 99, "momentum": 0.7},
+        moves=True,
+    ),
+    "SALT": Case(
+        "SALT", Patches,
+        lambda: {
+            "teacher": Patches(), "decoder": decoder(DIM), "mask_ratio": 0.5, "beta": None
+        },
+    ),
+    "SALT by channel": Case(
+        "SALT", partial(Patches, 2),
+        lambda: {"teacher": Patches(2), "decoder": decoder(DIM), "beta": 0.3},
+    ),
+    "VICRegL": Case(
+        "VICRegL", Tokens,
+        lambda: {
+            "projector_dim": 5, "pool": mean, "matches": 3, "global_weight": 0.4,
+            "variance_weight": 12.5, "covariance_weight": 0.5,
+        },
+    ),
+    "VICRegL of one's own": Case(
+        "VICRegL", Tokens,
+        lambda: {
+            "projector": mlp(DIM, 5), "token_projector": mlp(DIM, 3), "variance_weight": 0.5
+        },
     ),
     "SwAV": Case(
         "SwAV", Series,

@@ -57,7 +57,7 @@ def batch_of(objective: nn.Module, *, cases: int = 8, seed: int = 3) -> Objectiv
 
 def test_every_objective_has_a_case() -> None:
     assert {case.name for case in CASES.values()} == CLASSES
-    assert len(CLASSES) >= 27
+    assert len(CLASSES) >= 34
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -89,6 +89,7 @@ def test_update_moves_state_where_there_is_some(name: str) -> None:
     children = dict(objective.named_children())
     states = {key for key in children if key in STATES}
     assert moved == states | ({"assign"} & children.keys())
+    assert "frozen" not in moved
     assert bool(moved) == CASES[name].moves
 
 
@@ -182,7 +183,7 @@ def test_views_of_one_length_are_encoded_in_one_pass(name: str) -> None:
     encoder.register_forward_pre_hook(lambda module, args: sizes.append(len(args[0])))
     batch = batch_of(objective)
     objective(encoder, batch)
-    wanted = 1 if CASES[name].name == "MoCo" else len(batch.views)
+    wanted = 1 if CASES[name].name in ("MoCo", "ReSSL") else len(batch.views)
     assert sizes == [8 * wanted]
 
 
@@ -254,11 +255,12 @@ class Bare(nn.Module):
 
 
 IN_TIME = {"TS2Vec", "NEPA", "LeNEPA"}
-PLAIN = sorted(CLASSES - {"MAE", "BEiT", "Data2Vec", "IBOT", "CAPI"} - IN_TIME)
+PLAIN = sorted(CLASSES - {"MAE", "BEiT", "Data2Vec", "IBOT", "CAPI", "SALT"} - IN_TIME)
 PARTS: dict[str, dict[str, Any]] = {
     "Alignment": {"teacher": moments, "teacher_dim": 2 * CHANNELS},
     "MAE": {"decoder": mlp(DIM, 3)},
     "BEiT": {"quantizer": RandomProjectionQuantizer(PATCH * CHANNELS, 4)},
+    "SALT": {"decoder": mlp(DIM, DIM), "teacher": Patches()},
 }
 
 
@@ -376,12 +378,34 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("CAPI", {"momentum": 1.5}, "momentum must lie in [0, 1]; got 1.5"),
     ("CAPI", {"temperature": 0.0}, "temperature must be > 0; got 0.0"),
     ("CAPI", {"teacher_temperature": 0.0}, "teacher_temperature must be > 0; got 0.0"),
+    ("DCL", {"temperature": 0.0}, "temperature must be > 0; got 0.0"),
+    ("DCL", {"weight_temperature": 0.0}, "weight_temperature must be > 0; got 0.0"),
+    ("LabelledNTXent", {"temperature": 0.0}, "temperature must be > 0; got 0.0"),
+    ("LabelledNTXent", {"views": 1}, "views must be >= 2; got 1"),
+    ("MultiSimilarity", {"positive_scale": 0.0}, "positive_scale must be > 0; got 0.0"),
+    ("MultiSimilarity", {"negative_scale": 0.0}, "negative_scale must be > 0; got 0.0"),
+    ("MultiSimilarity", {"views": 1}, "views must be >= 2; got 1"),
+    ("NNCLR", {"temperature": 0.0}, "temperature must be > 0; got 0.0"),
+    ("NNCLR", {"predictor": mlp(256, 3)}, "predictor must return 256 features; got 3"),
+    ("ReSSL", {"temperature": 0.0}, "temperature must be > 0; got 0.0"),
+    ("ReSSL", {"teacher_temperature": 0.0}, "teacher_temperature must be > 0; got 0.0"),
+    ("ReSSL", {"momentum": 1.5}, "momentum must lie in [0, 1]; got 1.5"),
+    ("SALT", {"mask_ratio": 0.9}, "mask_ratio must hide some of 6 places and not all; got 0.9"),
+    ("SALT", {"mask_ratio": 1.5}, "mask_ratio must lie in [0, 1]; got 1.5"),
+    ("SALT", {"beta": -1.0}, "beta must be >= 0; got -1.0"),
+    ("SALT", {"teacher": Patches(2)}, "teacher must have the encoder's 6 frames and 1 rows; got"),
+    ("VICRegL", {"matches": 0}, "matches must be >= 1; got 0"),
+    ("VICRegL", {"global_weight": 1.5}, "global_weight must lie in [0, 1]; got 1.5"),
+    ("VICRegL", {"variance_weight": -1.0}, "variance_weight must be >= 0; got -1"),
+    ("VICRegL", {"covariance_weight": -1.0}, "covariance_weight must be >= 0; got -1"),
     ("IBOT", {"momentum": 1.5}, "momentum must lie in [0, 1]; got 1.5"),
     ("IBOT", {"teacher_temperature": 0.0}, "teacher_temperature must be > 0; got 0.0"),
 ]
 
 
 def encoder_for(name: str) -> nn.Module:
+    if name == "VICRegL":
+        return Tokens()
     return Series() if name in PLAIN else Steps() if name == "TS2Vec" else Patches()
 
 
@@ -395,11 +419,13 @@ def test_options_out_of_range_are_refused(name: str, options: Any, message: str)
 WRONG = [
     *((name, "projector") for name in PLAIN if name != "DINO"),
     *((name, "pool") for name in PLAIN),
-    *((name, "predictor") for name in ("BYOL", "SimSiam", "Data2Vec", "NEPA", "LeNEPA")),
     ("Alignment", "teacher"), ("Alignment", "loss"), ("Alignment", "embed"),
+    *((name, "predictor") for name in ("BYOL", "SimSiam", "Data2Vec", "NEPA", "LeNEPA", "NNCLR")),
     ("LeNEPA", "projector"), ("LeNEPA", "embed"), ("NEPA", "embed"),
     *((name, "head") for name in ("DINO", "IBOT", "BEiT")),
-    ("IBOT", "patch_head"), ("MAE", "decoder"), ("BEiT", "quantizer"),
+    ("IBOT", "patch_head"), ("MAE", "decoder"), ("BEiT", "quantizer"), ("SALT", "decoder"),
+    ("SALT", "teacher"), ("VICRegL", "token_projector"), ("LabelledNTXent", "miner"),
+    ("MultiSimilarity", "miner"),
 ]  # fmt: skip
 
 
@@ -466,5 +492,8 @@ def test_the_default_options_train_something() -> None:
         assert objective(encoder, batch._replace(views=views)).loss.isfinite(), name
 
 
-DEFAULT: dict[str, dict[str, Any]] = {"MAE": {"decoder": decoder(CHANNELS * PATCH)}}
+DEFAULT: dict[str, dict[str, Any]] = {
+    "MAE": {"decoder": decoder(CHANNELS * PATCH)},
+    "SALT": {"decoder": decoder(DIM)},
+}
 assert FRAMES * PATCH == LENGTH

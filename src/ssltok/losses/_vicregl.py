@@ -221,7 +221,8 @@ def _ragged_terms(a: Tensor, b: Tensor, kept: Tensor, eps: float) -> VICRegTerms
         squares = centered.square().sum(dim=1) / rest
         hinge = nn.functional.relu(1 - (squares + eps).sqrt()).mean(dim=1)
         product = centered.mT @ centered / rest.unsqueeze(2)
-        crossed = product.square().sum(dim=(1, 2)) - squares.square().sum(dim=1)
+        apart = product - product.diagonal(dim1=1, dim2=2).diag_embed()
+        crossed = apart.square().sum(dim=(1, 2))
         for values, terms in ((hinge, variance), (crossed / z.shape[2], covariance)):
             terms.append(torch.where(several, values, 0).sum() / several.sum().clamp(min=1))
     return VICRegTerms(error, variance[0] + variance[1], covariance[0] + covariance[1])

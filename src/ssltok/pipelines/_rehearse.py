@@ -20,7 +20,14 @@ from ssltok.pipelines._tokenizer import Tokenizer
 from ssltok.pipelines._words._build import build_decoding, build_prior, starting_codebooks
 from ssltok.pipelines._words._config import Config
 from ssltok.pipelines._words._parts import Parts
-from ssltok.training import SupCon, TrainingConfig, keyed_generator, seeded
+from ssltok.training import (
+    LabelledNTXent,
+    MultiSimilarity,
+    SupCon,
+    TrainingConfig,
+    keyed_generator,
+    seeded,
+)
 
 __all__ = ["rehearse"]
 
@@ -66,10 +73,11 @@ def rehearse(
     tokenizer = model.tokenizer
     decoding = build_decoding(config.decoding, tokenizer, parts=parts)
     _check_mask(parts.mask, tokenizer)
-    if isinstance(model.objective, SupCon) and not bool((labels >= 0).any()):
+    labelled = isinstance(model.objective, SupCon | MultiSimilarity | LabelledNTXent)
+    if labelled and not bool((labels >= 0).any()):
         raise ValueError(
-            "fit: the objective SupCon must have labels, of some series at least; got none "
-            "(without any it is NTXent: say so)"
+            f"fit: the objective {type(model.objective).__name__} must have labels, of some series "
+            "at least; got none (without any, say NTXent)"
         )
     with seeded(keyed_generator(seed, "rehearsal").initial_seed()):
         with _told("the tokenizer, its objective and the data"):

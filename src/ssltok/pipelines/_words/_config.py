@@ -28,6 +28,7 @@ SSL = Literal[
     "none", "barlow_twins", "vicreg", "vibcreg", "sigreg", "w_mse", "nt_xent", "byol", "simsiam",
     "moco", "swav", "dino", "ts2vec", "supcon", "mae", "beit", "data2vec", "ibot", "lejepa",
     "visreg", "frossl", "mmcr", "emp_ssl", "simdino", "tico", "nepa", "lenepa", "capi",
+    "dcl", "nnclr", "ressl", "vicregl", "multi_similarity", "labelled_nt_xent",
 ]  # fmt: skip
 Count = Literal[
     "schedule", "entropy_bound", "confidence_threshold", "confidence_factor", "stable_prediction"

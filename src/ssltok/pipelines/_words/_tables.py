@@ -282,6 +282,16 @@ OBJECTIVES: dict[str, Maker] = {
     "nepa": lambda c, batch, e: training.NEPA,
     "lenepa": lambda c, batch, e: partial(training.LeNEPA, hidden_dim=c.projector_dim),
     "capi": lambda c, batch, e: training.CAPI,
+    "dcl": lambda c, batch, e: partial(training.DCL, hidden_dim=c.projector_dim),
+    "nnclr": lambda c, batch, e: partial(training.NNCLR, hidden_dim=c.projector_dim),
+    "ressl": lambda c, batch, e: partial(training.ReSSL, hidden_dim=c.projector_dim),
+    "vicregl": lambda c, batch, e: partial(training.VICRegL, projector_dim=c.projector_dim),
+    "multi_similarity": lambda c, batch, e: partial(
+        training.MultiSimilarity, hidden_dim=c.projector_dim
+    ),
+    "labelled_nt_xent": lambda c, batch, e: partial(
+        training.LabelledNTXent, hidden_dim=c.projector_dim
+    ),
 }  # fmt: skip
 """Objectives by the config's word; Barlow Twins, VICReg and VIbCReg with NC-VQVAE's constants."""
 
@@ -299,6 +309,6 @@ def reads_tokens(config: TokenizerConfig, parts: Parts) -> bool:
     kind = parts.objective
     if kind is None:
         return config.ssl in (
-            "ts2vec", "mae", "beit", "data2vec", "ibot", "nepa", "lenepa", "capi"
+            "ts2vec", "mae", "beit", "data2vec", "ibot", "nepa", "lenepa", "capi", "vicregl"
         )  # fmt: skip
     return getattr(getattr(kind, "func", kind), "by_token", False) is True
