@@ -119,10 +119,13 @@ TRIALS: dict[str, Trial] = {
         config=trained(accumulation=5, batch=15, holdout_ratio=0.01)
     ),
     "nothing to hold out": Trial(config=trained(holdout_ratio=0.01, patience=1)),
-    "a supervised objective without labels": Trial(
+}
+TRIALS |= {
+    f"a supervised objective without labels: {word}": Trial(
         GOOD._replace(train_labels=None, test_labels=None),
-        config=lambda: small(ssl="supcon"),
-    ),
+        config=functools.partial(small, ssl=word),
+    )
+    for word in ("supcon", "multi_similarity", "labelled_nt_xent")
 }
 
 

@@ -34,8 +34,8 @@ class SALT(nn.Module):
     video.
 
     ```python
-    first = pretrain(teacher, x, objective=partial(MAE, decoder=...))
-    second = pretrain(student, x, objective=partial(SALT, teacher=first.encoder, decoder=...))
+    first = pretrain(teacher, partial(MAE, decoder=...), x)
+    second = pretrain(student, partial(SALT, teacher=first.encoder, decoder=...), x)
     ```
 
     Args:
