@@ -112,7 +112,7 @@ def _decoupled(
         temperature = in_precision(temperature, rows)
         place = torch.arange(len(rows), device=rows.device) % len(a)
         similarity = (rows / temperature) @ rows.mT
-        others = similarity.masked_fill(place[:, None] == place, -torch.inf).logsumexp(dim=-1)
+        others = similarity.masked_fill_(place[:, None] == place, -torch.inf).logsumexp(dim=-1)
         cosine = (a * b).sum(dim=-1)
         positive = cosine / temperature
         if weight_temperature is not None:

@@ -1,10 +1,13 @@
 """What objectives of labels share: the rows of all views and processes, and the label of each."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from ssltok._shared.checks import check_axes, check_codes
 from ssltok.distributed import gather
+from ssltok.losses import LabelPairs
 from ssltok.training._objectives._protocol import ObjectiveBatch
 from ssltok.training._objectives._rows import (
     Pool,
@@ -15,7 +18,10 @@ from ssltok.training._objectives._rows import (
     same_rows,
 )
 
-__all__ = ["labelled_rows"]
+__all__ = ["Miner", "labelled_rows"]
+
+Miner = Callable[[Tensor, Tensor], LabelPairs]
+"""From rows `(batch, dim)` and labels `(batch,)` to the pairs that count."""
 
 
 def labelled_rows(

@@ -5,8 +5,7 @@ from torch import Tensor, nn
 
 from ssltok._shared.checks import check_at_least, check_positive
 from ssltok.losses import label_pairs, multi_similarity_loss
-from ssltok.losses._label_pairs import Miner
-from ssltok.training._objectives._labelled import labelled_rows
+from ssltok.training._objectives._labelled import Miner, labelled_rows
 from ssltok.training._objectives._parts import projector_of
 from ssltok.training._objectives._protocol import ObjectiveBatch, ObjectiveOutput
 from ssltok.training._objectives._rows import Pool, logged

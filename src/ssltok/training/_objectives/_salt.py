@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from ssltok._shared.checks import check_at_least
 from ssltok.losses import latent_regression_loss
-from ssltok.losses._regression_error import check_beta
 from ssltok.masking import random_mask
 from ssltok.state import EMATeacher
 from ssltok.training._objectives._hidden import (
@@ -97,7 +97,8 @@ class SALT(nn.Module):
         super().__init__()
         _, self.frames, self.rows = places_of("SALT", encoder, "visible")
         check_share("SALT", mask_ratio, self.frames)
-        check_beta("SALT", beta)
+        if beta is not None:
+            check_at_least("SALT", "beta", beta, 0)
         for name, part in (("teacher", teacher), ("decoder", decoder)):
             if not isinstance(part, nn.Module):
                 raise TypeError(f"SALT: {name} must be a module; got {type(part).__name__}")
