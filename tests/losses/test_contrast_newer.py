@@ -168,7 +168,7 @@ def test_value_and_gradient_are_the_paper_s(case: Parity) -> None:
     assert_parity(case)
 
 
-RANKED = {
+RANKED: dict[str, tuple[Callable[..., Tensor], Callable[..., tuple[Tensor, ...]]]] = {
     "dcl_loss": (losses.dcl_loss, PAIR),
     "dclw_loss": (losses.dclw_loss, PAIR),
     "nnclr_loss": (losses.nnclr_loss, PAIR),

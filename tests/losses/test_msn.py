@@ -49,7 +49,8 @@ def pmsn(anchors: Tensor, targets: Tensor) -> Tensor:
     """The same with the divergence of the mean prediction from the prior."""
     loss = oracle(anchors, targets, temperature=0.4, me_max_weight=0.0)
     mean = (anchors / 0.4).softmax(-1).mean((0, 1))
-    return loss + 5 * sum(p * (p / q).log() for p, q in zip(mean, PRIOR, strict=True))
+    each = [p * (p / q).log() for p, q in zip(mean, PRIOR, strict=True)]
+    return loss + 5 * torch.stack(each).sum()
 
 
 def with_prior(anchors: Tensor, targets: Tensor) -> Tensor:

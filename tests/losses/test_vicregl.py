@@ -11,7 +11,11 @@ from ssltok.losses import vicreg_loss, vicregl_loss, vicregl_terms
 from tests.losses.parity import Parity, assert_parity, assert_ranks_agree, value_and_gradients
 from tests.ranks import Ranks
 
-WEIGHTS = {"invariance_weight": 20.0, "variance_weight": 12.5, "covariance_weight": 0.5}
+WEIGHTS: dict[str, Any] = {
+    "invariance_weight": 20.0,
+    "variance_weight": 12.5,
+    "covariance_weight": 0.5,
+}
 VALID_A = torch.arange(5) < torch.tensor([5, 3, 1, 4, 0, 2])[:, None]
 VALID_B = torch.arange(4) < torch.tensor([2, 4, 3, 4, 3, 1])[:, None]
 
@@ -94,18 +98,19 @@ def draw(generator: torch.Generator, *, axes: int = 0) -> tuple[Tensor, ...]:
     return tuple(torch.randn(s, generator=generator, dtype=torch.float64) * 0.8 for s in shapes)
 
 
+NAMED: list[tuple[str, int, dict[str, Any]]] = [
+    ("places in time", 0, {"matches": 3, **WEIGHTS}),
+    ("places of two axes", 2, {"matches": 2, "eps": 0.3}),
+    ("every token", 0, {"matches": 20}),
+    ("ragged", 0, {"matches": 3, "valid_a": VALID_A, "valid_b": VALID_B, **WEIGHTS}),
+    ("ragged on one side", 2, {"matches": 20, "valid_b": VALID_B}),
+]
 PARITY = [
     Parity(
         "vicregl_loss", f"Bardes et al. 2022, {name}",
         partial(vicregl_loss, **options), partial(oracle, **options), partial(draw, axes=axes),
     )
-    for name, axes, options in [
-        ("places in time", 0, {"matches": 3, **WEIGHTS}),
-        ("places of two axes", 2, {"matches": 2, "eps": 0.3}),
-        ("every token", 0, {"matches": 20}),
-        ("ragged", 0, {"matches": 3, "valid_a": VALID_A, "valid_b": VALID_B, **WEIGHTS}),
-        ("ragged on one side", 2, {"matches": 20, "valid_b": VALID_B}),
-    ]
+    for name, axes, options in NAMED
 ]  # fmt: skip
 
 
@@ -162,23 +167,31 @@ def test_equal_views_match_themselves() -> None:
 
 def test_the_earlier_token_of_equally_near_ones() -> None:
     a, b, *_ = draw(torch.Generator().manual_seed(4))
-    b = torch.cat([b, b[:, :1]], dim=1)
-    places = torch.arange(5.0).double().expand(6, 5)
-    close = vicregl_terms(a, b, places, places, matches=2)
-    first = vicregl_terms(a[:, :2], b[:, :2], places[:, :2], places[:, :2], matches=2)
-    by_feature = vicregl_terms(a, b, places[:, :1].expand(6, 5), places, matches=2)
-    assert not torch.equal(close.invariance, by_feature.invariance)
-    place_part = (a[:, :2] - b[:, :2]).square().mean()
-    assert close.invariance > place_part
-    assert first.invariance > place_part  # of which it is one of two parts
+    places = torch.zeros(6, 5).double()
+    inputs = (a, b, places, places[:, :4])
+    for valid in (None, VALID_B):
+        for matches in (2, 4):
+            call, naive = (
+                partial(f, matches=matches, valid_b=valid) for f in (vicregl_loss, oracle)
+            )
+            torch.testing.assert_close(
+                value_and_gradients(call, inputs)[1][0], value_and_gradients(naive, inputs)[1][0]
+            )
+    grid = torch.arange(5.0).double().expand(6, 5)  # by place each token is its own match
+    both = torch.cat([b, b[:, :1]], dim=1)
+    by_place = 2 * vicregl_terms(a, both, grid, grid, matches=2).invariance
+    apart = vicregl_terms(a, both, places, places, matches=2).invariance * 2
+    first = sum((x[:, :2] - y[:, :1]).square().mean() for x, y in ((a, both), (both, a)))
+    torch.testing.assert_close(by_place - apart, 2 * (a - both)[:, :2].square().mean() - first)
 
 
 def test_digits_at_unequal_scales() -> None:
     a, b, places_a, places_b = draw(torch.Generator().manual_seed(5))
     scale = torch.logspace(-1, 3, 4).double()
     narrow = tuple(x.float() for x in (a * scale, b * scale, places_a, places_b))
-    for options in ({}, {"valid_a": VALID_A, "valid_b": VALID_B}):
-        call = partial(vicregl_loss, matches=3, **options)
+    sides: list[dict[str, Any]] = [{}, {"valid_a": VALID_A, "valid_b": VALID_B}]
+    for ragged in sides:
+        call = partial(vicregl_loss, matches=3, **ragged)
         value, slopes = value_and_gradients(call, narrow)
         expected, exact = value_and_gradients(call, tuple(x.double() for x in narrow))
         torch.testing.assert_close(value.double(), expected, rtol=1e-5, atol=0)
@@ -191,7 +204,7 @@ def test_digits_at_unequal_scales() -> None:
 def test_bad_input_is_refused(who: str) -> None:
     call: Any = {"vicregl_loss": vicregl_loss, "vicregl_terms": vicregl_terms}[who]
     a, b, p, q = draw(torch.Generator().manual_seed(6))
-    for inputs, options, message in [
+    refused: list[tuple[tuple[Tensor, ...], dict[str, Any], str]] = [
         ((a[0], b, p, q), {}, r"z_a must be \(batch, tokens, dim\); got shape"),
         ((a, b[1:], p, q[1:]), {}, "z_b must have size 6 in dimension 0; got 5"),
         ((a, b[..., 1:], p, q), {}, "z_b must have size 4 in dimension 2; got 3"),
@@ -203,7 +216,8 @@ def test_bad_input_is_refused(who: str) -> None:
         ((a[:1], b[:1], p[:1], q[:1]), {}, "batch must be >= 2; got 1"),
         ((a, b, p, q), {"matches": 0}, "matches must be >= 1; got 0"),
         ((a, b, p, q), {"eps": -1.0}, "eps must be >= 0; got -1.0"),
-    ]:
+    ]
+    for inputs, options, message in refused:
         with pytest.raises(ValueError, match=f"^{who}: {message}"):
             call(*inputs, **options)
     assert (

@@ -199,7 +199,8 @@ def _closest(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the tokens nearest to one of the other view, which one, and whether both are real."""
     distance = torch.where(real.unsqueeze(2) & other_real.unsqueeze(1), distance, torch.inf)
-    nearest, match = distance.min(dim=2)
+    match = distance.argmin(dim=2)  # the first of equal ones, unlike that of min
+    nearest = distance.gather(2, match.unsqueeze(2)).squeeze(2)
     order = nearest.argsort(dim=1, stable=True)[:, :matches]
     return order, match.gather(1, order), nearest.gather(1, order) < torch.inf
 
@@ -214,7 +215,8 @@ def _ragged_terms(a: Tensor, b: Tensor, kept: Tensor, eps: float) -> VICRegTerms
     rest, several = (count - 1).clamp(min=1).unsqueeze(1), count > 1
     counted = kept.unsqueeze(2)
     error = torch.where(counted, a - b, 0).square().mean(dim=2).sum() / count.sum().clamp(min=1)
-    variance, covariance = [], []
+    variance: list[Tensor] = []
+    covariance: list[Tensor] = []
     for z in (a, b):
         mean = torch.where(counted, z, 0).sum(dim=0) / count.clamp(min=1).unsqueeze(1)
         centered = torch.where(counted, z - mean, 0).transpose(0, 1)  # (matches, batch, dim)

@@ -137,15 +137,17 @@ class VICRegL(nn.Module):
             return self.pool(features, real)
         return mean_pool(features, real, channel_dim=-1)
 
-    def _projected_tokens(self, features: Tensor, real: Tensor | None) -> tuple[Tensor, ...]:
+    def _projected_tokens(self, features: Tensor, real: Tensor | None) -> tuple[Tensor, Tensor]:
         """Project the real tokens of both views, all at once; padding is 0."""
         if real is None:
             z: Tensor = self.token_projector(features.flatten(0, 1))
-            return z.unflatten(0, features.shape[:2]).chunk(2)
-        both = real.repeat(2, 1)
-        z = self.token_projector(features[both])
-        out = z.new_zeros((*both.shape, z.shape[1]))
-        return out.masked_scatter(both.unsqueeze(2), z).chunk(2)
+            filled = z.unflatten(0, features.shape[:2])
+        else:
+            both = real.repeat(2, 1)
+            z = self.token_projector(features[both])
+            filled = z.new_zeros((*both.shape, z.shape[1])).masked_scatter(both.unsqueeze(2), z)
+        z_a, z_b = filled.chunk(2)
+        return z_a, z_b
 
     def update(self, encoder: nn.Module, memory: tuple[Tensor, ...]) -> None:
         """Do nothing: nothing lives between steps."""
