@@ -157,12 +157,12 @@ def _terms(
                 )
                 near_a, far_b, both_a = _closest(distance, real_a, real_b, matches)
                 near_b, far_a, both_b = _closest(distance.mT, real_b, real_a, matches)
-            for one, other, kept in (
+            for one, other, counted in (
                 (_at(a, near_a), _at(b, far_b), both_a),
                 (_at(b, near_b), _at(a, far_a), both_b),
             ):
                 parts.append(
-                    _ragged_terms(one, other, kept, eps)
+                    _ragged_terms(one, other, counted, eps)
                     if ragged
                     else vicreg_terms(one, other, eps=eps)
                 )
@@ -209,11 +209,11 @@ def _at(z: Tensor, index: Tensor) -> Tensor:
     return z.gather(1, index.unsqueeze(2).expand(-1, -1, z.shape[2]))
 
 
-def _ragged_terms(a: Tensor, b: Tensor, kept: Tensor, eps: float) -> VICRegTerms:
-    """The terms of `vicreg_loss` on `(batch, matches, dim)`, of those that are kept."""
-    count = kept.sum(dim=0)
+def _ragged_terms(a: Tensor, b: Tensor, counted: Tensor, eps: float) -> VICRegTerms:
+    """The terms of `vicreg_loss` on `(batch, matches, dim)`, of those that are counted."""
+    count = counted.sum(dim=0)
     rest, several = (count - 1).clamp(min=1).unsqueeze(1), count > 1
-    counted = kept.unsqueeze(2)
+    counted = counted.unsqueeze(2)
     error = torch.where(counted, a - b, 0).square().mean(dim=2).sum() / count.sum().clamp(min=1)
     variance: list[Tensor] = []
     covariance: list[Tensor] = []
