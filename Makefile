@@ -21,7 +21,7 @@ TEST_ENV := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 test: $(VENV)/.dev lint docs
 	$(TEST_ENV) $(BIN)/python -m pytest -q -n 2
 
-test-all: $(VENV)/.dev lint docs
+test-all: $(VENV)/.browser lint docs
 	SSLTOK_ALL=1 $(TEST_ENV) $(BIN)/python -m pytest -q -n 2
 
 # Which broken lines the tests notice: 600 mutants, an hour or less; what is done is not done again.
@@ -85,6 +85,10 @@ $(VENV)/.demo $(VENV)/.dev: pyproject.toml .ci/constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) "$$(grep '^torch==' .ci/constraints.txt)"
 	$(PIP) -c .ci/constraints.txt -e ".[$(EXTRAS)]"
+	touch $@
+
+$(VENV)/.browser: $(VENV)/.dev .ci/browser.txt
+	$(PIP) -c .ci/constraints.txt -r .ci/browser.txt
 	touch $@
 
 $(VENV)/.mutation: $(VENV)/.dev .ci/mutation.txt
