@@ -106,7 +106,8 @@ def test_the_core_is_what_no_extra_is_needed_for() -> None:
 
 def test_tests_and_docs_import_what_the_extra_dev_brings() -> None:
     found = imported("tests", "docs", "examples")
-    declared = names(for_users()) | names(EXTRAS["dev"])
+    browser = (ROOT / ".ci" / "browser.txt").read_text().splitlines()[1:]  # of `make test-all`
+    declared = names(for_users()) | names(EXTRAS["dev"]) | names(browser)
     assert found.keys() - declared == set(), {k: found[k] for k in found.keys() - declared}
     assert names(EXTRAS["dev"]) - FOR_THE_TOOLS <= found.keys()
 

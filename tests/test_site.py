@@ -24,7 +24,8 @@ EVERYTHING = bool(os.environ.get("SSLTOK_ALL"))
 SOURCES = [ROOT / "docs", ROOT / "src", ROOT / "examples"]
 MAIN_PAGES = [
     "index.html", "gallery.html", "choose/loss.html", "choose/metric.html", "guides/command.html",
-    "results/recipes.html", "api/losses.html", "api/losses/two_views.html", "learn/3_from_masks.html",
+    "learn/3_from_masks.html", "results/recipes.html", "api/losses.html",
+    "api/losses/two_views.html",
 ]  # fmt: skip
 LOADING = {
     "script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src", "audio": "src",
@@ -65,11 +66,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     if not EVERYTHING:
         pytest.skip("no site newer than its sources: `make docs` builds one")
     folder = tmp_path_factory.mktemp("site")
-    subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "-q", "-f", DOCS / "mkdocs.yml"]
-        + ["-d", folder],
-        check=True, env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
-    )  # fmt: skip
+    command = f"-m mkdocs build --strict -q -f {DOCS / 'mkdocs.yml'} -d {folder}"
+    quiet = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+    subprocess.run([sys.executable, *command.split()], check=True, env=quiet)
     return folder
 
 

@@ -79,7 +79,12 @@ def _apply_in_turn(
     return series
 
 
-# The three sets of the NC-VQVAE experiments: "warp", "slice" and "gauss".
 NC_VQVAE_WARP: Augmentation = compose(window_warp, amplitude_resize)
+"""The set "warp" of the NC-VQVAE experiments, with their options, which are the defaults here:
+`window_warp` of 0.4 of the series by a factor from 0.9 to 2, then `amplitude_resize` of 0.2."""
+
 NC_VQVAE_SLICE: Augmentation = compose(slice_and_shuffle)
+"""The set "slice" of the NC-VQVAE experiments: `slice_and_shuffle` in four segments."""
+
 NC_VQVAE_GAUSS: Augmentation = compose(gaussian_noise)
+"""The set "gauss" of the NC-VQVAE experiments: `gaussian_noise` of 0.05, in the series' unit."""
