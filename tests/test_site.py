@@ -236,6 +236,39 @@ def test_search_from_disk_lists_the_right_page_first(browser: Any, site: pathlib
     assert first == FOUND
 
 
+def test_the_stand_in_is_as_a_worker(browser: Any, tmp_path: pathlib.Path) -> None:
+    """Messages are copied, in order and never at once; also those sent before the script is read."""
+    shim = (DOCS / "pages/assets/iframe-worker.js").read_text()
+    (tmp_path / "page.html").write_text(f"<body><script>{shim}</script>")
+    answer = "addEventListener('message', e => postMessage({got: e.data.at, list: e.data.list}));"
+    (tmp_path / "echo.js").write_text(answer)
+    visit = Visit(browser, tmp_path)
+    visit.open("page.html")
+    heard = visit.page.evaluate("""async () => {
+        const worker = new Worker("echo.js"), heard = [], list = [0];
+        const all = new Promise(done => worker.addEventListener("message", event => {
+            heard.push([event.data.got, event.data.list]);
+            if (heard.length == 4) done();
+        }));
+        for (const at of [1, 2, 3]) { list[0] = at; worker.postMessage({at, list}); }
+        await new Promise(later => setTimeout(later, 200));
+        const before = heard.length;
+        worker.postMessage({at: 4, list: []});
+        const atOnce = heard.length - before;
+        await Promise.race([all, new Promise(later => setTimeout(later, 20000))]);
+        worker.terminate();
+        return {heard, atOnce, frames: document.querySelectorAll("iframe").length};
+    }""")
+    assert heard["heard"] == [[1, [1]], [2, [2]], [3, [3]], [4, []]]
+    assert (heard["atOnce"], heard["frames"]) == (0, 0)
+    assert visit.faults == []
+    missing = visit.page.evaluate("""() => new Promise(done => {
+        setTimeout(() => done("nothing"), 20000);
+        new Worker("no.js").addEventListener("error", event => done(event.message));
+    })""")
+    assert "no.js" in missing
+
+
 def test_a_search_leads_to_its_page(browser: Any, site: pathlib.Path) -> None:
     visit = Visit(browser, site)
     visit.open("index.html")

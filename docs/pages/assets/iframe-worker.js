@@ -34,7 +34,7 @@ if (location.protocol === "file:") {
 
     postMessage(data) {
       if (this.#ready) this.#send(this.#frame.contentWindow, data);
-      else this.#waiting.push(data);
+      else this.#waiting.push(structuredClone(data));
     }
 
     terminate() {
