@@ -14,6 +14,7 @@ ROWS = 6
 """A table of fewer rows stays open: its heading would be most of it."""
 TABLE = re.compile(r"<table>.*?</table>", re.DOTALL)
 DETAILS = re.compile(r"<details(?![^>]*\bopen\b).*?</details>", re.DOTALL)
+CODE = re.compile(r"<pre\b.*?</pre>", re.DOTALL)
 TAG = re.compile(r"<[^>]*>")
 
 
@@ -23,9 +24,9 @@ def on_page_content(html_text: str, page: Any, **_: Any) -> str:
 
 
 def words(html_text: str) -> int:
-    """How many words a page shows before anything is unfolded; a heading of a fold is shown."""
+    """How many words a page shows before anything is unfolded: headings of folds, but no code."""
     shown = DETAILS.sub(lambda found: "".join(_headings(found[0])), html_text)
-    return len(TAG.sub(" ", shown).split())
+    return len(TAG.sub(" ", CODE.sub("", shown)).split())
 
 
 def folded(html_text: str) -> str:

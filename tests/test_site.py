@@ -150,6 +150,7 @@ def test_the_largest_tables_fold_and_say_what_is_in_them() -> None:
     assert folding.folded(small) == small, "a table of few rows stays open"
     opened = '<details open class="x"><summary>s</summary>two words</details>'
     assert folding.words(opened) == 3
+    assert folding.words("<p>one</p><pre><code>x = 1</code></pre>") == 1
     assert folding.words(opened.replace(" open", "")) == 1
 
 
@@ -237,7 +238,7 @@ def test_search_from_disk_lists_the_right_page_first(browser: Any, site: pathlib
 
 
 def test_the_stand_in_is_as_a_worker(browser: Any, tmp_path: pathlib.Path) -> None:
-    """Messages are copied, in order and never at once; also those sent before the script is read."""
+    """Messages are copied, in order, never at once; so are those sent before the script is read."""
     shim = (DOCS / "pages/assets/iframe-worker.js").read_text()
     (tmp_path / "page.html").write_text(f"<body><script>{shim}</script>")
     answer = "addEventListener('message', e => postMessage({got: e.data.at, list: e.data.list}));"
