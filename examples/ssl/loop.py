@@ -51,11 +51,9 @@ def main(methods: dict[str, Method]) -> None:
     torch.set_num_threads(1)  # the networks are so small that threads cost more than they give
     torch.manual_seed(asked.seed)
     recipe = methods[asked.method](data := load(asked.data))
-    steps = asked.steps or recipe.steps
-    bound = supervised(copy.deepcopy(recipe.encoder), data)
-    print(f"{asked.method} on {asked.data}, {steps} steps")
-    print("percent of unseen series whose class the frozen features tell")
-    print(f"{'':18}k-NN  linear probe")
+    steps, bound = asked.steps or recipe.steps, supervised(copy.deepcopy(recipe.encoder), data)
+    print(f"{asked.method} on {asked.data}, {steps} steps; percent of unseen series whose class")
+    print(f"the frozen features tell:\n{'':18}k-NN  linear probe")
     print("random encoder  {:6.1f} {:8.1f}".format(*score(recipe.encoder, data)), flush=True)
     for name, one in {"after training": recipe, "supervised bound": bound}.items():
         train(one, data, steps)

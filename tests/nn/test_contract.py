@@ -305,6 +305,8 @@ def test_one_graph_and_export(name: str) -> None:
     sample: tuple[Tensor, ...] = (CODES if of_codes else x,)
     if name in {"JEPAPredictor", "LatentRegressor"}:
         sample = (x, *PLACES)
+    elif name == "ConditionEmbedding":
+        sample = (torch.randn(3, 0), x)
     elif name == "MAEDecoder":
         sample = (x, SLOTS)
     for training in (True, False):

@@ -189,9 +189,9 @@ def _window_scores(
                 return prior.logits_of(
                     number,
                     torch.full((len(shown),), -1),
-                    None if context is None else context.repeat(times, 1, 1),
+                    None if context is None else torch.cat([context] * times),
                     level=level,
-                    coarser=None if coarser is None else coarser.repeat(times, 1, 1),
+                    coarser=None if coarser is None else torch.cat([coarser] * times),
                 )(shown, where)
 
             total = total + anomaly_score(
