@@ -1,3 +1,4 @@
+import inspect
 import math
 from collections.abc import Callable
 from functools import partial
@@ -8,6 +9,7 @@ import scipy.stats
 import torch
 from torch import Generator, Tensor
 
+from ssltok import data
 from ssltok.data import (
     arma_series,
     chirp_series,
@@ -236,3 +238,18 @@ def test_kernel_and_mixture_complaints() -> None:
             mixup_series(torch.eye(3), **options)
     with pytest.raises(ValueError, match="floating"):
         mixup_series(torch.eye(3).long(), cases=1)
+
+
+@pytest.mark.parametrize("name", [n for n in data.__all__ if n.endswith("_series")])
+def test_options_out_of_range_are_named(name: str) -> None:
+    """Of every formula: a number below 1, limits without a logarithm, or reversed."""
+    generator = getattr(data, name)
+    options = inspect.signature(generator).parameters
+    for option, bad in (
+        *((k, 0) for k in ("harmonics", "movements") if k in options),
+        *((k, v) for k in ("cycles", "events", "switches") if k in options
+          for v in ((0.0, 5.0), (-1.0, 2.0), (5.0, 1.0), (1.0, math.inf), (math.nan, 1.0))),
+        *((k, v) for k in ("exponent",) if k in options for v in ((2.0, 1.0), (0.0, math.nan))),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=f"^{name}: {option} must be"):
+            generator(2, 30, **{option: bad})

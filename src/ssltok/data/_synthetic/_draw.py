@@ -7,13 +7,25 @@ from torch import Generator, Tensor
 
 from ssltok._shared.checks import check_at_least
 
-__all__ = ["check_sizes", "integers", "log_uniform", "normal", "times", "uniform"]
+__all__ = ["check_limits", "check_sizes", "integers", "log_uniform", "normal", "times", "uniform"]
 
 
 def check_sizes(who: str, cases: int, length: int, least: int = 1) -> None:
     """Ask for at least one case, and `least` samples."""
     check_at_least(who, "cases", cases, 1)
     check_at_least(who, "length", length, least)
+
+
+def check_limits(
+    who: str, name: str, limits: tuple[float, float], *, positive: bool = True
+) -> None:
+    """Ask for two finite numbers, the lesser first, and above 0 where their logarithm is drawn."""
+    low, high = limits
+    if not (
+        math.isfinite(low) and math.isfinite(high) and low <= high and (low > 0 or not positive)
+    ):
+        rule = "two finite numbers, the lesser first" + (", above 0" if positive else "")
+        raise ValueError(f"{who}: {name} must be {rule}; got {limits}")
 
 
 def uniform(

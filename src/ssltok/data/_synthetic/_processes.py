@@ -5,7 +5,15 @@ import math
 import torch
 from torch import Generator, Tensor
 
-from ssltok.data._synthetic._draw import check_sizes, integers, log_uniform, normal, times, uniform
+from ssltok.data._synthetic._draw import (
+    check_limits,
+    check_sizes,
+    integers,
+    log_uniform,
+    normal,
+    times,
+    uniform,
+)
 
 __all__ = ["arma_series", "colored_series", "shot_series", "switching_series"]
 
@@ -89,6 +97,7 @@ def colored_series(
         Timmer and Koenig, *On generating power law noise*, 1995.
     """
     check_sizes("colored_series", cases, length, 2)
+    check_limits("colored_series", "exponent", exponent, positive=False)
     beta = uniform((cases, 1), *exponent, generator=generator)
     frequencies = torch.arange(1, length + 1, dtype=torch.float64)
     size = frequencies ** (-beta / 2)
@@ -121,7 +130,7 @@ def shot_series(
         float32 `(cases, length)`.
 
     Raises:
-        ValueError: If a size is smaller than 1.
+        ValueError: If a size or an option is out of range.
 
     Example:
         >>> from ssltok.data import shot_series
@@ -132,6 +141,7 @@ def shot_series(
         Parzen, *Stochastic processes*, 1962, chapter 4.5.
     """
     check_sizes("shot_series", cases, length)
+    check_limits("shot_series", "events", events)
     rate = log_uniform((cases, 1), *events, generator=generator) / length
     happens = torch.rand((cases, length), generator=generator, dtype=torch.float64) < rate
     sizes = (0.6 * normal((cases, length), generator=generator)).exp()
@@ -172,7 +182,7 @@ def switching_series(
         float32 `(cases, length)`.
 
     Raises:
-        ValueError: If a size is smaller than 1.
+        ValueError: If a size or an option is out of range.
 
     Example:
         >>> from ssltok.data import switching_series
@@ -180,6 +190,7 @@ def switching_series(
         torch.Size([2, 50])
     """
     check_sizes("switching_series", cases, length)
+    check_limits("switching_series", "switches", switches)
     rate = log_uniform((cases, 1), *switches, generator=generator) / length
     turns = (torch.rand((cases, length), generator=generator) < rate).cumsum(1)
     count = integers((cases, 1), 2, 4, generator=generator)

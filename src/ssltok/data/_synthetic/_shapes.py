@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Generator, Tensor
 
+from ssltok._shared.checks import check_at_least
 from ssltok.data._synthetic._draw import check_sizes, integers, log_uniform, normal, times, uniform
 
 __all__ = ["motion_series", "outline_series"]
@@ -30,7 +31,7 @@ def motion_series(
         float32 `(cases, length)`.
 
     Raises:
-        ValueError: If a size is smaller than 1.
+        ValueError: If a size or an option is out of range.
 
     Example:
         >>> from ssltok.data import motion_series
@@ -41,6 +42,7 @@ def motion_series(
         Flash and Hogan, *The coordination of arm movements*, 1985, equation 5.
     """
     check_sizes("motion_series", cases, length)
+    check_at_least("motion_series", "movements", movements, 1)
     starts = uniform((cases, movements, 1), -0.1, 0.95, generator=generator)
     spans = log_uniform((cases, movements, 1), 0.03, 0.5, generator=generator)
     sizes = normal((cases, movements, 1), generator=generator)
@@ -79,7 +81,7 @@ def outline_series(
         float32 `(cases, length)`.
 
     Raises:
-        ValueError: If a size is smaller than 1.
+        ValueError: If a size or an option is out of range.
 
     Example:
         >>> from ssltok.data import outline_series
@@ -90,6 +92,7 @@ def outline_series(
         Zahn and Roskies, *Fourier descriptors for plane closed curves*, 1972.
     """
     check_sizes("outline_series", cases, length)
+    check_at_least("outline_series", "harmonics", harmonics, 1)
     orders = torch.cat([torch.arange(-harmonics, 0), torch.arange(1, harmonics + 1)]).double()
     fall = orders.abs() ** -uniform((cases, 1), 1.2, 2.5, generator=generator)
     size = log_uniform((cases, 1), 0.1, 0.6, generator=generator)

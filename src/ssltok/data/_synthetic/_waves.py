@@ -5,7 +5,16 @@ import math
 import torch
 from torch import Generator, Tensor
 
-from ssltok.data._synthetic._draw import check_sizes, integers, log_uniform, normal, times, uniform
+from ssltok._shared.checks import check_at_least
+from ssltok.data._synthetic._draw import (
+    check_limits,
+    check_sizes,
+    integers,
+    log_uniform,
+    normal,
+    times,
+    uniform,
+)
 
 __all__ = ["chirp_series", "harmonic_series", "pulse_series"]
 
@@ -38,7 +47,7 @@ def harmonic_series(
         float32 `(cases, length)`.
 
     Raises:
-        ValueError: If a size is smaller than 1.
+        ValueError: If a size or an option is out of range.
 
     Example:
         >>> from ssltok.data import harmonic_series
@@ -48,6 +57,8 @@ def harmonic_series(
     """
     who = "harmonic_series"
     check_sizes(who, cases, length)
+    check_limits(who, "cycles", cycles)
+    check_at_least(who, "harmonics", harmonics, 1)
     orders = torch.arange(1, harmonics + 1, dtype=torch.float64)
     base = log_uniform((cases, 1), *cycles, generator=generator)
     most = integers((cases, 1), 1, harmonics, generator=generator)
@@ -84,7 +95,7 @@ def chirp_series(
         float32 `(cases, length)`.
 
     Raises:
-        ValueError: If a size is smaller than 1.
+        ValueError: If a size or an option is out of range.
 
     Example:
         >>> from ssltok.data import chirp_series
@@ -92,6 +103,7 @@ def chirp_series(
         torch.Size([2, 50])
     """
     check_sizes("chirp_series", cases, length)
+    check_limits("chirp_series", "cycles", cycles)
     t = times(length)
     first = log_uniform((cases, 1), *cycles, generator=generator)
     rate = (log_uniform((cases, 1), *cycles, generator=generator) / first).log()
@@ -130,7 +142,7 @@ def pulse_series(
         float32 `(cases, length)`.
 
     Raises:
-        ValueError: If a size is smaller than 1.
+        ValueError: If a size or an option is out of range.
 
     Example:
         >>> from ssltok.data import pulse_series
@@ -142,6 +154,7 @@ def pulse_series(
         2003, <https://doi.org/10.1109/TBME.2003.808805>, equation 1.
     """
     check_sizes("pulse_series", cases, length)
+    check_limits("pulse_series", "cycles", cycles)
     t = times(length)
     rate = log_uniform((cases, 1), *cycles, generator=generator)
     sway = uniform((cases, 1), 0, 0.08, generator=generator)
