@@ -142,6 +142,25 @@ def test_spans_of_several_lengths_start_where_they_fit_with_one_chance() -> None
     torch.testing.assert_close(share, torch.full_like(share, 1 / 8), atol=0.012, rtol=0)
 
 
+def test_spans_of_different_lengths_know_nothing_of_each_other() -> None:
+    """A span of 3 and one of 1 in 4 tokens: all 2 x 4 arrangements as often, none at one end."""
+
+    def rule(like: Tensor, generator: torch.Generator | None) -> Tensor:
+        return torch.where(torch.arange(like.shape[1]) == 0, 3, 1).expand_as(like).contiguous()
+
+    mask = masking.span_mask(
+        (20_000, 4), ratio=1.0, length=2, lengths=rule, generator=torch.Generator().manual_seed(5)
+    )
+    kinds = mask.long() @ torch.tensor([8, 4, 2, 1])
+    share = torch.bincount(kinds, minlength=16).double() / len(mask)
+    known = torch.zeros(16, dtype=torch.float64)
+    for long in range(2):
+        for short in range(4):
+            places = {long, long + 1, long + 2, short}
+            known[sum(8 >> place for place in places)] += 1 / 8
+    torch.testing.assert_close(share, known, atol=0.015, rtol=0)
+
+
 SCHEDULES = {name: getattr(masking, name) for name in masking.__all__ if "_schedule" in name}
 
 

@@ -27,8 +27,9 @@ def span_mask(
     A row of $n$ valid tokens gets $\lfloor \text{ratio} \cdot n / \text{length} + u \rfloor$ spans,
     $u \sim U[0, 1)$, at least one. With overlap, starts are distinct and otherwise independent,
     and the share masked stays below `ratio`; without, spans touch but never overlap, every
-    arrangement is equally likely, and as many spans are placed as fit. Spans of different
-    `lengths` start anywhere they fit, each place as likely; two may then start together.
+    arrangement is equally likely, and as many spans are placed as fit. Where the spans of a row
+    differ in length, each starts anywhere it fits, whatever the others do; two may then start
+    together.
 
     Departure: fairseq draws starts from $n - \text{length}$ places and so never masks the last
     token; here there are $n - \text{length} + 1$. Spans run along the valid tokens of a row.
@@ -82,10 +83,11 @@ def span_mask(
         allowed = places < (sizes - long.where(long > 0, shape[1]).amin(-1))[:, None] + 1
         starts = scores.masked_fill(~allowed, 2.0).argsort(dim=-1, stable=True)[:, :most]
         long = long.where(spans < allowed.sum(-1, keepdim=True), 0)
-        if lengths is not None:  # the place of the shortest may be none of a longer one's
+        if lengths is not None:  # distinct starts would favour one end: not so distinct ends
             room = (sizes[:, None] - long).clamp(min=0) + 1
             again = torch.rand(long.shape, device=among.device, generator=generator) * room
-            starts = starts.where(starts < room, again.long().minimum(room - 1))
+            alike = (long == long.amax(-1, keepdim=True)) | (long == 0)
+            starts = starts.where(alike.all(-1, keepdim=True), again.long().minimum(room - 1))
     else:
         fits = (long.cumsum(-1) <= sizes[:, None]) & (spans < counts[:, None])
         long = long.where(fits, 0)
