@@ -4,6 +4,7 @@ They read shapes, dtypes and plain numbers, never the values of a tensor, so tha
 for a device and every check survives `torch.compile(fullgraph=True)`.
 """
 
+import numbers
 from collections.abc import Sequence
 
 import torch
@@ -15,12 +16,14 @@ __all__ = [
     "check_bool_mask",
     "check_codes",
     "check_floating",
+    "check_integer",
     "check_number",
     "check_positive",
     "check_ratio",
     "check_same_shape",
     "check_size",
     "check_view_pair",
+    "check_weights",
 ]
 
 
@@ -88,9 +91,28 @@ def check_view_pair(who: str, z_a: Tensor, z_b: Tensor, *, least_batch: int = 2)
 
 
 def check_number(who: str, name: str, value: float | Tensor) -> None:
-    """Refuse a tensor where a plain number is asked: it would get no gradient, or be waited for."""
+    """Refuse what is no plain number; a tensor would get no gradient, or be waited for."""
     if isinstance(value, Tensor):
         raise TypeError(f"{who}: {name} must be a number; got a tensor")
+    if not isinstance(value, (int, float, torch.SymInt, torch.SymFloat, numbers.Real)):
+        raise TypeError(f"{who}: {name} must be a number; got {_called(value)}")
+
+
+def _called(value: object) -> str:
+    return str(value) if isinstance(value, float) else type(value).__name__
+
+
+def check_integer(who: str, name: str, value: int) -> None:
+    """Ask for a whole number."""
+    if not isinstance(value, (int, torch.SymInt, numbers.Integral)):
+        raise TypeError(f"{who}: {name} must be an integer; got {_called(value)}")
+
+
+def check_weights(who: str, **weights: float | Tensor) -> None:
+    """Ask that factors of terms are numbers, or tensors, which are learned."""
+    for name, weight in weights.items():
+        if not isinstance(weight, Tensor):
+            check_number(who, name, weight)
 
 
 def check_at_least(who: str, name: str, value: float, low: float) -> None:

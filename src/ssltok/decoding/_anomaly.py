@@ -6,7 +6,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ssltok._shared.checks import check_at_least, check_axes, check_codes, check_floating
+from ssltok._shared.checks import (
+    check_at_least,
+    check_axes,
+    check_codes,
+    check_floating,
+    check_number,
+)
 from ssltok.decoding._iterative import LogitsFn
 from ssltok.decoding._sample import log_probability
 
@@ -37,6 +43,7 @@ def odd_widths(rates: Sequence[float], *, frames: int) -> tuple[int, ...]:
     if not len(rates):
         raise ValueError("odd_widths: rates must be at least one; got none")
     for rate in rates:
+        check_number("odd_widths", "rates", rate)
         if not 0 < rate <= 1:
             raise ValueError(f"odd_widths: rates must lie in (0, 1]; got {rate}")
     return tuple(int(rate * frames) | 1 for rate in rates)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ssltok._shared.checks import check_number
 from ssltok._shared.described import described
 from ssltok.decoding._iterative import Guidance, LogitsFn
 
@@ -131,6 +132,7 @@ def rising_scale(scale: float) -> Callable[[float], float]:
         Rojas et al., *Theory-informed improvements to classifier-free guidance for discrete
         diffusion models*, 2025, <https://arxiv.org/abs/2507.08965>.
     """
+    check_number("rising_scale", "scale", scale)
     return lambda progress: 1 + (scale - 1) * progress
 
 
@@ -161,6 +163,8 @@ def interval_scale(
         Kynkaanniemi et al., *Applying guidance in a limited interval improves sample and
         distribution quality in diffusion models*, 2024, <https://arxiv.org/abs/2404.07724>.
     """
+    for name, number in (("scale", scale), ("start", start), ("stop", stop)):
+        check_number("interval_scale", name, number)
     if not 0 <= start <= stop <= 1:
         raise ValueError(
             f"interval_scale: start and stop must lie in [0, 1], in this order; "

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ssltok._shared.checks import check_at_least, check_ratio
+from ssltok._shared.checks import check_at_least, check_number, check_ratio
 from ssltok._shared.described import described
 from ssltok.decoding._iterative import DecodingState, Order
 from ssltok.decoding._remask import RemaskProbability
@@ -134,6 +134,7 @@ def remask_loop(
     for name, low, value, high in (
         ("share", 0.0, share, 1.0), ("start", 0.0, start, 1.0), ("stop", start, stop, 1.0)
     ):  # fmt: skip
+        check_number("remask_loop", name, value)
         if not low < value < high:
             raise ValueError(f"remask_loop: {name} must lie in ({low}, {high}); got {value}")
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ssltok._shared.checks import check_at_least, check_axes
+from ssltok._shared.checks import check_at_least, check_axes, check_number
 from ssltok._shared.described import described
 from ssltok.decoding._inversion_fast import invert
 from ssltok.decoding._iterative import Drawn, Sample
@@ -59,6 +59,7 @@ def temperature_sample(
         check_at_least("temperature_sample", "temperature", temperature, 0)
     if top_k is not None:
         check_at_least("temperature_sample", "top_k", top_k, 1)
+    check_number("temperature_sample", "top_p", top_p)
     if not 0 < top_p <= 1:
         raise ValueError(f"temperature_sample: top_p must lie in (0, 1]; got {top_p}")
 

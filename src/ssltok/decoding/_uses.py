@@ -4,7 +4,13 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from ssltok._shared.checks import check_at_least, check_axes, check_bool_mask, check_codes
+from ssltok._shared.checks import (
+    check_at_least,
+    check_axes,
+    check_bool_mask,
+    check_codes,
+    check_number,
+)
 
 __all__ = ["forecast", "impute", "inpaint"]
 
@@ -124,6 +130,7 @@ def forecast(
     frames = tokens.shape[1] if frames is None else frames
     if frames < 1 or tokens.shape[1] % frames:
         raise ValueError(f"forecast: frames must divide {tokens.shape[1]} tokens; got {frames}")
+    check_number("forecast", "horizon", horizon)
     if not 1 <= horizon <= frames:
         raise ValueError(f"forecast: horizon must lie in [1, {frames}]; got {horizon}")
     check_codes("forecast", "tokens", tokens)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from ssltok._shared.checks import check_axes
+from ssltok._shared.checks import check_axes, check_weights
 from ssltok._shared.numerics import full_precision
 from ssltok.losses._regression_error import mean_over_tokens
 from ssltok.losses._token_pairs import check_token_pair, cosines, real_pair
@@ -102,6 +102,7 @@ def t_axis_distillation_loss(
         Zhang et al., *SpeechTokenizer*, 2023, <https://arxiv.org/abs/2308.16692>; the form is that
         of the authors' code, which offers both axes.
     """
+    check_weights("t_axis_distillation_loss", similarity_weight=similarity_weight)
     _check("t_axis_distillation_loss", projected, target, valid)
     with full_precision(projected):
         q, f = real_pair(projected, target, valid)

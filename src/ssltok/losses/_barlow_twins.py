@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from ssltok._shared.checks import check_view_pair
+from ssltok._shared.checks import check_view_pair, check_weights
 from ssltok._shared.numerics import full_precision, standardize, upcast_pair
 from ssltok.losses._products_fast import product_sums
 
@@ -63,6 +63,7 @@ def barlow_twins_loss(z_a: Tensor, z_b: Tensor, *, redundancy_weight: float = 5e
         Zbontar et al., *Barlow Twins*, 2021, <https://arxiv.org/abs/2103.03230>, equations 1 and
         2, algorithm 1.
     """
+    check_weights("barlow_twins_loss", redundancy_weight=redundancy_weight)
     terms = _terms("barlow_twins_loss", z_a, z_b)
     return terms.invariance + redundancy_weight * terms.redundancy
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ssltok._shared.checks import check_positive
+from ssltok._shared.checks import check_positive, check_weights
 from ssltok._shared.numerics import full_precision
 from ssltok.losses._coding_rate import coding_rate
 from ssltok.losses._products_fast import unit_rows
@@ -62,6 +62,7 @@ def emp_ssl_loss(*views: Tensor, agreement_weight: float = 200.0, eps: float = 0
         Tong et al., *EMP-SSL*, 2023, <https://arxiv.org/abs/2304.03977>; signs and
         constants are those of the authors' code (lightly 1.6.0 has the rate with the other sign).
     """
+    check_weights("emp_ssl_loss", agreement_weight=agreement_weight)
     terms = _terms("emp_ssl_loss", views, eps)
     return -terms.rate - agreement_weight * terms.agreement
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ssltok._shared.checks import check_weights
 from ssltok._shared.numerics import directed, full_precision, upcast
 from ssltok.losses._products_fast import self_product_sums
 from ssltok.losses._views import check_views
@@ -60,6 +61,7 @@ def frossl_loss(*views: Tensor, invariance_weight: float = 1.0) -> Tensor:
     References:
         Skean et al., *FroSSL*, 2024, <https://arxiv.org/abs/2310.02903>, equations 3 and 6.
     """
+    check_weights("frossl_loss", invariance_weight=invariance_weight)
     terms = _terms("frossl_loss", views)
     return terms.concentration + invariance_weight * terms.invariance
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ssltok._shared.checks import check_at_least, check_positive
+from ssltok._shared.checks import check_at_least, check_positive, check_weights
 from ssltok._shared.numerics import full_precision, upcast_pair
 from ssltok.losses._directions import directions_for
 from ssltok.losses._nepa import check_sequences, next_valid
@@ -88,6 +88,7 @@ def lenepa_loss(
         Chemeris et al., *LeNEPA*, 2026, <https://arxiv.org/abs/2607.00958>: the prediction
         loss and temporal SIGReg; means over features, and SIGReg without the count, are the code's.
     """
+    check_weights("lenepa_loss", gaussian_weight=gaussian_weight)
     terms = _terms("lenepa_loss", pred, embeddings, valid, slices, points, limit, generator)
     return terms.prediction + gaussian_weight * terms.gaussian
 

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from ssltok._shared.checks import check_weights
 from ssltok._shared.numerics import full_precision
 from ssltok.losses._products_fast import unit_rows
 from ssltok.losses._views import check_views, stack_views
@@ -48,6 +49,7 @@ def mmcr_loss(*views: Tensor, compression_weight: float = 0.0) -> Tensor:
         Representations*, 2023, <https://arxiv.org/abs/2303.03307>; the form is that of
         the authors' code.
     """
+    check_weights("mmcr_loss", compression_weight=compression_weight)
     check_views("mmcr_loss", views)
     with full_precision(views[0]):
         z = unit_rows(stack_views(views))

@@ -6,7 +6,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ssltok._shared.checks import check_at_least, check_axes, check_floating, check_size
+from ssltok._shared.checks import (
+    check_at_least,
+    check_axes,
+    check_floating,
+    check_size,
+    check_weights,
+)
 from ssltok._shared.numerics import full_precision, upcast
 from ssltok.losses._temperature import check_temperature
 
@@ -73,6 +79,7 @@ def msn_loss(
         Assran et al., *The Hidden Uniform Cluster Prior in Self-Supervised Learning* (PMSN), 2022,
         <https://arxiv.org/abs/2210.07277>, section 4.
     """
+    check_weights("msn_loss", me_max_weight=me_max_weight)
     terms = _terms("msn_loss", anchors, targets, prior, temperature)
     return terms.cross_entropy + me_max_weight * terms.concentration
 

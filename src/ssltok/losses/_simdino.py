@@ -5,7 +5,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ssltok._shared.checks import check_at_least, check_axes, check_floating, check_positive
+from ssltok._shared.checks import (
+    check_at_least,
+    check_axes,
+    check_floating,
+    check_positive,
+    check_weights,
+)
 from ssltok._shared.numerics import full_precision, upcast_pair
 from ssltok.losses._coding_rate import coding_rate
 from ssltok.losses._products_fast import unit_rows
@@ -75,6 +81,7 @@ def simdino_loss(
         Wu et al., *SimDINO*, 2025, <https://arxiv.org/abs/2502.10385>; the formula is that of
         the authors' code.
     """
+    check_weights("simdino_loss", agreement_weight=agreement_weight)
     terms = _terms("simdino_loss", student, teacher, eps, average=average)
     return -agreement_weight * terms.agreement - terms.expansion
 

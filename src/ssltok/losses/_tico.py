@@ -5,7 +5,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ssltok._shared.checks import check_axes, check_floating, check_ratio, check_view_pair
+from ssltok._shared.checks import (
+    check_axes,
+    check_floating,
+    check_ratio,
+    check_view_pair,
+    check_weights,
+)
 from ssltok._shared.numerics import full_precision, upcast_pair
 from ssltok.losses._products_fast import unit_rows
 
@@ -71,6 +77,7 @@ def tico_loss(
         Zhu et al., *TiCo*, 2022, <https://arxiv.org/abs/2206.10698>, whose listing was not at
         hand: the form is that of lightly 1.6.0.
     """
+    check_weights("tico_loss", contrast_weight=contrast_weight)
     terms = _terms("tico_loss", z_a, z_b, moment, momentum)
     return terms.invariance + contrast_weight * terms.contrast
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ssltok._shared.checks import check_at_least
+from ssltok._shared.checks import check_at_least, check_weights
 from ssltok._shared.numerics import full_precision
 from ssltok.losses._products_fast import unit_rows
 from ssltok.losses._regression_error import mean_over_tokens
@@ -78,6 +78,7 @@ def vf_loss(
         Models*, 2025, <https://arxiv.org/abs/2501.01423>, section 3.2; the form is that of the
         authors' code (LightningDiT).
     """
+    check_weights("vf_loss", distance_weight=distance_weight, cosine_weight=cosine_weight)
     terms = _terms("vf_loss", projected, target, valid, distance_margin, cosine_margin)
     return distance_weight * terms.distances + cosine_weight * terms.cosines
 

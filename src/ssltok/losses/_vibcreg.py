@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from ssltok._shared.checks import check_at_least, check_view_pair
+from ssltok._shared.checks import check_at_least, check_view_pair, check_weights
 from ssltok._shared.numerics import center, full_precision, upcast
 from ssltok.losses._products_fast import self_product_sums
 
@@ -78,6 +78,12 @@ def vibcreg_loss(
     References:
         Lee and Aune, *VIbCReg*, 2021, <https://arxiv.org/abs/2109.00783>, equations 1 to 5.
     """
+    check_weights(
+        "vibcreg_loss",
+        invariance_weight=invariance_weight,
+        variance_weight=variance_weight,
+        covariance_weight=covariance_weight,
+    )
     terms = _terms("vibcreg_loss", z_a, z_b, eps)
     return (
         invariance_weight * terms.invariance

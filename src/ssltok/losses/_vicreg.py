@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from ssltok._shared.checks import check_at_least, check_floating, check_same_shape
+from ssltok._shared.checks import check_at_least, check_floating, check_same_shape, check_weights
 from ssltok._shared.numerics import center, full_precision, upcast
 from ssltok._shared.transforms import can_be_read
 from ssltok.losses import _products as plain
@@ -82,6 +82,12 @@ def vicreg_loss(
     References:
         Bardes et al., *VICReg*, 2022, <https://arxiv.org/abs/2105.04906>, equations 1 to 6.
     """
+    check_weights(
+        "vicreg_loss",
+        invariance_weight=invariance_weight,
+        variance_weight=variance_weight,
+        covariance_weight=covariance_weight,
+    )
     terms = _terms("vicreg_loss", z_a, z_b, eps)
     return (
         invariance_weight * terms.invariance

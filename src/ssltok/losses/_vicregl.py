@@ -11,6 +11,7 @@ from ssltok._shared.checks import (
     check_bool_mask,
     check_floating,
     check_size,
+    check_weights,
 )
 from ssltok._shared.numerics import full_precision, upcast
 from ssltok.losses._vicreg import VICRegTerms, vicreg_terms
@@ -92,6 +93,12 @@ def vicregl_loss(
     References:
         Bardes et al., *VICRegL*, 2022, <https://arxiv.org/abs/2210.01571>, equations 2 to 5.
     """
+    check_weights(
+        "vicregl_loss",
+        invariance_weight=invariance_weight,
+        variance_weight=variance_weight,
+        covariance_weight=covariance_weight,
+    )
     terms = _terms(
         "vicregl_loss", z_a, z_b, places_a, places_b, valid_a, valid_b, matches=matches, eps=eps
     )

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ssltok._shared.checks import check_at_least, check_positive, check_ratio
+from ssltok._shared.checks import check_at_least, check_positive, check_ratio, check_weights
 from ssltok._shared.numerics import full_precision
 from ssltok.losses._directions import directions_for
 from ssltok.losses._views import check_views, how_many_global, stack_views
@@ -89,6 +89,12 @@ def visreg_loss(
         Wu et al., *VISReg*, 2026, <https://arxiv.org/abs/2606.02572>, equations 1 to 8 and
         algorithm 1; written from the authors' project page and from lightly's transcription.
     """
+    check_weights(
+        "visreg_loss",
+        scale_weight=scale_weight,
+        shape_weight=shape_weight,
+        center_weight=center_weight,
+    )
     check_ratio("visreg_loss", "regularization_weight", regularization_weight)
     terms = _terms("visreg_loss", views, global_views, slices, eps, generator)
     regularization = (

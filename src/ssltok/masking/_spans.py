@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ssltok._shared.checks import check_at_least, check_ratio
+from ssltok._shared.checks import check_at_least, check_number, check_ratio
 from ssltok._shared.ranking import count_share, mask_lowest
 from ssltok.masking._random import check_grid, start
 from ssltok.masking._span_lengths import SpanLengths, fixed_spans
@@ -177,6 +177,7 @@ def markov_mask(
     """
     check_grid("markov_mask", shape, valid)
     check_at_least("markov_mask", "span", span, 1)
+    check_number("markov_mask", "ratio", ratio)
     if not 0 < ratio < 1:
         raise ValueError(f"markov_mask: ratio must lie in (0, 1); got {ratio}")
     leave, enter = 1 / span, min(1.0, ratio / (1 - ratio) / span)  # rounding may pass 1

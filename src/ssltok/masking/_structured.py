@@ -10,6 +10,7 @@ from ssltok._shared.checks import (
     check_axes,
     check_bool_mask,
     check_codes,
+    check_number,
     check_ratio,
 )
 from ssltok._shared.ranking import count_share, mask_lowest
@@ -140,6 +141,7 @@ def forecast_mask(
     """
     check_grid("forecast_mask", shape, valid)
     rows, columns = sides("forecast_mask", shape, grid)
+    check_number("forecast_mask", "horizon", horizon)
     if not 1 <= horizon <= columns:
         raise ValueError(f"forecast_mask: horizon must lie in [1, {columns}]; got {horizon}")
     among, _ = start(shape, valid, device)

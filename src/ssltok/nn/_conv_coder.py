@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from ssltok._shared.checks import check_at_least
+from ssltok._shared.checks import check_at_least, check_integer
 from ssltok.nn._geometry import (
     apply_layer,
     check_rows,
@@ -206,6 +206,7 @@ def _norm_act(dim: int) -> list[nn.Module]:
 
 
 def _check_odd(who: str, kernel_size: int) -> None:
+    check_integer(who, "kernel_size", kernel_size)
     if kernel_size < 1 or kernel_size % 2 == 0:
         raise ValueError(f"{who}: kernel_size must be odd; got {kernel_size}")
 

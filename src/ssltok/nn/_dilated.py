@@ -9,6 +9,7 @@ from ssltok._shared.checks import (
     check_axes,
     check_bool_mask,
     check_floating,
+    check_integer,
     check_ratio,
     check_size,
 )
@@ -72,6 +73,7 @@ class DilatedConvEncoder(nn.Module):
             check_at_least("DilatedConvEncoder", name, size, 1)
         check_at_least("DilatedConvEncoder", "depth", depth, 0)
         check_ratio("DilatedConvEncoder", "dropout", dropout)
+        check_integer("DilatedConvEncoder", "kernel_size", kernel_size)
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise ValueError(f"DilatedConvEncoder: kernel_size must be odd; got {kernel_size}")
         self.in_channels, self.dim, self.hidden_dim = in_channels, dim, hidden_dim

@@ -6,6 +6,7 @@ from torch import Generator, Tensor, nn
 from ssltok._shared.checks import (
     check_at_least,
     check_axes,
+    check_integer,
     check_positive,
     check_ratio,
     check_size,
@@ -75,6 +76,7 @@ class LatentRegressor(nn.Module):
         check_at_least("LatentRegressor", "depth", depth, 1)
         check_positive("LatentRegressor", "mlp_ratio", mlp_ratio)
         check_ratio("LatentRegressor", "stochastic_depth", stochastic_depth)
+        check_integer("LatentRegressor", "dim", dim)
         if dim < 2 or dim % 2:
             raise ValueError(f"LatentRegressor: dim must be even and >= 2; got {dim}")
         self.dim, self.depth, self.heads = dim, depth, heads

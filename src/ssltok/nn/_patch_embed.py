@@ -9,6 +9,7 @@ from ssltok._shared.checks import (
     check_axes,
     check_bool_mask,
     check_floating,
+    check_integer,
     check_size,
 )
 
@@ -240,6 +241,7 @@ class PatchEmbed1d(nn.Module):
 
 def _check_sizes(who: str, patch: int, stride: int) -> None:
     check_at_least(who, "patch", patch, 1)
+    check_integer(who, "stride", stride)
     if not 1 <= stride <= patch:
         raise ValueError(f"{who}: stride must lie in [1, {patch}]; got {stride}")
 

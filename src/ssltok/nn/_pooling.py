@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ssltok._shared.checks import check_at_least, check_bool_mask, check_floating
+from ssltok._shared.checks import check_at_least, check_bool_mask, check_floating, check_integer
 from ssltok._shared.numerics import full_precision, upcast
 from ssltok.nn._channel_axis import channel_axis
 
@@ -107,6 +107,8 @@ class AverageMaxPool(nn.Module):
 
     def __init__(self, *, channel_dim: int | None = None) -> None:
         super().__init__()
+        if channel_dim is not None:
+            check_integer("AverageMaxPool", "channel_dim", channel_dim)
         self.channel_dim = channel_dim
 
     def forward(self, latents: Tensor, valid: Tensor | None = None) -> Tensor:
@@ -145,6 +147,8 @@ class AttentionPool(nn.Module):
         super().__init__()
         check_at_least("AttentionPool", "dim", dim, 1)
         check_at_least("AttentionPool", "hidden_dim", hidden_dim, 1)
+        if channel_dim is not None:
+            check_integer("AttentionPool", "channel_dim", channel_dim)
         self.dim, self.hidden_dim, self.channel_dim = dim, hidden_dim, channel_dim
         self.inward = nn.Linear(dim, hidden_dim, bias=False)
         self.score = nn.Linear(hidden_dim, 1, bias=False)

@@ -12,6 +12,7 @@ from ssltok._shared.checks import (
     check_axes,
     check_bool_mask,
     check_floating,
+    check_integer,
     check_size,
 )
 from ssltok.nn._state_names import store_as
@@ -105,6 +106,7 @@ class ResNet1d(nn.Module):
             check_at_least("ResNet1d", name, min(sizes), 1)
         check_at_least("ResNet1d", "stem_stride", stem_stride, 1)
         for name, size in (("kernel_size", kernel_size), ("stem_kernel_size", stem_kernel_size)):
+            check_integer("ResNet1d", name, size)
             if size < 1 or size % 2 == 0:
                 raise ValueError(f"ResNet1d: {name} must be odd; got {size}")
         self.in_channels, self.dim = in_channels, widths[-1]

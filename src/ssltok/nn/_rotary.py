@@ -6,7 +6,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ssltok._shared.checks import check_at_least, check_axes, check_codes, check_positive
+from ssltok._shared.checks import (
+    check_at_least,
+    check_axes,
+    check_codes,
+    check_integer,
+    check_positive,
+)
 from ssltok._shared.derived import DerivedBuffers
 
 __all__ = ["RotaryPositions", "rotate"]
@@ -56,6 +62,7 @@ class RotaryPositions(DerivedBuffers):
         for size in grid:
             check_at_least("RotaryPositions", "grid", size, 1)
         check_positive("RotaryPositions", "base", base)
+        check_integer("RotaryPositions", "head_dim", head_dim)
         if head_dim < 1 or head_dim % (2 * len(grid)):
             raise ValueError(
                 f"RotaryPositions: head_dim must be a multiple of {2 * len(grid)}; got {head_dim}"

@@ -10,6 +10,8 @@ from ssltok._shared.checks import (
     check_at_least,
     check_axes,
     check_bool_mask,
+    check_integer,
+    check_number,
     check_positive,
     check_ratio,
     check_size,
@@ -121,6 +123,11 @@ class Transformer(nn.Module):
         check_ratio("Transformer", "dropout", dropout)
         check_ratio("Transformer", "stochastic_depth", stochastic_depth)
         distinct = depth if distinct_layers is None else distinct_layers
+        check_integer("Transformer", "distinct_layers", distinct)
+        if condition_dim is not None:
+            check_at_least("Transformer", "condition_dim", condition_dim, 1)
+        if layer_scale is not None:
+            check_number("Transformer", "layer_scale", layer_scale)
         if distinct < 1 or depth % distinct:
             raise ValueError(
                 f"Transformer: distinct_layers must divide depth; got {distinct} and {depth}"

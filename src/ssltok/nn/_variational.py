@@ -5,7 +5,13 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor, nn
 
-from ssltok._shared.checks import check_at_least, check_bool_mask, check_floating, check_size
+from ssltok._shared.checks import (
+    check_at_least,
+    check_bool_mask,
+    check_floating,
+    check_integer,
+    check_size,
+)
 from ssltok._shared.numerics import full_precision, upcast
 from ssltok.nn._channel_axis import channel_axis
 
@@ -58,6 +64,7 @@ class VariationalBottleneck(nn.Module):
         super().__init__()
         check_at_least("VariationalBottleneck", "in_dim", in_dim, 1)
         check_at_least("VariationalBottleneck", "dim", dim, 1)
+        check_integer("VariationalBottleneck", "channel_dim", channel_dim)
         self.in_dim, self.dim, self.channel_dim = in_dim, dim, channel_dim
         self.linear = nn.Linear(in_dim, 2 * dim)
 

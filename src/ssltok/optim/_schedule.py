@@ -2,7 +2,7 @@
 
 import math
 
-from ssltok._shared.checks import check_at_least
+from ssltok._shared.checks import check_at_least, check_number
 
 __all__ = ["warmup_cosine_schedule"]
 
@@ -61,6 +61,8 @@ def warmup_cosine_schedule(
     check_at_least(who, "step", step, 0)
     check_at_least(who, "steps", steps, 1)
     check_at_least(who, "warmup_steps", warmup_steps, 0)
+    for name, value in (("start", start), ("end", end), ("warmup_start", warmup_start)):
+        check_number(who, name, value)
     if warmup_steps > steps:
         raise ValueError(f"{who}: warmup_steps must be <= steps = {steps}; got {warmup_steps}")
     if step < warmup_steps:

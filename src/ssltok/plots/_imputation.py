@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from ssltok._shared.checks import check_number
 from ssltok._shared.drawing import GENERATED, REAL, plain
 from ssltok.plots._checks import Axes, Values, channel_of, check_panel
 
@@ -53,6 +54,7 @@ def plot_imputation(
     """
     who = "plot_imputation"
     check_panel(who, axes)
+    check_number(who, "interval", interval)
     if not 0 < interval < 1:
         raise ValueError(f"{who}: interval must lie in (0, 1); got {interval}")
     known = channel_of(who, "series", series, channel=channel)

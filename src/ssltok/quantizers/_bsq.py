@@ -4,6 +4,7 @@ import math
 
 from torch import Tensor
 
+from ssltok._shared.checks import check_integer
 from ssltok.quantizers._layout import Flat
 from ssltok.quantizers._signs import SignQuantizer
 from ssltok.quantizers._unit import sphere_rows
@@ -68,9 +69,10 @@ class BSQ(SignQuantizer):
         group_bits: int = 18,
         channel_dim: int = -1,
     ) -> None:
+        check_integer("BSQ", "dim", dim)
         super().__init__(
             dim,
-            corner=max(dim, 1) ** -0.5,  # dim is checked there
+            corner=max(dim, 1) ** -0.5,  # its bounds are checked there
             commitment_weight=commitment_weight,
             entropy_weight=entropy_weight,
             diversity_weight=diversity_weight,

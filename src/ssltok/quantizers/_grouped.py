@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from ssltok._shared.checks import check_floating
+from ssltok._shared.checks import check_floating, check_integer
 from ssltok.quantizers._kmeans import check_vectors
 from ssltok.quantizers._layout import Flat, channels_to, flatten
 from ssltok.quantizers._nested import (
@@ -72,6 +72,7 @@ class GroupedQuantizer(NestedQuantizer):
         self.quantizers = nn.ModuleList(quantizers)
         self.sizes = [part.dim for part in parts]
         self.dim = sum(self.sizes)
+        check_integer("GroupedQuantizer", "channel_dim", channel_dim)
         self.channel_dim = channel_dim
 
     @property

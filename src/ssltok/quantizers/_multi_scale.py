@@ -7,7 +7,7 @@ from numbers import Integral
 import torch
 from torch import Tensor, nn
 
-from ssltok._shared.checks import check_at_least, check_floating
+from ssltok._shared.checks import check_at_least, check_floating, check_integer
 from ssltok._shared.numerics import full_precision
 from ssltok.quantizers._cells import Cells
 from ssltok.quantizers._estimators import straight_through
@@ -108,6 +108,7 @@ class MultiScaleQuantizer(NestedQuantizer, ByPlace):
         self.quantizers = nn.ModuleList(quantizers)
         self.strides = [int(stride) for stride in strides]
         self.dim = parts[0].dim
+        check_integer("MultiScaleQuantizer", "channel_dim", channel_dim)
         self.channel_dim = channel_dim
 
     @property

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from ssltok._shared.checks import check_at_least, check_codes
+from ssltok._shared.checks import check_at_least, check_codes, check_integer
 from ssltok._shared.numerics import full_precision
 from ssltok.quantizers._layout import Flat, channels_to, flatten
 from ssltok.quantizers._nested import NestedQuantizer, check_parts, check_widths
@@ -76,6 +76,7 @@ class ProjectedQuantizer(NestedQuantizer):
         )
         self.quantizer = quantizer
         self.dim = dim
+        check_integer("ProjectedQuantizer", "channel_dim", channel_dim)
         self.channel_dim = channel_dim
         self.project_in = nn.Linear(dim, self._inner.dim)
         self.project_out = nn.Linear(self._inner.dim, dim)

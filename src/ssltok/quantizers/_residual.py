@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ssltok._shared.checks import (
     check_at_least,
     check_floating,
+    check_integer,
     check_positive,
     check_ratio,
 )
@@ -142,6 +143,7 @@ class ResidualQuantizer(NestedQuantizer):
         self.dim = dims[0]
         self.dropout = dropout
         self.beams = beams
+        check_integer("ResidualQuantizer", "channel_dim", channel_dim)
         self.channel_dim = channel_dim
         self.generator = generator
 

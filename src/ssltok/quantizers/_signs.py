@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 import ssltok.quantizers._tuning as tuning
-from ssltok._shared.checks import check_at_least, check_positive
+from ssltok._shared.checks import check_at_least, check_integer, check_positive
 from ssltok._shared.derived import DerivedBuffers
 from ssltok._shared.numerics import full_precision, upcast
 from ssltok.quantizers._binary import bits_to_codes, codes_to_bits
@@ -45,6 +45,7 @@ class SignQuantizer(SingleCode, DerivedBuffers):
         channel_dim: int,
     ) -> None:
         who = type(self).__name__
+        check_integer(who, "dim", dim)
         if not 1 <= dim <= tuning.MOST_BITS:
             raise ValueError(f"{who}: dim must lie in [1, {tuning.MOST_BITS}]; got {dim}")
         check_at_least(who, "commitment_weight", commitment_weight, 0)

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from ssltok._shared.checks import check_integer
 from ssltok.quantizers._layout import Flat, flatten, look_up
 
 __all__ = ["SingleCode"]
@@ -27,6 +28,7 @@ class SingleCode(nn.Module):
         super().__init__()
         self.dim = dim
         self.codebook_size = codebook_size
+        check_integer(type(self).__name__, "channel_dim", channel_dim)
         self.channel_dim = channel_dim
 
     @property

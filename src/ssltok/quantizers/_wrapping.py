@@ -5,7 +5,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from ssltok._shared.checks import check_codes, check_floating
+from ssltok._shared.checks import check_codes, check_floating, check_integer
 from ssltok.quantizers._layout import Flat, channels_to, flatten
 from ssltok.quantizers._nested import NestedQuantizer, check_parts, check_widths
 from ssltok.quantizers._quantized import Quantizer
@@ -31,6 +31,7 @@ class WrappingQuantizer(NestedQuantizer):
         )
         self.quantizer = quantizer
         self.dim = parts[0].dim
+        check_integer(type(self).__name__, "channel_dim", channel_dim)
         self.channel_dim = channel_dim
 
     @property

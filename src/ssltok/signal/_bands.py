@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ssltok._shared.checks import check_axes
+from ssltok._shared.checks import check_axes, check_number
 
 __all__ = ["Bands", "merge_bands", "split_bands"]
 
@@ -47,6 +47,7 @@ def split_bands(spectrogram: Tensor, *, edge: int) -> Bands:
     """
     check_axes("split_bands", "spectrogram", spectrogram, "batch 2*channels freq frames")
     freq = spectrogram.shape[2]
+    check_number("split_bands", "edge", edge)
     if not 1 <= edge < freq:
         raise ValueError(f"split_bands: edge must lie in 1 ... {freq - 1}; got {edge}")
     return Bands(spectrogram[:, :, :edge], spectrogram[:, :, edge:])

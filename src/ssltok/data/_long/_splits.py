@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from ssltok._shared.checks import check_at_least
+from ssltok._shared.checks import check_at_least, check_number
 from ssltok.data._labels import label_index
 
 __all__ = ["Split", "split_blocks", "split_groups", "split_stratified", "split_time"]
@@ -262,5 +262,6 @@ def _checked(who: str, starts: ArrayLike, size: int, ratio: float, gap: int) -> 
 
 
 def _check_ratio(who: str, ratio: float) -> None:
+    check_number(who, "test_ratio", ratio)
     if not 0 < ratio < 1:
         raise ValueError(f"{who}: test_ratio must lie in (0, 1); got {ratio}")

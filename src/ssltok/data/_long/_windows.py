@@ -9,6 +9,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from ssltok._shared.checks import check_number
+
 __all__ = ["Windows", "stitch", "windows"]
 
 
@@ -73,6 +75,7 @@ def windows(
     if not series.ndim:
         raise ValueError("windows: series must be (..., length); got a single number")
     length = series.shape[-1]
+    check_number("windows", "size", size)
     if not 1 <= size <= length:
         raise ValueError(
             f"windows: size must lie in [1, {length}], the length of the series; got {size}"

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ssltok._shared.checks import check_number
 from ssltok._shared.modes import evaluation_mode
 from ssltok.data import SeriesSet, SourceSet
 from ssltok.decoding import anomaly_score, odd_widths, score_over_time, smoothed_score
@@ -55,8 +56,10 @@ def check_anomaly_options(
     if not len(rates):
         raise ValueError(f"{who}: rates must be at least one; got none")
     for name, value in [*(("rates", rate) for rate in rates), ("stride_ratio", stride_ratio)]:
+        check_number(who, name, value)
         if not 0 < value <= 1:
             raise ValueError(f"{who}: {name} must lie in (0, 1]; got {value}")
+    check_number(who, "quantile", quantile)
     if not 0 <= quantile <= 1:
         raise ValueError(f"{who}: quantile must lie in [0, 1]; got {quantile}")
 
