@@ -9,8 +9,10 @@ behind the rows that are there, and `--table` prints what is there and does noth
 
 **Probes**: logistic regression after standard scaling, on all training labels, a tenth, and a
 hundredth (at least one a class; means over three draws), of frozen features: `tokens` (this model's
-`transform`), `untrained` (the same networks as they start, codebooks from k-means: step 0 of the
-training), `raw` (the series, missing values bridged), `catch22` (aeon).
+`transform`), `auto` (that of the per-set preset, whose first stage learns from this set's training
+series without labels for its share of `--minutes`), `untrained` (the same networks as they start,
+codebooks from k-means: step 0 of the training), `raw` (the series, missing values bridged),
+`catch22` (aeon).
 
 **Rate**: variance explained by bits a series, over patches and levels; at each of these budgets
 the better of two peers everybody knows, each at the best of 2 to 10 bits a number *on the test set*
@@ -26,7 +28,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any, cast
 
 import numpy as np
@@ -38,7 +40,7 @@ if __name__ == "__main__" and not __package__:  # as a script: imports begin at 
     sys.path[0] = str(pathlib.Path(__file__).parents[2])
 
 from ssltok.data import read_series
-from ssltok.pipelines import PretrainedTokenizer, SSLTokenizer
+from ssltok.pipelines import AutoConfig, PretrainedTokenizer, SSLTokenizer
 
 SETS = (
     "CBF", "TwoPatterns", "ECG5000", "Wafer", "SonyAIBORobotSurface1", "MoteStrain",
@@ -103,12 +105,26 @@ def embed(model: str, series: NDArray[Any]) -> Array:
     return embeddings.astype(np.float64)
 
 
-def encoders(model: str, start: str | None) -> dict[str, Callable[[Any], Array]]:
+def per_set(train: NDArray[Any], minutes: float) -> Callable[[Any], Array]:
+    """`transform` of the preset `auto`; its prior, which a probe does not see, has one step."""
+
+    @cache
+    def fitted() -> SSLTokenizer:
+        config = AutoConfig(minutes=minutes, given={"prior_training__steps": 1})
+        return SSLTokenizer(config, progress=False).fit(train)
+
+    return lambda series: fitted().transform(series).astype(float)
+
+
+def encoders(
+    model: str, start: str | None, train: NDArray[Any], minutes: float
+) -> dict[str, Callable[[Any], Array]]:
     """The arms of the probe."""
     arms: dict[str, Callable[[Any], Array]] = {
         "tokens": lambda series: (
             SSLTokenizer.from_pretrained(model).transform(series).astype(float)
         ),
+        "auto": per_set(train, minutes),
         "raw": raw,
         "catch22": catch22,
     }
@@ -281,6 +297,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="*", default=SETS)
     parser.add_argument("--model", default="general")
     parser.add_argument("--untrained", help="a folder of the model at step 0")
+    parser.add_argument("--minutes", type=float, default=3.0, help="of `auto`, whole")
     parser.add_argument("--arms", nargs="*", help="only these features, and no rates")
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args()
@@ -295,7 +312,9 @@ def main() -> None:
     for name in options.sets:
         folder = next(f for f in options.data if (f / f"{name}.npz").exists())
         data = load(folder, name)
-        for arm, features in encoders(options.model, options.untrained).items():
+        for arm, features in encoders(
+            options.model, options.untrained, data["X_train"], options.minutes
+        ).items():
             if (name, arm) in done or arm not in (options.arms or [arm]):
                 continue
             train, test = features(data["X_train"]), features(data["X_test"])

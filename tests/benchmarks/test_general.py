@@ -138,7 +138,7 @@ def test_the_study_runs_and_goes_on(
     monkeypatch.setattr(study, "speed", lambda model: [{"length": 100, "encode": 7}])
     monkeypatch.setattr(study, "RATES", [(16, 2)])
     words = ["--data", str(tmp_path), "--out", str(tmp_path / "out"), "--sets", "waves"]
-    words += ["--model", str(model), "--untrained", str(model)]
+    words += ["--model", str(model), "--untrained", str(model), "--minutes", "0.001"]
     threads = torch.get_num_threads()
     for times in range(2):
         monkeypatch.setattr("sys.argv", ["general", *words])
@@ -148,7 +148,7 @@ def test_the_study_runs_and_goes_on(
         assert ("waves tokens" in shown) == (times == 0)
         assert "| waves | " in shown
     rows = study.read(tmp_path / "out" / "probe.csv")
-    assert len(rows) == 4 * 3
+    assert len(rows) == 5 * 3
     rates = study.read(tmp_path / "out" / "rate.csv")
     assert [row["patch"] for row in rates] == ["default", "16"]
     assert float(rates[1]["bits"]) == pytest.approx(

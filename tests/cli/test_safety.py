@@ -80,7 +80,7 @@ STAGES = [
     ("numpy.savez_compressed", 0),
     ("ssltok.pipelines._run.evaluate", 1),
     ("ssltok.evaluation._evaluate.run_measure", 2),
-    ("ssltok.pipelines._run.draw_curves", 0),
+    ("ssltok.pipelines._uses._run_figures.draw_curves", 0),
     ("ssltok.evaluation._report.build_page", 0),
     ("ssltok.evaluation._report.Report.to_json", 0),
 ]

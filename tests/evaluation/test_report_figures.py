@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from ssltok._shared.drawing import value_range
-from ssltok.evaluation import Tokens, draw_anomalies, evaluate
+from ssltok.evaluation import Tokens, draw_anomalies, draw_rate, evaluate
 from ssltok.evaluation._figures import draw_codebook
 from ssltok.evaluation._report_figures import evaluation_figures
 from ssltok.evaluation._sets import Sets
@@ -190,3 +190,16 @@ def test_unusual_series_are_those_with_the_highest_scores() -> None:
     assert heights[0] == heights[1], "scores of two series can be compared"
     figure = draw_anomalies(x, scores, math.nan)
     assert not any(axes.texts for axes in figure.axes)
+
+
+@pytest.mark.parametrize("chosen", [1, None])
+def test_the_rate_shows_its_curve_and_what_was_chosen(chosen: int | None) -> None:
+    axes = draw_rate([60, 30, 20], [0.99, 0.7, 0.2], chosen=chosen, wanted=0.6).axes[0]
+    lines = {line.get_label(): line.get_xydata() for line in axes.get_lines()}
+    np.testing.assert_array_equal(
+        axes.get_lines()[0].get_xydata(), [[60, 0.99], [30, 0.7], [20, 0.2]]
+    )
+    assert ("chosen" in lines) is (chosen is not None)
+    if chosen is not None:
+        np.testing.assert_array_equal(lines["chosen"], [[30, 0.7]])
+    assert lines["wanted"][0][1] == 0.6

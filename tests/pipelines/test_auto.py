@@ -9,7 +9,7 @@ from torch import Tensor
 from ssltok.data import SeriesSet, read_series
 from ssltok.pipelines import Config, SSLTokenizer, auto, build_tokenizer, measure_rate
 from ssltok.pipelines._auto._cost import Cost, count, seconds
-from ssltok.pipelines._auto._plan import choose_rate
+from ssltok.pipelines._auto._plan import choose_rate, chosen_point
 from ssltok.pipelines._auto._rate import RatePoint, codes_for, strides_for
 
 
@@ -130,8 +130,12 @@ def test_what_is_given_is_not_chosen() -> None:
                                  "prior_training.steps is 7, as given")  # fmt: skip
     assert config.tokenizer.quantizer == "fsq"
     assert config.prior_training.steps == 7
-    free = auto(data).config
-    assert config.tokenizer.widths == free.tokenizer.widths
+    free = auto(data)
+    assert config.tokenizer.widths == free.config.tokenizer.widths
+    place = chosen_point(free, 48)
+    assert place is not None
+    assert free.curve[place].tokens == free.config.tokenizer.widths[0]
+    assert chosen_point(auto(data, given={"tokenizer__widths": (5,)}), 48) is None
 
 
 def test_the_estimator_reads_the_data_first_and_takes_numbers_beside() -> None:

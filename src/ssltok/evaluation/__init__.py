@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         draw_codebook,
         draw_curves,
         draw_overlay,
+        draw_rate,
         draw_reconstructions,
         draw_trace,
         png,
@@ -46,6 +47,7 @@ __all__ = [
     "draw_codebook",
     "draw_curves",
     "draw_overlay",
+    "draw_rate",
     "draw_reconstructions",
     "draw_trace",
     "evaluate",
@@ -64,8 +66,8 @@ __all__ = [
 ]
 
 FIGURES = {
-    "draw_anomalies", "draw_codebook", "draw_curves", "draw_overlay", "draw_reconstructions",
-    "draw_trace", "png",
+    "draw_anomalies", "draw_codebook", "draw_curves", "draw_overlay", "draw_rate",
+    "draw_reconstructions", "draw_trace", "png",
 }  # fmt: skip
 """What needs matplotlib, which the table does not."""
 

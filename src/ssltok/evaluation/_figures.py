@@ -19,6 +19,7 @@ __all__ = [
     "draw_codebook",
     "draw_curves",
     "draw_overlay",
+    "draw_rate",
     "draw_reconstructions",
     "draw_trace",
     "png",
@@ -26,6 +27,7 @@ __all__ = [
 
 MOST_CLASSES = 6
 MOST_BARS = 64
+MOST_TICKS = 8
 Array = NDArray[Any]
 
 
@@ -66,6 +68,29 @@ def draw_overlay(
     grid[0, 0].set_ylim(value_range(real[:, 0]))
     for axes in grid[1]:
         axes.set_xlabel("time")
+    return figure
+
+
+def draw_rate(
+    tokens: Sequence[int], explained: Sequence[float], *, chosen: int | None, wanted: float
+) -> Figure:
+    """What tokens of several lengths explain of the variance, and which of them were chosen."""
+    figure = Figure(figsize=(5.0, 2.8), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(tokens, explained, color=REAL, marker="o", markersize=4, linewidth=1.2)
+    if chosen is not None:
+        axes.plot(
+            tokens[chosen], explained[chosen], color=GENERATED, marker="o", markersize=9,
+            linestyle="none", label="chosen",
+        )  # fmt: skip
+    axes.axhline(wanted, color="0.6", linewidth=0.8, linestyle="--", label="wanted")
+    axes.set(xscale="log", xlabel="tokens of a series", ylabel="variance explained")
+    axes.set_xticks(tokens[:: -(-len(tokens) // MOST_TICKS)], minor=False)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.minorticks_off()
+    axes.set_ylim(min(0.0, *explained), 1.02)
+    axes.legend(frameon=False, fontsize=8)
+    plain(axes)
     return figure
 
 

@@ -2,20 +2,16 @@
 
 import os
 import pathlib
-import re
 import resource
 import sys
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from ssltok._shared.outputs import uninterrupted
-from ssltok._shared.reasons import draw_or_tell
 from ssltok.data import (
     Dataset,
     SeriesSet,
@@ -34,12 +30,7 @@ from ssltok.data import (
 from ssltok.evaluation import (
     Report,
     RidgeJudge,
-    draw_anomalies,
-    draw_curves,
-    draw_reconstructions,
-    draw_trace,
     evaluate,
-    png,
     save_samples,
     standard_measures,
 )
@@ -52,14 +43,7 @@ from ssltok.pipelines._folders._place import Place, check_place, claimed
 from ssltok.pipelines._large._measured import last_samples, measured_parts
 from ssltok.pipelines._stages import teller
 from ssltok.pipelines._tokenizer_measures import tokenizer_measures, tokens_of
-from ssltok.pipelines._uses._anomalies import (
-    QUANTILE,
-    RATES,
-    STRIDE_RATIO,
-    anomaly_scores,
-    scored_cases,
-    threshold_of,
-)
+from ssltok.pipelines._uses._run_figures import figures_of, write_figures
 from ssltok.pipelines._words._config import AutoConfig, Config
 from ssltok.training import accelerated, keyed_generator
 
@@ -68,7 +52,6 @@ __all__ = ["run"]
 LEAST_GENERATED = 200
 FORECAST_SAMPLES = 20
 STEPS = 500
-Figures = dict[str, tuple[str, bytes]]
 
 
 def run(
@@ -212,8 +195,8 @@ def _results(
     findings = verdict(report, majority=majority_share(y_test))
     if plan is not None:
         write_plan(plan, folder / "plan.json")
-    figures = {**report.draw(), **_figures_of(estimator, X_test, trace)}
-    _write_figures(folder / "figures", figures)
+    figures = {**report.draw(), **figures_of(estimator, X_test, trace, plan)}
+    write_figures(folder / "figures", figures)
     intro = (
         f"ssltok on {name}: {len(estimator.artifact_.lengths)} series trained on, {len(X_test)} "
         f"kept for testing, {len(labels)} generated; seed {seed}."
@@ -253,60 +236,6 @@ def _write_tables(
     if first:  # places, for a source has no times
         times = [places + first for places in times]
     write_draws(folder / "forecast.csv", draws, data=data, times=times)
-
-
-def _figures_of(estimator: SSLTokenizer, test: Any, trace: Sequence[Tensor]) -> Figures:
-    """Draw what only a run has."""
-    tokenizer = estimator.artifact_.tokenizer
-    held = read_series(
-        test, length=tokenizer.length, offset=tokenizer.offset, layout="channels_first"
-    )
-    real = held.in_units().numpy()
-    mask_index = tokenizer.codebook_sizes[0][0]
-    pictures: dict[str, Callable[[], tuple[str, bytes]]] = {
-        "Reconstructions": lambda: (
-            "Test series, and what the decoder makes of their tokens.",
-            png(draw_reconstructions(real, estimator.reconstruct(test))),
-        ),
-        "Training": lambda: (
-            "Every term of the loss by step.",
-            png(draw_curves(estimator.histories_)),
-        ),
-        "A decoding trace": lambda: (
-            "The tokens of one new series: all hidden at first, each step keeps the surest.",
-            png(draw_trace(trace, mask_index)),
-        ),
-        "Unusual test series": lambda: _unusual(estimator, held, real),
-    }
-    return {heading: draw_or_tell(draw) for heading, draw in pictures.items()}
-
-
-def _unusual(estimator: SSLTokenizer, held: SeriesSet, real: Any) -> tuple[str, bytes]:
-    """Draw the most unusual test series, of as many as the model's threshold is from."""
-    artifact = estimator.artifact_
-    count = scored_cases(artifact.tokenizer, held.cases)
-    some = torch.arange(count) * held.cases // count
-    scores = anomaly_scores(
-        artifact.tokenizer, artifact.prior, held.take(some), rates=RATES, stride_ratio=STRIDE_RATIO
-    )
-    whole = np.full((held.cases, scores.shape[1]), -np.inf, dtype=np.float32)
-    whole[some] = scores
-    threshold = float("nan") if artifact.usual is None else threshold_of(artifact.usual, QUANTILE)
-    above = float((scores > threshold).any(dim=1).float().mean())
-    sentence = (
-        f"How little the prior expects what is there: the series with the highest scores of "
-        f"{count} of {held.cases} test series. The threshold lies above {100 * QUANTILE:.0f} % of "
-        f"the samples of training series; {100 * above:.0f} % of these have samples above it."
-    )
-    return sentence, png(draw_anomalies(real, whole, threshold))
-
-
-def _write_figures(folder: pathlib.Path, figures: Figures) -> None:
-    folder.mkdir()
-    for heading, (_, image) in figures.items():
-        if image:
-            name = re.sub(r"\W+", "_", heading.lower())
-            (folder / f"{name}.png").write_bytes(image)
 
 
 def _check(

@@ -29,7 +29,7 @@ from ssltok.pipelines._words._values import config_to_dict, nested_parameters, r
 from ssltok.signal import ChannelScaler
 from ssltok.training import Stage, TrainingConfig, seeded
 
-__all__ = ["Plan", "auto", "plan_for", "write_plan"]
+__all__ = ["Plan", "auto", "chosen_point", "plan_for", "write_plan"]
 
 DEFAULTS = AutoConfig()
 NOTHING: Mapping[str, Any] = {}
@@ -53,6 +53,8 @@ class Plan(NamedTuple):
     """A sentence for each choice."""
     curve: tuple[RatePoint, ...]
     """What tokens of several lengths explain, by k-means on held-out patches."""
+    explained: float
+    """The share of the variance that was asked for."""
     seconds: tuple[float, float]
     """Forecast of both stages on two cores."""
 
@@ -164,7 +166,7 @@ def auto(
         f"some {sum(forecast):.0f} s of training",
         *(f"{path.replace('__', '.')} is {final[path]}, as given" for path in given_paths),
     )
-    return Plan(config, reasons, tuple(curve), forecast)
+    return Plan(config, reasons, tuple(curve), explained, forecast)
 
 
 def plan_for(
@@ -186,6 +188,13 @@ def plan_for(
         classes=classes, ordered=ordered, cases=cases,
     )  # fmt: skip
     return plan.config, plan
+
+
+def chosen_point(plan: Plan, length: int) -> int | None:
+    """The point of the curve that the tokens are of; None where their number was given."""
+    frames = [-(-length // point.stride) for point in plan.curve]
+    widths = plan.config.tokenizer.widths
+    return frames.index(widths[0]) if len(widths) == 1 and widths[0] in frames else None
 
 
 def write_plan(plan: Plan, file: pathlib.Path) -> None:
