@@ -195,7 +195,7 @@ def test_unusual_series_are_those_with_the_highest_scores() -> None:
 @pytest.mark.parametrize("chosen", [1, None])
 def test_the_rate_shows_its_curve_and_what_was_chosen(chosen: int | None) -> None:
     axes = draw_rate([60, 30, 20], [0.99, 0.7, 0.2], chosen=chosen, wanted=0.6).axes[0]
-    lines = {line.get_label(): line.get_xydata() for line in axes.get_lines()}
+    lines = {line.get_label(): np.asarray(line.get_xydata()) for line in axes.get_lines()}
     np.testing.assert_array_equal(
         axes.get_lines()[0].get_xydata(), [[60, 0.99], [30, 0.7], [20, 0.2]]
     )
