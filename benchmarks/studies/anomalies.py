@@ -21,7 +21,11 @@ of L samples. The arm `guess` is the share of places that are right.
 **Arms.** `tokens`: `SSLTokenizer` on windows of two cycles, an eighth of a cycle apart, 32 token
 frames a window. `matrix profile` has the training series too (the distance of each stretch to the
 nearest of the training series), `matrix profile, alone` has the test series only. Both are told the
-length of a cycle, and are placed at the middle of a stretch. Seconds include training.
+length of a cycle, and are placed at the middle of a stretch. They take a fraction of a second, so
+`matrix profile, equal time` is given the seconds that `tokens` took: profiles of other lengths,
+from a quarter of a cycle to two, in the order of van der Corput, until the time is over or all
+lengths are through; the score is their mean, each over the root of its length. Seconds are of
+processor time and include training; `steps` are a training's, or the number of lengths.
 """
 
 import argparse
@@ -34,7 +38,8 @@ import pathlib
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,6 +67,7 @@ EDGE = 2  # cycles at either end that are never the foreign one
 BLEND = 1 / 20  # of a cycle, over which it is drawn to the one before
 MARGIN = 100  # samples of tolerance at least
 WINDOW, STRIDE, FRAMES = 2.0, 1 / 8, 32  # cycles a window, cycles between windows, token frames
+SHORTEST, LONGEST = 1 / 4, 2.0  # cycles: what a matrix profile of many lengths looks at
 PRESET = "demo"
 COLUMNS = ("set", "seed", "arm", "cycle", "start", "place", "right", "seconds", "steps")
 Array = NDArray[np.float64]
@@ -149,11 +155,9 @@ def _stump() -> Any:
     return stump
 
 
-def of_profile(task: Task, *, alone: bool) -> Array:
-    """Distance of each stretch to the nearest of the training series, or of its own."""
-    stump = _stump()
-
-    size = task.cycle
+def of_profile(task: Task, *, alone: bool = False, size: int | None = None) -> Array:
+    """Distance of each stretch of a size to the nearest of the training series, or of its own."""
+    stump, size = _stump(), size or task.cycle
     profile = (
         stump(task.test, size)
         if alone
@@ -165,34 +169,60 @@ def of_profile(task: Task, *, alone: bool) -> Array:
     )
 
 
+def of_profiles(task: Task, seconds: float) -> tuple[Array, int]:
+    """Mean of matrix profiles of as many lengths as fit in the time, and how many; one at least."""
+    until, total = time.process_time() + seconds, np.zeros(len(task.test))
+    number = 0
+    for size in lengths(task.cycle):
+        total, number = total + of_profile(task, size=size) / np.sqrt(size), number + 1
+        if time.process_time() >= until:
+            break
+    return total / number, number
+
+
+def lengths(cycle: int) -> list[int]:
+    """A cycle, and then all lengths from a quarter of one to two, spread ever more finely."""
+    low, high = max(4, round(SHORTEST * cycle)), round(LONGEST * cycle)
+    bits = (high - low).bit_length()
+    spread = [low + int(f"{n:0{bits}b}"[::-1], 2) for n in range(2**bits)]
+    return list(dict.fromkeys([cycle, *(size for size in spread if size <= high)]))
+
+
 def rows_of(
-    data: Dataset, seed: int, config: Config, *, done: Iterable[tuple[str, str, str]] = ()
+    data: Dataset,
+    seed: int,
+    config: Config,
+    *,
+    done: Mapping[tuple[str, str, str], float] = MappingProxyType({}),
 ) -> Iterable[dict[str, object]]:
-    """Yield a row for each arm of a set and a seed that is not done."""
-    task = make_task(data, seed)
-    arms: dict[str, Callable[[], Array]] = {
-        "guess": lambda: np.zeros(len(task.test)),
-        "tokens": lambda: of_tokens(task, config, seed),
-        "matrix profile": lambda: of_profile(task, alone=False),
-        "matrix profile, alone": lambda: of_profile(task, alone=True),
+    """Yield a row for each arm of a set and a seed; `done` are the seconds of those there."""
+    task, seconds = make_task(data, seed), dict(done)
+    budget = (data.name, str(seed), "tokens")
+    arms: dict[str, Callable[[], tuple[Array, int]]] = {
+        "guess": lambda: (np.zeros(len(task.test)), 0),
+        "tokens": lambda: (of_tokens(task, config, seed), config.prior_training.steps),
+        "matrix profile": lambda: (of_profile(task), 1),
+        "matrix profile, alone": lambda: (of_profile(task, alone=True), 1),
+        "matrix profile, equal time": lambda: of_profiles(task, seconds[budget]),
     }
     for arm, score in arms.items():
-        if (data.name, str(seed), arm) in set(done):
+        key = (data.name, str(seed), arm)
+        if key in done:
             continue
         try:
             if arm.startswith("matrix profile"):
                 _stump()
-            begun = time.perf_counter()
-            scores = score()
+            begun = time.process_time()
+            scores, steps = score()
         except ImportError:
             print(f"{arm}: left out, for stumpy is not installed", file=sys.stderr)
             continue
+        seconds[key] = time.process_time() - begun
         right = archive_accuracy([torch.from_numpy(scores)], task.target, margin=MARGIN)
         yield {
             "set": data.name, "seed": seed, "arm": arm, "cycle": task.cycle, "start": task.start,
             "place": int(scores.argmax()), "right": f"{float(right):.4f}",
-            "seconds": f"{time.perf_counter() - begun:.2f}",
-            "steps": config.prior_training.steps if arm == "tokens" else 0,
+            "seconds": f"{seconds[key]:.2f}", "steps": steps,
         }  # fmt: skip
 
 
@@ -204,14 +234,16 @@ def summary(rows: list[dict[str, str]]) -> str:
         right = statistics.fmean(float(row["right"]) for row in mine)
         seconds = statistics.fmean(float(row["seconds"]) for row in mine)
         lines.append(f"{arm}: {right:.3f} of {len(mine)} series, {seconds:.1f} s a series")
-    sides = [
-        {(r["set"], r["seed"]): float(r["right"]) for r in rows if r["arm"] == arm}
-        for arm in ("tokens", "matrix profile")
-    ]
-    both = [(sides[0][key], sides[1][key]) for key in sides[0].keys() & sides[1].keys()]
-    if both:
-        one, other = (sum(a > b for a, b in both), sum(a < b for a, b in both))
-        lines.append(f"tokens alone are right in {one}, the matrix profile alone in {other}")
+    sides = {
+        arm: {(r["set"], r["seed"]): float(r["right"]) for r in rows if r["arm"] == arm}
+        for arm in ("tokens", "matrix profile", "matrix profile, equal time")
+    }
+    mine = sides.pop("tokens")
+    for arm, theirs in sides.items():
+        both = [(mine[key], theirs[key]) for key in mine.keys() & theirs.keys()]
+        if both:
+            one, other = (sum(a > b for a, b in both), sum(a < b for a, b in both))
+            lines.append(f"tokens alone are right in {one}, {arm} alone in {other}")
     return "\n".join(lines)
 
 
@@ -233,7 +265,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.steps:
         config = shorten(config, steps=options.steps)
     rows = _read(options.out)
-    done = {(row["set"], row["seed"], row["arm"]) for row in rows}
+    done = {(row["set"], row["seed"], row["arm"]): float(row["seconds"]) for row in rows}
     new = not options.out.exists()
     with open(options.out, "a", newline="") as stream:
         table = csv.DictWriter(stream, COLUMNS)

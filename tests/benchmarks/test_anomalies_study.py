@@ -65,6 +65,7 @@ def test_rows_are_not_made_again(
         y_train=np.array(data.train_labels), y_test=np.array(data.test_labels),
     )  # fmt: skip
     monkeypatch.setattr(anomalies, "of_tokens", lambda task, config, seed: task.test)
+    monkeypatch.setattr(anomalies, "_stump", lambda: naive_stump)
     out = tmp_path / "rows.csv"
     words = ["--data", str(tmp_path), "--sets", "waves", "--out", str(out), "--steps", "2"]
     anomalies.main([*words, "--seeds", "1"])
@@ -74,8 +75,36 @@ def test_rows_are_not_made_again(
     rows = anomalies._read(out)
     keys = [(row["seed"], row["arm"]) for row in rows]
     assert len(set(keys)) == len(keys)
-    assert {("0", "guess"), ("1", "guess"), ("0", "tokens"), ("1", "tokens")} <= set(keys)
-    assert "guess: " in capsys.readouterr().out
+    arms = {
+        "guess", "tokens", "matrix profile", "matrix profile, alone", "matrix profile, equal time"
+    }  # fmt: skip
+    assert set(keys) == {(seed, arm) for seed in "01" for arm in arms}
+    assert {row["right"] for row in rows if row["arm"] == "matrix profile"} == {"1.0000"}
+    printed = capsys.readouterr().out
+    assert "guess: " in printed
+    assert "tokens alone are right in 0, matrix profile alone in " in printed
+
+
+def naive_stump(
+    series: anomalies.Array,
+    size: int,
+    T_B: anomalies.Array | None = None,  # noqa: N803  (stumpy's name)
+    *,
+    ignore_trivial: bool = True,
+) -> anomalies.Array:
+    """Distance of each standardised stretch to the nearest other one: stumpy takes long to load."""
+
+    def stretches(x: anomalies.Array) -> anomalies.Array:
+        rows = np.lib.stride_tricks.sliding_window_view(x, size)
+        return (rows - rows.mean(1, keepdims=True)) / rows.std(1, keepdims=True)
+
+    one, two = stretches(series), stretches(series if T_B is None else T_B)
+    squares = 2 * size - 2 * one @ two.T
+    if ignore_trivial:
+        apart = abs(np.arange(len(one))[:, None] - np.arange(len(two)))
+        squares[apart <= np.ceil(size / 4)] = np.inf
+    nearest: anomalies.Array = np.sqrt(squares.min(1).clip(0))[:, None]
+    return nearest
 
 
 def test_a_tokenizer_gives_a_score_for_each_sample() -> None:
@@ -83,6 +112,25 @@ def test_a_tokenizer_gives_a_score_for_each_sample() -> None:
     scores = anomalies.of_tokens(task, small(1), 0)
     assert scores.shape == task.test.shape
     assert np.isfinite(scores).all()
+
+
+def test_a_matrix_profile_of_many_lengths_ends_with_its_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    task = anomalies.make_task(waves(), 0)
+    sizes = anomalies.lengths(task.cycle)
+    assert sizes[:6] == [30, 8, 40, 24, 56, 16]
+    assert sorted(sizes) == list(range(8, 61))
+
+    def profile(task: anomalies.Task, *, size: int) -> anomalies.Array:
+        return np.arange(len(task.test)) * float(size) ** 1.5
+
+    monkeypatch.setattr(anomalies, "of_profile", profile)
+    now = iter([0.0, 0.6, 1.2, 1.8])
+    monkeypatch.setattr(anomalies.time, "process_time", lambda: next(now))
+    scores, number = anomalies.of_profiles(task, 1.0)
+    assert number == 2
+    np.testing.assert_allclose(scores, np.arange(900.0) * 19)
 
 
 def test_the_sets_are_fixed() -> None:
