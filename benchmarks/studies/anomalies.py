@@ -18,15 +18,16 @@ two nor of the last two, is replaced by a case of another class, made in the sam
 **Right** is the archive's rule: the highest score within max(L, 100) samples of the foreign cycle
 of L samples. The arm `guess` is the share of places that are right.
 
-**Arms.** `tokens`: `SSLTokenizer` (`compact`, 500 steps a stage: what a series may cost was measured
-on SonyAIBORobotSurface2, which is no set of the study) on windows of two cycles, an eighth of a
-cycle apart, 32 token frames a window. `matrix profile` has the training series too (the distance of each stretch to the
-nearest of the training series), `matrix profile, alone` has the test series only. Both are told the
-length of a cycle, and are placed at the middle of a stretch. They take a fraction of a second, so
-`matrix profile, equal time` is given the seconds that `tokens` took: profiles of other lengths,
-from a quarter of a cycle to two, in the order of van der Corput, until the time is over or all
-lengths are through; the score is their mean, each over the root of its length. Seconds are of
-processor time and include training; `steps` are a training's, or the number of lengths.
+**Arms.** `tokens`: `SSLTokenizer` (`compact`, 500 steps a stage: what a series may cost was
+measured on SonyAIBORobotSurface2, which is no set of the study) on windows of two cycles, an eighth
+of a cycle apart, 32 token frames a window. `matrix profile` has the training series too (the
+distance of each stretch to the nearest of the training series), `matrix profile, alone` has the
+test series only. Both are told the length of a cycle, and are placed at the middle of a stretch.
+They take a fraction of a second, so `matrix profile, equal time` is given the seconds that `tokens`
+took: profiles of other lengths, from a quarter of a cycle to two, in the order of van der Corput,
+until the time is over or all lengths are through; the score is their mean, each over the root of
+its length. Seconds are of processor time and include training; `steps` are a training's, or the
+number of lengths.
 """
 
 import argparse

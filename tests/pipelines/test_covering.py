@@ -3,6 +3,7 @@
 `make test` runs a fifteenth of the rows, `make test-all` (SSLTOK_ALL=1) all of them.
 """
 
+import dataclasses
 import shutil
 from functools import partial
 from pathlib import Path
@@ -22,9 +23,9 @@ from ssltok.decoding import (
     random_order,
 )
 from ssltok.nn import average_max_pool, mean_pool
-from ssltok.pipelines import Config, SSLTokenizer, TokenizerConfig
+from ssltok.pipelines import Config, PriorConfig, SSLTokenizer, TokenizerConfig
 from tests.pipelines.covering import covering_rows, pairs_of, tenth
-from tests.pipelines.small import series, small
+from tests.pipelines.small import series, small, varied
 
 LENGTH, CHANNELS, CASES = 32, 2, 12
 WORDS = get_type_hints(TokenizerConfig)
@@ -54,6 +55,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "quantizer": get_args(WORDS["quantizer"]),
     "coder": get_args(WORDS["coder"]),
     "order": tuple(ORDERS),
+    "prior": get_args(get_type_hints(PriorConfig)["architecture"]),
     "channels": ("joint", "by channel"),
     "compared": ("series and views", "views"),
     "pool": ("pooled", "mean", "tokens"),
@@ -92,7 +94,7 @@ def test_every_pair_is_covered() -> None:
 
 def config_of(row: dict[str, Any]) -> Config:
     several = row["quantizer"] in SEVERAL
-    return small(
+    config = small(
         batch=8,
         coder=row["coder"],
         channelwise=row["channels"] == "by channel",
@@ -103,6 +105,7 @@ def config_of(row: dict[str, Any]) -> Config:
         widths=(4,) * row["bands"],
         projector_dim=8,
     )
+    return varied(config, prior=dataclasses.replace(config.prior, architecture=row["prior"]))
 
 
 def parts_of(row: dict[str, Any]) -> dict[str, Any]:

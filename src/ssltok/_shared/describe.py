@@ -21,7 +21,7 @@ __all__ = ["PartError", "build_described", "describe"]
 HOUSES = (
     "augment", "decoding", "losses", "masking", "nn", "quantizers", "signal", "state", "training",
 )  # fmt: skip
-OURS = {"pipelines": ("Branch", "ConditionedPrior", "Prior", "Tokenizer")}
+OURS = {"pipelines": ("Branch", "CausalPrior", "ConditionedPrior", "Prior", "Tokenizer")}
 FACTORIES = ("augment", "decoding", "masking")  # packages whose functions make rules
 TORCH = (
     "BatchNorm1d", "BatchNorm2d", "ELU", "GELU", "GroupNorm", "Identity", "LayerNorm", "LeakyReLU",

@@ -145,6 +145,7 @@ class CausalTokenTransformer(nn.Module):
         labels: Tensor | None = None,
         *,
         valid: Tensor | None = None,
+        context: Tensor | None = None,
         generator: Generator | None = None,
     ) -> Tensor:
         """Return the logits of all tokens, `(batch, tokens, codebook_size)`.
@@ -156,6 +157,8 @@ class CausalTokenTransformer(nn.Module):
             labels: Classes int64 `(batch,)`, -1 for the null class; None is -1 for all.
             valid: Boolean `(batch, tokens)`, False at padding, whose codes may have any value:
                 nobody reads them, and their logits mean nothing.
+            context: `(batch, tokens, dim)`: what is known of each token beforehand, such as from
+                a `ConditionEmbedding`; it is added to the input from which the token is predicted.
             generator: Source of label dropout, dropout and stochastic depth in training, on the
                 tokens' device; None is torch's own. In evaluation nothing is drawn.
         """
@@ -172,7 +175,8 @@ class CausalTokenTransformer(nn.Module):
         if self.training:
             x = drop_elements(x, self.dropout, generator=generator)
         x = self.trunk(
-            torch.cat([*front, x], dim=1), condition=condition, prefix=1, generator=generator,
+            _beside(torch.cat([*front, x], dim=1), context),
+            condition=condition, prefix=1, generator=generator,
             valid=None if read is None else functional.pad(read, (1, 0), value=True),
             places=None if read is None or self.trunk.rotary is None else count_places(read),
         )  # fmt: skip
@@ -190,6 +194,7 @@ class CausalTokenTransformer(nn.Module):
         labels: Tensor | None = None,
         *,
         valid: Tensor | None = None,
+        context: Tensor | None = None,
     ) -> NextToken:
         """Read new tokens behind those of a cache; return the logits of the token that follows.
 
@@ -201,6 +206,8 @@ class CausalTokenTransformer(nn.Module):
             labels: As in `forward`, the same in every call.
             valid: Boolean `(batch, tokens)`, False at padding, on either side. A row that has no
                 valid token beside a cache keeps its place, and its logits mean nothing.
+            context: As in `forward`, of the tokens that each of these inputs predicts:
+                `(batch, tokens, dim)` beside a cache, and one more token, the first, without.
 
         Raises:
             ValueError: Beside what `forward` asks, if the cache is not of this prior, of these rows
@@ -219,6 +226,7 @@ class CausalTokenTransformer(nn.Module):
         if cache is None:
             prefix, x = 1, torch.cat([*front, x], dim=1)
             valid = None if valid is None else functional.pad(valid, (1, 0), value=True)
+        x = _beside(x, context)
         x, cache = self.trunk.extend(x, cache, valid=valid, condition=condition, prefix=prefix)
         if valid is None:
             return NextToken(self.head(x[:, -1], self.embedding), cache)
@@ -266,3 +274,15 @@ class CausalTokenTransformer(nn.Module):
             check_labels(who, labels, tokens.shape[0], self.classes)
         if valid is not None:
             check_bool_mask(who, "valid", valid, tokens.shape)
+
+
+def _beside(x: Tensor, context: Tensor | None) -> Tensor:
+    """The inputs with what is known of the tokens that they predict."""
+    if context is None:
+        return x
+    if context.shape != x.shape:
+        raise ValueError(
+            f"CausalTokenTransformer: context must be (batch, tokens to predict, dim), "
+            f"{tuple(x.shape)}; got {tuple(context.shape)}"
+        )
+    return x + context

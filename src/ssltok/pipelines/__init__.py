@@ -27,11 +27,13 @@ from ssltok.pipelines._folders._artifact import Artifact, load_artifact, save_ar
 from ssltok.pipelines._general._pretrained import PretrainedTokenizer
 from ssltok.pipelines._general._stream import CodeStream
 from ssltok.pipelines._generate import Decoding, Generated, decode_tokens, generate
-from ssltok.pipelines._prior import ConditionedPrior, Prior, PriorBatch, PriorOutput, prior_step
+from ssltok.pipelines._prior import ConditionedPrior, Prior, PriorBatch, PriorOutput
 from ssltok.pipelines._prior_loss import loss_by_share
 from ssltok.pipelines._run import run
+from ssltok.pipelines._stage_two._causal_prior import CausalPrior
 from ssltok.pipelines._stage_two._conditions import Conditions
 from ssltok.pipelines._stage_two._prior_stage import PriorModel, prior_stage, random_masks
+from ssltok.pipelines._stage_two._prior_step import prior_step
 from ssltok.pipelines._stages import Comparison, TokenizerModel, compare, tokenizer_stage
 from ssltok.pipelines._token_features import TokenFeatures
 from ssltok.pipelines._tokenizer import Tokenizer
@@ -77,6 +79,7 @@ __all__ = [
     "ArtifactError",
     "AutoConfig",
     "Branch",
+    "CausalPrior",
     "CodeStream",
     "Comparison",
     "ConditionedPrior",

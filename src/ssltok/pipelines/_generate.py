@@ -21,7 +21,9 @@ from ssltok.decoding import (
     iterative_decode,
 )
 from ssltok.pipelines._prior import Prior, context_of
+from ssltok.pipelines._stage_two._causal_prior import CausalPrior
 from ssltok.pipelines._stage_two._conditions import Conditions
+from ssltok.pipelines._stage_two._continue import continue_codes
 from ssltok.pipelines._tokenizer import Tokenizer
 
 __all__ = ["Decoding", "Generated", "decode_tokens", "generate"]
@@ -172,6 +174,9 @@ def decode_tokens(
 ) -> Tensor:
     """Fill the hidden tokens of `(batch, tokens)`, branch by branch; known ones never change.
 
+    A `CausalPrior` draws one code after the other in its own order, as many steps as there are
+    places; steps, schedule and orders are of no matter to it, and there are no steps to observe.
+
     Args:
         prior: The model.
         tokens: int64, `prior.mask_index` where hidden, -1 at padding; low branch first. With
@@ -185,7 +190,21 @@ def decode_tokens(
 
     Returns:
         The tokens, with nothing hidden.
+
+    Raises:
+        ValueError: If a `CausalPrior` is asked for what stands before something known, or by a
+            rule that settles several tokens a step.
     """
+    if isinstance(prior, CausalPrior):
+        if decoding.settle is not None:
+            raise ValueError(
+                "decode_tokens: settle must be None with a CausalPrior, of whose tokens one comes "
+                "a step; got a rule"
+            )
+        return continue_codes(
+            prior, tokens, labels=labels, sample=decoding.sample, generator=generator,
+            guidance=decoding.guidance, weak=weak, conditions=conditions,
+        )  # fmt: skip
     filled: list[Tensor] = []
     for number, part in enumerate(torch.split(tokens, list(prior.sizes), dim=1)):
         before = filled[-1] if filled else None

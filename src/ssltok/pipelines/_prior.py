@@ -7,8 +7,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ssltok.distributed import reduce_sum
-from ssltok.losses import masked_token_loss
 from ssltok.nn import TokenTransformer
 from ssltok.pipelines._stage_two._conditions import Conditions
 
@@ -19,7 +17,6 @@ __all__ = [
     "PriorOutput",
     "TokenLoss",
     "context_of",
-    "prior_step",
 ]
 
 TokenLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -104,11 +101,10 @@ class Prior(nn.Module):
         limits: Sequence[list[int] | None] | None = None,
     ) -> None:
         super().__init__()
-        self.sizes, self.classes = tuple(sizes), classes
-        if len(transformers) != len(self.sizes):
+        if len(transformers) != len(sizes):
             raise ValueError(
                 f"Prior: transformers must be as many as sizes; "
-                f"got {len(transformers)} and {len(self.sizes)}"
+                f"got {len(transformers)} and {len(sizes)}"
             )
         for transformer in transformers:
             if not hasattr(transformer, "codebook_sizes"):
@@ -116,22 +112,33 @@ class Prior(nn.Module):
                     "Prior: every transformer must have codebook_sizes; "
                     f"got {type(transformer).__name__} without"
                 )
+        self.transformers = nn.ModuleList(transformers)
+        codes = [self.transformer(i).codebook_sizes for i in range(len(transformers))]
+        self._set_sizes("Prior", sizes, classes, codes, limits)
+
+    def _set_sizes(
+        self,
+        who: str,
+        sizes: Sequence[int],
+        classes: int,
+        codebook_sizes: Sequence[Sequence[int]],
+        limits: Sequence[list[int] | None] | None,
+    ) -> None:
+        """Check and keep what a prior says of its tokens."""
+        self.sizes, self.classes = tuple(sizes), classes
         self.limits = [None] * len(self.sizes) if limits is None else list(limits)
         if [None if row is None else len(row) for row in self.limits] != [
             None if row is None else size
             for row, size in itertools.zip_longest(self.limits, self.sizes)
         ]:
             raise ValueError(
-                f"Prior: limits must be None or a number for each token, {list(self.sizes)}; "
+                f"{who}: limits must be None or a number for each token, {list(self.sizes)}; "
                 f"got {self.limits}"
             )
-        self.transformers = nn.ModuleList(transformers)
-        self.codebook_sizes = tuple(
-            tuple(self.transformer(i).codebook_sizes) for i in range(len(transformers))
-        )
+        self.codebook_sizes = tuple(tuple(part) for part in codebook_sizes)
         counts = [len(part) for part in self.codebook_sizes]
         if len(set(counts)) > 1:
-            raise ValueError(f"Prior: branches must have as many codes a token; got {counts}")
+            raise ValueError(f"{who}: branches must have as many codes a token; got {counts}")
         self.codes_per_token = counts[0]
         self.mask_index = max(max(part) for part in self.codebook_sizes)
 
@@ -163,8 +170,6 @@ class Prior(nn.Module):
             coarser: Codes of the levels before it, `(batch, tokens, level)`, where there are any.
         """
         transformer = self.transformer(number)
-        row = self.limits[number]
-        limits = None if row is None else torch.tensor(row, device=labels.device)
 
         def logits(tokens: Tensor, where: Tensor) -> Tensor:
             known = labels if self.classes else None
@@ -179,9 +184,24 @@ class Prior(nn.Module):
             result: Tensor = transformer(
                 shown, where, known, valid=valid, context=context, **options
             )
-            return result if limits is None else _within(result, limits.expand_as(where)[where])
+            return self.within_limits(result, where, number)
 
         return logits
+
+    def within_limits(self, logits: Tensor, where: Tensor, number: int) -> Tensor:
+        """Take the probability of codes at or beyond their token's limit; guidance stays finite.
+
+        Args:
+            logits: `(where.sum(), codebook_size)`, row by row.
+            where: Boolean `(batch, tokens)`, the branch's tokens that they are of.
+            number: The branch.
+        """
+        row = self.limits[number]
+        if row is None:
+            return logits
+        limits = torch.tensor(row, device=where.device).expand_as(where)[where]
+        beyond = torch.arange(logits.shape[-1], device=logits.device) >= limits[:, None]
+        return logits.masked_fill(beyond, torch.finfo(logits.dtype).min / 64)
 
 
 class ConditionedPrior(Prior):
@@ -273,65 +293,6 @@ def context_of(
         return context
     added = prior.condition(conditions, number)
     return added if context is None else context + added
-
-
-def prior_step(
-    prior: Prior,
-    batch: PriorBatch,
-    *,
-    token_loss: TokenLoss = masked_token_loss,
-    everywhere: bool = False,
-) -> PriorOutput:
-    r"""One batch through the prior: cross-entropy of the hidden tokens, and of those alone.
-
-    $$L = \sum_{\text{branches}} \frac{1}{|M|} \sum_{i \in M} -\log p(s_i \mid s_{\bar M}, y)$$
-
-    A branch after the first reads the true tokens of the one before, as in TimeVQVAE. With several
-    codes a token a step asks for one level of them, which the batch names. Under several processes
-    the mean is over the masked tokens of the whole batch.
-
-    Args:
-        prior: The model.
-        batch: Codes, masks and labels.
-        token_loss: The loss of logits.
-        everywhere: Whether the loss is on every real token, hidden or not, as in several public
-            codes; the model reads masked tokens either way.
-
-    Returns:
-        The loss and what is recorded.
-
-    References:
-        Chang et al., *MaskGIT*, 2022, <https://arxiv.org/abs/2202.04200>, equation 2.
-        Lee et al., *TimeVQVAE*, 2023, <https://arxiv.org/abs/2303.04743>, section 3.2.
-    """
-    sizes, level = list(prior.sizes), batch.level
-    codes, masks = torch.split(batch.codes, sizes, dim=1), torch.split(batch.masks, sizes, dim=1)
-    logged = {}
-    for number, name in enumerate(branch_names(len(sizes))):
-        before = codes[number - 1] if number else None
-        context = context_of(prior, number, before, batch.conditions)
-        target = codes[number] if prior.codes_per_token == 1 else codes[number][..., level]
-        coarser = codes[number][..., :level] if level else None
-        size = prior.codebook_sizes[number][level]
-        hidden = target.masked_fill(masks[number], size)
-        paid = target >= 0 if everywhere else masks[number]
-        logits = prior.logits_of(number, batch.labels, context, level=level, coarser=coarser)
-        part = token_loss(logits(hidden, paid), target, paid)
-        count = paid.sum().to(part.dtype)
-        logged[name] = reduce_sum(part * count) / reduce_sum(count)
-    loss = torch.stack(list(logged.values())).sum()
-    return PriorOutput(loss, {"loss": loss, **logged} if len(sizes) > 1 else {"loss": loss})
-
-
-def branch_names(count: int) -> list[str]:
-    """Names of branches for a record: low and high, or numbers where there are more."""
-    return ["low", "high"][:count] if count <= 2 else [f"branch {i}" for i in range(count)]
-
-
-def _within(logits: Tensor, limits: Tensor) -> Tensor:
-    """Take the probability of codes at or beyond a token's limit; guidance stays finite."""
-    beyond = torch.arange(logits.shape[-1], device=logits.device) >= limits[:, None]
-    return logits.masked_fill(beyond, torch.finfo(logits.dtype).min / 64)
 
 
 def _or_none(valid: Tensor) -> Tensor | None:

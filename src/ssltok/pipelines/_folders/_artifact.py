@@ -32,8 +32,9 @@ from ssltok.pipelines._folders._artifact_checks import (
     within_weights,
 )
 from ssltok.pipelines._generate import Decoding
-from ssltok.pipelines._prior import ConditionedPrior, Prior
+from ssltok.pipelines._prior import Prior
 from ssltok.pipelines._protocols import check_prior
+from ssltok.pipelines._stage_two._causal_prior import conditions_of
 from ssltok.pipelines._stage_two._conditions import ConditionScale
 from ssltok.pipelines._tokenizer import Tokenizer
 from ssltok.pipelines._words._build import build_decoding, build_prior, build_tokenizer
@@ -219,7 +220,7 @@ def load_artifact(
     if (tokenizer.channels, tokenizer.length) != (plain["channels"], plain["length"]):
         raise ArtifactError(folder, "a tokenizer of other channels or another length")
     sizes = (0, 0) if conditions is None else conditions.sizes
-    if sizes != (prior.conditions if isinstance(prior, ConditionedPrior) else (0, 0)):
+    if sizes != conditions_of(prior):
         raise ArtifactError(folder, f"conditions {sizes}, which are not those of its prior")
     decoding = _rules(folder, plain, config, tokenizer, dict(parts or {}))
     lengths, labels = training

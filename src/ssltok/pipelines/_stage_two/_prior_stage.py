@@ -8,8 +8,10 @@ from torch import Tensor, nn
 from ssltok._shared.portions import mean_of, portion
 from ssltok.losses import masked_token_loss
 from ssltok.masking import cosine_schedule, schedule_mask
-from ssltok.pipelines._prior import Prior, PriorBatch, PriorOutput, TokenLoss, prior_step
+from ssltok.pipelines._prior import Prior, PriorBatch, PriorOutput, TokenLoss
+from ssltok.pipelines._stage_two._causal_prior import CausalPrior
 from ssltok.pipelines._stage_two._conditions import Conditions
+from ssltok.pipelines._stage_two._prior_step import prior_step
 from ssltok.pipelines._words._config import Config
 from ssltok.pipelines._words._parts import Parts
 from ssltok.training import Stage, TrainingConfig, hold_out, keyed_generator, ordered_batch
@@ -85,6 +87,7 @@ def prior_stage(
 
     model = PriorModel(prior, token_loss=token_loss, everywhere=bool(parts.everywhere))
     sampler = random_masks if parts.mask is None else parts.mask
+    causal = isinstance(prior, CausalPrior)
 
     def masked(batch: PriorBatch, generator: torch.Generator) -> PriorBatch:
         masks = []
@@ -122,7 +125,7 @@ def prior_stage(
         device = next(prior.parameters()).device
         portions = held.split(portion(len(held), codes.shape[1]))
         losses = []
-        for turn in range(TURNS):
+        for turn in range(1 if causal else TURNS):  # where nothing is hidden, all turns are one
             for number, part in enumerate(portions):
                 numbers = (turn, number) if number else (turn,)
                 batch = masked(everything.take(part), keyed_generator(seed, "held-mask", *numbers))
@@ -134,6 +137,7 @@ def prior_stage(
         return mean_of(losses)
 
     check = validate if len(held) else None
-    several = prior.codes_per_token > 1  # a step asks for one of them: its head alone learns
+    # A step asks for one of several codes, whose head alone learns; a causal one for all.
+    several = prior.codes_per_token > 1 and not causal
     stage = Stage("prior", model, draw, lambda step, results: None, check, several)
     return stage, training, steps

@@ -15,6 +15,7 @@ from ssltok.decoding import anomaly_score, odd_widths, score_over_time, smoothed
 from ssltok.pipelines._fit import encode_series
 from ssltok.pipelines._long import cut_windows
 from ssltok.pipelines._prior import Prior, context_of
+from ssltok.pipelines._stage_two._causal_prior import CausalPrior
 from ssltok.pipelines._stage_two._conditions import Conditions
 from ssltok.pipelines._tokenizer import Tokenizer
 from ssltok.training import keyed_generator
@@ -142,8 +143,13 @@ def usual_scores(
     conditions: Conditions | None,
     *,
     seed: int,
-) -> Tensor:
-    """Quantiles of the scores of some training series, at evenly spaced levels from 0 to 1."""
+) -> Tensor | None:
+    """Quantiles of the scores of some training series, at evenly spaced levels from 0 to 1.
+
+    None of a causal prior, which cannot score.
+    """
+    if isinstance(prior, CausalPrior):
+        return None
     count = scored_cases(tokenizer, data.cases)
     some = torch.randperm(data.cases, generator=keyed_generator(seed, "usual-series"))[:count]
     scores = anomaly_scores(

@@ -17,7 +17,6 @@ from ssltok.decoding import (
 )
 from ssltok.masking import cosine_schedule
 from ssltok.nn import (
-    ConditionEmbedding,
     ContextEmbedding,
     LevelEmbedding,
     TokenEmbedding,
@@ -28,8 +27,10 @@ from ssltok.pipelines._branch import Branch
 from ssltok.pipelines._generate import Decoding
 from ssltok.pipelines._prior import ConditionedPrior, Prior
 from ssltok.pipelines._protocols import check_prior
+from ssltok.pipelines._stage_two._causal_prior import conditions_of
 from ssltok.pipelines._token_features import TokenFeatures
 from ssltok.pipelines._tokenizer import Tokenizer
+from ssltok.pipelines._words._build_causal import build_causal, condition_embeddings
 from ssltok.pipelines._words._config import DecodingConfig, PriorConfig, TokenizerConfig
 from ssltok.pipelines._words._parts import Parts, build_part
 from ssltok.pipelines._words._tables import CODERS, COUNTS, OBJECTIVES, QUANTIZERS
@@ -182,12 +183,16 @@ def build_prior(
     if parts.prior is not None:
         prior: Prior = build_part(parts.prior, {"tokenizer": tokenizer, "classes": classes})
         check_prior("build_prior", prior, tokenizer, classes)
-        if isinstance(prior, ConditionedPrior) != (conditions != (0, 0)):
+        if (conditions_of(prior) == (0, 0)) != (conditions == (0, 0)):
             raise ValueError(
                 f"build_prior: a prior must be a ConditionedPrior where there are conditions, and "
                 f"there alone; got {type(prior).__name__} and {conditions} conditions"
             )
         return prior
+    if config.architecture == "causal":
+        return build_causal(
+            config, tokenizer, classes=classes, codebooks=codebooks, conditions=conditions
+        )
     width = tokenizer.parts[0].dim
 
     def embedding(number: int, dim: int) -> TokenEmbedding | LevelEmbedding:
@@ -229,16 +234,10 @@ def build_prior(
         )
     limits = tokenizer.limits if any(tokenizer.limits) else None
     common: dict[str, Any] = {"sizes": tokenizer.sizes, "classes": classes, "limits": limits}
-    if conditions == (0, 0):
+    dims = [transformer.trunk.dim for transformer in transformers]
+    embeddings = condition_embeddings(dims, tokenizer, conditions)
+    if embeddings is None:
         return Prior(transformers, **common)
-    features, channels = conditions
-    embeddings = [
-        ConditionEmbedding(
-            transformer.trunk.dim, features=features, channels=channels,
-            length=tokenizer.length if channels else 0, grid=grid,
-        )
-        for transformer, grid in zip(transformers, tokenizer.grids, strict=True)
-    ]  # fmt: skip
     return ConditionedPrior(transformers, embeddings=embeddings, **common)
 
 

@@ -33,6 +33,7 @@ SSL = Literal[
 Count = Literal[
     "schedule", "entropy_bound", "confidence_threshold", "confidence_factor", "stable_prediction"
 ]
+Architecture = Literal["masked", "causal"]
 Augmentation = Literal["warp", "slice", "gauss"]
 
 
@@ -119,8 +120,12 @@ class TokenizerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class PriorConfig:
-    """Stage 2: the bidirectional transformer that guesses hidden tokens from visible ones."""
+    """Stage 2: the transformer that guesses hidden tokens from visible ones."""
 
+    architecture: Architecture = "masked"
+    """What a guess reads: all visible tokens (masked), or those before it in time (causal), which
+    draws and forecasts one token after the other, but does not impute; one model then reads all
+    branches, and the sizes of the high one are of no matter."""
     dim: int = 256
     """Channels of the transformer of the low (or only) branch."""
     depth: int = 4
@@ -233,6 +238,11 @@ class Config:
     def __post_init__(self) -> None:
         """Check every word and number."""
         check_words(self, "Config")
+        if self.prior.architecture == "causal" and self.decoding.count != "schedule":
+            raise ValueError(
+                f"Config: decoding.count must be schedule with a causal prior, of whose tokens one "
+                f"comes a step; got {self.decoding.count}"
+            )
         check_at_least("Config", "workers", self.workers, 0)
 
 
