@@ -23,8 +23,15 @@ import ssltok
 from ssltok._shared.derived import OPTIONS, DerivedBuffers
 from ssltok.evaluation import TS2VecEncoder
 from ssltok.metrics import FCNEncoder, RocketEncoder
-from ssltok.nn import RotaryPositions, average_max_pool
+from ssltok.nn import (
+    CausalTokenTransformer,
+    RotaryPositions,
+    TokenEmbedding,
+    Transformer,
+    average_max_pool,
+)
 from ssltok.pipelines import (
+    CausalPrior,
     TokenFeatures,
     Tokenizer,
     TokenizerEncoder,
@@ -68,6 +75,13 @@ ALL |= {
     "pipelines Prior": lambda: build_prior(small().prior, tokenizer(), classes=3),
     "pipelines ConditionedPrior": lambda: build_prior(
         small().prior, tokenizer(), classes=3, conditions=(2, 1)
+    ),
+    "pipelines CausalPrior": lambda: CausalPrior(
+        CausalTokenTransformer(
+            TokenEmbedding(6, 8), Transformer(8, depth=1, heads=2, causal=True),
+            tokens=4, classes=3,
+        ),
+        sizes=(4,), classes=3, codebook_sizes=((6,),), order=[1, 0, 3, 2],
     ),
     "pipelines TokenFeatures": lambda: TokenFeatures(tokenizer(), pool=average_max_pool),
     "pipelines TokenizerEncoder": lambda: TokenizerEncoder(tokenizer()),

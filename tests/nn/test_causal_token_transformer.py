@@ -97,6 +97,28 @@ def test_extended_as_the_whole_row(name: str, cuts: list[int]) -> None:
 
 
 @every
+@pytest.mark.parametrize("cuts", [[3, 7], [0, 1, 4, 7], [6, 7]])
+def test_context_is_of_the_token_that_is_predicted(name: str, cuts: list[int]) -> None:
+    prior = PRIORS[name]()
+    context = torch.randn(3, TOKENS, 8, generator=torch.Generator().manual_seed(2)).double()
+    labels = torch.tensor([2, -1, 0]) if prior.classes else None
+    plain, whole = prior(FULL, labels), prior(FULL, labels, context=context)
+    late = context.clone()
+    late[:, :4] = 0  # the first that is told of anything is the fifth
+    some = prior(FULL, labels, context=late)
+    torch.testing.assert_close(some[:, :4], plain[:, :4], **CLOSE)
+    assert bool(((some[:, 4:] - plain[:, 4:]).abs().amax(dim=(0, 2)) > 1e-6).all())
+    cache, before = None, 0
+    for cut in cuts:
+        if cut == TOKENS:
+            break
+        beside = context[:, before + (cache is not None) : cut + 1]
+        logits, cache = prior.extend(FULL[:, before:cut], cache, labels, context=beside)
+        torch.testing.assert_close(logits, whole[:, cut], **CLOSE)
+        before = cut
+
+
+@every
 def test_a_padded_row_is_the_row_alone(name: str) -> None:
     prior = PRIORS[name]()
     labels, valid = labels_of(prior, 4), PADDED >= 0
@@ -269,3 +291,14 @@ def test_complaints() -> None:
         classes.extend(FULL[:, :2], None, torch.tensor([0, 1]))
     with pytest.raises(ValueError, match=who + r"labels must lie in \[-1, 2\); got 2"):
         classes(FULL, torch.tensor([0, 2, 1]))
+
+
+def test_a_context_of_another_shape_is_refused() -> None:
+    prior = prior_of()
+    for ask in (prior, prior.extend):
+        with pytest.raises(
+            ValueError,
+            match=r"^CausalTokenTransformer: context must be \(batch, tokens to predict, dim\), "
+            r"\(3, \d, 8\); got \(3, 1, 8\)$",
+        ):
+            ask(FULL[:, :6], context=torch.zeros(3, 1, 8))  # type: ignore[operator]

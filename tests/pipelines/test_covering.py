@@ -85,7 +85,7 @@ def test_every_pair_is_covered() -> None:
     }
     assert covered == wanted
     assert all(allowed(row) for row in ROWS.values())
-    assert len(wanted) == 2297
+    assert len(wanted) == 2455
     most = len(CHOICES["ssl"]) * len(CHOICES["quantizer"])  # no array has fewer rows than this
     assert most <= len(ROWS) <= 1.25 * most
     assert [*ROWS] == [" ".join(map(str, row.values())) for row in covering_rows(CHOICES, allowed)]

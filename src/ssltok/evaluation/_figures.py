@@ -156,6 +156,8 @@ def draw_curves(histories: dict[str, History]) -> Figure:
 
 def draw_trace(trace: Sequence[torch.Tensor], mask_index: int) -> Figure:
     """The tokens of one series by decoding step: white is still hidden."""
+    if not len(trace):
+        raise ValueError("draw_trace: a trace must have steps; got none, as of a causal prior")
     tokens = torch.stack(list(trace)).numpy().astype(float).T
     tokens[tokens == mask_index] = np.nan
     figure = Figure(figsize=(5.4, 3.4), layout="constrained")
