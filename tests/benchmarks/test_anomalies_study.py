@@ -96,7 +96,10 @@ def naive_stump(
 
     def stretches(x: anomalies.Array) -> anomalies.Array:
         rows = np.lib.stride_tricks.sliding_window_view(x, size)
-        return (rows - rows.mean(1, keepdims=True)) / rows.std(1, keepdims=True)
+        standard: anomalies.Array = (rows - rows.mean(1, keepdims=True)) / rows.std(
+            1, keepdims=True
+        )
+        return standard
 
     one, two = stretches(series), stretches(series if T_B is None else T_B)
     squares = 2 * size - 2 * one @ two.T
@@ -123,11 +126,12 @@ def test_a_matrix_profile_of_many_lengths_ends_with_its_time(
     assert sorted(sizes) == list(range(8, 61))
 
     def profile(task: anomalies.Task, *, size: int) -> anomalies.Array:
-        return np.arange(len(task.test)) * float(size) ** 1.5
+        scores: anomalies.Array = np.arange(len(task.test)) * float(size) ** 1.5
+        return scores
 
     monkeypatch.setattr(anomalies, "of_profile", profile)
     now = iter([0.0, 0.6, 1.2, 1.8])
-    monkeypatch.setattr(anomalies.time, "process_time", lambda: next(now))
+    monkeypatch.setattr("time.process_time", lambda: next(now))
     scores, number = anomalies.of_profiles(task, 1.0)
     assert number == 2
     np.testing.assert_allclose(scores, np.arange(900.0) * 19)

@@ -301,4 +301,4 @@ def test_a_context_of_another_shape_is_refused() -> None:
             match=r"^CausalTokenTransformer: context must be \(batch, tokens to predict, dim\), "
             r"\(3, \d, 8\); got \(3, 1, 8\)$",
         ):
-            ask(FULL[:, :6], context=torch.zeros(3, 1, 8))  # type: ignore[operator]
+            ask(FULL[:, :6], context=torch.zeros(3, 1, 8))

@@ -269,14 +269,12 @@ def test_a_weak_prior_is_guided_away_from() -> None:
     scrambled(weak, std=0.9)
     labels, tokens = torch.tensor([0, 1]), torch.full((2, 8), prior.mask_index)
     drawn = run(prior, tokens, labels, 3.0, weak=weak)
-    models = [
-        lambda new, cache, *, valid, part=part: part.model.extend(new, cache, labels)
-        for part in (prior, weak)
-    ]
 
     def mixed(new: Tensor, cache: Any, /, *, valid: Any) -> Any:
+        before = (None, None) if cache is None else cache
         one, other = (
-            m(new, c, valid=valid) for m, c in zip(models, cache or (None, None), strict=True)
+            part.model.extend(new, seen, labels)
+            for part, seen in zip((prior, weak), before, strict=True)
         )
         return other.logits + 3 * (one.logits - other.logits), (one.cache, other.cache)
 
