@@ -199,6 +199,29 @@ def test_draws_are_those_of_a_loop_without_a_cache(name: str, scale: float) -> N
     assert torch.equal(drawn[known], given[known])
 
 
+def test_guidance_pushes_away_from_neither_label_nor_conditions() -> None:
+    prior, _ = prior_of("one branch", conditions=(2, 0))
+    labels, tokens = torch.tensor([0, 1]), torch.full((2, 8), prior.mask_index)
+    given = Conditions(torch.tensor([[1.0, -2.0], [0.5, 3.0]], dtype=torch.float64))
+    drawn = run(prior, tokens, labels, 2.5, conditions=given)
+    assert prior.embeddings is not None
+    told = prior.embeddings[0](given.covariates)
+    free = prior.embeddings[0](given.covariates, known=torch.zeros(2, dtype=torch.bool))
+
+    def by_hand(new: Tensor, cache: Tensor | None, /, *, valid: Any) -> Any:
+        seen = new if cache is None else torch.cat([cache, new], dim=1)
+        until = slice(seen.shape[1] + 1)
+        one = prior.model.extend(seen, None, labels, context=told[:, until]).logits
+        other = prior.model.extend(seen, None, None, context=free[:, until]).logits
+        return other + 2.5 * (one - other), seen
+
+    wanted = causal_decode(
+        by_hand, tokens[:, :0], codebook_size=5, steps=8,
+        sample=temperature_sample(temperature=0.8), generator=torch.Generator().manual_seed(5),
+    )  # fmt: skip
+    assert torch.equal(drawn, torch.stack([each.tokens for each in wanted], dim=1))
+
+
 def test_conditions_reach_the_place_that_they_are_of() -> None:
     prior, tokenizer = prior_of("two branches", conditions=(2, 1))
     generator = torch.Generator().manual_seed(1)
@@ -242,25 +265,32 @@ def test_a_rule_that_changes_what_was_read_is_exact() -> None:
     prior, _ = prior_of("one branch")
     labels = torch.tensor([0, 1])
     tokens = torch.full((2, 8), prior.mask_index)
-    plain = run(prior, tokens, labels)
 
-    def twice(free: Any) -> Any:
+    def lower(free: Any) -> Any:
         def guide(model: Any, seen: Tensor, where: Tensor, progress: float) -> Tensor:
-            other = model(seen.clamp(max=1), where)
-            assert other.shape == (2, 5)
-            answer: Tensor = model(seen, where)
+            answer: Tensor = model(seen.clamp(max=4 - int(4 * progress)), where)
             return answer
 
         return guide
 
     decoding = dataclasses.replace(
-        build_decoding(DecodingConfig(temperature=0.8), tokenizer_of("one branch")), guidance=twice
+        build_decoding(DecodingConfig(temperature=0.8), tokenizer_of("one branch")), guidance=lower
     )
-    again = decode_tokens(
+    drawn = decode_tokens(
         prior, tokens, labels=labels, decoding=decoding,
         generator=torch.Generator().manual_seed(5),
     )  # fmt: skip
-    assert torch.equal(again, plain)
+
+    def by_hand(new: Tensor, cache: Tensor | None, /, *, valid: Any) -> Any:
+        seen = new if cache is None else torch.cat([cache, new], dim=1)
+        most = 4 - int(4 * (seen.shape[1] + 1) / 8)
+        return prior.model.extend(seen.clamp(max=most), None, labels).logits, seen
+
+    wanted = causal_decode(
+        by_hand, tokens[:, :0], codebook_size=5, steps=8,
+        sample=temperature_sample(temperature=0.8), generator=torch.Generator().manual_seed(5),
+    )  # fmt: skip
+    assert torch.equal(drawn, torch.stack([each.tokens for each in wanted], dim=1))
 
 
 def test_a_weak_prior_is_guided_away_from() -> None:

@@ -138,10 +138,9 @@ class CausalPrior(Prior):
         return codes.flatten(1)[:, self.order]
 
     def numbered(self, rows: Tensor) -> Tensor:
-        """Codes `(batch, places)` as the model reads them: -1 and what is hidden as [MASK]."""
-        starts, counts = self.ranges().to(rows.device)
-        real = (rows >= 0) & (rows < counts)
-        return torch.where(real, rows + starts, self.model.codebook_size)
+        """Codes `(batch, places)` by their numbers in the model's vocabulary; -1 is [MASK]."""
+        starts, _ = self.ranges().to(rows.device)
+        return torch.where(rows >= 0, rows + starts, self.model.codebook_size)
 
 
 REFUSAL = (

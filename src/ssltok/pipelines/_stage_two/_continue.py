@@ -103,7 +103,7 @@ def _reader(prior: CausalPrior, labels: Tensor, conditions: Conditions | None) -
         if context is not None:
             beside = context[:, read + (cache is not None) : place + 1]
         result = prior.model.extend(tokens[:, read:place], cache, known, context=beside)
-        cache, before = result.cache, tokens[:, :place].clone()
+        cache, before = result.cache, tokens[:, :place]
         outside = (codes < starts[place]) | (codes >= starts[place] + counts[place])
         return result.logits.masked_fill(outside, torch.finfo(result.logits.dtype).min / 64)
 
