@@ -12,6 +12,8 @@ from benchmarks.studies import objectives, objectives_tables
 from benchmarks.studies.objectives_tables import Row, differences, tables, whole_seeds
 from benchmarks.studies.ssl_tokens.data import find_datasets, make_split
 
+from ssltok.signal import ChannelScaler
+
 
 def row(name: str, arm: str, seed: int, probe: float, fid: float) -> Row:
     values = dict.fromkeys(objectives.FIELDS, "0.5")
@@ -108,7 +110,7 @@ def test_the_teacher_finds_the_series_it_is_asked_for(
     rows = torch.arange(24.0)[:, None]
     monkeypatch.setattr(objectives, "multirocket_rows", lambda *key: rows)
     teacher: Any = objectives.teacher_of(split)
-    scaled = objectives.ChannelScaler().fit(split.train.values)(split.train.values)
+    scaled = ChannelScaler().fit(split.train.values)(split.train.values)
     assert teacher(scaled[[7, 3, 20]]).flatten().tolist() == [7, 3, 20]
 
 

@@ -224,7 +224,7 @@ def test_frossl_in_few_calls_is_that_by_view(
     batch: int, dim: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     views = draw(3, batch, dim, torch.Generator().manual_seed(4))
-    views = [torch.logspace(-4, 4, dim, dtype=view.dtype) * view for view in views]
+    views = tuple(torch.logspace(-4, 4, dim, dtype=view.dtype) * view for view in views)
     views[1][:, 2] = 0.0  # a feature without a direction in one of the views
     once = value_and_gradients(partial(frossl_loss, invariance_weight=3.0), views)
     monkeypatch.setattr(sizes, "FEW_NUMBERS", batch * dim - 1)
