@@ -21,6 +21,6 @@ class Documented(griffe.Extension):
         _replace(cls)
 
 
-def _replace(found: griffe.Function | griffe.Class) -> None:
-    if found.docstring and any(str(d.value) == "documented" for d in found.decorators):
-        found.docstring.value = inspect.getdoc(griffe.dynamic_import(found.path)) or ""
+def _replace(completed: griffe.Function | griffe.Class) -> None:
+    if completed.docstring and any(str(d.value) == "documented" for d in completed.decorators):
+        completed.docstring.value = inspect.getdoc(griffe.dynamic_import(completed.path)) or ""

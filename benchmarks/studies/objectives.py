@@ -104,12 +104,12 @@ SERIES: dict[tuple[str, str], Tensor] = {}
 def teacher_of(split: Split) -> Any:
     """A function that finds a training series, and returns its MultiRocket features."""
     train = split.train
-    own = ChannelScaler().fit(train.values, train.valid)(train.values).flatten(1)
+    learned = ChannelScaler().fit(train.values, train.valid)(train.values).flatten(1)
     SERIES[split.name, train.digest()] = train.values
     rows = multirocket_rows(split.name, train.digest())
 
     def teacher(series: Tensor) -> Tensor:
-        nearest = torch.cdist(series.flatten(1), own).argmin(dim=1)
+        nearest = torch.cdist(series.flatten(1), learned).argmin(dim=1)
         return torch.index_select(rows, 0, nearest)
 
     return teacher
@@ -245,11 +245,11 @@ def cell(split: Split, arm: str, *, seed: int, steps: tuple[int, int], weight: f
         "weight": weight, "tokens": model.tokens_, "codes": config.tokenizer.codebook_size,
     }  # fmt: skip
     for name, start in ROWS.items():
-        found = next(r for r in report.rows if r.name.startswith(start))
-        row[name] = round(found.value, 4)
+        measure = next(r for r in report.rows if r.name.startswith(start))
+        row[name] = round(measure.value, 4)
         beside = {"probe": "probe_series", "frechet": "frechet_real", "cas": "cas_real"}
         if name in beside:
-            row[beside[name]] = round(found.reference, 4)
+            row[beside[name]] = round(measure.reference, 4)
     row["cpu_fit"] = round(trained, 1)
     row["cpu_all"] = round(time.process_time() - began, 1)
     return row
@@ -293,10 +293,10 @@ def main(words: list[str] | None = None) -> None:
                 f"{before}{MARKS[0]}\n\n{text}\n\n{MARKS[1]}{after}", encoding="utf-8"
             )
         return
-    found = find_datasets(options.sets, folder=options.data)
+    datasets = find_datasets(options.sets, folder=options.data)
     splits = {
         name: make_split(name, data, kind="test", seed=0, most_test=1000)
-        for name, data in found.items()
+        for name, data in datasets.items()
     }
     measured = {(row["set"], row["arm"]): row for row in read_rows(steps_file)}
     if options.calibrate:

@@ -105,8 +105,8 @@ def verdict(rows: Sequence[Row]) -> Iterator[str]:
         better, worse = [], []
         for arm in _arms(rows):
             if arm != baseline:
-                found = differences(rows, arm, baseline, "probe")
-                (better if found.low > 0 else worse if found.high < 0 else []).append(arm)
+                gap = differences(rows, arm, baseline, "probe")
+                (better if gap.low > 0 else worse if gap.high < 0 else []).append(arm)
         yield (
             f"- Probe on tokens clearly above `{baseline}`'s: {_names(better)}; "
             f"below: {_names(worse)}."
@@ -134,14 +134,14 @@ def _mean(rows: Sequence[Row], arm: str, measure: str) -> str:
     return f"{100 * statistics.fmean(values):.1f} %"
 
 
-def _shown(found: Interval, measure: str) -> str:
+def _shown(gap: Interval, measure: str) -> str:
     """An interval in the table's units; bold where it leaves out no difference."""
-    ends = found.mean, found.low, found.high
+    ends = gap.mean, gap.low, gap.high
     if measure == "frechet":
         mean, low, high = (f"{math.exp(end):.2f}" for end in ends)
     else:
         mean, low, high = (f"{end:+.1f}" for end in ends)
-    clear = found.low > 0 or found.high < 0
+    clear = gap.low > 0 or gap.high < 0
     return (f"**{mean}**" if clear else mean) + f" ({low} to {high})"
 
 

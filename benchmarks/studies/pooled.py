@@ -151,19 +151,19 @@ def table(results: Results, held: Sequence[str]) -> Iterator[str]:
     yield "| --- | --- | --- | --- | --- | --- | --- |"
     rows = [row for row in results.rows.values() if "trained" in row]
     for what in dict.fromkeys(row["what"] for row in rows):
-        own = [row for row in rows if row["what"] == what]
+        trained = [row for row in rows if row["what"] == what]
         family, method, *rest = what.split()
-        cells = [" ".join([f"`{family}.py`, {method}", *rest]), str(own[0]["steps"])]
+        cells = [" ".join([f"`{family}.py`, {method}", *rest]), str(trained[0]["steps"])]
         for measure in (0, 1):
-            gains = [row["trained"][measure] - row["random"][measure] for row in own]
-            found = mean_interval(gains)
-            clear = found.low > 0 or found.high < 0
-            shown = f"**{found.mean:+.1f}**" if clear else f"{found.mean:+.1f}"
+            gains = [row["trained"][measure] - row["random"][measure] for row in trained]
+            gain = mean_interval(gains)
+            clear = gain.low > 0 or gain.high < 0
+            shown = f"**{gain.mean:+.1f}**" if clear else f"{gain.mean:+.1f}"
             cells += [
-                f"{statistics.fmean(row['random'][measure] for row in own):.1f}",
-                f"{shown} ({found.low:+.1f} to {found.high:+.1f})",
+                f"{statistics.fmean(row['random'][measure] for row in trained):.1f}",
+                f"{shown} ({gain.low:+.1f} to {gain.high:+.1f})",
             ]
-        cells.append(f"{sum(_meets(own, name) for name in held)} of {len(held)}")
+        cells.append(f"{sum(_meets(trained, name) for name in held)} of {len(held)}")
         yield "| " + " | ".join(cells) + " |"
 
 

@@ -19,9 +19,11 @@ KINDS = [
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_the_docstring_names_each_option_in_its_order(kind: type) -> None:
     text = inspect.getdoc(kind) or ""
-    found = re.search(r"^Args:\n((?:    .*\n)*)\nRaises:\n    TypeError: .*\n", text, re.MULTILINE)
-    assert found is not None
-    named = re.findall(r"^    (\w+): \S", found[1], re.MULTILINE)
+    section = re.search(
+        r"^Args:\n((?:    .*\n)*)\nRaises:\n    TypeError: .*\n", text, re.MULTILINE
+    )
+    assert section is not None
+    named = re.findall(r"^    (\w+): \S", section[1], re.MULTILINE)
     assert named == list(inspect.signature(kind).parameters)
 
 

@@ -30,13 +30,13 @@ Raises:
 def documented(kind: Kind) -> Kind:
     """Complete an objective's docstring by the options that it does not describe itself."""
     written = inspect.cleandoc(kind.__doc__ or "")  # Python 3.13 has taken the margin already
-    found = re.search(r"^Args:\n((?: {4}.*\n)*)", written, re.MULTILINE)
-    if found is None:  # python -OO
+    section = re.search(r"^Args:\n((?: {4}.*\n)*)", written, re.MULTILINE)
+    if section is None:  # python -OO
         return kind
-    entries = dict(re.findall(r"^ {4}(\w+): (.*\n(?: {8}.*\n)*)", found[1], re.MULTILINE))
+    entries = dict(re.findall(r"^ {4}(\w+): (.*\n(?: {8}.*\n)*)", section[1], re.MULTILINE))
     names = list(inspect.signature(kind).parameters)
     lines = [f"    {name}: {entries.get(name) or OPTIONS[name] + chr(10)}" for name in names]
-    completed = written[: found.start(1)] + "".join(lines) + written[found.end(1) :]
+    completed = written[: section.start(1)] + "".join(lines) + written[section.end(1) :]
     if "\nRaises:\n" not in completed:
         completed = completed.replace("\nExample:\n", f"\n{RAISES}\nExample:\n", 1)
     kind.__doc__ = completed
