@@ -95,7 +95,8 @@ def multirocket_rows(name: str, digest: str) -> Tensor:
     features = features / scale.where(scale > 1e-9, torch.inf) / math.sqrt(features.shape[1])
     values, vectors = torch.linalg.eigh(features @ features.T)
     seen = values > 1e-9 * values[-1]
-    return (vectors[:, seen] * values[seen].sqrt()).float()
+    rows: Tensor = (vectors[:, seen] * values[seen].sqrt()).float()
+    return rows
 
 
 SERIES: dict[tuple[str, str], Tensor] = {}

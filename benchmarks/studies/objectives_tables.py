@@ -102,21 +102,24 @@ def by_set(rows: Sequence[Row]) -> Iterator[str]:
 def verdict(rows: Sequence[Row]) -> Iterator[str]:
     """Say what the intervals say: who is clearly above Barlow Twins, and at what price."""
     for baseline in (NONE, FIRST):
-        better, worse = [], []
-        for arm in _arms(rows):
-            if arm != baseline:
-                gap = differences(rows, arm, baseline, "probe")
-                (better if gap.low > 0 else worse if gap.high < 0 else []).append(arm)
+        others = [arm for arm in _arms(rows) if arm != baseline]
+        probe, fid = (
+            {arm: differences(rows, arm, baseline, measure) for arm in others}
+            for measure in ("probe", "frechet")
+        )
+        better, worse = _clear(probe)
         yield (
             f"- Probe on tokens clearly above `{baseline}`'s: {_names(better)}; "
             f"below: {_names(worse)}."
         )
-        harmful = [
-            arm
-            for arm in _arms(rows)
-            if arm != baseline and differences(rows, arm, baseline, "frechet").low > 0
-        ]
-        yield f"- FID clearly worse than `{baseline}`'s: {_names(harmful)}."
+        higher, lower = _clear(fid)
+        yield f"- FID clearly lower than `{baseline}`'s: {_names(lower)}; higher: {_names(higher)}."
+
+
+def _clear(gaps: dict[str, Interval]) -> tuple[list[str], list[str]]:
+    """The arms whose intervals lie above 0, and those whose intervals lie below."""
+    above = [arm for arm, gap in gaps.items() if gap.low > 0]
+    return above, [arm for arm, gap in gaps.items() if gap.high < 0]
 
 
 def _arms(rows: Sequence[Row]) -> list[str]:

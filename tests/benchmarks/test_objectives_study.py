@@ -52,7 +52,7 @@ def test_the_tables_say_what_is_clear() -> None:
     assert "| barlow_twins | **+19.5** (+17.4 to +21.6) |" in text
     assert "2 sets, seeds 0, 1;" in text
     assert "- Probe on tokens clearly above `none`'s: `barlow_twins`; below: none." in text
-    assert "- FID clearly worse than `none`'s: none." in text
+    assert "- FID clearly lower than `none`'s: none; higher: none." in text
     assert "- Probe on tokens clearly above `barlow_twins`'s: none; below: `none`." in text
     assert "| none | 51.0 %; 110 | 80.0 %; 10.5 |" in text
 
