@@ -61,7 +61,7 @@ def table(rows: Sequence[Row]) -> Iterator[str]:
     """Lay out means, and differences to both baselines with their 95 % intervals."""
     arms = _arms(rows)
     sets, seeds = ({row[name] for row in rows} for name in ("set", "seed"))
-    yield f"{len(sets)} sets, seeds {', '.join(sorted(seeds))}; 95 % intervals over sets and seeds."
+    yield f"{len(sets)} sets; seeds: {', '.join(sorted(seeds))}; 95 % intervals over sets and seeds."
     for baseline in (NONE, FIRST):
         yield ""
         yield (
@@ -83,7 +83,7 @@ def by_set(rows: Sequence[Row]) -> Iterator[str]:
     """Lay out the probe on tokens and the FID of each set, means over seeds."""
     names = list(dict.fromkeys(row["set"] for row in rows))
     yield "| probe on tokens; FID | " + " | ".join(names) + " |"
-    yield "| --- | " + "--- | " * len(names)
+    yield "| --- |" + " --- |" * len(names)
     for arm in _arms(rows):
         cells = []
         for name in names:

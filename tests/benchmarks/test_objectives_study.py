@@ -50,7 +50,7 @@ def test_a_seed_without_every_cell_is_left_out() -> None:
 def test_the_tables_say_what_is_clear() -> None:
     text = "\n".join(tables(ROWS))
     assert "| barlow_twins | **+19.5** (+17.4 to +21.6) |" in text
-    assert "2 sets, seeds 0, 1;" in text
+    assert "2 sets; seeds: 0, 1;" in text
     assert "- Probe on tokens clearly above `none`'s: `barlow_twins`; below: none." in text
     assert "- FID clearly lower than `none`'s: none; higher: none." in text
     assert "- Probe on tokens clearly above `barlow_twins`'s: none; below: `none`." in text
