@@ -61,7 +61,8 @@ def table(rows: Sequence[Row]) -> Iterator[str]:
     """Lay out means, and differences to both baselines with their 95 % intervals."""
     arms = _arms(rows)
     sets, seeds = ({row[name] for row in rows} for name in ("set", "seed"))
-    yield f"{len(sets)} sets; seeds: {', '.join(sorted(seeds))}; 95 % intervals over sets and seeds."
+    listed = ", ".join(sorted(seeds))
+    yield f"{len(sets)} sets; seeds: {listed}; 95 % intervals over sets and seeds."
     for baseline in (NONE, FIRST):
         yield ""
         yield (
