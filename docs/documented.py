@@ -1,4 +1,4 @@
-"""Docstrings that a decorator completes are read from the function, where reading source loses it.
+"""Docstrings that a decorator completes are read from the object, where reading source loses it.
 
 `force_inspection` on a page has no effect: the package is read once, for all pages.
 """
@@ -10,9 +10,17 @@ import griffe
 
 
 class Documented(griffe.Extension):
-    """Take the docstring of each function under `@documented` as the function has it."""
+    """Take the docstring of each function and class under `@documented` as the object has it."""
 
     def on_function_instance(self, *, func: griffe.Function, **_: Any) -> None:
-        """Replace the docstring that stands in the source."""
-        if func.docstring and any(str(d.value) == "documented" for d in func.decorators):
-            func.docstring.value = inspect.getdoc(griffe.dynamic_import(func.path)) or ""
+        """Replace the docstring of a function that stands in the source."""
+        _replace(func)
+
+    def on_class_instance(self, *, cls: griffe.Class, **_: Any) -> None:
+        """Replace the docstring of a class likewise."""
+        _replace(cls)
+
+
+def _replace(completed: griffe.Function | griffe.Class) -> None:
+    if completed.docstring and any(str(d.value) == "documented" for d in completed.decorators):
+        completed.docstring.value = inspect.getdoc(griffe.dynamic_import(completed.path)) or ""

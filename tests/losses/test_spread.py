@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from ssltok._shared import sizes
 from ssltok.losses import (
     coding_rate,
     emp_ssl_loss,
@@ -216,6 +217,21 @@ def test_frossl_of_even_and_of_equal_features() -> None:
     assert frossl_loss(equal, equal).item() == pytest.approx(0, abs=1e-5)
     apart = frossl_terms(even, -even).invariance.item()  # 2 views, 5 columns of norm 1, 8 rows
     assert apart == pytest.approx(2 * 2 * 5 / 8)
+
+
+@pytest.mark.parametrize(("batch", "dim"), [(7, 12), (12, 7)])
+def test_frossl_in_few_calls_is_that_by_view(
+    batch: int, dim: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    views = draw(3, batch, dim, torch.Generator().manual_seed(4))
+    views = tuple(torch.logspace(-4, 4, dim, dtype=view.dtype) * view for view in views)
+    views[1][:, 2] = 0.0  # a feature without a direction in one of the views
+    once = value_and_gradients(partial(frossl_loss, invariance_weight=3.0), views)
+    monkeypatch.setattr(sizes, "FEW_NUMBERS", batch * dim - 1)
+    for ours, other in zip(
+        once, value_and_gradients(partial(frossl_loss, invariance_weight=3.0), views), strict=True
+    ):
+        torch.testing.assert_close(ours, other, rtol=1e-12, atol=1e-12)
 
 
 def test_frossl_of_zero_features_and_of_a_zero_view() -> None:

@@ -185,6 +185,25 @@ def test_perturbed_scalars_are_the_authors(scale: float) -> None:
     torch.testing.assert_close(middles, ((digits + 0.5) / count - 0.5) / 0.28867513459481287)
 
 
+@pytest.mark.parametrize("kind", [FSP, SymmetricFSQ])
+def test_noise_in_all_samples_is_noise_in_all_but_none(kind: Any) -> None:
+    """What is left out where all samples get noise reads as it did: values, slopes and draws."""
+    results = []
+    for noise in (1.0, math.nextafter(1.0, 0.0)):
+        generator = seeded(3)
+        z = data(4, 6, 2, scale=2.0).requires_grad_()
+        vectors, codes, loss = kind([3, 8], noise=noise, generator=generator).double()(z)
+        (slope,) = torch.autograd.grad(vectors.square().sum() + loss, z)
+        results.append((vectors, codes, loss, slope, torch.rand(3, generator=generator)))
+    for whole, nearly in zip(*results, strict=True):
+        assert torch.equal(whole, nearly)
+
+
+def test_a_lost_latent_stays_lost_under_noise() -> None:
+    vectors = FSP([3, 8])(torch.tensor([[0.5, math.nan], [0.5, 0.5]])).vectors
+    assert vectors.isnan().tolist() == [[False, True], [False, False]]
+
+
 def test_middles_are_the_centroids_of_uniform_channels() -> None:
     u = (torch.arange(6000, dtype=torch.float64) + 0.5) / 6000
     quantizer = FSP([5]).double().eval()

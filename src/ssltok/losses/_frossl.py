@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ssltok._shared import sizes
 from ssltok._shared.checks import check_weights
 from ssltok._shared.numerics import directed, full_precision, upcast
 from ssltok.losses._products_fast import self_product_sums
@@ -93,28 +94,46 @@ def frossl_terms(*views: Tensor) -> FroSSLTerms:
 
 def _terms(who: str, views: tuple[Tensor, ...]) -> FroSSLTerms:
     check_views(who, views)
-    count, dim = len(views), views[0].shape[1]
+    few = views[0].numel() <= sizes.FEW_NUMBERS
     with full_precision(views[0]):
-        unit = [_unit_columns(upcast(view)) for view in views]
-        mean = torch.stack(unit).mean(dim=0)
-        distance = torch.stack([nn.functional.mse_loss(z, mean) for z in unit]).sum()
-        return FroSSLTerms(
-            concentration=torch.stack([_concentration(z) for z in unit]).sum(),
-            invariance=count * dim * distance,
-        )
+        wide = [upcast(view) for view in views]
+        return _terms_at_once(wide) if few else _terms_by_view(wide)
+
+
+def _terms_by_view(views: list[Tensor]) -> FroSSLTerms:
+    """The terms at the least number of products."""
+    count, dim = len(views), views[0].shape[1]
+    unit = [_unit_columns(view) for view in views]
+    mean = torch.stack(unit).mean(dim=0)
+    distance = torch.stack([nn.functional.mse_loss(z, mean) for z in unit]).sum()
+    sums = [self_product_sums(z) for z in unit]
+    norms = torch.stack([rest + diagonal.square().sum() for diagonal, rest in sums])
+    traces = torch.stack([diagonal.sum() for diagonal, _ in sums])
+    return FroSSLTerms(_concentration(norms, traces), count * dim * distance)
+
+
+def _terms_at_once(views: list[Tensor]) -> FroSSLTerms:
+    """The same in few calls, which cost more than small products do."""
+    count, (batch, dim) = len(views), views[0].shape
+    unit = _unit_columns(torch.stack(views))
+    products = unit @ unit.mT if batch < dim else unit.mT @ unit
+    traces = products.diagonal(dim1=1, dim2=2).sum(dim=1)
+    distance = (unit - unit.mean(dim=0)).square().sum()
+    norms = products.square().sum(dim=(1, 2))
+    return FroSSLTerms(_concentration(norms, traces), count / batch * distance)
 
 
 def _unit_columns(z: Tensor) -> Tensor:
-    columns, length = directed(z, dim=0)
+    columns, length = directed(z, dim=-2)
     return columns / length
 
 
-def _concentration(unit: Tensor) -> Tensor:
-    """The logarithm of the squared norm of the covariance of trace 1; 0 where there is none."""
-    diagonal, rest = self_product_sums(unit)
-    norm, trace = rest + diagonal.square().sum(), diagonal.detach().sum()
-    some = trace > 0
-    return torch.where(some, norm, 1).log() - 2 * torch.where(some, trace, 1).log()
+def _concentration(norms: Tensor, traces: Tensor) -> Tensor:
+    """Logarithms of the squared norms of covariances of trace 1, added; 0 where there is none."""
+    traces = traces.detach()
+    some = traces > 0
+    each = torch.where(some, norms, 1).log() - 2 * torch.where(some, traces, 1).log()
+    return each.sum()
 
 
 class FroSSLLoss(nn.Module):

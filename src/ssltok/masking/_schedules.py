@@ -46,20 +46,21 @@ def documented(schedule: Schedule) -> Schedule:
     first, *others = inspect.signature(schedule).parameters
     symbol, result = ("$r$", "share masked") if first == "progress" else ("$s$", "progress")
     lines = [
-        "    Args:",
-        f"        {first}: {symbol} in [0, 1], a number or a floating-point tensor of any shape.",
-        *("        tokens: $N$, the length of the sequence, at least 2." for _ in others),
+        "Args:",
+        f"    {first}: {symbol} in [0, 1], a number or a floating-point tensor of any shape.",
+        *("    tokens: $N$, the length of the sequence, at least 2." for _ in others),
         "",
-        "    Returns:",
-        f"        The {result}, of the shape and dtype of `{first}` (float64 for a number).",
+        "Returns:",
+        f"    The {result}, of the shape and dtype of `{first}` (float64 for a number).",
         "",
-        "    Raises:",
-        f"        ValueError: If `{first}` is a tensor that is not floating point"
+        "Raises:",
+        f"    ValueError: If `{first}` is a tensor that is not floating point"
         + (", or `tokens < 2`." if others else "."),
         "",
-        "    Example:",
+        "Example:",
     ]
-    schedule.__doc__ = (schedule.__doc__ or "").replace("    Example:", "\n".join(lines), 1)
+    text = inspect.cleandoc(schedule.__doc__ or "")  # Python 3.13 has taken the margin already
+    schedule.__doc__ = text.replace("Example:", "\n".join(lines), 1)
     return schedule
 
 

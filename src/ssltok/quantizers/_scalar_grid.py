@@ -73,17 +73,30 @@ class ScalarGrid(SingleCode, DerivedBuffers):
             tokens = upcast(flat.tokens)
             centred = 0.5 * self.widths.to(tokens.dtype) * torch.tanh(tokens)
             digits = self._digits(centred)
-            vectors = self._place(digits)
-            lost = centred.detach().isnan()
-            vectors = torch.where(lost, vectors.new_full((), torch.nan), vectors)
-            steps = self.steps.to(tokens.dtype)
-            vectors = straight_through((steps * centred).to(vectors.dtype), vectors)
-            if self.training and self.noise > 0:
-                noisy = (steps * self._shaken(centred)).to(vectors.dtype)
-                vectors = torch.where(self._drawn(flat)[:, None], noisy, vectors)
+            vectors = self._vectors(centred, digits, flat)
             loss = self._loss(tokens, flat)
         codes = self._to_codes(digits)
         return Quantized(flat.restore_vectors(vectors), flat.restore_codes(codes), loss)
+
+    def _vectors(self, centred: Tensor, digits: Tensor, flat: Flat) -> Tensor:
+        """Put the places on their levels, or near them in the samples that get noise."""
+        if not self.training or self.noise == 0:
+            return self._rounded(centred, digits)
+        noisy = self._scaled(self._shaken(centred))
+        drawn = self._drawn(flat)
+        if self.noise == 1:  # in all samples; which was drawn nevertheless, as for any share
+            return noisy
+        return torch.where(drawn[:, None], noisy, self._rounded(centred, digits))
+
+    def _rounded(self, centred: Tensor, digits: Tensor) -> Tensor:
+        """Put the places on their levels; the gradient goes straight through."""
+        vectors = self._place(digits)
+        lost = centred.detach().isnan()
+        vectors = torch.where(lost, vectors.new_full((), torch.nan), vectors)
+        return straight_through(self._scaled(centred), vectors)
+
+    def _scaled(self, centred: Tensor) -> Tensor:
+        return (self.steps.to(centred.dtype) * centred).to(self.steps.dtype)
 
     def encode(self, latents: Tensor, valid: Tensor | None = None) -> Tensor:
         """Return the codes of latents, int64, in their layout without the channels."""

@@ -9,8 +9,10 @@ from ssltok._shared.checks import check_at_least, check_floating
 from ssltok.distributed import gather
 from ssltok.losses import vf_loss
 from ssltok.state import EMATeacher
+from ssltok.training._objectives._documented import documented
 from ssltok.training._objectives._next import Embed
 from ssltok.training._objectives._parts import feature_dim
+from ssltok.training._objectives._plain import PlainObjective
 from ssltok.training._objectives._protocol import ObjectiveBatch, ObjectiveOutput
 from ssltok.training._objectives._rows import (
     Pool,
@@ -26,7 +28,8 @@ AlignmentLoss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """From projections, the teacher's features and which tokens are real, or None, to a scalar."""
 
 
-class Alignment(nn.Module):
+@documented
+class Alignment(PlainObjective):
     """Take over what a frozen encoder knows: foundation features, ROCKET's, an earlier checkpoint.
 
     A loss of alignment between the encoder's projected tokens and the teacher's: `vf_loss`
@@ -34,7 +37,6 @@ class Alignment(nn.Module):
     see the same view. A teacher that is a module is copied, frozen and stays in evaluation mode.
 
     Args:
-        encoder: Gives the number of features; see `Objective` for what it must be.
         teacher: Called as an encoder is, `teacher(series)`, and `teacher(series, valid=valid)`
             where there is padding: a module or a function. It returns a feature for each of the
             encoder's tokens, `(batch, tokens, teacher_dim)`, or, for an encoder of a vector a
@@ -111,10 +113,6 @@ class Alignment(nn.Module):
     def teacher(self) -> Callable[..., Tensor]:
         """The frozen encoder."""
         return self.frozen.model if isinstance(self.frozen, EMATeacher) else self.frozen
-
-    def draw(self, cases: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-        """Draw nothing."""
-        return ()
 
     def forward(self, encoder: nn.Module, batch: ObjectiveBatch) -> ObjectiveOutput:
         """Return the loss of one view."""

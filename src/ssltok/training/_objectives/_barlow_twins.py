@@ -1,39 +1,33 @@
 """Barlow Twins as an objective: two views agree, and no two features say the same thing."""
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ssltok._shared.checks import check_at_least
 from ssltok.distributed import gather
 from ssltok.losses import barlow_twins_terms
-from ssltok.training._objectives._parts import projector_of
+from ssltok.training._objectives._documented import documented
+from ssltok.training._objectives._plain import PlainObjective
 from ssltok.training._objectives._protocol import ObjectiveBatch, ObjectiveOutput
-from ssltok.training._objectives._rows import Pool, check_views, logged, projected
+from ssltok.training._objectives._rows import Pool, logged
 
 __all__ = ["BarlowTwins"]
 
 
-class BarlowTwins(nn.Module):
+@documented
+class BarlowTwins(PlainObjective):
     """Pull the cross-correlation of two projected views towards the identity.
 
     `barlow_twins_loss` of the projections of two views; see there for the formula. NC-VQVAE
     divides the loss by the width of the projector (`divide_by_dim=True`).
 
     Args:
-        encoder: Gives the number of features; see `Objective` for what it must be.
         projector_dim: Width of the projector, three linear layers. The paper uses 8192 behind 2048
             features; 512 by default, for encoders of some 64.
-        projector: A module of your own instead, from `(rows, dim)` to `(rows, projector_dim)`;
-            its width takes the place of `projector_dim`.
         pool: From features `(batch, tokens, dim)` and which tokens are real, or None, to one
             vector a series, such as `partial(mean_pool, channel_dim=-1)`. By default each real
             token is a row of its own.
         redundancy_weight: The price of correlation between different features.
         divide_by_dim: Whether the loss is divided by the width of the projections.
-
-    Raises:
-        TypeError: If the encoder lacks a member, or a part is not what it must be.
-        ValueError: If an option is out of its range, or a batch does not fit.
 
     Example:
         >>> import torch
@@ -50,10 +44,6 @@ class BarlowTwins(nn.Module):
         Zbontar et al., *Barlow Twins*, 2021, <https://arxiv.org/abs/2103.03230>, section 2.
     """
 
-    views = 2
-
-    by_token = False
-
     def __init__(
         self,
         encoder: nn.Module,
@@ -66,27 +56,17 @@ class BarlowTwins(nn.Module):
     ) -> None:
         super().__init__()
         check_at_least("BarlowTwins", "redundancy_weight", redundancy_weight, 0)
-        self.projector, self.projector_dim = projector_of(
-            "BarlowTwins", encoder, projector=projector, pool=pool, hidden_dim=projector_dim,
-            out_dim=projector_dim, layers=3,
-        )  # fmt: skip
-        self.pool = pool
+        self._build_projector(
+            encoder, projector, pool, hidden_dim=projector_dim, out_dim=projector_dim, layers=3
+        )
         self.redundancy_weight, self.divide_by_dim = redundancy_weight, divide_by_dim
-
-    def draw(self, cases: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-        """Draw nothing."""
-        return ()
 
     def forward(self, encoder: nn.Module, batch: ObjectiveBatch) -> ObjectiveOutput:
         """Return the loss of two views."""
-        check_views("BarlowTwins", batch, self.views)
-        views = projected("BarlowTwins", encoder, batch, head=self.projector, pool=self.pool)
+        views = self._projections(encoder, batch)
         z_a, z_b = map(gather, views)
         terms = barlow_twins_terms(z_a, z_b)
         loss = terms.invariance + self.redundancy_weight * terms.redundancy
         if self.divide_by_dim:
             loss = loss / z_a.shape[1]
         return ObjectiveOutput(loss, logged(**terms._asdict()))
-
-    def update(self, encoder: nn.Module, memory: tuple[Tensor, ...]) -> None:
-        """Do nothing: nothing lives between steps."""

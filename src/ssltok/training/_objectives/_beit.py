@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ssltok._shared.checks import check_ratio
 from ssltok.losses import masked_token_loss
 from ssltok.masking import block_mask
+from ssltok.training._objectives._documented import documented
 from ssltok.training._objectives._hidden import (
     Sampler,
     Target,
@@ -20,6 +21,7 @@ from ssltok.training._objectives._hidden import (
     target_of,
 )
 from ssltok.training._objectives._parts import head_width
+from ssltok.training._objectives._plain import PlainObjective
 from ssltok.training._objectives._protocol import ObjectiveBatch, ObjectiveOutput
 from ssltok.training._objectives._rows import check_views, logged, whole_batch_mean
 
@@ -28,7 +30,8 @@ __all__ = ["BEiT"]
 BLOCKS = partial(block_mask, ratio=0.4, least_area=1)
 
 
-class BEiT(nn.Module):
+@documented
+class BEiT(PlainObjective):
     """Hide places behind the encoder's mask token, and predict the codes of what stood there.
 
     `masked_token_loss` over the codes that a quantizer gives to the patches of the view. The
@@ -48,10 +51,6 @@ class BEiT(nn.Module):
         head: A module of your own, from `(rows, dim)` to `(rows, codebook_size)`, instead of the
             paper's linear layer.
         label_smoothing: In [0, 1]; 0 in the paper.
-
-    Raises:
-        TypeError: If the encoder lacks a member, or a part is not what it must be.
-        ValueError: If an option is out of its range, or a batch does not fit.
 
     Example:
         >>> import torch

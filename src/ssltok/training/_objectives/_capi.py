@@ -10,6 +10,7 @@ from ssltok.distributed import gather
 from ssltok.losses import capi_loss, sinkhorn
 from ssltok.masking import block_mask
 from ssltok.state import EMATeacher, Prototypes
+from ssltok.training._objectives._documented import documented
 from ssltok.training._objectives._hidden import (
     Sampler,
     check_draws,
@@ -18,6 +19,7 @@ from ssltok.training._objectives._hidden import (
     masked_tokens,
     places_of,
 )
+from ssltok.training._objectives._plain import PlainObjective
 from ssltok.training._objectives._protocol import ObjectiveBatch, ObjectiveOutput
 from ssltok.training._objectives._rows import check_views, logged, whole_batch_mean
 
@@ -26,7 +28,8 @@ __all__ = ["CAPI"]
 BLOCKS = partial(block_mask, ratio=0.65, least_area=1)
 
 
-class CAPI(nn.Module):
+@documented
+class CAPI(PlainObjective):
     """Hide places of a series, and predict which cluster a slow teacher puts each of them in.
 
     The teacher's tokens are scored against clusters, a layer that learns with the rest, and
@@ -45,10 +48,6 @@ class CAPI(nn.Module):
             may be set before each update, to follow a schedule.
         temperature: The student's and the clusters', above 0; the paper's 0.12.
         teacher_temperature: The softness of the assignments, above 0; the paper's 0.06.
-
-    Raises:
-        TypeError: If the encoder lacks a member, or a part is not what it must be.
-        ValueError: If an option is out of its range, or a batch does not fit.
 
     Example:
         >>> import torch

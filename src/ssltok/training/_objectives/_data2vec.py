@@ -10,6 +10,7 @@ from ssltok._shared.checks import check_at_least, check_ratio
 from ssltok.losses import latent_regression_loss, topk_layer_target
 from ssltok.masking import span_mask
 from ssltok.state import EMATeacher
+from ssltok.training._objectives._documented import documented
 from ssltok.training._objectives._hidden import (
     Sampler,
     check_draws,
@@ -19,6 +20,7 @@ from ssltok.training._objectives._hidden import (
     places_of,
 )
 from ssltok.training._objectives._parts import head_width
+from ssltok.training._objectives._plain import PlainObjective
 from ssltok.training._objectives._protocol import ObjectiveBatch, ObjectiveOutput
 from ssltok.training._objectives._rows import check_views, logged, whole_batch_mean
 
@@ -29,7 +31,8 @@ SPANS = partial(span_mask, ratio=0.5, length=2)
 Layers = Callable[[nn.Module, Tensor, Tensor | None], Sequence[Tensor]]
 
 
-class Data2Vec(nn.Module):
+@documented
+class Data2Vec(PlainObjective):
     """Hide places behind the encoder's mask token, and predict a teacher's layers there.
 
     The target is `topk_layer_target` of a slow teacher that sees everything, in evaluation mode;
@@ -52,10 +55,6 @@ class Data2Vec(nn.Module):
             paper's linear layer.
         momentum: Share of the teacher that an update keeps, in [0, 1]; 0.999 at the paper's start.
             The attribute of that name may be set before each update, to follow a schedule.
-
-    Raises:
-        TypeError: If the encoder lacks a member, or a part is not what it must be.
-        ValueError: If an option is out of its range, or a batch does not fit.
 
     Example:
         >>> import torch

@@ -6,7 +6,9 @@ from torch import Tensor, nn
 from ssltok._shared.checks import check_at_least, check_positive, check_ratio
 from ssltok.losses import center_and_sharpen, dino_loss
 from ssltok.state import EMATeacher, RunningCenter
+from ssltok.training._objectives._documented import documented
 from ssltok.training._objectives._parts import feature_dim, head_of
+from ssltok.training._objectives._plain import PlainObjective
 from ssltok.training._objectives._protocol import ObjectiveBatch, ObjectiveOutput
 from ssltok.training._objectives._rows import (
     Pool,
@@ -21,7 +23,8 @@ from ssltok.training._objectives._rows import (
 __all__ = ["DINO"]
 
 
-class DINO(nn.Module):
+@documented
+class DINO(PlainObjective):
     """Follow, from each view, a slow teacher's centred and sharpened scores of the first two.
 
     `dino_loss` of the scores of prototypes, at the paper's student temperature of 0.1. Views may
@@ -30,23 +33,16 @@ class DINO(nn.Module):
     all processes.
 
     Args:
-        encoder: Gives the number of features; see `Objective` for what it must be.
         prototypes: How many scores there are; 65,536 in the paper, 1024 by default.
         hidden_dim: Width of the hidden layers of the `DINOHead`; the paper's 2048.
         bottleneck_dim: Features of its bottleneck; the paper's 256.
         head: A module of your own instead, from `(rows, dim)` to `(rows, prototypes)`; its width
             takes the place of `prototypes`.
-        pool: From features `(batch, tokens, dim)` and which tokens are real, or None, to one
-            vector a series. By default each real token is a row of its own.
         momentum: Share of the teacher that an update keeps, in [0, 1]; 0.996 at the paper's start.
             The attribute of that name may be set before each update, to follow a schedule.
         teacher_temperature: Above 0; 0.04 at the start of the paper, 0.07 at most. An attribute as
             `momentum`.
         views: How many views it wants, 2 or more; 10 in the paper.
-
-    Raises:
-        TypeError: If the encoder lacks a member, or a part is not what it must be.
-        ValueError: If an option is out of its range, or a batch does not fit.
 
     Example:
         >>> import torch
@@ -62,8 +58,6 @@ class DINO(nn.Module):
     References:
         Caron et al., *DINO*, 2021, <https://arxiv.org/abs/2104.14294>, algorithm 1.
     """
-
-    by_token = False
 
     def __init__(
         self,
@@ -92,10 +86,6 @@ class DINO(nn.Module):
         self.views = views
         self.teacher = EMATeacher(Tower(encoder, self.head, pool), training=True)
         self.center = RunningCenter(self.prototypes)
-
-    def draw(self, cases: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-        """Draw nothing."""
-        return ()
 
     def forward(self, encoder: nn.Module, batch: ObjectiveBatch) -> ObjectiveOutput:
         """Return the loss of the views, the large ones first."""

@@ -10,6 +10,7 @@ from ssltok.losses import center_and_sharpen, dino_loss, ibot_patch_loss
 from ssltok.masking import block_mask
 from ssltok.nn import mean_pool
 from ssltok.state import EMATeacher, RunningCenter
+from ssltok.training._objectives._documented import documented
 from ssltok.training._objectives._hidden import (
     Sampler,
     check_draws,
@@ -19,6 +20,7 @@ from ssltok.training._objectives._hidden import (
     places_of,
 )
 from ssltok.training._objectives._parts import head_of
+from ssltok.training._objectives._plain import PlainObjective
 from ssltok.training._objectives._protocol import ObjectiveBatch, ObjectiveOutput
 from ssltok.training._objectives._rows import check_views, logged, whole_batch_mean
 
@@ -27,7 +29,8 @@ __all__ = ["IBOT"]
 BLOCKS = partial(block_mask, ratio=0.3, least_area=1)
 
 
-class IBOT(nn.Module):
+@documented
+class IBOT(PlainObjective):
     """Follow a slow teacher's scores of hidden places, and of the mean of the other view.
 
     `ibot_patch_loss` of the places that the student does not see, plus `dino_loss` of the means
@@ -52,10 +55,6 @@ class IBOT(nn.Module):
         teacher_temperature: Above 0; 0.04 at the start of the paper, 0.07 at most. An attribute as
             `momentum`.
 
-    Raises:
-        TypeError: If the encoder lacks a member, or a part is not what it must be.
-        ValueError: If an option is out of its range, or a batch does not fit.
-
     Example:
         >>> import torch
         >>> from ssltok.nn import PatchEmbed1d, Transformer, ViT1d
@@ -78,8 +77,6 @@ class IBOT(nn.Module):
     References:
         Zhou et al., *iBOT*, 2022, <https://arxiv.org/abs/2111.07832>, section 3.
     """
-
-    views = 2
 
     by_token = True
 

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from ssltok._shared.checks import check_axes, check_codes
 from ssltok.distributed import gather
 from ssltok.losses import LabelPairs
+from ssltok.training._objectives._plain import PlainObjective
 from ssltok.training._objectives._protocol import ObjectiveBatch
 from ssltok.training._objectives._rows import (
-    Pool,
     check_views,
     features_of,
     projected,
@@ -18,26 +18,27 @@ from ssltok.training._objectives._rows import (
     same_rows,
 )
 
-__all__ = ["Miner", "labelled_rows"]
+__all__ = ["Miner", "check_miner", "labelled_rows"]
 
 Miner = Callable[[Tensor, Tensor], LabelPairs]
 """From rows `(batch, dim)` and labels `(batch,)` to the pairs that count."""
 
 
+def check_miner(who: str, miner: object) -> None:
+    """Ask that a miner can be called."""
+    if not callable(miner):
+        raise TypeError(f"{who}: miner must be callable; got {type(miner).__name__}")
+
+
 def labelled_rows(
-    who: str,
-    encoder: nn.Module,
-    batch: ObjectiveBatch,
-    *,
-    head: nn.Module,
-    pool: Pool | None,
-    views: int,
+    objective: PlainObjective, encoder: nn.Module, batch: ObjectiveBatch
 ) -> tuple[Tensor, Tensor]:
     """Return projections and labels of all views and processes, `(rows, dim)` and `(rows,)`.
 
     What has no label gets one of its own, which only its other views share.
     """
-    check_views(who, batch, views)
+    who, pool = type(objective).__name__, objective.pool
+    check_views(who, batch, objective.views)
     if batch.labels is None:
         raise ValueError(f"{who}: labels must be given, -1 where there is none; got None")
     check_codes(who, "labels", batch.labels)
@@ -46,7 +47,9 @@ def labelled_rows(
     cases, labels = len(features[0]), batch.labels
     if len(labels) != cases:
         raise ValueError(f"{who}: labels must be {cases}, one a series; got {len(labels)}")
-    rows = projected(who, encoder, batch._replace(features=features), head=head, pool=pool)
+    rows = projected(
+        who, encoder, batch._replace(features=features), head=objective.projector, pool=pool
+    )
     if pool is None and features[0].ndim == 3:
         tokens = labels.view(-1, 1, 1).expand(*features[0].shape[:2], 1)
         labels = rows_of(who, encoder, tokens, batch.valid, None).squeeze(1)
@@ -54,4 +57,4 @@ def labelled_rows(
     unique = labels.amax().clamp(min=-1) + 1 + torch.arange(len(labels), device=labels.device)
     labels = torch.where(labels >= 0, labels, unique)
     z = torch.cat(same_rows(who, list(map(gather, rows))))
-    return z, labels.repeat(views)
+    return z, labels.repeat(objective.views)

@@ -5,15 +5,18 @@ from torch import Tensor, nn
 
 from ssltok._shared.checks import check_at_least
 from ssltok.losses import lenepa_terms
+from ssltok.training._objectives._documented import documented
 from ssltok.training._objectives._next import Embed, causal_predictor, predicted, sequence_sizes
 from ssltok.training._objectives._parts import projector_of
+from ssltok.training._objectives._plain import PlainObjective
 from ssltok.training._objectives._protocol import ObjectiveBatch, ObjectiveOutput
 from ssltok.training._objectives._rows import logged, whole_batch_mean
 
 __all__ = ["LeNEPA"]
 
 
-class LeNEPA(nn.Module):
+@documented
+class LeNEPA(PlainObjective):
     r"""Predict each token from those before it, in a projected space that is Gaussian along time.
 
     `lenepa_loss` for each row of tokens by itself, along directions drawn from
@@ -29,8 +32,6 @@ class LeNEPA(nn.Module):
         projector_dim: Features of a projection; the paper's 64.
         hidden_dim: Width of the projector's hidden layer; 1536 behind 192 features in the paper,
             512 by default, for encoders of some 64.
-        projector: A module of your own instead, from `(rows, dim)` to `(rows, projector_dim)`;
-            its width takes the place of `projector_dim`.
         predictor: A causal module of your own, from `(sequences, frames, dim)` to the shape of the
             embeddings, instead of a transformer of two layers.
         embed: From encoder, series and what is real of them, or None, to the embeddings
@@ -84,10 +85,6 @@ class LeNEPA(nn.Module):
         self.hidden_dim, self.embed = hidden_dim, embed
         self.gaussian_weight, self.slices = gaussian_weight, slices
 
-    def draw(self, cases: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-        """Draw nothing."""
-        return ()
-
     def forward(self, encoder: nn.Module, batch: ObjectiveBatch) -> ObjectiveOutput:
         """Return the loss of one view."""
         pred, embeddings, real = predicted(
@@ -115,6 +112,3 @@ class LeNEPA(nn.Module):
         empty = rows.new_zeros(*real.shape, rows.shape[1])
         filled: Tensor = empty.masked_scatter(real.unsqueeze(2), rows)
         return filled
-
-    def update(self, encoder: nn.Module, memory: tuple[Tensor, ...]) -> None:
-        """Do nothing: nothing lives between steps."""

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from ssltok.losses import masked_reconstruction_loss
 from ssltok.masking import random_mask
+from ssltok.training._objectives._documented import documented
 from ssltok.training._objectives._hidden import (
     Target,
     check_draws,
@@ -16,13 +17,15 @@ from ssltok.training._objectives._hidden import (
     samples_of,
     target_of,
 )
+from ssltok.training._objectives._plain import PlainObjective
 from ssltok.training._objectives._protocol import ObjectiveBatch, ObjectiveOutput
 from ssltok.training._objectives._rows import check_views, logged, whole_batch_mean
 
 __all__ = ["MAE"]
 
 
-class MAE(nn.Module):
+@documented
+class MAE(PlainObjective):
     """Hide most places of a series, encode the others, and let a decoder fill in the rest.
 
     `masked_reconstruction_loss` of what the decoder predicts for the hidden places. The share is
@@ -41,10 +44,6 @@ class MAE(nn.Module):
             `frames`; samples that are padding, or beyond the end, have no error.
         normalize_target: Whether each target patch gets mean 0 and variance 1 of its own first,
             as in the paper's best runs.
-
-    Raises:
-        TypeError: If the encoder lacks a member, or a part is not what it must be.
-        ValueError: If an option is out of its range, or a batch does not fit.
 
     Example:
         >>> import torch
@@ -123,6 +122,3 @@ class MAE(nn.Module):
         )
         loss = whole_batch_mean(local, counted.sum())
         return ObjectiveOutput(loss, logged(reconstruction=loss))
-
-    def update(self, encoder: nn.Module, memory: tuple[Tensor, ...]) -> None:
-        """Do nothing: nothing lives between steps."""

@@ -1,17 +1,19 @@
 """NEPA as an objective: point where the next embedding points."""
 
-import torch
 from torch import Tensor, nn
 
 from ssltok.losses import nepa_loss
+from ssltok.training._objectives._documented import documented
 from ssltok.training._objectives._next import Embed, causal_predictor, predicted, sequence_sizes
+from ssltok.training._objectives._plain import PlainObjective
 from ssltok.training._objectives._protocol import ObjectiveBatch, ObjectiveOutput
 from ssltok.training._objectives._rows import logged, whole_batch_mean
 
 __all__ = ["NEPA"]
 
 
-class NEPA(nn.Module):
+@documented
+class NEPA(PlainObjective):
     """Predict the direction of each token from those before it, without any augmentation.
 
     `nepa_loss` along time, for each row of tokens by itself. The predictor is causal; targets are
@@ -62,10 +64,6 @@ class NEPA(nn.Module):
         self.predictor = causal_predictor("NEPA", predictor, embed, dim, self.frames)
         self.embed = embed
 
-    def draw(self, cases: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-        """Draw nothing."""
-        return ()
-
     def forward(self, encoder: nn.Module, batch: ObjectiveBatch) -> ObjectiveOutput:
         """Return the loss of one view."""
         pred, embeddings, real = predicted(
@@ -78,6 +76,3 @@ class NEPA(nn.Module):
             count = (real[:, 1:] & real[:, :-1]).sum()
         loss = whole_batch_mean(loss, count)
         return ObjectiveOutput(loss, logged(cosine=-loss))
-
-    def update(self, encoder: nn.Module, memory: tuple[Tensor, ...]) -> None:
-        """Do nothing: nothing lives between steps."""

@@ -7,14 +7,17 @@ from ssltok._shared.checks import check_positive
 from ssltok.distributed import gather
 from ssltok.losses import nearest_in_queue, nnclr_loss
 from ssltok.state import FeatureQueue
-from ssltok.training._objectives._parts import predictor_of, projector_of
+from ssltok.training._objectives._documented import documented
+from ssltok.training._objectives._parts import predictor_of
+from ssltok.training._objectives._plain import PlainObjective
 from ssltok.training._objectives._protocol import ObjectiveBatch, ObjectiveOutput
-from ssltok.training._objectives._rows import Pool, check_views, logged, projected, same_rows
+from ssltok.training._objectives._rows import Pool, logged, same_rows
 
 __all__ = ["NNCLR"]
 
 
-class NNCLR(nn.Module):
+@documented
+class NNCLR(PlainObjective):
     """Replace a view by the nearest row of past batches, and find the other view from it.
 
     `nnclr_loss` of both directions, the mean of them: the target is `nearest_in_queue` of one
@@ -22,22 +25,13 @@ class NNCLR(nn.Module):
     the projections of their first views into the queue in `update`, in one order.
 
     Args:
-        encoder: Gives the number of features; see `Objective` for what it must be.
         projector_dim: Features of a projection; the paper's 256.
         hidden_dim: Width of the projector's two hidden layers and of the predictor's one; 2048 and
             4096 in the paper, 512 by default, for encoders of some 64 features.
-        projector: A module of your own instead, from `(rows, dim)` to `(rows, projector_dim)`;
-            its width takes the place of `projector_dim`.
         predictor: A module of your own that keeps the width.
-        pool: From features `(batch, tokens, dim)` and which tokens are real, or None, to one
-            vector a series. By default each real token is a row of its own.
         queue_size: How many rows are kept. The paper keeps 98,304 of a million images; 4096 by
             default.
         temperature: Above 0; 0.1 in the paper.
-
-    Raises:
-        TypeError: If the encoder lacks a member, or a part is not what it must be.
-        ValueError: If an option is out of its range, or a batch does not fit.
 
     Example:
         >>> import torch
@@ -55,10 +49,6 @@ class NNCLR(nn.Module):
         <https://arxiv.org/abs/2104.14548>, algorithm 1.
     """
 
-    views = 2
-
-    by_token = False
-
     def __init__(
         self,
         encoder: nn.Module,
@@ -73,23 +63,17 @@ class NNCLR(nn.Module):
     ) -> None:
         super().__init__()
         check_positive("NNCLR", "temperature", temperature)
-        self.projector, self.projector_dim = projector_of(
-            "NNCLR", encoder, projector=projector, pool=pool, hidden_dim=hidden_dim,
-            out_dim=projector_dim, layers=3,
-        )  # fmt: skip
+        self._build_projector(
+            encoder, projector, pool, hidden_dim=hidden_dim, out_dim=projector_dim, layers=3
+        )
         self.predictor = predictor_of("NNCLR", predictor, self.projector_dim, hidden_dim)
-        self.hidden_dim, self.pool, self.queue_size = hidden_dim, pool, queue_size
+        self.hidden_dim, self.queue_size = hidden_dim, queue_size
         self.temperature = temperature
         self.queue = FeatureQueue(queue_size, self.projector_dim)
 
-    def draw(self, cases: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-        """Draw nothing."""
-        return ()
-
     def forward(self, encoder: nn.Module, batch: ObjectiveBatch) -> ObjectiveOutput:
         """Return the loss of two views."""
-        check_views("NNCLR", batch, self.views)
-        views = projected("NNCLR", encoder, batch, head=self.projector, pool=self.pool)
+        views = self._projections(encoder, batch)
         z_a, z_b = same_rows("NNCLR", views)
         pred_a, pred_b = self.predictor(torch.cat([z_a, z_b])).chunk(2)
         queue = self.queue()

@@ -7,6 +7,7 @@ from ssltok._shared.checks import check_at_least
 from ssltok.losses import latent_regression_loss
 from ssltok.masking import random_mask
 from ssltok.state import EMATeacher
+from ssltok.training._objectives._documented import documented
 from ssltok.training._objectives._hidden import (
     check_draws,
     check_share,
@@ -16,13 +17,15 @@ from ssltok.training._objectives._hidden import (
     restore_rows,
 )
 from ssltok.training._objectives._parts import encoder_size
+from ssltok.training._objectives._plain import PlainObjective
 from ssltok.training._objectives._protocol import ObjectiveBatch, ObjectiveOutput
 from ssltok.training._objectives._rows import check_views, logged, whole_batch_mean
 
 __all__ = ["SALT"]
 
 
-class SALT(nn.Module):
+@documented
+class SALT(PlainObjective):
     """Predict the latents of a frozen teacher at hidden places, in two stages without a moving one.
 
     First train a teacher, as the paper with `MAE`; then a student, of any size, which sees the

@@ -7,21 +7,21 @@ from ssltok._shared.checks import check_at_least, check_positive, check_ratio
 from ssltok.distributed import gather
 from ssltok.losses import simdino_terms
 from ssltok.state import EMATeacher
-from ssltok.training._objectives._parts import projector_of
+from ssltok.training._objectives._documented import documented
+from ssltok.training._objectives._plain import PlainObjective
 from ssltok.training._objectives._protocol import ObjectiveBatch, ObjectiveOutput
 from ssltok.training._objectives._rows import (
     Pool,
     Tower,
-    check_views,
     logged,
-    projected,
     same_rows,
 )
 
 __all__ = ["SimDINO"]
 
 
-class SimDINO(nn.Module):
+@documented
+class SimDINO(PlainObjective):
     """Turn each view to what a slow teacher makes of another, while the rows spread.
 
     `simdino_loss` of all views by the student and of the first two by the teacher: DINO without
@@ -30,23 +30,14 @@ class SimDINO(nn.Module):
     takes that of each process.
 
     Args:
-        encoder: Gives the number of features; see `Objective` for what it must be.
         projector_dim: Features of a projection; the authors' 256.
         hidden_dim: Width of the projector's two hidden layers; 2048 in the authors' code, 512 by
             default, for encoders of some 64 features.
-        projector: A module of your own instead, from `(rows, dim)` to `(rows, projector_dim)`;
-            its width takes the place of `projector_dim`.
-        pool: From features `(batch, tokens, dim)` and which tokens are real, or None, to one
-            vector a series. By default each real token is a row of its own.
         momentum: Share of the teacher that an update keeps, in [0, 1]; 0.996 at the authors' start.
             The attribute of that name may be set before each update, to follow a schedule.
         agreement_weight: The weight of following the teacher, 0 or more; 1 in the authors' script.
         eps: The squared precision of the rate, above 0; the authors' 0.5.
         views: How many views it wants, 2 or more; the first two are the large ones.
-
-    Raises:
-        TypeError: If the encoder lacks a member, or a part is not what it must be.
-        ValueError: If an option is out of its range, or a batch does not fit.
 
     Example:
         >>> import torch
@@ -61,8 +52,6 @@ class SimDINO(nn.Module):
     References:
         Wu et al., *SimDINO*, 2025, <https://arxiv.org/abs/2502.10385>.
     """
-
-    by_token = False
 
     def __init__(
         self,
@@ -82,22 +71,16 @@ class SimDINO(nn.Module):
         check_at_least("SimDINO", "agreement_weight", agreement_weight, 0)
         check_positive("SimDINO", "eps", eps)
         check_at_least("SimDINO", "views", views, 2)
-        self.projector, self.projector_dim = projector_of(
-            "SimDINO", encoder, projector=projector, pool=pool, hidden_dim=hidden_dim,
-            out_dim=projector_dim, layers=3,
-        )  # fmt: skip
-        self.hidden_dim, self.pool, self.views = hidden_dim, pool, views
+        self._build_projector(
+            encoder, projector, pool, hidden_dim=hidden_dim, out_dim=projector_dim, layers=3
+        )
+        self.hidden_dim, self.views = hidden_dim, views
         self.momentum, self.agreement_weight, self.eps = momentum, agreement_weight, eps
         self.teacher = EMATeacher(Tower(encoder, self.projector, pool), training=True)
 
-    def draw(self, cases: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-        """Draw nothing."""
-        return ()
-
     def forward(self, encoder: nn.Module, batch: ObjectiveBatch) -> ObjectiveOutput:
         """Return the loss of the views, the large ones first."""
-        check_views("SimDINO", batch, self.views, read=True)
-        views = projected("SimDINO", encoder, batch, head=self.projector, pool=self.pool)
+        views = self._projections(encoder, batch, read=True)
         known = self.teacher(batch.views[:2], batch.valid)
         student = torch.stack(list(map(gather, same_rows("SimDINO", views))))
         teacher = torch.stack(list(map(gather, same_rows("SimDINO", known))))
@@ -107,5 +90,4 @@ class SimDINO(nn.Module):
 
     def update(self, encoder: nn.Module, memory: tuple[Tensor, ...]) -> None:
         """Move the teacher towards encoder and projector."""
-        tower = Tower(encoder, self.projector, self.pool)
-        self.teacher.update(tower, momentum=self.momentum)
+        self._follow(self.teacher, encoder, momentum=self.momentum)

@@ -1,19 +1,20 @@
 """SupCon as an objective: series of one class attract each other, and views of one series."""
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ssltok._shared.checks import check_at_least, check_positive
 from ssltok.losses import supcon_loss
+from ssltok.training._objectives._documented import documented
 from ssltok.training._objectives._labelled import labelled_rows
-from ssltok.training._objectives._parts import projector_of
+from ssltok.training._objectives._plain import PlainObjective
 from ssltok.training._objectives._protocol import ObjectiveBatch, ObjectiveOutput
 from ssltok.training._objectives._rows import Pool, logged
 
 __all__ = ["SupCon"]
 
 
-class SupCon(nn.Module):
+@documented
+class SupCon(PlainObjective):
     """Pull series of one class together, against all others; the labels may be few.
 
     `supcon_loss` of the projections of all views and processes; see there for the formula. A
@@ -22,19 +23,9 @@ class SupCon(nn.Module):
     has the same token of the other views as positives.
 
     Args:
-        encoder: Gives the number of features; see `Objective` for what it must be.
         projector_dim: Features of a projection; the paper's 128.
-        hidden_dim: Width of the projector's hidden layer.
-        projector: A module of your own instead, from `(rows, dim)` to `(rows, projector_dim)`;
-            its width takes the place of `projector_dim`.
-        pool: From features `(batch, tokens, dim)` and which tokens are real, or None, to one
-            vector a series. By default each real token is a row of its own.
         temperature: Above 0; 0.1 in the paper.
         views: How many views it wants; 2 in the paper.
-
-    Raises:
-        TypeError: If the encoder lacks a member, or a part is not what it must be.
-        ValueError: If an option is out of its range, or a batch does not fit.
 
     Example:
         >>> import torch
@@ -51,8 +42,6 @@ class SupCon(nn.Module):
         <https://arxiv.org/abs/2004.11362>, section 3.2.
     """
 
-    by_token = False
-
     def __init__(
         self,
         encoder: nn.Module,
@@ -67,24 +56,14 @@ class SupCon(nn.Module):
         super().__init__()
         check_positive("SupCon", "temperature", temperature)
         check_at_least("SupCon", "views", views, 2)
-        self.projector, self.projector_dim = projector_of(
-            "SupCon", encoder, projector=projector, pool=pool, hidden_dim=hidden_dim,
-            out_dim=projector_dim, layers=2,
-        )  # fmt: skip
-        self.hidden_dim, self.pool, self.views = hidden_dim, pool, views
+        self._build_projector(
+            encoder, projector, pool, hidden_dim=hidden_dim, out_dim=projector_dim, layers=2
+        )
+        self.hidden_dim, self.views = hidden_dim, views
         self.temperature = temperature
-
-    def draw(self, cases: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-        """Draw nothing."""
-        return ()
 
     def forward(self, encoder: nn.Module, batch: ObjectiveBatch) -> ObjectiveOutput:
         """Return the loss of the views and their labels."""
-        z, labels = labelled_rows(
-            "SupCon", encoder, batch, head=self.projector, pool=self.pool, views=self.views
-        )
+        z, labels = labelled_rows(self, encoder, batch)
         loss = supcon_loss(z, labels, temperature=self.temperature)
         return ObjectiveOutput(loss, logged(contrast=loss))
-
-    def update(self, encoder: nn.Module, memory: tuple[Tensor, ...]) -> None:
-        """Do nothing: nothing lives between steps."""

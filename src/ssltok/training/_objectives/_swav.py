@@ -7,13 +7,12 @@ from ssltok._shared.checks import check_at_least, check_positive
 from ssltok.distributed import gather
 from ssltok.losses import sinkhorn, swapped_prediction_loss
 from ssltok.state import Prototypes
-from ssltok.training._objectives._parts import projector_of
+from ssltok.training._objectives._documented import documented
+from ssltok.training._objectives._plain import PlainObjective
 from ssltok.training._objectives._protocol import ObjectiveBatch, ObjectiveOutput
 from ssltok.training._objectives._rows import (
     Pool,
-    check_views,
     logged,
-    projected,
     same_rows,
     whole_batch_mean,
 )
@@ -21,7 +20,8 @@ from ssltok.training._objectives._rows import (
 __all__ = ["SwAV"]
 
 
-class SwAV(nn.Module):
+@documented
+class SwAV(PlainObjective):
     """Predict, from each view, the prototypes that the first two views were assigned to.
 
     `swapped_prediction_loss` of the cosines of projections and prototypes; the assignments are
@@ -32,21 +32,11 @@ class SwAV(nn.Module):
     optimizer's step.
 
     Args:
-        encoder: Gives the number of features; see `Objective` for what it must be.
         projector_dim: Features of a projection; the paper's 128.
-        hidden_dim: Width of the projector's hidden layer.
-        projector: A module of your own instead, from `(rows, dim)` to `(rows, projector_dim)`;
-            its width takes the place of `projector_dim`.
-        pool: From features `(batch, tokens, dim)` and which tokens are real, or None, to one
-            vector a series. By default each real token is a row of its own.
         prototypes: How many there are. The paper has 3000 for 1000 classes; 256 by default.
         temperature: Of the predictions, above 0; 0.1 in the paper.
         epsilon: Softness of the assignments, above 0; 0.05 in the paper.
         views: How many views it wants, 2 or more; 8 in the paper.
-
-    Raises:
-        TypeError: If the encoder lacks a member, or a part is not what it must be.
-        ValueError: If an option is out of its range, or a batch does not fit.
 
     Example:
         >>> import torch
@@ -61,8 +51,6 @@ class SwAV(nn.Module):
     References:
         Caron et al., *SwAV*, 2020, <https://arxiv.org/abs/2006.09882>, section 3, algorithm 1.
     """
-
-    by_token = False
 
     def __init__(
         self,
@@ -81,22 +69,16 @@ class SwAV(nn.Module):
         check_positive("SwAV", "temperature", temperature)
         check_positive("SwAV", "epsilon", epsilon)
         check_at_least("SwAV", "views", views, 2)
-        self.projector, self.projector_dim = projector_of(
-            "SwAV", encoder, projector=projector, pool=pool, hidden_dim=hidden_dim,
-            out_dim=projector_dim, layers=2,
-        )  # fmt: skip
+        self._build_projector(
+            encoder, projector, pool, hidden_dim=hidden_dim, out_dim=projector_dim, layers=2
+        )
         self.assign = Prototypes(self.projector_dim, prototypes)
-        self.hidden_dim, self.pool, self.prototypes = hidden_dim, pool, prototypes
+        self.hidden_dim, self.prototypes = hidden_dim, prototypes
         self.temperature, self.epsilon, self.views = temperature, epsilon, views
-
-    def draw(self, cases: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-        """Draw nothing."""
-        return ()
 
     def forward(self, encoder: nn.Module, batch: ObjectiveBatch) -> ObjectiveOutput:
         """Return the loss of the views, the large ones first."""
-        check_views("SwAV", batch, self.views)
-        views = projected("SwAV", encoder, batch, head=self.projector, pool=self.pool)
+        views = self._projections(encoder, batch)
         scores = self.assign(torch.stack(same_rows("SwAV", views)))
         targets = sinkhorn(scores[:2], epsilon=self.epsilon, gather=gather)
         local = swapped_prediction_loss(scores, targets, temperature=self.temperature)

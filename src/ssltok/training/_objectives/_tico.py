@@ -7,21 +7,21 @@ from ssltok._shared.checks import check_at_least, check_ratio
 from ssltok.distributed import gather
 from ssltok.losses import tico_terms
 from ssltok.state import EMATeacher, RunningMoment
-from ssltok.training._objectives._parts import projector_of
+from ssltok.training._objectives._documented import documented
+from ssltok.training._objectives._plain import PlainObjective
 from ssltok.training._objectives._protocol import ObjectiveBatch, ObjectiveOutput
 from ssltok.training._objectives._rows import (
     Pool,
     Tower,
-    check_views,
     logged,
-    projected,
     same_rows,
 )
 
 __all__ = ["TiCo"]
 
 
-class TiCo(nn.Module):
+@documented
+class TiCo(PlainObjective):
     """Agree with what a slow teacher makes of the other view, and use new directions.
 
     `tico_loss` of the rows of both views, each against the teacher's of the other, with the
@@ -29,21 +29,12 @@ class TiCo(nn.Module):
     training mode, as `BYOL`'s.
 
     Args:
-        encoder: Gives the number of features; see `Objective` for what it must be.
         projector_dim: Features of a projection; 256 by default.
         hidden_dim: Width of the projector's hidden layer; 512 by default.
-        projector: A module of your own instead, from `(rows, dim)` to `(rows, projector_dim)`;
-            its width takes the place of `projector_dim`.
-        pool: From features `(batch, tokens, dim)` and which tokens are real, or None, to one
-            vector a series. By default each real token is a row of its own.
         momentum: Share of the teacher that an update keeps, in [0, 1]. The attribute of that name
             may be set before each update, to follow a schedule.
         moment_momentum: Share of the moment that an update keeps, in [0, 1]; lightly's 0.9.
         contrast_weight: The weight of used directions, 0 or more; lightly's 8.
-
-    Raises:
-        TypeError: If the encoder lacks a member, or a part is not what it must be.
-        ValueError: If an option is out of its range, or a batch does not fit.
 
     Example:
         >>> import torch
@@ -58,10 +49,6 @@ class TiCo(nn.Module):
     References:
         Zhu et al., *TiCo*, 2022, <https://arxiv.org/abs/2206.10698>.
     """
-
-    views = 2
-
-    by_token = False
 
     def __init__(
         self,
@@ -79,23 +66,17 @@ class TiCo(nn.Module):
         check_ratio("TiCo", "momentum", momentum)
         check_ratio("TiCo", "moment_momentum", moment_momentum)
         check_at_least("TiCo", "contrast_weight", contrast_weight, 0)
-        self.projector, self.projector_dim = projector_of(
-            "TiCo", encoder, projector=projector, pool=pool, hidden_dim=hidden_dim,
-            out_dim=projector_dim, layers=2,
-        )  # fmt: skip
-        self.hidden_dim, self.pool, self.momentum = hidden_dim, pool, momentum
+        self._build_projector(
+            encoder, projector, pool, hidden_dim=hidden_dim, out_dim=projector_dim, layers=2
+        )
+        self.hidden_dim, self.momentum = hidden_dim, momentum
         self.moment_momentum, self.contrast_weight = moment_momentum, contrast_weight
         self.teacher = EMATeacher(Tower(encoder, self.projector, pool), training=True)
         self.moment = RunningMoment(self.projector_dim, momentum=moment_momentum)
 
-    def draw(self, cases: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-        """Draw nothing."""
-        return ()
-
     def forward(self, encoder: nn.Module, batch: ObjectiveBatch) -> ObjectiveOutput:
         """Return the loss of two views."""
-        check_views("TiCo", batch, self.views, read=True)
-        views = projected("TiCo", encoder, batch, head=self.projector, pool=self.pool)
+        views = self._projections(encoder, batch, read=True)
         rows = torch.cat(same_rows("TiCo", views))
         known = torch.cat(self.teacher(batch.views, batch.valid)[::-1])
         terms = tico_terms(
@@ -106,6 +87,5 @@ class TiCo(nn.Module):
 
     def update(self, encoder: nn.Module, memory: tuple[Tensor, ...]) -> None:
         """Move the teacher towards encoder and projector, and the moment."""
-        tower = Tower(encoder, self.projector, self.pool)
-        self.teacher.update(tower, momentum=self.momentum)
+        self._follow(self.teacher, encoder, momentum=self.momentum)
         self.moment.update(memory[0])

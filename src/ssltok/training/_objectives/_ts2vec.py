@@ -7,15 +7,18 @@ from ssltok._shared.checks import check_at_least, check_ratio
 from ssltok.augment import overlapping_crops
 from ssltok.distributed import gather
 from ssltok.losses import hierarchical_contrastive_loss
+from ssltok.training._objectives._documented import documented
 from ssltok.training._objectives._hidden import check_draws
 from ssltok.training._objectives._parts import encoder_size
+from ssltok.training._objectives._plain import PlainObjective
 from ssltok.training._objectives._protocol import ObjectiveBatch, ObjectiveOutput
 from ssltok.training._objectives._rows import check_views, logged, token_valid
 
 __all__ = ["TS2Vec"]
 
 
-class TS2Vec(nn.Module):
+@documented
+class TS2Vec(PlainObjective):
     """Contrast each time step with other steps and other series, at every scale.
 
     Two crops of the view overlap, half of the steps of each are hidden, and
@@ -36,10 +39,6 @@ class TS2Vec(nn.Module):
         instance_weight: Weight of the contrast with other series, in [0, 1]; the rest is that
             of the contrast with other steps.
         temporal_unit: The first scale with a contrast of steps; raise it for long series.
-
-    Raises:
-        TypeError: If the encoder lacks a member, or a part is not what it must be.
-        ValueError: If an option is out of its range, or a batch does not fit.
 
     Example:
         >>> import torch
@@ -160,6 +159,3 @@ class TS2Vec(nn.Module):
             instance_weight=self.instance_weight, temporal_unit=self.temporal_unit,
         )  # fmt: skip
         return ObjectiveOutput(loss, logged(contrast=loss))
-
-    def update(self, encoder: nn.Module, memory: tuple[Tensor, ...]) -> None:
-        """Do nothing: nothing lives between steps."""

@@ -1,42 +1,36 @@
 """VIbCReg as an objective: VICReg behind iterative whitening, with a normalised covariance."""
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ssltok._shared.checks import check_at_least
 from ssltok.distributed import gather
 from ssltok.losses import vibcreg_terms
 from ssltok.nn import IterNorm
-from ssltok.training._objectives._parts import projector_of
+from ssltok.training._objectives._documented import documented
+from ssltok.training._objectives._plain import PlainObjective
 from ssltok.training._objectives._protocol import ObjectiveBatch, ObjectiveOutput
-from ssltok.training._objectives._rows import Pool, check_views, logged, projected
+from ssltok.training._objectives._rows import Pool, logged
 
 __all__ = ["VIbCReg"]
 
 
-class VIbCReg(nn.Module):
+@documented
+class VIbCReg(PlainObjective):
     """Make two whitened views agree while every feature keeps varying on its own.
 
     `vibcreg_loss` of the projections of two views, which end in `IterNorm`; see there for the
     formulas. NC-VQVAE runs with `covariance_weight=100`.
 
     Args:
-        encoder: Gives the number of features; see `Objective` for what it must be.
         projector_dim: Width of the projector, three linear layers. The paper uses 4096; 512 by
             default, for encoders of some 64 features.
         group_size: Features whitened together; it divides `projector_dim`, and both views together
             have twice as many rows or more in each process. NC-VQVAE uses 64.
         projector: A module of your own instead, from `(rows, dim)` to `(rows, projector_dim)`,
             with its own whitening; its width takes the place of `projector_dim`.
-        pool: From features `(batch, tokens, dim)` and which tokens are real, or None, to one
-            vector a series. By default each real token is a row of its own.
         invariance_weight: The weight of the distance of the views.
         variance_weight: The weight of the hinge on the deviations.
         covariance_weight: The weight of the correlations.
-
-    Raises:
-        TypeError: If the encoder lacks a member, or a part is not what it must be.
-        ValueError: If an option is out of its range, or a batch does not fit.
 
     Example:
         >>> import torch
@@ -51,10 +45,6 @@ class VIbCReg(nn.Module):
     References:
         Lee and Aune, *VIbCReg*, 2021, <https://arxiv.org/abs/2109.00783>, section 3.
     """
-
-    views = 2
-
-    by_token = False
 
     def __init__(
         self,
@@ -72,23 +62,17 @@ class VIbCReg(nn.Module):
         check_at_least("VIbCReg", "invariance_weight", invariance_weight, 0)
         check_at_least("VIbCReg", "variance_weight", variance_weight, 0)
         check_at_least("VIbCReg", "covariance_weight", covariance_weight, 0)
-        self.projector, self.projector_dim = projector_of(
-            "VIbCReg", encoder, projector=projector, pool=pool, hidden_dim=projector_dim,
-            out_dim=projector_dim, layers=3,
+        self._build_projector(
+            encoder, projector, pool, hidden_dim=projector_dim, out_dim=projector_dim, layers=3,
             whiten=lambda: IterNorm(projector_dim, group_size=group_size),
         )  # fmt: skip
-        self.pool, self.group_size = pool, group_size
+        self.group_size = group_size
         self.invariance_weight, self.variance_weight = invariance_weight, variance_weight
         self.covariance_weight = covariance_weight
 
-    def draw(self, cases: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-        """Draw nothing."""
-        return ()
-
     def forward(self, encoder: nn.Module, batch: ObjectiveBatch) -> ObjectiveOutput:
         """Return the loss of two views."""
-        check_views("VIbCReg", batch, self.views)
-        views = projected("VIbCReg", encoder, batch, head=self.projector, pool=self.pool)
+        views = self._projections(encoder, batch)
         terms = vibcreg_terms(*map(gather, views))
         loss = (
             self.invariance_weight * terms.invariance
@@ -96,6 +80,3 @@ class VIbCReg(nn.Module):
             + self.covariance_weight * terms.covariance
         )
         return ObjectiveOutput(loss, logged(**terms._asdict()))
-
-    def update(self, encoder: nn.Module, memory: tuple[Tensor, ...]) -> None:
-        """Do nothing: nothing lives between steps."""

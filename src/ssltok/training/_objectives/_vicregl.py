@@ -7,7 +7,9 @@ from ssltok._shared.checks import check_at_least, check_axes, check_bool_mask, c
 from ssltok.distributed import gather
 from ssltok.losses import vicreg_terms, vicregl_terms
 from ssltok.nn import mean_pool
+from ssltok.training._objectives._documented import documented
 from ssltok.training._objectives._parts import projector_of
+from ssltok.training._objectives._plain import PlainObjective
 from ssltok.training._objectives._protocol import ObjectiveBatch, ObjectiveOutput
 from ssltok.training._objectives._rows import (
     Pool,
@@ -22,7 +24,8 @@ __all__ = ["VICRegL"]
 INVARIANCE_WEIGHT = 25.0  # the paper's; the other weights are measured by it
 
 
-class VICRegL(nn.Module):
+@documented
+class VICRegL(PlainObjective):
     r"""Make pooled features agree, and tokens that look alike or stand at the same place.
 
     `vicreg_terms` of the pooled features and `vicregl_terms` of the tokens, each behind a projector
@@ -43,10 +46,6 @@ class VICRegL(nn.Module):
         variance_weight: The weight of the deviations, 0 or more; that of the differences is 25.
         covariance_weight: The weight of the covariances, 0 or more.
 
-    Raises:
-        TypeError: If the encoder lacks a member, or a part is not what it must be.
-        ValueError: If an option is out of its range, or a batch does not fit.
-
     Example:
         >>> import torch
         >>> from ssltok.training import ObjectiveBatch, VICRegL
@@ -62,8 +61,6 @@ class VICRegL(nn.Module):
     References:
         Bardes et al., *VICRegL*, 2022, <https://arxiv.org/abs/2210.01571>, equation 6.
     """
-
-    views = 2
 
     by_token = True
 
@@ -85,20 +82,15 @@ class VICRegL(nn.Module):
         check_ratio("VICRegL", "global_weight", global_weight)
         check_at_least("VICRegL", "variance_weight", variance_weight, 0)
         check_at_least("VICRegL", "covariance_weight", covariance_weight, 0)
-        self.projector, self.projector_dim = projector_of(
-            "VICRegL", encoder, projector=projector, pool=pool, hidden_dim=projector_dim,
-            out_dim=projector_dim, layers=3,
-        )  # fmt: skip
+        self._build_projector(
+            encoder, projector, pool, hidden_dim=projector_dim, out_dim=projector_dim, layers=3
+        )
         self.token_projector, _ = projector_of(
             "VICRegL", encoder, projector=token_projector, pool=None, hidden_dim=projector_dim,
             out_dim=projector_dim, layers=3,
         )  # fmt: skip
-        self.pool, self.matches, self.global_weight = pool, matches, global_weight
+        self.matches, self.global_weight = matches, global_weight
         self.variance_weight, self.covariance_weight = variance_weight, covariance_weight
-
-    def draw(self, cases: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-        """Draw nothing."""
-        return ()
 
     def forward(self, encoder: nn.Module, batch: ObjectiveBatch) -> ObjectiveOutput:
         """Return the loss of two views."""
@@ -148,6 +140,3 @@ class VICRegL(nn.Module):
             filled = z.new_zeros((*both.shape, z.shape[1])).masked_scatter(both.unsqueeze(2), z)
         z_a, z_b = filled.chunk(2)
         return z_a, z_b
-
-    def update(self, encoder: nn.Module, memory: tuple[Tensor, ...]) -> None:
-        """Do nothing: nothing lives between steps."""

@@ -1,42 +1,35 @@
 """W-MSE as an objective: whitened views agree."""
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ssltok._shared.checks import check_at_least, check_ratio
 from ssltok.distributed import gather
 from ssltok.losses import w_mse_loss
-from ssltok.training._objectives._parts import projector_of
+from ssltok.training._objectives._documented import documented
+from ssltok.training._objectives._plain import PlainObjective
 from ssltok.training._objectives._protocol import ObjectiveBatch, ObjectiveOutput
-from ssltok.training._objectives._rows import Pool, check_views, logged, projected
+from ssltok.training._objectives._rows import Pool, logged
 
 __all__ = ["WMSE"]
 
 
-class WMSE(nn.Module):
+@documented
+class WMSE(PlainObjective):
     """Pull whitened projections of views together; whitening leaves no way to collapse.
 
     `w_mse_loss` of the projections; see there for the formula. The rows are those of all
     processes, and shuffles come from `ObjectiveBatch.seed`.
 
     Args:
-        encoder: Gives the number of features; see `Objective` for what it must be.
         projector_dim: Features of a projection; 64 in the authors' code. Fewer than the rows that
             are whitened together, for whitening needs more rows than features.
         hidden_dim: Width of the projector's two hidden layers.
-        projector: A module of your own instead, from `(rows, dim)` to `(rows, projector_dim)`;
-            its width takes the place of `projector_dim`.
-        pool: From features `(batch, tokens, dim)` and which tokens are real, or None, to one
-            vector a series. By default each real token is a row of its own.
         sub_batch: Rows whitened together, which divide those of the batch; 128 in the authors'
             code. None takes all.
         eps: Share of the identity in the covariance, in [0, 1]. The paper has 0; 0.01 by default,
             with which a batch of fewer rows than features is whitened in part.
         views: How many views it wants.
-
-    Raises:
-        TypeError: If the encoder lacks a member, or a part is not what it must be.
-        ValueError: If an option is out of its range, or a batch does not fit.
 
     Example:
         >>> import torch
@@ -53,8 +46,6 @@ class WMSE(nn.Module):
         <https://arxiv.org/abs/2007.06346>, section 3.
     """
 
-    by_token = False
-
     def __init__(
         self,
         encoder: nn.Module,
@@ -70,29 +61,20 @@ class WMSE(nn.Module):
         super().__init__()
         check_ratio("WMSE", "eps", eps)
         check_at_least("WMSE", "views", views, 2)
-        self.projector, self.projector_dim = projector_of(
-            "WMSE", encoder, projector=projector, pool=pool, hidden_dim=hidden_dim,
-            out_dim=projector_dim, layers=3,
-        )  # fmt: skip
+        self._build_projector(
+            encoder, projector, pool, hidden_dim=hidden_dim, out_dim=projector_dim, layers=3
+        )
         if sub_batch is not None:
             least = 2 if eps > 0 else self.projector_dim + 1
             check_at_least("WMSE", "sub_batch", sub_batch, least)
-        self.hidden_dim, self.pool, self.views = hidden_dim, pool, views
+        self.hidden_dim, self.views = hidden_dim, views
         self.sub_batch, self.eps = sub_batch, eps
-
-    def draw(self, cases: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-        """Draw nothing."""
-        return ()
 
     def forward(self, encoder: nn.Module, batch: ObjectiveBatch) -> ObjectiveOutput:
         """Return the loss of the views."""
-        check_views("WMSE", batch, self.views)
-        views = projected("WMSE", encoder, batch, head=self.projector, pool=self.pool)
+        views = self._projections(encoder, batch)
         loss = w_mse_loss(
             *map(gather, views), sub_batch=self.sub_batch, eps=self.eps,
             generator=torch.Generator().manual_seed(batch.seed),
         )  # fmt: skip
         return ObjectiveOutput(loss, logged(invariance=loss))
-
-    def update(self, encoder: nn.Module, memory: tuple[Tensor, ...]) -> None:
-        """Do nothing: nothing lives between steps."""
