@@ -3,8 +3,9 @@
 import numpy as np
 import onnxruntime
 import torch
-from ssltok.pipelines import SSLTokenizer, shorten
 from torch import Tensor, nn
+
+from ssltok.pipelines import SSLTokenizer, shorten
 
 random = np.random.default_rng(0)
 phases = random.uniform(0, 6, (40, 1, 1))
