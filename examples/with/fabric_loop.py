@@ -2,8 +2,7 @@
 
 import lightning
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import mse_loss
+from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from ssltok.nn import ConvDecoder1d, ConvEncoder1d
@@ -11,22 +10,22 @@ from ssltok.quantizers import VectorQuantizer
 
 
 class Tokenizer(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         sizes = {"length": 64, "width": 16, "hidden_dim": 16, "blocks": 1}
         self.encoder = ConvEncoder1d(1, 8, **sizes)
         self.quantizer = VectorQuantizer(8, 32, channel_dim=1)
         self.decoder = ConvDecoder1d(1, 8, **sizes)
 
-    def forward(self, series: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, series):
         quantized = self.quantizer(self.encoder(series))
-        return mse_loss(self.decoder(quantized.vectors), series) + quantized.loss, quantized.codes
+        error = (self.decoder(quantized.vectors) - series).square().mean()
+        return error + quantized.loss, quantized.codes
 
 
 fabric = lightning.Fabric(accelerator="cpu", devices=1)
-fabric.seed_everything(0, verbose=False)
-rate = torch.linspace(1, 3, 128)[:, None, None]
-series = torch.sin(torch.linspace(0, 12, 64) * rate)
+torch.manual_seed(0)
+series = torch.sin(torch.linspace(0, 12, 64) * torch.linspace(1, 3, 128)[:, None, None])
 loader = fabric.setup_dataloaders(DataLoader(TensorDataset(series), batch_size=32, shuffle=True))
 model = Tokenizer()
 model, optimizer = fabric.setup(model, torch.optim.AdamW(model.parameters(), lr=3e-3))
@@ -38,5 +37,4 @@ for _ in range(15):
         fabric.backward(loss)
         optimizer.step()
         losses.append(loss.item())
-print(f"reconstruction and codebook loss: {losses[0]:.2f} at first, {losses[-1]:.2f} at the end")
-print(f"{codes.unique().numel()} of 32 codes are in use in the last batch")
+print(f"loss {losses[0]:.2f} at first, {losses[-1]:.2f} at the end; {len(codes.unique())} codes")

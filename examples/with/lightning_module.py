@@ -2,54 +2,40 @@
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch import nn
+from torch.utils.data import DataLoader
 
 from ssltok.augment import gaussian_noise
 from ssltok.nn import AverageMaxPool, ResNet1d
 from ssltok.training import BYOL, ObjectiveBatch
 
-torch.manual_seed(0)
-series = torch.randn(64, 1, 96).cumsum(-1) / 10
-
 
 class SelfSupervised(lightning.LightningModule):
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
-        self.encoder = nn.Sequential(
-            ResNet1d(1, widths=(16,), blocks=(1,)), AverageMaxPool(channel_dim=1)
-        )
+        pool = AverageMaxPool(channel_dim=1)
+        self.encoder = nn.Sequential(ResNet1d(1, widths=(16,), blocks=(1,)), pool)
         self.encoder.dim = 32
         self.objective = BYOL(self.encoder, projector_dim=32, hidden_dim=64, momentum=0.9)
+        self.losses = []
 
-    def training_step(self, batch: list[Tensor], index: int) -> Tensor:
-        views = (gaussian_noise(batch[0]), gaussian_noise(batch[0]))
-        output = self.objective(self.encoder, ObjectiveBatch(views))
-        self.memory = output.memory
-        self.log_dict(output.logged, prog_bar=True)
-        return output.loss
+    def training_step(self, series, index):
+        batch = ObjectiveBatch((gaussian_noise(series), gaussian_noise(series)))
+        output = self.objective(self.encoder, batch)
+        self.losses.append(output.loss.item())
+        return output._asdict()
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
+    def configure_optimizers(self):
         return torch.optim.AdamW(self.parameters(), lr=3e-3)
 
 
-class Update(Callback):
-    """The teacher follows, once the optimizer has stepped."""
-
-    losses: list[float] = []
-
-    def on_train_batch_end(self, trainer, module, outputs, batch, index) -> None:
-        module.objective.update(module.encoder, module.memory)
-        self.losses.append(float(outputs["loss"]))
+class Update(lightning.Callback):
+    def on_train_batch_end(self, trainer, module, outputs, batch, index):
+        module.objective.update(module.encoder, outputs["memory"])  # the teacher follows
 
 
-model = SelfSupervised()
-loader = DataLoader(TensorDataset(series), batch_size=16, shuffle=True)
+torch.manual_seed(0)
+model, loader = SelfSupervised(), DataLoader(torch.randn(64, 1, 96).cumsum(-1) / 10, batch_size=16)
 quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-update = Update()
-trainer = lightning.Trainer(
-    max_epochs=5, accelerator="cpu", callbacks=[update], enable_model_summary=False, **quiet
-)
-trainer.fit(model, loader)
-print(f"BYOL's loss: {update.losses[0]:.2f} at first, {update.losses[-1]:.2f} after 20 steps")
+lightning.Trainer(max_epochs=5, accelerator="cpu", callbacks=[Update()], **quiet).fit(model, loader)
+print(f"BYOL's loss: {model.losses[0]:.2f} at first, {model.losses[-1]:.2f} after 20 steps")

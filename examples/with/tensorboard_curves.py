@@ -11,7 +11,7 @@ model = SSLTokenizer(shorten("compact", steps=20), progress=False, checkpoints="
 model.fit(waves)
 
 # tensorboard --logdir checkpoints/tensorboard   shows them; here they are read.
-for stage, history in model.histories_.items():
+for stage in model.histories_:
     curves = EventAccumulator(f"checkpoints/tensorboard/{stage}").Reload()
     for name in curves.Tags()["scalars"]:
         points = curves.Scalars(name)
