@@ -16,7 +16,7 @@ labels = np.arange(40) % 2
 pitch, phase = (1 + labels)[:, None], random.uniform(0, 6, (40, 1))
 waves = np.sin(np.linspace(0, 12, 48) * pitch + phase) + 0.2 * random.normal(size=(40, 48))
 
-preset = shorten("demo", steps=12)  # for this page; leave `shorten` out for real work
+preset = shorten("demo", steps=4)  # for this page; leave `shorten` out for real work
 pipeline = make_pipeline(
     SSLTokenizer(preset, seed=0, cpu=True, progress=False),
     StandardScaler(),
