@@ -100,6 +100,8 @@ RECIPES: dict[str, tuple[tuple[str, ...], Callable[[Names], Any]]] = {
     ),
 }
 """What each recipe needs, and a fact of what it leaves behind."""
+SLOW = {"aeon_containers", "sklearn_search"}
+"""Recipes of ten seconds and more, which `make test` leaves to `make meet`."""
 SHOWN = {"sktime_containers": 3, "pandas_polars": 1, "onnx_encoder": 1}
 """Recipes that say themselves whether two things are equal, and how often they say yes."""
 
@@ -113,6 +115,8 @@ def test_a_recipe_runs_with_the_real_package(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     needs, holds = RECIPES[recipe]
+    if recipe in SLOW and not ALL:
+        pytest.skip("`make meet` runs it")
     monkeypatch.setenv("HOME", str(tmp_path))  # some write a file of their own there
     for name in needs:
         if ALL:
