@@ -7,9 +7,10 @@ PIP_ARGS ?=
 BIN := $(VENV)/bin
 CORE := $(VENV)-core
 BUILD := $(VENV)-build
+MEET := $(VENV)-meet
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q $(PIP_ARGS)
 
-.PHONY: demo test test-all mutation docs lint core smoke dist matrix track track-check clean
+.PHONY: demo test test-all meet mutation docs lint core smoke dist matrix track track-check clean
 .PHONY: release-check release-dist release-source release-install
 
 demo: $(VENV)/.demo
@@ -21,8 +22,13 @@ TEST_ENV := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 test: $(VENV)/.dev lint docs
 	$(TEST_ENV) $(BIN)/python -m pytest -q -n 2
 
-test-all: $(VENV)/.browser lint docs
+test-all: $(VENV)/.browser lint docs meet
 	SSLTOK_ALL=1 $(TEST_ENV) $(BIN)/python -m pytest -q -n 2
+
+# The recipes of examples/with, each with the real package, in an environment of their own: what is
+# missing there is an error, not a skip.
+meet: $(MEET)/.ready
+	SSLTOK_MEET=1 $(TEST_ENV) $(MEET)/bin/python -m pytest -q tests/test_meet.py
 
 # Which broken lines the tests notice: 600 mutants, an hour or less; what is done is not done again.
 mutation: $(VENV)/.mutation
@@ -75,7 +81,7 @@ release-source: dist
 	rm -rf dist/unpacked
 
 clean:
-	rm -rf $(VENV) $(CORE) $(BUILD) .venv-matrix dist build site demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CORE) $(BUILD) $(MEET) .venv-matrix dist build site demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/.demo: EXTRAS = pipelines,data
 $(VENV)/.dev: EXTRAS = dev
@@ -97,6 +103,13 @@ $(VENV)/.mutation: $(VENV)/.dev .ci/mutation.txt
 
 $(VENV)/.peers: $(VENV)/.dev
 	$(PIP) -c .ci/constraints.txt -r .ci/peers.txt
+	touch $@
+
+$(MEET)/.ready: .ci/meet.txt .ci/constraints.txt
+	test -x $(MEET)/bin/python || $(PYTHON) -m venv $(MEET)
+	$(MEET)/bin/python -m pip install --disable-pip-version-check -q $(PIP_ARGS) "$$(grep '^torch==' .ci/constraints.txt)"
+	$(MEET)/bin/python -m pip install --disable-pip-version-check -q $(PIP_ARGS) -r .ci/meet.txt
+	$(MEET)/bin/python -m pip install --disable-pip-version-check -q $(PIP_ARGS) --no-deps -e .
 	touch $@
 
 $(BUILD)/.ready: .ci/build.txt

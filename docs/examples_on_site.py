@@ -20,7 +20,9 @@ EXAMPLES = {
     for path in sorted((ROOT / "examples").rglob("*.py"))
 }
 """The address on the site of each script."""
-NAMED = re.compile(r"(?<![\[`])`(?:examples/)?(?:ssl/)?(\w+\.py)( [^`]*)?`(?!`)")
+RECIPE = re.compile(r"^<!-- recipe: (\w+\.py) -->$", re.MULTILINE)
+"""Where a page shows a script of `examples/with/` as a block."""
+NAMED = re.compile(r"(?<![\[`])`(?:examples/)?(?:ssl/|with/)?(\w+\.py)( [^`]*)?`(?!`)")
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -52,7 +54,17 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         name = posixpath.basename(address).removesuffix(".md")
         heading, rest = markdown.split("\n", 1)
         markdown = f"{heading}\n\n[This lesson as a notebook]({name}.ipynb)\n{rest}"
-    return link_examples(markdown, posixpath.dirname(address))
+    return link_examples(show_recipes(markdown), posixpath.dirname(address))
+
+
+def show_recipes(markdown: str) -> str:
+    """Put scripts of `examples/with/` where a page asks for them."""
+
+    def block(match: re.Match[str]) -> str:
+        source = (ROOT / "examples" / "with" / match[1]).read_text()
+        return f"`examples/with/{match[1]}`:\n\n```python\n{source}```"
+
+    return RECIPE.sub(block, markdown)
 
 
 def link_examples(markdown: str, folder: str) -> str:
@@ -71,7 +83,9 @@ def _naming() -> dict[str, list[pathlib.Path]]:
     """The pages of the site that name each script."""
     naming: dict[str, list[pathlib.Path]] = {name: [] for name in EXAMPLES}
     for page in sorted(PAGES.rglob("*.md")):
-        text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+        text = re.sub(
+            r"^```.*?^```", "", show_recipes(page.read_text()), flags=re.MULTILINE | re.DOTALL
+        )
         for name in {found[1] for found in NAMED.finditer(text)} & set(EXAMPLES):
             naming[name].append(page)
     return naming

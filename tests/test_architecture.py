@@ -26,6 +26,7 @@ EXTRAS = {
 }  # fmt: skip
 MOST_OPTIONS = 8
 MORE_OPTIONS = {
+    "fit": "what is trained, where and on what, beside who hears of it while it lasts",
     "evaluate": "three sets, each with its labels, beside what measures them",
     "iterative_decode": "how many, which, what, guidance and observation are all the caller's",
 }

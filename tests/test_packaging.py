@@ -25,6 +25,7 @@ DISTRIBUTION = {
     "griffe": "griffelib",
     "sklearn": "scikit-learn",
     "huggingface_hub": "huggingface-hub",
+    "mlflow": "mlflow-skinny",
     "umap": "umap-learn",
     "yaml": "pyyaml",
 }
@@ -107,7 +108,8 @@ def test_the_core_is_what_no_extra_is_needed_for() -> None:
 def test_tests_and_docs_import_what_the_extra_dev_brings() -> None:
     found = imported("tests", "docs", "examples")
     browser = (ROOT / ".ci" / "browser.txt").read_text().splitlines()[1:]  # of `make test-all`
-    declared = names(for_users()) | names(EXTRAS["dev"]) | names(browser)
+    meet = [line for line in (ROOT / ".ci" / "meet.txt").read_text().splitlines() if "==" in line]
+    declared = names(for_users()) | names(EXTRAS["dev"]) | names(browser) | names(meet)
     assert found.keys() - declared == set(), {k: found[k] for k in found.keys() - declared}
     assert names(EXTRAS["dev"]) - FOR_THE_TOOLS <= found.keys()
 
@@ -194,7 +196,7 @@ def test_ci_runs_the_core_the_distributions_and_the_tests() -> None:
     text = (ROOT / ".ci" / "run").read_text()
     assert "set -euo pipefail" in text
     assert re.findall(r"(?m)^(?:exec )?make (.*)$", text) == ["core smoke", "test"]
-    for target in ("core", "smoke", "matrix", "release-check", "track-check", "test-all"):
+    for target in ("core", "smoke", "matrix", "release-check", "track-check", "test-all", "meet"):
         done = subprocess.run(
             ["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=False
         )

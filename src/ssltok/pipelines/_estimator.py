@@ -50,7 +50,7 @@ from ssltok.pipelines._uses._summary import summary_of
 from ssltok.pipelines._words._build import build_decoding
 from ssltok.pipelines._words._config import AutoConfig, Config
 from ssltok.pipelines._words._parts import Parts
-from ssltok.training import History, keyed_generator
+from ssltok.training import History, ObserveStep, keyed_generator
 
 __all__ = ["SSLTokenizer"]
 
@@ -110,6 +110,9 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
         cpu: Stay on the CPU even where there is an accelerator.
         length: Samples of the longest series that the model must hold; None takes the longest of
             `fit`.
+        observe: Called after each step of `fit` with the stage, `"tokenizer"` or `"prior"`, the
+            step and a dict of its terms, such as `lambda stage, step, terms: ...`: for MLflow,
+            Weights & Biases, or a plot of your own. It changes nothing of the result.
 
     Attributes:
         config_: The config used.
@@ -158,6 +161,7 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
         verbose: bool | int | None = None,
         cpu: bool = False,
         length: int | None = None,
+        observe: ObserveStep | None = None,
     ) -> None:
         self.preset = preset
         self.bands = bands
@@ -186,6 +190,7 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
         self.verbose = verbose
         self.cpu = cpu
         self.length = length
+        self.observe = observe
 
     def fit(self, X: Any, y: Labels = None, *, conditions: Any = None) -> Self:  # noqa: N803
         """Train the tokenizer, then the prior on its tokens.
@@ -240,6 +245,7 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
             cpu=self.cpu,
             parts=parts,
             conditions=conditioned,
+            observe=self.observe,
         )
         origin = {
             **provenance(),

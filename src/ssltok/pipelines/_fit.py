@@ -40,7 +40,14 @@ from ssltok.pipelines._words._build import (
 from ssltok.pipelines._words._config import Config
 from ssltok.pipelines._words._parts import Parts
 from ssltok.pipelines._words._values import config_to_dict
-from ssltok.training import History, accelerated, keyed_generator, seeded, train_stage
+from ssltok.training import (
+    History,
+    ObserveStep,
+    accelerated,
+    keyed_generator,
+    seeded,
+    train_stage,
+)
 
 __all__ = ["Fitted", "build_stage_one", "encode_series", "fit", "start_tokenizer"]
 
@@ -70,6 +77,7 @@ def fit(
     cpu: bool = False,
     parts: Parts = NOTHING,
     conditions: Conditions | None = None,
+    observe: ObserveStep | None = None,
 ) -> Fitted:
     """Train both stages.
 
@@ -86,6 +94,8 @@ def fit(
         parts: Parts in the place of the config's; none of the caller's modules is trained.
         conditions: What the prior is told of each series, as tensors of about mean 0 and variance
             1 in training.
+        observe: Called after each step of both stages, `"tokenizer"` and `"prior"`, as by
+            `train_stage`.
 
     Returns:
         The trained parts and their histories.
@@ -96,7 +106,7 @@ def fit(
     with accelerated(config.precision, cpu=cpu) as accelerator:
         return _fit(
             data, labels, config, parts, accelerator, classes=classes, seed=seed, folder=folder,
-            progress=progress, tell=tell, conditions=conditions,
+            progress=progress, tell=tell, conditions=conditions, observe=observe,
         )  # fmt: skip
 
 
@@ -113,6 +123,7 @@ def _fit(
     progress: bool,
     tell: Callable[[str], None] | None,
     conditions: Conditions | None,
+    observe: ObserveStep | None,
 ) -> Fitted:
     tell = tell if accelerator.is_main_process else None
     if isinstance(data, SourceSet):
@@ -149,7 +160,7 @@ def _fit(
         return _train(
             model, scaled, labels, config, parts, accelerator, classes=classes, seed=seed,
             folder=folder, fingerprint=fingerprint(data, labels, config, seed, parts, conditions),
-            progress=progress, tell=tell, conditions=conditions,
+            progress=progress, tell=tell, conditions=conditions, observe=observe,
         )  # fmt: skip
 
 
@@ -168,12 +179,13 @@ def _train(
     progress: bool,
     tell: Callable[[str], None] | None,
     conditions: Conditions | None,
+    observe: ObserveStep | None,
 ) -> Fitted:
     """Both stages, once everything has been asked."""
     tokenizer = model.tokenizer
     common: dict[str, Any] = {
         "seed": seed, "accelerator": accelerator, "folder": folder, "fingerprint": fingerprint,
-        "progress": progress, "workers": config.workers,
+        "progress": progress, "workers": config.workers, "observe": observe,
     }  # fmt: skip
     histories = {}
     if tell is not None:

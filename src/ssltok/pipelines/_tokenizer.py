@@ -228,7 +228,7 @@ class Tokenizer(nn.Module):
 
     def flat(self, codes: Tensor) -> Tensor:
         """Codes of one branch in its own axes as `(batch, tokens)` or `(batch, tokens, codes)`."""
-        batch = len(codes) // (self.channels if self.channelwise else 1)
+        batch = codes.shape[0] // (self.channels if self.channelwise else 1)
         if self.codes_per_token > 1:
             return codes.reshape(batch, -1, self.codes_per_token)
         return codes.reshape(batch, -1)

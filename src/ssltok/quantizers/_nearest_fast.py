@@ -11,6 +11,8 @@ __all__ = ["nearest_codes_fast", "rows_at_once", "sample_codes_fast"]
 
 def nearest_codes_fast(tokens: Tensor, codebook: Tensor) -> Tensor:
     """Do as `nearest_codes_plain`; the formula and its limits stand at `nearest_codes`."""
+    if torch.compiler.is_exporting() and torch.onnx.is_in_onnx_export():
+        return _nearest_within(tokens, codebook, None)  # ONNX has no operations but its own
     if torch.compiler.is_compiling():
         codes: Tensor = _nearest_op(tokens.detach(), codebook.detach())
         return codes
@@ -43,8 +45,13 @@ def rows_at_once(tokens: Tensor, codebook_size: int) -> int:
     return max(scores // codebook_size, 16)
 
 
-@torch.no_grad()
 def _nearest(tokens: Tensor, codebook: Tensor) -> Tensor:
+    return _nearest_within(tokens, codebook, rows_at_once(tokens, codebook.shape[0]))
+
+
+@torch.no_grad()
+def _nearest_within(tokens: Tensor, codebook: Tensor, rows: int | None) -> Tensor:
+    """Search so many tokens at once; None searches all, however many."""
     dtype = torch.promote_types(upcast(tokens[:0]).dtype, codebook.dtype)
     tokens, codebook = tokens.to(dtype), codebook.to(dtype)
     size, block = codebook.shape[0], tuning.ARGMAX_BLOCK
@@ -57,7 +64,7 @@ def _nearest(tokens: Tensor, codebook: Tensor) -> Tensor:
         bias = centred.square().sum(dim=1).mul_(-0.5)
         codes = [
             _row_argmax(torch.addmm(bias, part - middle, centred.T))
-            for part in tokens.split(rows_at_once(tokens, size))
+            for part in ([tokens] if rows is None else tokens.split(rows))
         ]
     return torch.cat(codes).clamp(max=size - 1)
 

@@ -3,7 +3,7 @@
 from ssltok.training._batches import HoldOut, hold_out, view_generators
 from ssltok.training._checkpoints import History
 from ssltok.training._config import TrainingConfig
-from ssltok.training._engine import Stage, accelerated, build_accelerator, train_stage
+from ssltok.training._engine import ObserveStep, Stage, accelerated, build_accelerator, train_stage
 from ssltok.training._objectives._alignment import Alignment
 from ssltok.training._objectives._barlow_twins import BarlowTwins
 from ssltok.training._objectives._beit import BEiT
@@ -72,6 +72,7 @@ __all__ = [
     "Objective",
     "ObjectiveBatch",
     "ObjectiveOutput",
+    "ObserveStep",
     "PretrainConfig",
     "Pretrained",
     "ReSSL",

@@ -68,8 +68,11 @@ class Memory:
         self.rows.append(row[1:])
         return float(row[0])
 
+    def terms(self) -> dict[str, float]:
+        return dict(zip(self.names, self.rows[-1].tolist(), strict=True))
+
     def shown(self) -> dict[str, str]:
-        return {n: f"{v:.3g}" for n, v in zip(self.names, self.rows[-1].tolist(), strict=True)}
+        return {name: f"{value:.3g}" for name, value in self.terms().items()}
 
     def history(self) -> History:
         return History(self.names, torch.stack(self.rows) if self.rows else torch.zeros(0, 0))

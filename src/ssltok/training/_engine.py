@@ -24,7 +24,10 @@ from ssltok.training._divergence import Watch
 from ssltok.training._randomness import keyed_seed, seeded
 from ssltok.training._sync_norm import synchronize_norms
 
-__all__ = ["Stage", "accelerated", "build_accelerator", "train_stage"]
+__all__ = ["ObserveStep", "Stage", "accelerated", "build_accelerator", "train_stage"]
+
+ObserveStep = Callable[[str, int, dict[str, float]], None]
+"""Called after each step on the first process: the stage's name, the step, and its terms."""
 
 
 class Result(Protocol):
@@ -139,6 +142,7 @@ def train_stage(
     fingerprint: str = "",
     progress: bool = False,
     workers: int = 0,
+    observe: ObserveStep | None = None,
 ) -> History:
     """Train until `steps`, or until nothing held out improves; resume where a run was killed.
 
@@ -152,6 +156,10 @@ def train_stage(
         fingerprint: What must be equal for a checkpoint to be taken up again.
         progress: Show a bar.
         workers: Processes that prepare batches.
+        observe: Called after each step with the stage's name, the step from 0 and the terms that
+            `History` records, on the first process alone; steps before a checkpoint that is taken
+            up again are not repeated. What it draws at random changes nothing, and an error of
+            it stops the training.
 
     Returns:
         What was recorded.
@@ -193,9 +201,10 @@ def train_stage(
     watch = Watch(memory, config, steps, scaled=not plain)
     loader = _batches(stage, config, start, steps, rank, world, workers)
     with contextlib.ExitStack() as closing:
-        tracker = _tracker(folder, stage.name, start) if accelerator.is_main_process else None
-        if tracker is not None:
-            closing.callback(tracker.close)
+        watchers: list[ObserveStep] = []
+        if accelerator.is_main_process:
+            watchers += _curves(folder, stage.name, start, closing)
+            watchers += [] if observe is None else [observe]
         bar = _bar(stage.name, start, steps, shown=progress and accelerator.is_main_process)
         closing.callback(bar.close)
         moves = accelerator.device.type != "cpu"
@@ -230,9 +239,8 @@ def train_stage(
             watch.check_loss(memory.record(results))
             stage.after_step(step, results)
             bar.update(memory.shown)
-            if tracker is not None:
-                for term, value in zip(memory.names, memory.rows[-1].tolist(), strict=True):
-                    tracker.add_scalar(term, value, step)
+            for watcher in watchers:
+                watcher(stage.name, step, memory.terms())
             done = step + 1
             if stage.validate and config.patience and done % config.validate_every == 0:
                 memory.judge(_validate(stage, seed), config.patience)
@@ -287,15 +295,24 @@ def _batches(
     )
 
 
-def _tracker(folder: pathlib.Path | None, name: str, start: int) -> Any:
-    """A TensorBoard writer beside the checkpoints; None without either."""
+def _curves(
+    folder: pathlib.Path | None, name: str, start: int, closing: contextlib.ExitStack
+) -> list[ObserveStep]:
+    """What writes for TensorBoard beside the checkpoints; nothing without either."""
     if folder is None:
-        return None
+        return []
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        return None
-    return SummaryWriter(folder / "tensorboard" / name, purge_step=start)
+        return []
+    writer = SummaryWriter(folder / "tensorboard" / name, purge_step=start)
+    closing.callback(writer.close)
+
+    def write(name: str, step: int, terms: dict[str, float]) -> None:
+        for term, value in terms.items():
+            writer.add_scalar(term, value, step)
+
+    return [write]
 
 
 def _learning_rate(config: TrainingConfig, step: int, steps: int) -> float:

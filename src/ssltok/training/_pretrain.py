@@ -19,7 +19,7 @@ from ssltok.data import SeriesSet, SeriesSource, SourceSet, is_source, read_sour
 from ssltok.training._batches import hold_out, view_generators
 from ssltok.training._checkpoints import History
 from ssltok.training._config import TrainingConfig
-from ssltok.training._engine import Stage, accelerated, train_stage
+from ssltok.training._engine import ObserveStep, Stage, accelerated, train_stage
 from ssltok.training._objectives._protocol import ObjectiveBatch, ObjectiveOutput
 from ssltok.training._randomness import keyed_generator, keyed_seed, ordered_batch, seeded
 
@@ -72,6 +72,7 @@ def pretrain(
     seed: int = 0,
     folder: str | os.PathLike[str] | None = None,
     progress: bool = False,
+    observe: ObserveStep | None = None,
 ) -> Pretrained:
     """Train an encoder by a self-supervised objective; neither of the caller's modules changes.
 
@@ -93,6 +94,7 @@ def pretrain(
         seed: Decides every weight, order and noise.
         folder: Where checkpoints are kept, and taken up again; None keeps none.
         progress: Show a bar.
+        observe: Called after each step, as by `train_stage`, with the stage's name `"pretrain"`.
 
     Returns:
         A trained copy of the encoder in evaluation mode, the objective, and the record.
@@ -202,6 +204,7 @@ def pretrain(
             fingerprint=_fingerprint(model, series, known, config, seed, [objective, augment]),
             progress=progress,
             workers=config.workers,
+            observe=observe,
         )  # fmt: skip
     trained.cpu().eval()
     return Pretrained(trained, built.cpu().eval(), history)
