@@ -2,6 +2,8 @@
 
 from ssltok.signal._band_transform import STFTBands, Waveform
 from ssltok.signal._bands import Bands, merge_bands, split_bands
+from ssltok.signal._gaussian_fill import GaussianFill, gaussian_fill
+from ssltok.signal._line_fill import line_fill
 from ssltok.signal._patch_targets import patch_spectrum, slope_histogram
 from ssltok.signal._revin import RevIN
 from ssltok.signal._scale import ChannelScaler, GlobalScaler, Scaled, SeriesScaler
@@ -13,6 +15,7 @@ __all__ = [
     "STFT",
     "Bands",
     "ChannelScaler",
+    "GaussianFill",
     "GlobalScaler",
     "RevIN",
     "STFTBands",
@@ -20,6 +23,8 @@ __all__ = [
     "SeriesScaler",
     "ValueCodes",
     "Waveform",
+    "gaussian_fill",
+    "line_fill",
     "merge_bands",
     "patch_spectrum",
     "slope_histogram",

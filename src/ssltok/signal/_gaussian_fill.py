@@ -1,0 +1,261 @@
+"""Gaps filled by what is expected of a Gaussian, given every observed value of every channel."""
+
+from typing import Self
+
+import torch
+from torch import Generator, Tensor, nn
+
+from ssltok._shared.checks import (
+    check_at_least,
+    check_axes,
+    check_bool_mask,
+    check_floating,
+    check_size,
+)
+
+__all__ = ["GaussianFill", "gaussian_fill"]
+
+LARGEST = 2**24  # values of the systems that are solved at once
+SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)  # of the stationary covariance
+NOISES = (1e-3, 1e-2, 1e-1)  # over the mean variance
+START = NOISES[1]  # while the share is chosen
+TRIED = 64  # series on which they are chosen
+FOLDS = 5
+
+
+def gaussian_fill(
+    series: Tensor,
+    observed: Tensor,
+    covariance: Tensor,
+    *,
+    mean: Tensor | None = None,
+    noise: float | Tensor = 0.0,
+    drawn: bool = False,
+    generator: Generator | None = None,
+) -> Tensor:
+    r"""Fill gaps with the conditional mean of a Gaussian, or with a draw from it.
+
+    $$E[x_h \mid x_o] = \mu_h + K_{ho} (K_{oo} + \sigma^2 I)^{-1} (x_o - \mu_o)$$
+
+    for the observed values $x_o$ and the hidden ones $x_h$ of all channels and times of a series:
+    kriging, the best linear prediction. A draw is the mean of the conditional plus the prediction's
+    error for a draw of the whole series (Matheron's rule), so its spread is that of the hidden
+    values. Computed in float64; rows with the same gaps share a factorisation.
+
+    Args:
+        series: `(batch, channels, length)`; what is not observed may be anything, NaN among it.
+        observed: Boolean, of that shape, True where a value is known.
+        covariance: $K$, `(channels * length, channels * length)`, symmetric and positive
+            semi-definite, channel by channel.
+        mean: $\mu$, `(channels, length)`; 0 by default.
+        noise: $\sigma^2$, the variance that each value has by itself; a number or a scalar tensor.
+        drawn: Whether to draw the hidden values instead of taking their mean.
+        generator: Source of the draws, on the device of `series`; None is torch's own.
+
+    Returns:
+        The filled series, observed values to the bit.
+
+    Raises:
+        ValueError: If shapes or dtypes do not fit.
+        torch.linalg.LinAlgError: If $K_{oo} + \sigma^2 I$ is not positive definite.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.signal import gaussian_fill
+        >>> walk = torch.minimum(*torch.meshgrid(*[torch.arange(1.0, 5)] * 2, indexing="ij"))
+        >>> observed = torch.tensor([[[True, False, True, False]]])
+        >>> gaussian_fill(torch.tensor([[[1.0, 0.0, 5.0, 0.0]]]), observed, walk)
+        tensor([[[1., 3., 5., 5.]]])
+
+    References:
+        Rasmussen and Williams, *Gaussian Processes for Machine Learning*, 2006, equation 2.19.
+        Wilson et al., *Efficiently sampling functions from Gaussian process posteriors*, 2020,
+        <https://arxiv.org/abs/2002.09309>, equation 5 (Matheron's rule).
+    """
+    who = "gaussian_fill"
+    check_floating(who, "series", series)
+    check_axes(who, "series", series, "batch channels length")
+    check_bool_mask(who, "observed", observed, series.shape)
+    places = series[0].numel()
+    check_axes(who, "covariance", covariance, "places places")
+    check_size(who, "covariance", covariance, 0, places)
+    check_size(who, "covariance", covariance, 1, places)
+    wide = covariance.double()
+    level = wide.new_zeros(places) if mean is None else mean.double().reshape(places)
+    seen = observed.flatten(1)
+    prior = level.expand(len(series), -1)
+    own = torch.zeros_like(prior)
+    if drawn:
+        values, vectors = torch.linalg.eigh(wide)
+        root = vectors * values.clamp(min=0).sqrt()
+        normal = torch.randn(
+            (2, len(series), places), dtype=wide.dtype, device=wide.device, generator=generator
+        )
+        own = normal[1] * torch.as_tensor(noise, dtype=wide.dtype, device=wide.device).sqrt()
+        prior = prior + normal[0] @ root.mT
+    error = torch.where(seen, series.flatten(1).double() - prior - own, 0.0)
+    masks, rows = torch.unique(seen, dim=0, return_inverse=True)
+    solved = torch.empty_like(error)
+    size = max(1, LARGEST // places**2)
+    for first in range(0, len(masks), size):
+        some = masks[first : first + size]
+        pairs = some[:, :, None] & some[:, None, :]
+        system = torch.where(pairs, wide, 0.0)
+        diagonal = torch.where(some, wide.diagonal() + noise, 1.0)
+        system.diagonal(dim1=1, dim2=2).copy_(diagonal)
+        factors = torch.linalg.cholesky(system)
+        for number, factor in enumerate(factors, start=first):
+            these = rows == number
+            solved[these] = torch.cholesky_solve(error[these].mT, factor).mT
+    fill = (prior + own + solved @ wide).view_as(series).to(series.dtype)
+    return torch.where(observed, series, fill)
+
+
+class GaussianFill(nn.Module):
+    r"""`gaussian_fill` with mean and covariance taken from training series.
+
+    The covariance of few series is noisy; that of a stationary process, which depends on the lag
+    alone, is less so but knows no places. `fit` mixes both,
+
+    $$K = (1 - a)\, S + a\, \bar S, \qquad
+      \bar S_{ci,dj} = \operatorname{mean}_{k - l = i - j} S_{ck,dl}$$
+
+    and likewise the mean; the share $a$ and the variance $\sigma^2$ of each value's own noise are
+    those that fill known holes of held-out training series best, in mean absolute error.
+
+    Args:
+        channels: Channels of the series.
+        length: Samples of the series.
+
+    Attributes:
+        mean: `(channels, length)`.
+        covariance: `(channels * length, channels * length)`; 0 before `fit`.
+        noise: $\sigma^2$, a scalar; 1 before `fit`, so every gap is filled with 0.
+
+    Raises:
+        ValueError: If a size is smaller than 1.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.signal import GaussianFill
+        >>> walks = torch.randn(200, 1, 6, generator=torch.Generator().manual_seed(0)).cumsum(2)
+        >>> holes = torch.zeros(200, 1, 6, dtype=torch.bool)
+        >>> holes[:, :, 3] = True
+        >>> fill = GaussianFill(1, 6).fit(walks, holes=holes)
+        >>> filled = fill(walks, ~holes)
+        >>> bool((filled - walks)[holes].square().mean() < 0.6)  # a bridge over two steps: 1/2
+        True
+
+    References:
+        Ledoit and Wolf, *A well-conditioned estimator for large-dimensional covariance matrices*,
+        2004 (the mixture; its share is found there by a formula).
+    """
+
+    mean: Tensor
+    covariance: Tensor
+    noise: Tensor
+
+    def __init__(self, channels: int, length: int) -> None:
+        super().__init__()
+        check_at_least("GaussianFill", "channels", channels, 1)
+        check_at_least("GaussianFill", "length", length, 1)
+        self.channels, self.length = channels, length
+        places = channels * length
+        self.register_buffer("mean", torch.zeros(channels, length))
+        self.register_buffer("covariance", torch.zeros(places, places))
+        self.register_buffer("noise", torch.ones(()))
+
+    @torch.no_grad()
+    def fit(self, series: Tensor, valid: Tensor | None = None, *, holes: Tensor) -> Self:
+        """Take mean, covariance and noise from training series; replaces earlier ones.
+
+        Every fifth of twenty stretches of the series, in their order, is held out while share and
+        noise are chosen, so neighbours that overlap hardly meet; then all series count.
+
+        Args:
+            series: `(batch, channels, length)`.
+            valid: Boolean, of that shape, True where a value is real; by default all are.
+            holes: Boolean, of that shape: what to fill when share and noise are chosen.
+
+        Returns:
+            The module itself.
+
+        Raises:
+            ValueError: If shapes or dtypes do not fit.
+        """
+        who = "GaussianFill"
+        check_floating(who, "series", series)
+        check_axes(who, "series", series, "batch channels length")
+        check_size(who, "series", series, 1, self.channels)
+        check_size(who, "series", series, 2, self.length)
+        valid = torch.ones_like(series, dtype=torch.bool) if valid is None else valid
+        check_bool_mask(who, "valid", valid, series.shape)
+        check_bool_mask(who, "holes", holes, series.shape)
+        held = torch.arange(len(series), device=series.device) * 4 * FOLDS // len(series)
+        held = held % FOLDS == FOLDS // 2
+        share, noise = 0.0, START
+        asked = holes & valid
+        if bool(held.any()) and bool((~held).any()) and bool(asked[held].any()):
+            moments = _moments(series[~held], valid[~held])
+            chosen = torch.nonzero(held)[:, 0]
+            chosen = chosen[:: -(-len(chosen) // TRIED)]
+            some, asked, seen = series[chosen], asked[chosen], (valid & ~holes)[chosen]
+
+            def error(share: float, noise: float) -> float:
+                mean, covariance, own = _mixed(*moments, share=share, noise=noise)
+                filled = gaussian_fill(some, seen, covariance, mean=mean, noise=own)
+                return float((filled - some)[asked].abs().mean())
+
+            share = min(SHARES, key=lambda a: error(a, START))
+            noise = min(NOISES, key=lambda n: error(share, n))
+        mean, covariance, own = _mixed(*_moments(series, valid), share=share, noise=noise)
+        self.mean.copy_(mean)
+        self.covariance.copy_(covariance)
+        self.noise.copy_(own)
+        return self
+
+    def forward(
+        self,
+        series: Tensor,
+        observed: Tensor,
+        *,
+        drawn: bool = False,
+        generator: Generator | None = None,
+    ) -> Tensor:
+        """Fill the gaps of `(batch, channels, length)`: see `gaussian_fill`."""
+        return gaussian_fill(
+            series, observed, self.covariance, mean=self.mean, noise=self.noise, drawn=drawn,
+            generator=generator,
+        )  # fmt: skip
+
+
+def _moments(series: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean `(channels, length)` and covariance `(channels, length, channels, length)`.
+
+    Each from the values, or the pairs of values, that are there; 0 where there are none.
+    """
+    known = valid.double()
+    values = torch.where(valid, series.double(), 0.0)
+    mean = values.sum(0) / known.sum(0).clamp(min=1)
+    off = ((values - mean) * known).flatten(1)
+    pairs = known.flatten(1).mT @ known.flatten(1)
+    covariance = (off.mT @ off) / pairs.clamp(min=1)
+    return mean, covariance.view(*mean.shape, *mean.shape)
+
+
+def _mixed(
+    mean: Tensor, covariance: Tensor, *, share: float, noise: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean, positive semi-definite covariance as a matrix, and the noise's variance."""
+    length = mean.shape[1]
+    if share:
+        even = torch.empty_like(covariance)
+        for lag in range(1 - length, length):
+            even_lag = covariance.diagonal(lag, dim1=1, dim2=3).mean(-1)
+            even.diagonal(lag, dim1=1, dim2=3).copy_(even_lag[..., None])
+        covariance = (1 - share) * covariance + share * even
+        mean = (1 - share) * mean + share * mean.mean(dim=1, keepdim=True)
+    values, vectors = torch.linalg.eigh(covariance.reshape(mean.numel(), -1))
+    matrix = (vectors * values.clamp(min=0)) @ vectors.mT
+    level = matrix.diagonal().mean()
+    return mean, matrix, noise * torch.where(level > 0, level, 1.0)
