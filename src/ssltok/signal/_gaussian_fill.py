@@ -10,15 +10,17 @@ from ssltok._shared.checks import (
     check_axes,
     check_bool_mask,
     check_floating,
+    check_same_shape,
     check_size,
 )
 
 __all__ = ["GaussianFill", "gaussian_fill"]
 
 LARGEST = 2**24  # values of the systems that are solved at once
+TRUSTS = (1.0, 0.75, 0.5, 0.25, 0.0)  # in a guess
 SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)  # of the stationary covariance
 NOISES = (1e-3, 1e-2, 1e-1)  # over the mean variance
-START = NOISES[1]  # while the share is chosen
+START = (SHARES[1], NOISES[1])  # while what comes before them is chosen
 TRIED = 64  # series on which they are chosen
 FOLDS = 5
 
@@ -84,16 +86,16 @@ def gaussian_fill(
     level = wide.new_zeros(places) if mean is None else mean.double().reshape(places)
     seen = observed.flatten(1)
     prior = level.expand(len(series), -1)
-    own = torch.zeros_like(prior)
+    noises = torch.zeros_like(prior)
     if drawn:
         values, vectors = torch.linalg.eigh(wide)
         root = vectors * values.clamp(min=0).sqrt()
         normal = torch.randn(
             (2, len(series), places), dtype=wide.dtype, device=wide.device, generator=generator
         )
-        own = normal[1] * torch.as_tensor(noise, dtype=wide.dtype, device=wide.device).sqrt()
+        noises = normal[1] * torch.as_tensor(noise, dtype=wide.dtype, device=wide.device).sqrt()
         prior = prior + normal[0] @ root.mT
-    error = torch.where(seen, series.flatten(1).double() - prior - own, 0.0)
+    error = torch.where(seen, series.flatten(1).double() - prior - noises, 0.0)
     masks, rows = torch.unique(seen, dim=0, return_inverse=True)
     solved = torch.empty_like(error)
     size = max(1, LARGEST // places**2)
@@ -107,7 +109,7 @@ def gaussian_fill(
         for number, factor in enumerate(factors, start=first):
             these = rows == number
             solved[these] = torch.cholesky_solve(error[these].mT, factor).mT
-    fill = (prior + own + solved @ wide).view_as(series).to(series.dtype)
+    fill = (prior + noises + solved @ wide).view_as(series).to(series.dtype)
     return torch.where(observed, series, fill)
 
 
@@ -123,14 +125,19 @@ class GaussianFill(nn.Module):
     and likewise the mean; the share $a$ and the variance $\sigma^2$ of each value's own noise are
     those that fill known holes of held-out training series best, in mean absolute error.
 
+    Somebody else's **guess** $g$ of the whole series, observed and hidden, can be given: then the
+    Gaussian is that of $x - b\, g$, and $b\, g$ is added again (regression kriging). How far the
+    guess is trusted, $b$, is chosen likewise.
+
     Args:
         channels: Channels of the series.
         length: Samples of the series.
 
     Attributes:
+        trust: $b$, a scalar; 1 before `fit`, so that a gap is filled with the guess.
         mean: `(channels, length)`.
         covariance: `(channels * length, channels * length)`; 0 before `fit`.
-        noise: $\sigma^2$, a scalar; 1 before `fit`, so every gap is filled with 0.
+        noise: $\sigma^2$, a scalar; 1 before `fit`, so that without a guess a gap is filled with 0.
 
     Raises:
         ValueError: If a size is smaller than 1.
@@ -149,8 +156,10 @@ class GaussianFill(nn.Module):
     References:
         Ledoit and Wolf, *A well-conditioned estimator for large-dimensional covariance matrices*,
         2004 (the mixture; its share is found there by a formula).
+        Hengl et al., *About regression-kriging*, 2007.
     """
 
+    trust: Tensor
     mean: Tensor
     covariance: Tensor
     noise: Tensor
@@ -161,21 +170,30 @@ class GaussianFill(nn.Module):
         check_at_least("GaussianFill", "length", length, 1)
         self.channels, self.length = channels, length
         places = channels * length
+        self.register_buffer("trust", torch.ones(()))
         self.register_buffer("mean", torch.zeros(channels, length))
         self.register_buffer("covariance", torch.zeros(places, places))
         self.register_buffer("noise", torch.ones(()))
 
     @torch.no_grad()
-    def fit(self, series: Tensor, valid: Tensor | None = None, *, holes: Tensor) -> Self:
-        """Take mean, covariance and noise from training series; replaces earlier ones.
+    def fit(
+        self,
+        series: Tensor,
+        valid: Tensor | None = None,
+        *,
+        holes: Tensor,
+        guess: Tensor | None = None,
+    ) -> Self:
+        """Take trust, mean, covariance and noise from training series; replaces earlier ones.
 
-        Every fifth of twenty stretches of the series, in their order, is held out while share and
-        noise are chosen, so neighbours that overlap hardly meet; then all series count.
+        Every fifth of twenty stretches of the series, in their order, is held out while they are
+        chosen, so neighbours that overlap hardly meet; then all series count.
 
         Args:
             series: `(batch, channels, length)`.
             valid: Boolean, of that shape, True where a value is real; by default all are.
-            holes: Boolean, of that shape: what to fill when share and noise are chosen.
+            holes: Boolean, of that shape: what is filled when trust, share and noise are chosen.
+            guess: Of the shape of `series`, from what is not in the holes; None is 0.
 
         Returns:
             The module itself.
@@ -191,27 +209,35 @@ class GaussianFill(nn.Module):
         valid = torch.ones_like(series, dtype=torch.bool) if valid is None else valid
         check_bool_mask(who, "valid", valid, series.shape)
         check_bool_mask(who, "holes", holes, series.shape)
+        if guess is not None:
+            check_same_shape(who, "series and guess", series, guess)
         held = torch.arange(len(series), device=series.device) * 4 * FOLDS // len(series)
         held = held % FOLDS == FOLDS // 2
-        share, noise = 0.0, START
+        trust, share, noise = 1.0, 0.0, NOISES[0]
         asked = holes & valid
-        if bool(held.any()) and bool((~held).any()) and bool(asked[held].any()):
-            moments = _moments(series[~held], valid[~held])
+        if bool((~held).any()) and bool(asked[held].any()):
             chosen = torch.nonzero(held)[:, 0]
             chosen = chosen[:: -(-len(chosen) // TRIED)]
-            some, asked, seen = series[chosen], asked[chosen], (valid & ~holes)[chosen]
+            asked, seen = asked[chosen], (valid & ~holes)[chosen]
 
-            def error(share: float, noise: float) -> float:
-                mean, covariance, own = _mixed(*moments, share=share, noise=noise)
-                filled = gaussian_fill(some, seen, covariance, mean=mean, noise=own)
+            def error(trust: float, share: float, noise: float) -> float:
+                rest = _less(series, guess, trust)
+                moments = _moments(rest[~held], valid[~held])
+                mean, covariance, variance = _mixed(*moments, share=share, noise=noise)
+                some = rest[chosen]
+                filled = gaussian_fill(some, seen, covariance, mean=mean, noise=variance)
                 return float((filled - some)[asked].abs().mean())
 
-            share = min(SHARES, key=lambda a: error(a, START))
-            noise = min(NOISES, key=lambda n: error(share, n))
-        mean, covariance, own = _mixed(*_moments(series, valid), share=share, noise=noise)
+            if guess is not None:
+                trust = min(TRUSTS, key=lambda b: error(b, *START))
+            share = min(SHARES, key=lambda a: error(trust, a, START[1]))
+            noise = min(NOISES, key=lambda n: error(trust, share, n))
+        moments = _moments(_less(series, guess, trust), valid)
+        mean, covariance, variance = _mixed(*moments, share=share, noise=noise)
+        self.trust.fill_(trust)
         self.mean.copy_(mean)
         self.covariance.copy_(covariance)
-        self.noise.copy_(own)
+        self.noise.copy_(variance)
         return self
 
     def forward(
@@ -219,14 +245,33 @@ class GaussianFill(nn.Module):
         series: Tensor,
         observed: Tensor,
         *,
+        guess: Tensor | None = None,
         drawn: bool = False,
         generator: Generator | None = None,
     ) -> Tensor:
-        """Fill the gaps of `(batch, channels, length)`: see `gaussian_fill`."""
-        return gaussian_fill(
-            series, observed, self.covariance, mean=self.mean, noise=self.noise, drawn=drawn,
-            generator=generator,
+        """Fill the gaps of `(batch, channels, length)`: see `gaussian_fill`.
+
+        Args:
+            series: The series.
+            observed: Boolean, of that shape, True where a value is known.
+            guess: Of that shape, as in `fit`; None is 0.
+            drawn: Whether to draw the hidden values instead of taking their mean.
+            generator: Source of the draws.
+        """
+        if guess is not None:
+            check_same_shape("GaussianFill", "series and guess", series, guess)
+        filled = gaussian_fill(
+            _less(series, guess, self.trust), observed, self.covariance, mean=self.mean,
+            noise=self.noise, drawn=drawn, generator=generator,
         )  # fmt: skip
+        if guess is not None:
+            filled = filled + self.trust * guess
+        return torch.where(observed, series, filled)
+
+
+def _less(series: Tensor, guess: Tensor | None, trust: Tensor | float) -> Tensor:
+    """The series less what is trusted of a guess."""
+    return series if guess is None else series - trust * guess
 
 
 def _moments(series: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:

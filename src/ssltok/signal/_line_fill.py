@@ -1,11 +1,11 @@
 """Gaps filled by straight lines, the least that a fill can know."""
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor, nn
 
-from ssltok._shared.checks import check_axes, check_bool_mask, check_floating
+from ssltok._shared.checks import check_axes, check_bool_mask, check_floating, check_same_shape
 
-__all__ = ["line_fill"]
+__all__ = ["LineFill", "line_fill"]
 
 
 def line_fill(series: Tensor, observed: Tensor) -> Tensor:
@@ -41,3 +41,35 @@ def line_fill(series: Tensor, observed: Tensor) -> Tensor:
     start, end = known.gather(2, left), known.gather(2, right)
     share = (times - left).to(series.dtype) / (right - left).clamp(min=1)
     return torch.where(observed, series, start + (end - start) * share)
+
+
+class LineFill(nn.Module):
+    """`line_fill` as a part; it draws nothing, so a draw is refused.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.signal import LineFill
+        >>> LineFill()(torch.tensor([[[1.0, 0.0, 3.0]]]), torch.tensor([[[True, False, True]]]))
+        tensor([[[1., 2., 3.]]])
+    """
+
+    def forward(
+        self,
+        series: Tensor,
+        observed: Tensor,
+        *,
+        guess: Tensor | None = None,
+        drawn: bool = False,
+        generator: Generator | None = None,
+    ) -> Tensor:
+        """Fill the gaps of `(batch, channels, length)`, or of what a `guess` leaves of them.
+
+        Raises:
+            ValueError: If `drawn` is asked for, or see `line_fill`.
+        """
+        if drawn:
+            raise ValueError("LineFill: drawn must be False, for lines have no spread; got True")
+        if guess is None:
+            return line_fill(series, observed)
+        check_same_shape("LineFill", "series and guess", series, guess)
+        return torch.where(observed, series, line_fill(series - guess, observed) + guess)
