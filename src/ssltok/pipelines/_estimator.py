@@ -494,7 +494,7 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
         Raises:
             ValueError: If the series or labels are not the model's, or `samples < 1`.
         """
-        check_residual("SSLTokenizer.impute", residual)
+        check_residual("SSLTokenizer.impute", residual, self._model().tokenizer.fill)
         data, labels = self._asked("impute", X, y, samples, lengths)
         conditioned = self._conditions("impute", conditions, data.lengths)
         drawn = impute_long(

@@ -13,15 +13,16 @@ from ssltok._shared.checks import (
     check_same_shape,
     check_size,
 )
+from ssltok.signal._place_moments import Moments, level, mixed, place_moments, stationary
 
 __all__ = ["GaussianFill", "gaussian_fill"]
 
 LARGEST = 2**24  # values of the systems that are solved at once
 TRUSTS = (1.0, 0.75, 0.5, 0.25, 0.0)  # in a guess
 SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)  # of the stationary covariance
-NOISES = (1e-3, 1e-2, 1e-1)  # over the mean variance
-START = (SHARES[1], NOISES[1])  # while what comes before them is chosen
-TRIED = 64  # series on which they are chosen
+NOISES = (1e-3, 1e-2, 1e-1)  # over the mean variance; the second while others are chosen
+MOST, LEAST = 64, 8  # series on which they are chosen
+WORK = 2**31  # places cubed, over all of them
 FOLDS = 5
 
 
@@ -186,8 +187,8 @@ class GaussianFill(nn.Module):
     ) -> Self:
         """Take trust, mean, covariance and noise from training series; replaces earlier ones.
 
-        Every fifth of twenty stretches of the series, in their order, is held out while they are
-        chosen, so neighbours that overlap hardly meet; then all series count.
+        Every fifth of up to twenty stretches of the series, in their order, is held out while they
+        are chosen, so neighbours that overlap hardly meet; then all series count.
 
         Args:
             series: `(batch, channels, length)`.
@@ -211,33 +212,43 @@ class GaussianFill(nn.Module):
         check_bool_mask(who, "holes", holes, series.shape)
         if guess is not None:
             check_same_shape(who, "series and guess", series, guess)
-        held = torch.arange(len(series), device=series.device) * 4 * FOLDS // len(series)
+        stretches = min(4 * FOLDS, len(series))
+        held = torch.arange(len(series), device=series.device) * stretches // len(series)
         held = held % FOLDS == FOLDS // 2
         trust, share, noise = 1.0, 0.0, NOISES[0]
         asked = holes & valid
         if bool((~held).any()) and bool(asked[held].any()):
             chosen = torch.nonzero(held)[:, 0]
-            chosen = chosen[:: -(-len(chosen) // TRIED)]
+            count = min(MOST, max(LEAST, WORK // series[0].numel() ** 3))
+            chosen = chosen[:: -(-len(chosen) // count)]
             asked, seen = asked[chosen], (valid & ~holes)[chosen]
 
-            def error(trust: float, share: float, noise: float) -> float:
-                rest = _less(series, guess, trust)
-                moments = _moments(rest[~held], valid[~held])
-                mean, covariance, variance = _mixed(*moments, share=share, noise=noise)
-                some = rest[chosen]
-                filled = gaussian_fill(some, seen, covariance, mean=mean, noise=variance)
-                return float((filled - some)[asked].abs().mean())
+            def error(rest: Tensor, learned: Moments, noise: float) -> float:
+                variance = noise * level(learned)
+                filled = gaussian_fill(
+                    rest[chosen], seen, learned.covariance, mean=learned.mean, noise=variance
+                )
+                return float((filled - rest[chosen])[asked].abs().mean())
+
+            def learn(rest: Tensor) -> Moments:
+                return place_moments(rest[~held], valid[~held])
 
             if guess is not None:
-                trust = min(TRUSTS, key=lambda b: error(b, *START))
-            share = min(SHARES, key=lambda a: error(trust, a, START[1]))
-            noise = min(NOISES, key=lambda n: error(trust, share, n))
-        moments = _moments(_less(series, guess, trust), valid)
-        mean, covariance, variance = _mixed(*moments, share=share, noise=noise)
+                rests = {b: _less(series, guess, b) for b in TRUSTS}
+                trust = min(TRUSTS, key=lambda b: error(rests[b], learn(rests[b]), NOISES[1]))
+            rest = _less(series, guess, trust)
+            plain = learn(rest)
+            even = stationary(plain)
+            share = min(SHARES, key=lambda a: error(rest, mixed(plain, even, a), NOISES[1]))
+            chosen_moments = mixed(plain, even, share)
+            noise = min(NOISES, key=lambda n: error(rest, chosen_moments, n))
+        moments = place_moments(_less(series, guess, trust), valid)
+        if share:
+            moments = mixed(moments, stationary(moments), share)
         self.trust.fill_(trust)
-        self.mean.copy_(mean)
-        self.covariance.copy_(covariance)
-        self.noise.copy_(variance)
+        self.mean.copy_(moments.mean)
+        self.covariance.copy_(moments.covariance)
+        self.noise.copy_(noise * level(moments))
         return self
 
     def forward(
@@ -272,35 +283,3 @@ class GaussianFill(nn.Module):
 def _less(series: Tensor, guess: Tensor | None, trust: Tensor | float) -> Tensor:
     """The series less what is trusted of a guess."""
     return series if guess is None else series - trust * guess
-
-
-def _moments(series: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean `(channels, length)` and covariance `(channels, length, channels, length)`.
-
-    Each from the values, or the pairs of values, that are there; 0 where there are none.
-    """
-    known = valid.double()
-    values = torch.where(valid, series.double(), 0.0)
-    mean = values.sum(0) / known.sum(0).clamp(min=1)
-    off = ((values - mean) * known).flatten(1)
-    pairs = known.flatten(1).mT @ known.flatten(1)
-    covariance = (off.mT @ off) / pairs.clamp(min=1)
-    return mean, covariance.view(*mean.shape, *mean.shape)
-
-
-def _mixed(
-    mean: Tensor, covariance: Tensor, *, share: float, noise: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean, positive semi-definite covariance as a matrix, and the noise's variance."""
-    length = mean.shape[1]
-    if share:
-        even = torch.empty_like(covariance)
-        for lag in range(1 - length, length):
-            even_lag = covariance.diagonal(lag, dim1=1, dim2=3).mean(-1)
-            even.diagonal(lag, dim1=1, dim2=3).copy_(even_lag[..., None])
-        covariance = (1 - share) * covariance + share * even
-        mean = (1 - share) * mean + share * mean.mean(dim=1, keepdim=True)
-    values, vectors = torch.linalg.eigh(covariance.reshape(mean.numel(), -1))
-    matrix = (vectors * values.clamp(min=0)) @ vectors.mT
-    level = matrix.diagonal().mean()
-    return mean, matrix, noise * torch.where(level > 0, level, 1.0)

@@ -9,7 +9,7 @@ from ssltok.data import SeriesSet, SourceSet
 from ssltok.masking import gap_mask
 from ssltok.pipelines._large._encode_rows import encode_rows
 from ssltok.pipelines._tokenizer import Tokenizer
-from ssltok.signal import line_fill
+from ssltok.signal import LineFill, line_fill
 from ssltok.training import keyed_generator
 
 __all__ = ["RESIDUALS", "Residual", "check_residual", "complete", "fit_fill"]
@@ -20,10 +20,16 @@ MOST = 4096  # series from which the fill learns
 LARGEST = 0.9  # share that is hidden where the tokenizer learned from whole series
 
 
-def check_residual(who: str, residual: str) -> None:
-    """Ask for one of the words."""
+def check_residual(who: str, residual: str, fill: torch.nn.Module | None) -> None:
+    """Ask for one of the words, and for a fill that can draw where a draw is asked for."""
     if residual not in RESIDUALS:
         raise ValueError(f"{who}: residual must be one of {', '.join(RESIDUALS)}; got {residual!r}")
+    if residual == "drawn" and (fill is None or isinstance(fill, LineFill)):
+        kind = "none" if fill is None else "LineFill"
+        raise ValueError(
+            f"{who}: residual 'drawn' needs a model whose fill can draw, such as GaussianFill "
+            f"(fitted with gaps, series of at most 1024 values); got {kind}"
+        )
 
 
 @torch.no_grad()
