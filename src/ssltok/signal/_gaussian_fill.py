@@ -21,8 +21,8 @@ LARGEST = 2**24  # values of the systems that are solved at once
 TRUSTS = (1.0, 0.75, 0.5, 0.25, 0.0)  # in a guess
 SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)  # of the stationary covariance
 NOISES = (1e-3, 1e-2, 1e-1)  # over the mean variance; the second while others are chosen
-MOST, LEAST = 64, 8  # series on which they are chosen
-WORK = 2**31  # places cubed, over all of them
+MOST, LEAST = 128, 8  # series on which they are chosen
+WORK = 2**32  # places cubed, over all of them
 FOLDS = 5
 
 
@@ -124,7 +124,8 @@ class GaussianFill(nn.Module):
       \bar S_{ci,dj} = \operatorname{mean}_{k - l = i - j} S_{ck,dl}$$
 
     and likewise the mean; the share $a$ and the variance $\sigma^2$ of each value's own noise are
-    those that fill known holes of held-out training series best, in mean absolute error.
+    those that fill known holes of held-out training series best: in the geometric mean over
+    series of their mean absolute errors, so that series with few gaps count as those with many.
 
     Somebody else's **guess** $g$ of the whole series, observed and hidden, can be given: then the
     Gaussian is that of $x - b\, g$, and $b\, g$ is added again (regression kriging). How far the
@@ -220,7 +221,8 @@ class GaussianFill(nn.Module):
         if bool((~held).any()) and bool(asked[held].any()):
             chosen = torch.nonzero(held)[:, 0]
             count = min(MOST, max(LEAST, WORK // series[0].numel() ** 3))
-            chosen = chosen[:: -(-len(chosen) // count)]
+            places = torch.linspace(0, len(chosen) - 1, min(count, len(chosen))).round().long()
+            chosen = chosen[places.to(chosen.device)]
             asked, seen = asked[chosen], (valid & ~holes)[chosen]
 
             def error(rest: Tensor, learned: Moments, noise: float) -> float:
@@ -228,7 +230,7 @@ class GaussianFill(nn.Module):
                 filled = gaussian_fill(
                     rest[chosen], seen, learned.covariance, mean=learned.mean, noise=variance
                 )
-                return float((filled - rest[chosen])[asked].abs().mean())
+                return _geometric((filled - rest[chosen]).abs(), asked)
 
             def learn(rest: Tensor) -> Moments:
                 return place_moments(rest[~held], valid[~held])
@@ -278,6 +280,14 @@ class GaussianFill(nn.Module):
         if guess is not None:
             filled = filled + self.trust * guess
         return torch.where(observed, series, filled)
+
+
+def _geometric(errors: Tensor, asked: Tensor) -> float:
+    """The logarithm of the geometric mean, over series, of their mean errors where asked."""
+    some = asked.flatten(1).any(dim=1)
+    sums = torch.where(asked, errors, 0.0).flatten(1).double().sum(1)[some]
+    means = sums / asked.flatten(1).sum(1)[some]
+    return float(means.clamp(min=torch.finfo(torch.float32).tiny).log().mean())
 
 
 def _less(series: Tensor, guess: Tensor | None, trust: Tensor | float) -> Tensor:

@@ -17,6 +17,7 @@ __all__ = ["RESIDUALS", "Residual", "check_residual", "complete", "fit_fill"]
 Residual = Literal["mean", "drawn", "none"]
 RESIDUALS = get_args(Residual)
 MOST = 4096  # series from which the fill learns
+ENOUGH, COPIES = 1024, 8  # fewer series come several times, with other gaps
 LARGEST = 0.9  # share that is hidden where the tokenizer learned from whole series
 
 
@@ -38,9 +39,9 @@ def fit_fill(
 ) -> None:
     """Let the tokenizer's fill learn from what tokens leave over of training series with gaps.
 
-    Up to 4,096 series, evenly chosen, get gaps and pass the tokenizer; the fill sees the difference
-    between the series and what is decoded, and where the gaps were. A fill without `fit` is left
-    as it is.
+    Up to 4,096 series, evenly chosen, get gaps and pass the tokenizer, fewer than 1,024 several
+    times; the fill sees the series, what is decoded, and where the gaps were. A fill without `fit`
+    is left as it is.
 
     Args:
         tokenizer: Trained; its `fill` is changed in place.
@@ -51,6 +52,7 @@ def fit_fill(
     if tokenizer.fill is None or not hasattr(tokenizer.fill, "fit"):
         return
     chosen = torch.arange(0, scaled.cases, max(1, -(-scaled.cases // MOST)))
+    chosen = chosen.repeat_interleave(min(COPIES, max(1, ENOUGH // len(chosen))))
     some = scaled.take(chosen)
     shape: tuple[int, int, int] = some.shape
     holes = gap_mask(
