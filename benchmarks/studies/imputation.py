@@ -261,7 +261,7 @@ def rows_of(
             )
             model.fit(training_windows(train))
             models[key] = model, time.process_time() - begun
-        model, seconds = models[key]
+        model, took = models[key]
         if idea.lines:
             model = copy.deepcopy(model)
             model.artifact_.tokenizer.fill = LineFill()
@@ -274,7 +274,7 @@ def rows_of(
             filled = np.median(draws.astype(np.float64), axis=0)
             filled = np.nan_to_num(filled)  # a channel without any value, where it stays so: 0
             steps = config.tokenizer_training.steps
-            yield row(pattern, arm, filled, steps=steps, seconds=f"{seconds:.1f}")
+            yield row(pattern, arm, filled, steps=steps, seconds=f"{took:.1f}")
 
 
 def summary(rows: list[dict[str, str]]) -> str:

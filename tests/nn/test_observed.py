@@ -61,8 +61,8 @@ def test_the_map_is_a_sum_over_the_missing_values_of_a_patch() -> None:
     series, _, observed = case()
     for part in told.network:
         if isinstance(part, nn.Conv1d):
-            nn.init.zeros_(part.weight)
-            nn.init.zeros_(part.bias)
+            for parameter in part.parameters():
+                nn.init.zeros_(parameter)
     added = told(series, None, observed) - told(series)
     for row in range(5):
         for frame in range(5):

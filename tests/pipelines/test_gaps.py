@@ -248,3 +248,17 @@ def test_complaints(model: SSLTokenizer) -> None:
     plain = SSLTokenizer(whole, progress=False).fit(two())
     with pytest.raises(ValueError, match=r"impute: residual 'drawn' needs a model.*got none"):
         plain.impute(two(2), residual="drawn")
+
+
+class Short(torch.nn.Module):
+    """A fill that loses a sample."""
+
+    def forward(self, series: torch.Tensor, observed: torch.Tensor, **_: Any) -> torch.Tensor:
+        return series.where(observed, 0.0)[..., 1:]
+
+
+def test_a_fill_that_does_not_fit_is_refused_before_the_first_step() -> None:
+    with pytest.raises(ValueError, match=r"the fill must return series \(1, 2, 33\); got"):
+        fitted(parts=Parts(fill=Short))
+    with pytest.raises(TypeError):
+        fitted(parts=Parts(fill=torch.nn.Identity))

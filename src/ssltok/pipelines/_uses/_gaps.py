@@ -12,7 +12,7 @@ from ssltok.pipelines._tokenizer import Tokenizer
 from ssltok.signal import LineFill, line_fill
 from ssltok.training import keyed_generator
 
-__all__ = ["RESIDUALS", "Residual", "check_residual", "complete", "fit_fill"]
+__all__ = ["RESIDUALS", "Residual", "check_residual", "complete", "fit_fill", "rehearse_fill"]
 
 Residual = Literal["mean", "drawn", "none"]
 RESIDUALS = get_args(Residual)
@@ -98,3 +98,18 @@ def complete(
         values, seen, guess=decoded, drawn=residual == "drawn", generator=generator
     )
     return completed
+
+
+def rehearse_fill(tokenizer: Tokenizer, data: SeriesSet) -> None:
+    """Ask the fill, not yet fitted, for a series of the shape of what it is given.
+
+    Raises:
+        ValueError: If it returns another shape.
+    """
+    scaled = tokenizer.scaled(data)
+    filled = tokenizer.fill(scaled.values, scaled.valid, guess=torch.zeros_like(scaled.values))
+    if filled.shape != scaled.values.shape:
+        raise ValueError(
+            f"fit: the fill must return series {tuple(scaled.values.shape)}; "
+            f"got {tuple(filled.shape)}"
+        )
