@@ -255,10 +255,8 @@ def rows_of(
         config = config_for(minutes, idea.config)
         if key not in models:
             begun = time.process_time()
-            fill = GaussianFill if idea.complete else None  # with gaps it is the default
-            model = SSLTokenizer(
-                config, seed=seed, progress=False, parts=Parts(fill=fill), cpu=True
-            )
+            parts = Parts(fill=GaussianFill if idea.complete else None)
+            model = SSLTokenizer(config, seed=seed, progress=False, parts=parts, cpu=True)
             model.fit(training_windows(train))
             models[key] = model, time.process_time() - begun
         model, took = models[key]
