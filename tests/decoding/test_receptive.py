@@ -1,6 +1,7 @@
 """The receptive field against a Jacobian, with encoders that NaN cannot show or shows too wide."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -78,7 +79,7 @@ def of_module(make: Callable[[], nn.Module]) -> Encode:
     return make().double().eval()
 
 
-TRUNK = {"length": LENGTH, "patch": 4, "hidden_dim": 8, "depth": 1, "heads": 2}
+TRUNK: dict[str, Any] = {"length": LENGTH, "patch": 4, "hidden_dim": 8, "depth": 1, "heads": 2}
 ENCODERS: dict[str, Callable[[], Encode]] = {
     "masked attention": lambda: masked_attention,
     "banded matrix": lambda: banded,

@@ -47,7 +47,9 @@ SAMPLERS: dict[str, Callable[..., Tensor]] = {
 
 def test_every_sampler_of_token_masks_is_here() -> None:
     names = {name for name in masking.__all__ if name.endswith("_mask")}
-    assert names - {"forecast_mask", "channel_mask"} == set(SAMPLERS)  # no draw; other shape
+    assert names - {"forecast_mask", "channel_mask", "gap_mask"} == set(
+        SAMPLERS
+    )  # no draw; other shape
 
 
 @pytest.mark.parametrize("name", list(SAMPLERS))
@@ -66,6 +68,7 @@ def of_rule(rule: masking.SpanLengths) -> Callable[..., Tensor]:
 DRAWS: dict[str, Callable[..., Tensor]] = {
     **SAMPLERS,
     "channel_mask": partial(masking.channel_mask, (BATCH, 9, TOKENS), ratio=0.4),
+    "gap_mask": partial(masking.gap_mask, (BATCH, 9, TOKENS), ratio=0.4),
     "bert_corrupt": partial(
         masking.bert_corrupt, torch.arange(BATCH * TOKENS).reshape(SHAPE) % 7,
         torch.ones(SHAPE, dtype=torch.bool), codebook_size=7, masked_ratio=0.5, random_ratio=0.3,

@@ -234,7 +234,7 @@ OPTION_CASES: dict[str, list[Case]] = {
     "PatchEmbed1d": [
         (lambda: PatchEmbed1d(2, 8, patch=5, stride=3, observed_mask=True), on(3, 2, 19))
     ],
-    "PatchEncoder1d": [(lambda: PatchEncoder1d(2, 8, **PATCH), on(3, 2, 19))],
+    "PatchEncoder1d": [(lambda: PatchEncoder1d(2, 8, **PATCH, gaps=True), on(3, 2, 19))],
     "Predictor": [
         (lambda: Predictor(4, hidden_dim=3, layers=3, whiten=IterNorm(4, group_size=2)), on(5, 4))
     ],
@@ -286,7 +286,10 @@ OPTION_CASES: dict[str, list[Case]] = {
         (lambda: TransformerDecoder1d(2, 6, **VIT, mlp_ratio=2.0, dropout=0.2), on(3, 6, 5))
     ],
     "TransformerEncoder1d": [
-        (lambda: TransformerEncoder1d(2, 6, **VIT, mlp_ratio=2.0, dropout=0.2), on(3, 2, 19))
+        (
+            lambda: TransformerEncoder1d(2, 6, **VIT, mlp_ratio=2.0, dropout=0.2, gaps=True),
+            on(3, 2, 19),
+        )
     ],
     "ValidBatchNorm1d": [(lambda: ValidBatchNorm1d(2, **NORM), on(3, 2, 19))],
     "ValidBatchNorm2d": [(lambda: ValidBatchNorm2d(2, **NORM), on(3, 2, 5, 7))],

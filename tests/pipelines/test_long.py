@@ -281,7 +281,7 @@ class _Bare:
     prior = decoding = None
 
     class tokenizer:  # noqa: N801
-        length = ROOM
+        length, fill = ROOM, None
 
 
 def test_complaints(model: SSLTokenizer) -> None:

@@ -15,7 +15,9 @@ from ssltok.signal import (
     ISTFT,
     STFT,
     ChannelScaler,
+    GaussianFill,
     GlobalScaler,
+    LineFill,
     RevIN,
     SeriesScaler,
     STFTBands,
@@ -30,13 +32,22 @@ def series() -> Tensor:
     return 3 + torch.randn(4, 2, 21)
 
 
+def holes() -> Tensor:
+    return torch.arange(21).expand(4, 2, 21) % 5 == 3
+
+
 CASES: dict[str, Case] = {
     "ChannelScaler": (lambda: ChannelScaler().fit(series()), lambda part: part(series())),
+    "GaussianFill": (
+        lambda: GaussianFill(2, 21).fit(series(), holes=holes()),
+        lambda part: part(series(), ~holes()),
+    ),
     "GlobalScaler": (lambda: GlobalScaler().fit(series()), lambda part: part(series())),
     "ISTFT": (
         lambda: ISTFT(n_fft=8, hop=4, band=(1, 3)),
         lambda part: part(torch.randn(4, 2, 2, 6), 21),
     ),
+    "LineFill": (LineFill, lambda part: part(series(), ~holes())),
     "RevIN": (lambda: RevIN(2, affine=False, eps=0.1), lambda part: part(series()).values),
     "STFT": (lambda: STFT(n_fft=8, hop=4), lambda part: part(series())),
     "STFTBands": (

@@ -102,6 +102,7 @@ def read_series(
     length: int | None = None,
     offset: Tensor | None = None,
     layout: str | None = None,
+    lengths: Sequence[int] | None = None,
     who: str = "read_series",
 ) -> SeriesSet:
     """Check series and put them in one form.
@@ -121,6 +122,8 @@ def read_series(
         layout: `"channels_first"`, or `"channels_last"` for `(cases, length, channels)` and a list
             of `(length, channels)`; None is the former, and refuses series that very likely lie on
             their side.
+        lengths: Samples of each series, where a gap may stand at its end: at most as many as were
+            given, and known values lie before. None finds them: the last known value ends a series.
         who: Who asks, for the error's text.
 
     Returns:
@@ -157,6 +160,8 @@ def read_series(
             )
         check_values(who, case, array)
     real = [int(np.flatnonzero(~np.isnan(a).all(axis=0))[-1]) + 1 for a in arrays]
+    if lengths is not None:
+        real = _checked_lengths(who, lengths, real, [array.shape[1] for array in arrays])
     longest = max(real)
     if longest < SHORTEST:
         hint = ""
@@ -177,6 +182,23 @@ def read_series(
             check_upright(who, arrays, table=wanted == 1 and flat)
         offset = _offset(who, arrays)
     return filled(arrays, real, length or longest, offset)
+
+
+def _checked_lengths(
+    who: str, lengths: Sequence[int], least: list[int], most: list[int]
+) -> list[int]:
+    """Lengths that reach from the last known value to the last sample that was given."""
+    if len(lengths) != len(least):
+        raise ValueError(f"{who}: lengths must be {len(least)} numbers; got {len(lengths)}")
+    for case, (size, low, high) in enumerate(zip(lengths, least, most, strict=True)):
+        if not isinstance(size, int | np.integer) or isinstance(size, bool):
+            raise TypeError(f"{who}: lengths must be whole numbers; got {size!r} of series {case}")
+        if not low <= size <= high:
+            raise ValueError(
+                f"{who}: the length of series {case} must lie in [{low}, {high}], from its last "
+                f"known value to its last sample; got {size}"
+            )
+    return [int(size) for size in lengths]
 
 
 def filled(arrays: list[Array], real: list[int], length: int, offset: Tensor) -> SeriesSet:

@@ -1,6 +1,7 @@
 """Mask schedules (the share masked at each progress) and samplers of masks; True means masked."""
 
 from ssltok.masking._blocks import MultiblockMask, block_mask, multiblock_mask, unit_mask
+from ssltok.masking._gaps import gap_mask
 from ssltok.masking._inverses import (
     inverse_cubic_schedule,
     inverse_exponential_schedule,
@@ -50,6 +51,7 @@ __all__ = [
     "exponential_schedule",
     "fixed_spans",
     "forecast_mask",
+    "gap_mask",
     "impute_mask",
     "inverse_cubic_schedule",
     "inverse_exponential_schedule",

@@ -5,6 +5,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from ssltok._shared.checks import check_at_least
+from ssltok.nn._gaps import of_missing
 from ssltok.nn._geometry import apply_layer, check_rows, check_valid, least_batch, zero_padding
 from ssltok.nn._patch_embed import patchify, unpatchify
 from ssltok.nn._valid_batch_norm import ValidBatchNorm1d
@@ -35,6 +36,9 @@ class PatchEncoder1d(nn.Module):
         patch: Samples of a patch.
         hidden_dim: Channels inside the network.
         blocks: Residual blocks.
+        gaps: Whether it is told which values are observed: then a linear map of those that are
+            missing, 0 at the start, is added to a patch's vector, so that a series without gaps is
+            encoded as ever.
         generator: Source of the random basis, on the CPU; None is torch's own.
 
     Attributes:
@@ -73,18 +77,20 @@ class PatchEncoder1d(nn.Module):
         patch: int,
         hidden_dim: int = 64,
         blocks: int = 1,
+        gaps: bool = False,
         generator: Generator | None = None,
     ) -> None:
         super().__init__()
         _check_sizes("PatchEncoder1d", in_channels, dim, length, patch, hidden_dim, blocks)
         self.in_channels, self.dim, self.length, self.patch = in_channels, dim, length, patch
-        self.hidden_dim, self.blocks = hidden_dim, blocks
+        self.hidden_dim, self.blocks, self.gaps = hidden_dim, blocks, gaps
         self.grid = (-(-length // patch),)
         self.register_buffer("mean", torch.zeros(in_channels * patch))
         self.basis = nn.Linear(in_channels * patch, dim, bias=False)
         nn.init.orthogonal_(self.basis.weight, generator=generator)
         self.network = _network(dim, hidden_dim, blocks)
         self.network.append(_zeroed(nn.Conv1d(hidden_dim, dim, 1)))
+        self.missing = nn.Parameter(torch.zeros(dim, in_channels * patch)) if gaps else None
 
     @torch.no_grad()
     def initialize(self, series: Tensor, valid: Tensor | None = None) -> "PatchEncoder1d":
@@ -124,13 +130,17 @@ class PatchEncoder1d(nn.Module):
         self.mean.copy_(mean)
         return self
 
-    def forward(self, series: Tensor, valid: Tensor | None = None) -> Tensor:
+    def forward(
+        self, series: Tensor, valid: Tensor | None = None, observed: Tensor | None = None
+    ) -> Tensor:
         """Encode `(batch, in_channels, length)` as `(batch, dim, frames)`.
 
         Args:
             series: The series.
             valid: Boolean `(batch, length)`, True where a sample is real; the others are not read.
                 By default all are.
+            observed: Boolean, of the shape of `series`, False where a value is only a guess, such
+                as that of `line_fill`; for an encoder with `gaps`. By default all are.
         """
         self._check(series, valid, least=least_batch(self.grid, training=self.training))
         if valid is not None:
@@ -139,7 +149,12 @@ class PatchEncoder1d(nn.Module):
             series, (0, self.grid[0] * self.patch - self.length), mode="replicate"
         )
         patches = patchify(filled, patch=self.patch)
-        latents = zero_padding(self.basis(patches - self.mean).transpose(1, 2), valid)
+        vectors = self.basis(patches - self.mean)
+        if observed is not None:
+            vectors = vectors + of_missing(
+                "PatchEncoder1d", self.missing, series, valid, observed, patch=self.patch
+            )
+        latents = zero_padding(vectors.transpose(1, 2), valid)
         return zero_padding(latents + _run(self.network, latents, valid), valid)
 
     def _check(self, series: Tensor, valid: Tensor | None, *, least: int) -> None:

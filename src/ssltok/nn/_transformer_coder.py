@@ -4,6 +4,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from ssltok._shared.checks import check_at_least
+from ssltok.nn._gaps import of_missing
 from ssltok.nn._geometry import check_rows, check_valid
 from ssltok.nn._patch_embed import PatchEmbed1d, unpatchify
 from ssltok.nn._sinusoidal import positions_like
@@ -28,6 +29,8 @@ class TransformerEncoder1d(nn.Module):
         heads: Heads; they divide `hidden_dim`.
         mlp_ratio: Hidden features of the MLP, over `hidden_dim`. Most papers use 4.
         dropout: Share of elements dropped from a residual, in training.
+        gaps: Whether it is told which values are observed: then a linear map of those that are
+            missing, 0 at the start, is added to a patch's embedding.
 
     Attributes:
         grid: Places of the result, `(frames,)`, one for each patch.
@@ -60,23 +63,26 @@ class TransformerEncoder1d(nn.Module):
         heads: int,
         mlp_ratio: float = 4.0,
         dropout: float = 0.0,
+        gaps: bool = False,
     ) -> None:
         super().__init__()
         _check_sizes("TransformerEncoder1d", in_channels, dim, length, patch, hidden_dim)
         self.in_channels, self.dim, self.length, self.patch = in_channels, dim, length, patch
         self.hidden_dim, self.depth, self.heads = hidden_dim, depth, heads
-        self.mlp_ratio, self.dropout = mlp_ratio, dropout
+        self.mlp_ratio, self.dropout, self.gaps = mlp_ratio, dropout, gaps
         self.grid = (-(-length // patch),)
         self.embedding = PatchEmbed1d(in_channels, hidden_dim, patch=patch)
         self.trunk = Transformer(
             hidden_dim, depth=depth, heads=heads, mlp_ratio=mlp_ratio, dropout=dropout
         )
         self.outward = nn.Linear(hidden_dim, dim)
+        self.missing = nn.Parameter(torch.zeros(hidden_dim, in_channels * patch)) if gaps else None
 
     def forward(
         self,
         series: Tensor,
         valid: Tensor | None = None,
+        observed: Tensor | None = None,
         *,
         generator: Generator | None = None,
     ) -> Tensor:
@@ -86,12 +92,16 @@ class TransformerEncoder1d(nn.Module):
             series: The series.
             valid: Boolean `(batch, length)`, True where a sample is real; the others are not read.
                 By default all are.
+            observed: Boolean, of the shape of `series`, False where a value is only a guess, such
+                as that of `line_fill`; for an encoder with `gaps`. By default all are.
             generator: Source of dropout in training; None is torch's own.
         """
         who, sizes = "TransformerEncoder1d", (self.in_channels, self.length)
         check_rows(who, "series", series, sizes, axes="batch channels length")
         check_valid(who, series, valid)
         x = self.embedding(series, valid=valid)
+        if observed is not None:
+            x = x + of_missing(who, self.missing, series, valid, observed, patch=self.patch)
         x = x + _positions(self.grid[0], self.embedding.projection.weight)
         real = None if valid is None else self.embedding.token_valid(valid)
         out: Tensor = self.outward(self.trunk(x, valid=real, generator=generator))

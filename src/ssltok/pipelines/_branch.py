@@ -69,9 +69,19 @@ class Branch(nn.Module):
         """Channels of the latents and of the code vectors."""
         return int(self.encoder.dim)
 
-    def latents(self, band: Tensor, within: Tensor | None = None) -> Tensor:
-        """Encode a band as `(batch, dim, *grid)`; `within` marks what is before a series' end."""
-        latents: Tensor = self.encoder(band) if within is None else self.encoder(band, within)
+    def latents(
+        self, band: Tensor, within: Tensor | None = None, observed: Tensor | None = None
+    ) -> Tensor:
+        """Encode a band as `(batch, dim, *grid)`.
+
+        `within` marks what is before a series' end; `observed`, of the shape of the band, what is
+        no guess: an encoder of `gaps` is told.
+        """
+        latents: Tensor
+        if observed is not None and getattr(self.encoder, "gaps", False):
+            latents = self.encoder(band, within, observed)
+        else:
+            latents = self.encoder(band) if within is None else self.encoder(band, within)
         return latents
 
     def quantize(self, latents: Tensor, valid: Tensor | None = None) -> Quantized:

@@ -46,6 +46,7 @@ from ssltok.pipelines._uses._anomalies import (
     threshold_of,
     usual_scores,
 )
+from ssltok.pipelines._uses._gaps import Residual, check_residual
 from ssltok.pipelines._uses._summary import summary_of
 from ssltok.pipelines._words._build import build_decoding
 from ssltok.pipelines._words._config import AutoConfig, Config
@@ -469,8 +470,15 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
         samples: int = 1,
         seed: int = 0,
         conditions: Any = None,
+        lengths: Sequence[int] | None = None,
+        residual: Residual = "mean",
     ) -> Floats:
         """Draw the missing values of series: NaN before a series' end.
+
+        A model that learned from partly observed series (`gaps` of `TokenizerConfig`) infers the
+        tokens of which something is observed, draws the others, and completes what is decoded by
+        what is expected of the rest, given it where the series are observed. Without, every token
+        that misses a value is drawn again.
 
         Args:
             X: As for `encode`; known values stay as they are. Longer series than those of training
@@ -479,19 +487,25 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
             samples: Draws of each series, at least 1; their spread says how sure the model is.
             seed: Same seed, same values.
             conditions: As in `fit`, a row for each series; where the model was told them.
+            lengths: Samples of each series, where a series goes on behind its last known value;
+                None takes that for its end.
+            residual: Of a model with gaps: `"mean"` adds what is expected of the rest that tokens
+                leave, so draws differ only where tokens are drawn; `"drawn"` one draw of it, so
+                that their spread says how sure the model is; `"none"` nothing.
 
         Returns:
-            `(samples, cases, channels, length)` in the units of X, NaN beyond a series' end and in
-            a channel without any value.
+            `(samples, cases, channels, length)` in the units of X, NaN beyond a series' end and,
+            but for a model with gaps, in a channel without any value.
 
         Raises:
             ValueError: If the series or labels are not the model's, or `samples < 1`.
         """
-        data, labels = self._asked("impute", X, y, samples)
+        check_residual("SSLTokenizer.impute", residual, self._model().tokenizer.fill)
+        data, labels = self._asked("impute", X, y, samples, lengths)
         conditioned = self._conditions("impute", conditions, data.lengths)
         drawn = impute_long(
             self._model(), data, labels=labels, samples=samples, conditions=conditioned,
-            generator=keyed_generator(seed, "impute"),
+            generator=keyed_generator(seed, "impute"), residual=residual,
         )  # fmt: skip
         return self._turned(drawn)
 
@@ -723,7 +737,14 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
         data = open_as(length=None if longer else tokenizer.length)
         return data if data.shape[2] >= tokenizer.length else open_as(length=tokenizer.length)
 
-    def _read_whole(self, method: str, X: Any, *, longer: bool = False) -> SeriesSet:  # noqa: N803
+    def _read_whole(
+        self,
+        method: str,
+        X: Any,  # noqa: N803
+        *,
+        longer: bool = False,
+        lengths: Sequence[int] | None = None,
+    ) -> SeriesSet:
         tokenizer = self._model().tokenizer
         data = read_series(
             X,
@@ -731,6 +752,7 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
             length=None if longer else tokenizer.length,
             offset=tokenizer.offset,
             layout=self.layout,
+            lengths=lengths,
             who=f"SSLTokenizer.{method}",
         )
         return widen(data, tokenizer.length)
@@ -782,9 +804,16 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
         """Series `(..., channels, length)` in the layout of X."""
         return series.mT.contiguous() if self.layout == "channels_last" else series
 
-    def _asked(self, method: str, X: Any, y: Labels, samples: int) -> tuple[SeriesSet, Tensor]:  # noqa: N803
+    def _asked(
+        self,
+        method: str,
+        X: Any,  # noqa: N803
+        y: Labels,
+        samples: int,
+        lengths: Sequence[int] | None = None,
+    ) -> tuple[SeriesSet, Tensor]:
         """The series to draw in, and the numbers of their labels."""
-        data = self._read_whole(method, X, longer=True)
+        data = self._read_whole(method, X, longer=True, lengths=lengths)
         cases = len(data.values)
         labels = [None] * cases if y is None else list(y)
         if len(labels) != cases or samples < 1:

@@ -12,6 +12,8 @@ from ssltok.pipelines._generate import Decoding, decode_tokens
 from ssltok.pipelines._prior import Prior
 from ssltok.pipelines._stage_two._conditions import Conditions
 from ssltok.pipelines._tokenizer import Tokenizer
+from ssltok.pipelines._uses._gaps import Residual, complete
+from ssltok.signal import line_fill
 
 __all__ = ["draw_missing", "hidden_tokens", "impute_series"]
 
@@ -28,12 +30,17 @@ def impute_series(
     decoding: Decoding,
     generator: Generator,
     conditions: Conditions | None = None,
+    residual: Residual = "mean",
 ) -> Tensor:
     """Draw the missing values of series; known values stay as they are, bit for bit.
 
-    Tokens whose stretch of time holds a missing value are hidden and drawn again, given the other
-    tokens. Those are encoded from the series with straight lines in its gaps, so nothing of the
-    truth can reach them; but an encoder that sees far also sees the line, which is an
+    A tokenizer that learned from partly observed series (it has a `fill`) infers the tokens of
+    which something is observed, and the prior draws those of which nothing is; then the fill
+    completes what the decoded series leave over, given that where the series are observed. All of
+    it is read from series with straight lines in their gaps, so nothing of the truth can reach it.
+
+    For another tokenizer, tokens whose stretch of time holds a missing value are hidden and drawn
+    again, given the other tokens; an encoder that sees far also sees the line, which is an
     approximation. `ssltok.decoding.receptive_field` is the exact way for encoders that see little.
 
     Args:
@@ -45,15 +52,20 @@ def impute_series(
         decoding: The rules, such as those of `build_decoding`.
         generator: The only source of randomness.
         conditions: What a `ConditionedPrior` is told of each series, at the model's scale.
+        residual: What is added of the rest that tokens leave: `"mean"`, what is expected of it,
+            `"drawn"`, one draw, or `"none"`; only where the tokenizer has a fill.
 
     Returns:
-        `(samples, cases, channels, length)` in the units of the series, NaN beyond their ends, and
-        throughout a channel of a series without any value. float64 where there is an offset.
+        `(samples, cases, channels, length)` in the units of the series, NaN beyond their ends. A
+        channel of a series without any value is NaN throughout, but for a tokenizer with a fill.
+        float64 where there is an offset.
     """
     filled = draw_missing(
         tokenizer, prior, data, labels=labels, samples=samples, decoding=decoding,
-        generator=generator, conditions=conditions,
+        generator=generator, conditions=conditions, residual=residual,
     )  # fmt: skip
+    if tokenizer.fill is not None:
+        return filled
     return filled.masked_fill(~data.valid.any(dim=2, keepdim=True), torch.nan)
 
 
@@ -68,6 +80,7 @@ def draw_missing(
     decoding: Decoding,
     generator: Generator,
     conditions: Conditions | None = None,
+    residual: Residual = "mean",
 ) -> Tensor:
     """As `impute_series`, with values drawn also in a channel without any: it may have some before.
 
@@ -75,8 +88,15 @@ def draw_missing(
     """
     within = torch.arange(tokenizer.length) < data.lengths[:, None]
     missing = ~data.valid & within[:, None]
-    where = hidden_tokens(tokenizer, missing)
-    codes = encode_series(tokenizer, tokenizer.scaled(data))
+    scaled = tokenizer.scaled(data)
+    if tokenizer.fill is None:
+        where = hidden_tokens(tokenizer, missing)
+    else:
+        scaled = scaled._replace(values=line_fill(scaled.values, scaled.valid))
+        where = ~hidden_tokens(tokenizer, data.valid, margin=0) & tokenizer.valid_tokens(
+            data.lengths
+        )
+    codes = encode_series(tokenizer, scaled)
     unknown = where if codes.ndim == 2 else where[..., None]
     hidden = codes.masked_fill(unknown & (codes >= 0), prior.mask_index)
 
@@ -94,29 +114,28 @@ def draw_missing(
 
     with evaluation_mode(tokenizer, prior):
         drawn = decode(hidden.repeat(samples, *[1] * (hidden.ndim - 1))).unflatten(0, (samples, -1))
-        generated = torch.cat(
-            [
-                tokenizer.in_units(tokenizer.decode(part))
-                for part in drawn.flatten(0, 1).split(BATCH)
-            ]
+        decoded = torch.cat([tokenizer.decode(part) for part in drawn.flatten(0, 1).split(BATCH)])
+        generated = tokenizer.in_units(
+            complete(tokenizer.fill, scaled, decoded, residual=residual, generator=generator)
         )
     generated = generated.unflatten(0, (samples, -1))
     filled = torch.where(missing, generated, data.in_units())
     return filled.masked_fill(~within[:, None], torch.nan)
 
 
-def hidden_tokens(tokenizer: Tokenizer, missing: Tensor) -> Tensor:
+def hidden_tokens(tokenizer: Tokenizer, missing: Tensor, *, margin: int | None = None) -> Tensor:
     """Find the tokens whose stretch of time, and half an STFT frame around it, misses a value.
 
     Args:
         tokenizer: Gives the grids.
         missing: Boolean `(cases, channels, length)`.
+        margin: Samples around a stretch that count as its own; None is half an STFT frame.
 
     Returns:
         Boolean `(cases, tokens)`, low branch first.
     """
     gone = missing if tokenizer.channelwise else missing.any(dim=1, keepdim=True)
-    margin = int(tokenizer.transform.margin)
+    margin = int(tokenizer.transform.margin) if margin is None else margin
     times, parts = torch.arange(tokenizer.length), []
     for branch in tokenizer.parts:
         edges = torch.nn.functional.pad(

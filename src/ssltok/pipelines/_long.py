@@ -14,6 +14,8 @@ from ssltok.pipelines._folders._artifact import Artifact
 from ssltok.pipelines._impute import draw_missing, impute_series
 from ssltok.pipelines._stage_two._conditions import Conditions
 from ssltok.pipelines._tokenizer import Tokenizer
+from ssltok.pipelines._uses._gaps import Residual
+from ssltok.signal import GaussianFill
 
 __all__ = [
     "cut_windows",
@@ -77,6 +79,7 @@ def forecast_long(
             context._replace(lengths=context.lengths + block), labels=labels,
             samples=1 if parts else samples, decoding=artifact.decoding, generator=generator,
             conditions=None if conditions is None else conditions.cut(starts, room),
+            residual="drawn" if isinstance(artifact.tokenizer.fill, GaussianFill) else "mean",
         ).flatten(0, 1)  # fmt: skip
         if conditions is not None:  # windows begin where this one does
             conditions = conditions.cut(starts, room + left)
@@ -107,6 +110,7 @@ def impute_long(
     samples: int,
     generator: Generator,
     conditions: Conditions | None = None,
+    residual: Residual = "mean",
 ) -> Tensor:
     """Draw the missing values of series of any lengths.
 
@@ -122,17 +126,18 @@ def impute_long(
         samples: Draws of each series, at least 1.
         generator: The only source of randomness.
         conditions: What a `ConditionedPrior` is told of each series, at the model's scale.
+        residual: As in `impute_series`.
 
     Returns:
-        `(samples, cases, channels, length)` in the units of the series, NaN beyond their ends and
-        throughout a channel of a series without any value; known values to the bit. float64 where
-        there is an offset.
+        `(samples, cases, channels, length)` in the units of the series, NaN beyond their ends and,
+        but for a tokenizer with a fill, in a channel of a series without any value; known values to
+        the bit. float64 where there is an offset.
     """
     width, room, cases = data.values.shape[-1], artifact.tokenizer.length, len(data.values)
     if width == room:
         return impute_series(
             artifact.tokenizer, artifact.prior, data, labels=labels, samples=samples,
-            decoding=artifact.decoding, generator=generator,
+            decoding=artifact.decoding, generator=generator, residual=residual,
             conditions=None if conditions is None else conditions.cut(data.lengths * 0, room),
         )  # fmt: skip
     within = torch.arange(width) < data.lengths[:, None]
@@ -140,6 +145,8 @@ def impute_long(
     rounds = _rounds(missing.any(dim=1), data.lengths, room)
     again = torch.arange(cases).repeat(samples)
     silent = ~data.valid.any(dim=2)[again]
+    if artifact.tokenizer.fill is not None:
+        silent = torch.zeros_like(silent)
     data, missing, labels = data.take(again), missing[again], labels[again]
     conditions = None if conditions is None else conditions.take(again)
     filled = data.in_units()
@@ -151,7 +158,7 @@ def impute_long(
         part = _window(data.take(rows), starts, room)
         drawn = draw_missing(
             artifact.tokenizer, artifact.prior, part, labels=labels[rows], samples=1,
-            decoding=artifact.decoding, generator=generator,
+            decoding=artifact.decoding, generator=generator, residual=residual,
             conditions=None if conditions is None else conditions.take(rows).cut(starts, room),
         )[0]  # fmt: skip
         for row, start, begin, end, window in zip(

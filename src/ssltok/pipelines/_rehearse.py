@@ -17,6 +17,7 @@ from ssltok.pipelines._stage_two._conditions import Conditions
 from ssltok.pipelines._stage_two._prior_stage import prior_stage
 from ssltok.pipelines._stages import TokenizerModel, tokenizer_stage
 from ssltok.pipelines._tokenizer import Tokenizer
+from ssltok.pipelines._uses._gaps import rehearse_fill
 from ssltok.pipelines._words._build import build_decoding, build_prior, starting_codebooks
 from ssltok.pipelines._words._config import Config
 from ssltok.pipelines._words._parts import Parts
@@ -105,6 +106,9 @@ def rehearse(
                 conditions=None if conditions is None else conditions.take(slice(1)),
                 generator=keyed_generator(seed, "rehearsal"),
             )
+        if tokenizer.fill is not None:
+            with torch.no_grad(), _told("the fill"):
+                rehearse_fill(tokenizer, data.take(torch.arange(1)))
     for name, part in (("tokenizer", tokenizer), ("prior", prior)):
         describe(part, at=name)
     return _bytes_on_disk(model, prior, best=bool(config.tokenizer_training.patience))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ssltok._shared.portions import mean_of, portion
 from ssltok.data import SeriesSet, SourceSet, take_rows
 from ssltok.distributed import gather, is_first, rank_and_world
+from ssltok.masking import gap_mask
 from ssltok.nn import average_max_pool
 from ssltok.pipelines._token_features import Pool, TokenFeatures
 from ssltok.pipelines._tokenizer import Tokenizer
@@ -177,7 +178,14 @@ def tokenizer_stage(
     views = 0 if objective is None else model.comparison.views
     length = scaled.shape[2]
     ragged = bool((scaled.lengths < length).any())
+    gaps = config.tokenizer.gaps
     shared = isinstance(scaled, SourceSet) and augment is None  # the caller's may mix series
+
+    def observed(valid: Tensor, step: int) -> Tensor:
+        cases, channels, length = valid.shape
+        generator = keyed_generator(seed, "gaps", step)
+        holes = gap_mask((cases, channels, length), ratio=gaps, valid=valid, generator=generator)
+        return valid & ~holes
 
     def draw(step: int, rows: slice) -> TokenizerBatch:
         order: Any = {"seed": seed, "purpose": "tokenizer-order", "step": step}
@@ -201,6 +209,7 @@ def tokenizer_stage(
             labels[chosen][rows],
             tuple(part[rows] for part in draws),
             keyed_seed(seed, "objective-seed", step),
+            observed(batch.valid, step)[rows] if gaps else None,
         )
 
     def after_step(step: int, results: list[TokenizerOutput]) -> None:

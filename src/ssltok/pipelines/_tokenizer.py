@@ -24,9 +24,8 @@ __all__ = ["Tokenizer"]
 class Tokenizer(nn.Module):
     """Transform, branches and scaler: everything that turns series into tokens and back.
 
-    Tokens are joint, each of all channels, or **channel by channel**: then every channel passes
-    the branches as a series of its own, and the grid of the tokens has an axis of channels in
-    front.
+    Tokens are joint, each of all channels, or **channel by channel**: then every channel passes the
+    branches as a series of its own, and the tokens' grid has an axis of channels in front.
 
     Args:
         transform: From series to bands and back, such as `STFTBands` or `Waveform`.
@@ -34,6 +33,8 @@ class Tokenizer(nn.Module):
         scaler: Brings series to the scale of the model; None is a `ChannelScaler`, not fitted.
         channels: Channels of the series.
         channelwise: Whether tokens are channel by channel.
+        fill: Completes what tokens leave over of a series with gaps, such as `GaussianFill`; None
+            where the tokenizer learns from whole series alone.
 
     Attributes:
         length: Samples of the longest series.
@@ -44,7 +45,7 @@ class Tokenizer(nn.Module):
         codebook_sizes: For each branch, the sizes of the codes of a token, coarse first.
         offset: float64 `(channels,)` or a single 0, what is taken away from series before the
             scaler sees them: `offset` of the training series.
-        constant: Boolean, `(channels,)` or one: the channels that had one value in training.
+        constant: Boolean, `(channels,)` or one: channels that had one value in training.
 
     Raises:
         TypeError: If a part lacks a member of its protocol.
@@ -63,6 +64,7 @@ class Tokenizer(nn.Module):
 
     transform: Any
     scaler: Any
+    fill: Any
 
     def __init__(
         self,
@@ -72,6 +74,7 @@ class Tokenizer(nn.Module):
         *,
         channels: int,
         channelwise: bool = False,
+        fill: nn.Module | None = None,
     ) -> None:
         super().__init__()
         who = "Tokenizer"
@@ -93,7 +96,7 @@ class Tokenizer(nn.Module):
         self.scaler = ChannelScaler().fit(torch.zeros(1, channels, 1)) if scaler is None else scaler
         self.offset = torch.zeros(1, dtype=torch.float64)
         self.constant = torch.zeros(1, dtype=torch.bool)
-        self.branches = nn.ModuleList(branches)
+        self.branches, self.fill = nn.ModuleList(branches), fill
         front = (channels,) if channelwise else ()
         self.grids = tuple((*front, *branch.grid) for branch in branches)
         self.sizes = tuple(math.prod(grid) for grid in self.grids)
@@ -179,13 +182,20 @@ class Tokenizer(nn.Module):
             waves = [wave.unflatten(0, (-1, self.channels)).squeeze(2) for wave in waves]
         return waves
 
-    def latents(self, bands: Sequence[Tensor], lengths: Tensor | None = None) -> list[Tensor]:
-        """Latents of bands, by branch; `lengths` int64 `(batch,)` where series end early."""
-        within = [None] * len(self.parts) if lengths is None else self.within(lengths)
-        return [
-            branch.latents(band, mask)
-            for branch, band, mask in zip(self.parts, bands, within, strict=True)
-        ]
+    def latents(
+        self,
+        bands: Sequence[Tensor],
+        lengths: Tensor | None = None,
+        observed: Tensor | None = None,
+    ) -> list[Tensor]:
+        """Latents of bands, by branch; `lengths` int64 `(batch,)` where series end early.
+
+        `observed`, as in `encode`, is not read where the bands are not the series.
+        """
+        none: list[Any] = [None] * len(self.parts)
+        within = none if lengths is None else self.within(lengths)
+        seen = none if observed is None or not self.transform.in_time else self.bands(observed)
+        return [b.latents(*of) for b, *of in zip(self.parts, bands, within, seen, strict=True)]
 
     def rebuild(
         self, vectors: Sequence[Tensor], columns: Sequence[Tensor] | None = None
@@ -212,13 +222,16 @@ class Tokenizer(nn.Module):
         """The same for all branches in a row, `(batch, tokens)`."""
         return torch.cat([mask.reshape(len(lengths), -1) for mask in self.token_valid(lengths)], 1)
 
-    def encode(self, series: Tensor, lengths: Tensor) -> Tensor:
+    def encode(self, series: Tensor, lengths: Tensor, observed: Tensor | None = None) -> Tensor:
         """Codes of scaled series, int64 `(batch, tokens)`, -1 at padding; low branch first.
 
-        With several codes a token `(batch, tokens, codes)`, coarse first.
+        With several codes a token `(batch, tokens, codes)`, coarse first. `observed`, boolean of
+        the shape of `series`, is False where a value is only a guess.
         """
         padded = bool((lengths < self.length).any())
-        latents = self.latents(self.bands(series), lengths if padded else None)
+        if self.fill is None:
+            observed = None  # it learned from whole series: guesses are read as values
+        latents = self.latents(self.bands(series), lengths if padded else None, observed)
         codes = []
         for branch, latent, valid in zip(
             self.parts, latents, self.token_valid(lengths), strict=True

@@ -11,6 +11,7 @@ from ssltok.nn import average_max_pool
 from ssltok.pipelines._token_features import Pool, TokenFeatures
 from ssltok.pipelines._tokenizer import Tokenizer
 from ssltok.quantizers import Quantized
+from ssltok.signal import line_fill
 from ssltok.training import Objective, ObjectiveBatch, ObjectiveOutput
 
 __all__ = [
@@ -38,6 +39,8 @@ class TokenizerBatch(NamedTuple):
         labels: int64 `(batch,)`, -1 for none; None where the objective reads none.
         draws: What the objective drew for these rows.
         seed: For what the objective draws once for the whole batch.
+        observed: Boolean of the shape of `series`: what the encoder is shown of them, where some
+            is hidden from it; the loss is of all that is `valid`.
     """
 
     series: Tensor
@@ -48,6 +51,7 @@ class TokenizerBatch(NamedTuple):
     labels: Tensor | None = None
     draws: tuple[Tensor, ...] = ()
     seed: int = 0
+    observed: Tensor | None = None
 
 
 class TokenizerTerms(NamedTuple):
@@ -188,8 +192,13 @@ def encode_views(tokenizer: Tokenizer, batch: TokenizerBatch) -> EncodedViews:
     masks = tokenizer.token_valid(batch.lengths)
     lengths = batch.lengths.repeat(1 + len(batch.views)) if batch.padded else None
     count = 1 + len(batch.views)
+    shown, observed = targets, batch.observed
+    if observed is not None:
+        partial = line_fill(batch.series, observed)
+        shown = tokenizer.bands(torch.cat([partial, *batch.views]))
+        observed = torch.cat([observed, *map(_everything, batch.views)])
     latents = []
-    for part in tokenizer.latents(targets, lengths):
+    for part in tokenizer.latents(shown, lengths, observed):
         rows = len(part) // count
         latents.append(tuple(part[i * rows : (i + 1) * rows] for i in range(count)))
     quantized = [
@@ -286,6 +295,10 @@ def _learn(
             seed=batch.seed,
         ),
     )
+
+
+def _everything(series: Tensor) -> Tensor:
+    return torch.ones_like(series, dtype=torch.bool)
 
 
 def _columns(tokenizer: Tokenizer, batch: TokenizerBatch, rows: int) -> list[Tensor] | None:

@@ -2,6 +2,8 @@
 
 from ssltok.signal._band_transform import STFTBands, Waveform
 from ssltok.signal._bands import Bands, merge_bands, split_bands
+from ssltok.signal._gaussian_fill import GaussianFill, gaussian_fill
+from ssltok.signal._line_fill import LineFill, line_fill
 from ssltok.signal._patch_targets import patch_spectrum, slope_histogram
 from ssltok.signal._revin import RevIN
 from ssltok.signal._scale import ChannelScaler, GlobalScaler, Scaled, SeriesScaler
@@ -13,13 +15,17 @@ __all__ = [
     "STFT",
     "Bands",
     "ChannelScaler",
+    "GaussianFill",
     "GlobalScaler",
+    "LineFill",
     "RevIN",
     "STFTBands",
     "Scaled",
     "SeriesScaler",
     "ValueCodes",
     "Waveform",
+    "gaussian_fill",
+    "line_fill",
     "merge_bands",
     "patch_spectrum",
     "slope_histogram",

@@ -42,6 +42,7 @@ EPOCHS = 1000  # most passes over the training series in stage 2; more only lear
 EPOCHS_ONE = 200  # in stage 1, which starts as PCA and k-means and needs few
 SHARE_ONE, SHARE_TWO = 0.2, 0.45  # of the time; the rest is reading, generation and evaluation
 FEWEST_STEPS = 100
+GAPS = 0.5  # largest share of a series that is hidden, where training series miss values
 
 
 class Plan(NamedTuple):
@@ -111,6 +112,9 @@ def auto(
         scaled, strides=strides_for(length), ordered=ordered, channelwise=channelwise
     )
     point, reason = choose_rate(curve, explained)
+    within = torch.arange(length) < data.lengths[:, None]
+    gone = ~data.valid & within[:, None]
+    gaps = GAPS if bool(gone.any()) else 0.0
     several = 1 if point.explained >= min(FEW, explained) else 2
     one = TokenizerConfig(
         coder="patch",
@@ -126,6 +130,7 @@ def auto(
         augmentation="warp",
         view_weight=0.0,
         projector_dim=256,
+        gaps=gaps,
     )
     batch = min(BATCH, cases)
     config = Config(
@@ -161,6 +166,15 @@ def auto(
         f"{', channel by channel' if channelwise else ''}: {reason}",
         f"{point.codes} codes: a power of two, at most 256, with at least 4 training patches each",
         *([f"2 codes a token: one explains {point.explained:.0%} only"] if several == 2 else []),
+        *(
+            [
+                f"up to {gaps:.0%} of a series is hidden in training, so that partly observed "
+                f"series can be read: {float(gone.sum() / within.sum() / channels):.1%} of the "
+                "training values are missing"
+            ]
+            if gaps
+            else []
+        ),
         f"{steps[0]} and {steps[1]} steps: {minutes:g} minutes on two cores, at most {EPOCHS_ONE} "
         f"and {EPOCHS} passes over the {cases} training series; "
         f"some {sum(forecast):.0f} s of training",

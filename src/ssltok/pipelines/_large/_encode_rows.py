@@ -46,7 +46,8 @@ def encode_rows(
                 last = min(first + ENCODE_BATCH, len(block))
                 if number % world == rank:
                     part = scaled.take(torch.arange(begin + first, begin + last))
-                    block[first:last] = tokenizer.encode(part.values, part.lengths).to(small)
+                    codes_of = tokenizer.encode(part.values, part.lengths, part.valid)
+                    block[first:last] = codes_of.to(small)
                 bar.update(last - first)
             if world > 1:
                 block.copy_(sum_over_ranks(block.int()))

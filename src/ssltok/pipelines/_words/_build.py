@@ -34,12 +34,13 @@ from ssltok.pipelines._words._build_causal import build_causal, condition_embedd
 from ssltok.pipelines._words._config import DecodingConfig, PriorConfig, TokenizerConfig
 from ssltok.pipelines._words._parts import Parts, build_part
 from ssltok.pipelines._words._tables import CODERS, COUNTS, OBJECTIVES, QUANTIZERS
-from ssltok.signal import STFTBands, Waveform
+from ssltok.signal import GaussianFill, LineFill, STFTBands, Waveform
 from ssltok.training import Objective
 
 __all__ = ["build_decoding", "build_objective", "build_prior", "build_tokenizer"]
 
 NOTHING = Parts()
+MOST_FILLED = 1024  # values of a series whose covariance, 4 MiB then, is part of the model
 
 
 def build_tokenizer(
@@ -90,7 +91,20 @@ def build_tokenizer(
             _branch(config, parts, transform.shape(band, sizes["channels"]), sizes, width)
             for band, width in enumerate(widths)
         ]
-    return Tokenizer(transform, branches, channels=channels, channelwise=config.channelwise)
+    return Tokenizer(
+        transform, branches, channels=channels, channelwise=config.channelwise,
+        fill=_fill(config, parts, channels, length),
+    )  # fmt: skip
+
+
+def _fill(config: TokenizerConfig, parts: Parts, channels: int, length: int) -> nn.Module | None:
+    """What completes the rest of partly observed series, where the tokenizer learns from such."""
+    if parts.fill is not None or not config.gaps:
+        built: nn.Module | None = build_part(parts.fill, {"channels": channels, "length": length})
+        return built
+    if channels * length > MOST_FILLED:
+        return LineFill()
+    return GaussianFill(channels, length)
 
 
 def _transform(config: TokenizerConfig, parts: Parts) -> Any:

@@ -87,6 +87,9 @@ class TokenizerConfig:
     """Weight of the augmented view's reconstruction; 0 spares rebuilding it."""
     projector_dim: int = 4096
     """Width of the projector that the objective looks through."""
+    gaps: float = 0.0
+    """Largest share of a training series that is hidden from the encoder, which then learns to read
+    partly observed series; 0 = none. `impute` is better for it."""
 
     def __post_init__(self) -> None:
         """Check every word and number."""
@@ -114,6 +117,7 @@ class TokenizerConfig:
             raise ValueError(f"{who}: edge must lie in [1, n_fft / 2]; got {self.edge}")
         check_ratio(who, "decay", self.decay)
         check_ratio(who, "revival_ratio", self.revival_ratio)
+        check_ratio(who, "gaps", self.gaps)
         for name in ("commitment_weight", "ssl_weight", "view_weight"):
             check_at_least(who, name, getattr(self, name), 0)
 

@@ -37,6 +37,8 @@ class Parts:
     """From vectors to the band."""
     branches: Sequence[Branch] | None = None
     """Finished branches, in the place of encoder, quantizer and decoder."""
+    fill: Any = None
+    """What completes the rest that tokens leave of a series with gaps, such as `GaussianFill`."""
     objective: Any = None
     """What is learned from views, such as `partial(BYOL, predictor_dim=128)`."""
     augment: Callable[..., Any] | None = None

@@ -65,11 +65,11 @@ CODERS: dict[str, Callable[[TokenizerConfig], Pair]] = {
         partial(networks.ConvDecoder1d, hidden_dim=c.dim, blocks=c.blocks),
     ),
     "patch": lambda c: (
-        partial(networks.PatchEncoder1d, hidden_dim=c.dim, blocks=c.blocks),
+        partial(networks.PatchEncoder1d, hidden_dim=c.dim, blocks=c.blocks, gaps=c.gaps > 0),
         partial(networks.PatchDecoder1d, hidden_dim=c.dim, blocks=c.blocks),
     ),
     "transformer": lambda c: (
-        partial(networks.TransformerEncoder1d, **_trunk_sizes(c)),
+        partial(networks.TransformerEncoder1d, **_trunk_sizes(c), gaps=c.gaps > 0),
         partial(networks.TransformerDecoder1d, **_trunk_sizes(c)),
     ),
 }
