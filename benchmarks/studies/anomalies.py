@@ -240,9 +240,9 @@ def summary(rows: list[dict[str, str]]) -> str:
         arm: {(r["set"], r["seed"]): float(r["right"]) for r in rows if r["arm"] == arm}
         for arm in ("tokens", "matrix profile", "matrix profile, equal time")
     }
-    mine = sides.pop("tokens")
+    tokens = sides.pop("tokens")
     for arm, theirs in sides.items():
-        both = [(mine[key], theirs[key]) for key in mine.keys() & theirs.keys()]
+        both = [(tokens[key], theirs[key]) for key in tokens.keys() & theirs.keys()]
         if both:
             one, other = (sum(a > b for a, b in both), sum(a < b for a, b in both))
             lines.append(f"tokens alone are right in {one}, {arm} alone in {other}")
