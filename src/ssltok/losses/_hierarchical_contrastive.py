@@ -1,7 +1,6 @@
 """TS2Vec: contrast over samples and over time, at every temporal scale."""
 
 import torch
-from einops import rearrange, reduce
 from torch import Tensor, nn
 
 from ssltok._shared.checks import (
@@ -77,18 +76,13 @@ def hierarchical_contrastive_loss(
         while True:
             batch, tokens = z.shape[1:3]
             if batch > 1 and instance_weight > 0:
-                loss = loss + instance_weight * _mean(
-                    rearrange(z, "views batch tokens dim -> tokens views batch dim")
-                )
+                loss = loss + instance_weight * _mean(z.permute(2, 0, 1, 3))
             if tokens > 1 and instance_weight < 1 and scale >= temporal_unit:
-                loss = loss + (1 - instance_weight) * _mean(
-                    rearrange(z, "views batch tokens dim -> batch views tokens dim")
-                )
+                loss = loss + (1 - instance_weight) * _mean(z.transpose(0, 1))
             scale += 1
             if tokens == 1:
                 return loss / scale
-            pattern = "views batch (tokens pair) dim -> views batch tokens dim"
-            z = reduce(z[:, :, : tokens - tokens % 2], pattern, "max", pair=2)
+            z = z[:, :, : tokens - tokens % 2].reshape(2, batch, tokens // 2, 2, -1).amax(dim=3)
 
 
 def _mean(z: Tensor) -> Tensor:
