@@ -64,10 +64,10 @@ PRESETS = ("demo", "nc_vqvae", "timevqvae", "compact")
 OLD_NAMES = {"compact": "ssltok"}
 CASES, LENGTH, CHANNELS, SEED = 13, 45, 2, 4
 RECORD = pathlib.Path(__file__).parent / "ssl_tokens" / "results"
-CELL = ("dataset", "arm", "seed", "steps1", "steps2", "split", "training_digest")
+CELL = ("dataset", "arm", "seed", "steps1", "steps2", "split")
 FIELDS = (
     "record", *CELL[:5], "verdict", "tensors", "different", "first", "largest_difference",
-    "samples_difference", "old_is_as_recorded", "new_is_as_recorded", "seconds_old", "seconds_new",
+    "samples_difference", "seconds_old", "seconds_new",
 )  # fmt: skip
 DRAWN = 64
 TRAINED: dict[str, Any] = {}
@@ -207,10 +207,10 @@ def recorded_cells(record: str, sets: list[str], seeds: list[str]) -> list[dict[
 
 def measure_cells(
     cells: list[dict[str, str]], data: list[str], folder: pathlib.Path
-) -> dict[str, dict[str, Any]]:
-    """Train cells by this process's tree; leave their tensors in a folder, cell by cell."""
+) -> dict[str, float]:
+    """Train cells by this tree, leave their tensors in a folder, and say what each took."""
     torch.set_num_threads(1)
-    answer = {}
+    seconds = {}
     for number, cell in enumerate(cells):
         start, name = time.process_time(), cell["dataset"]
         home = next(f for f in map(pathlib.Path, data) if (f / f"{name}.npz").is_file())
@@ -226,16 +226,12 @@ def measure_cells(
             for part in ("tokenizer", "prior")
             for name, value in getattr(trained, part).state_dict().items()
         }
-        whole = hashlib.sha256()  # as `cell.py` does
-        for path, value in states.items():
-            whole.update(path.partition(" ")[2].encode() + value.contiguous().numpy().tobytes())
         losses = {f"loss {term}": torch.tensor(v) for term, v in trained.losses.items()}
         rest = {"codes": trained.codes, "drawn codes": drawn.codes, "samples": drawn.series}
         torch.save(states | rest | losses, folder / f"{number}.pt")
-        seconds = round(time.process_time() - start, 1)
-        answer[str(number)] = {"seconds": seconds, "digest": whole.hexdigest()[:16]}
-        print(f"{cell}: {seconds} s", file=sys.stderr, flush=True)
-    return answer
+        seconds[str(number)] = round(time.process_time() - start, 1)
+        print(f"{cell}: {seconds[str(number)]} s", file=sys.stderr, flush=True)
+    return seconds
 
 
 def different_tensors(new: dict[str, Any], old: dict[str, Any]) -> dict[str, float]:
@@ -266,27 +262,24 @@ def compare_cells(options: argparse.Namespace, new: pathlib.Path, old: pathlib.P
     data = [str(folder.resolve()) for folder in options.data]
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
-        folders, answers = {}, {}
+        folders, seconds = {}, {}
         for name, tree in (("old", old), ("new", new)):
             folders[name] = pathlib.Path(scratch, name)
             folders[name].mkdir()
             words = json.dumps([cells, data, str(folders[name])])
-            answers[name] = ask(tree, "--measure-cells", words)
+            seconds[name] = ask(tree, "--measure-cells", words)
         for number, cell in enumerate(cells):
             tensors = {tree: torch.load(f / f"{number}.pt") for tree, f in folders.items()}
             different = different_tensors(tensors["new"], tensors["old"])
-            found = {tree: answer[str(number)] for tree, answer in answers.items()}
             rows.append(cell | {
                 "verdict": "different" if different else "equal",
                 "tensors": len(tensors["old"]), "different": len(different),
                 "first": next(iter(different), ""),
                 "largest_difference": max(different.values(), default=0.0),
                 "samples_difference": different.get("samples", 0.0),
-                **{f"{tree}_is_as_recorded": f["digest"] == cell["training_digest"]
-                   for tree, f in found.items()},
-                **{f"seconds_{tree}": f["seconds"] for tree, f in found.items()},
+                **{f"seconds_{tree}": took[str(number)] for tree, took in seconds.items()},
             })  # fmt: skip
-    with options.out.open("w", newline="") if options.out else sys.stdout as file:
+    with options.out.open("w", newline="") as file:
         table = csv.DictWriter(file, FIELDS, extrasaction="ignore", lineterminator="\n")
         table.writeheader()
         table.writerows(rows)
@@ -305,7 +298,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=["GunPoint"], help="data sets of --cells")
     parser.add_argument("--seeds", nargs="+", default=["0"], help="seeds of --cells")
     parser.add_argument("--data", nargs="+", type=pathlib.Path, default=[], help="of --cells")
-    parser.add_argument("--out", type=pathlib.Path, help="CSV of --cells; printed by default")
+    parser.add_argument("--out", type=pathlib.Path, help="CSV of --cells")
     parser.add_argument("--measure", type=json.loads, help=argparse.SUPPRESS)
     parser.add_argument("--measure-cells", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -321,6 +314,8 @@ def main() -> None:
         return
     if options.old is None:
         parser.error("--old is needed")
+    if options.cells and not (options.data and options.out):
+        parser.error("--cells needs --data and --out")
     here, old_tree = pathlib.Path(__file__).resolve().parents[2], options.old.resolve()
     if options.cells:
         raise SystemExit(not compare_cells(options, here, old_tree))
