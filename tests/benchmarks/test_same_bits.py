@@ -147,8 +147,13 @@ def test_cells_of_a_tree_are_equal_to_its_own(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (x, y), (x_test, y_test) = waves(12, 0), waves(6, 1)
-    arrays = {"X_train": x, "X_test": x_test, "y_train": np.array(y), "y_test": np.array(y_test)}
-    np.savez(tmp_path / "Waves.npz", **arrays)
+    np.savez(
+        tmp_path / "Waves.npz",
+        X_train=x,
+        X_test=x_test,
+        y_train=np.array(y),
+        y_test=np.array(y_test),
+    )
     cell = {
         "record": "study", "dataset": "Waves", "arm": "one", "seed": "0", "steps1": "1",
         "steps2": "1", "split": "test",

@@ -106,6 +106,7 @@ def test_what_the_objective_compares_and_which_view_is_rebuilt(
 
     class Sees(VICReg):
         def forward(self, encoder: Any, batch: ObjectiveBatch) -> ObjectiveOutput:
+            assert batch.features is not None
             seen.extend(batch.features)
             return super().forward(encoder, batch)
 
