@@ -1,5 +1,7 @@
 """What compares two checkouts sees a difference, and measures what it says."""
 
+import argparse
+import csv
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -12,15 +14,20 @@ pytest.importorskip("sklearn")
 
 from benchmarks.studies.same_bits import (
     ARMS,
+    FIELDS,
     OLD_NAMES,
     PRESETS,
     ROUNDED,
+    compare_cells,
     differences,
+    different_tensors,
     digest,
     measure,
     of_tree,
+    recorded_cells,
     sizes,
     verdict,
+    waves,
 )
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -102,3 +109,65 @@ def test_a_case_is_the_same_twice_and_other_cases_are_others() -> None:
 
 def test_a_tree_is_asked_in_a_process_of_its_own() -> None:
     assert of_tree(ROOT, ["one"], 1) == measure(["one"], 1)
+
+
+def test_cells_are_those_of_the_record_once_each() -> None:
+    cells = recorded_cells("study", ["GunPoint"], ["0", "2"])
+    assert [(c["arm"], c["seed"]) for c in cells if c["arm"] == "two"] == [
+        ("two", "0"),
+        ("two", "2"),
+    ]
+    assert len(cells) == 8
+    one = next(c for c in cells if c["arm"] == "one" and c["seed"] == "0")
+    assert (one["steps1"], one["steps2"], one["record"]) == ("232", "290", "study")
+    assert len({c["arm"] for c in recorded_cells("ablations", ["CBFd"], ["0"])}) == 22
+
+
+def test_the_first_tensor_that_differs_is_named() -> None:
+    old = {
+        "tokenizer a": torch.arange(3.0), "prior b": torch.ones(2), "codes": torch.zeros(2).long(),
+        "loss gone": torch.ones(1), "loss time": torch.ones(1),
+    }  # fmt: skip
+    renamed = {"tokenizer a.new": old["tokenizer a"], "prior b": old["prior b"]}
+    rest = {name: old[name] for name in ("codes", "loss time")}
+    assert different_tensors(renamed | rest, old) == {}
+    moved = {"tokenizer a": torch.tensor([0.0, 1.0, 2.5]), "prior b": torch.tensor([1.0, -1.0])}
+    different = different_tensors(moved | rest, old)
+    assert list(different.items()) == [("tokenizer a", 0.5), ("prior b", 2.0)]
+    assert different_tensors(renamed | rest | {"codes": torch.zeros(3).long()}, old) == {
+        "codes": float("inf")
+    }
+    assert different_tensors(renamed, old) == {"codes": float("inf")}
+    assert different_tensors(dict(list(renamed.items())[:1]) | rest, old) == {
+        "weights": float("inf")
+    }
+
+
+def test_cells_of_a_tree_are_equal_to_its_own(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (x, y), (x_test, y_test) = waves(12, 0), waves(6, 1)
+    np.savez(
+        tmp_path / "Waves.npz",
+        X_train=x,
+        X_test=x_test,
+        y_train=np.array(y),
+        y_test=np.array(y_test),
+    )
+    cell = {
+        "record": "study", "dataset": "Waves", "arm": "one", "seed": "0", "steps1": "1",
+        "steps2": "1", "split": "test",
+    }  # fmt: skip
+    monkeypatch.setattr(
+        "benchmarks.studies.same_bits.recorded_cells",
+        lambda *_: [cell, cell | {"arm": "one:guidance=2"}],
+    )
+    options = argparse.Namespace(
+        cells=["study"], sets=["Waves"], seeds=["0"], data=[tmp_path], out=tmp_path / "cells.csv"
+    )
+    assert compare_cells(options, ROOT, ROOT)
+    with options.out.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == list(FIELDS)
+    assert [(r["verdict"], r["different"], r["first"]) for r in rows] == [("equal", "0", "")] * 2
+    assert int(rows[0]["tensors"]) > 50

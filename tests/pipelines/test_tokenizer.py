@@ -18,7 +18,13 @@ from ssltok.pipelines import (
     build_tokenizer,
     tokenizer_step,
 )
-from ssltok.training import BarlowTwins, VIbCReg, VICReg
+from ssltok.training import (
+    BarlowTwins,
+    ObjectiveBatch,
+    ObjectiveOutput,
+    VIbCReg,
+    VICReg,
+)
 from tests.pipelines.small import series, small
 
 
@@ -79,6 +85,60 @@ def test_the_step_is_the_formula(widths: tuple[int, ...], quantize_view: bool) -
     torch.testing.assert_close(torch.stack(list(out.terms)), torch.tensor(expected))
     weights = torch.tensor([1.0, 1.0, 1.0, 0.1, 1.0])
     torch.testing.assert_close(out.loss, torch.stack(list(out.terms)) @ weights)
+
+
+@pytest.mark.parametrize("widths", [(4,), (2, 4)])
+@pytest.mark.parametrize(
+    ("compared", "quantized"),
+    [
+        ((0, 1), (True, False)), ((0, 1), (True, True)), ((0, 1), (False, False)),
+        ((0, 1), (False, True)), ((2, 1), (True, False)), ((2, 1), (False, False)),
+        ((1, 2), (True, True)), ((2, 0), (True, False)),
+    ],
+)  # fmt: skip
+def test_what_the_objective_compares_and_which_view_is_rebuilt(
+    widths: tuple[int, ...], compared: tuple[int, ...], quantized: tuple[bool, ...]
+) -> None:
+    tokenizer, batch = build(widths=widths)
+    batch = batch._replace(views=(*batch.views, 0.5 * batch.series.roll(3, 2) - 0.2))
+    tokenizer.eval()  # so that an input alone has the latents that it has among the others
+    seen: list[Tensor] = []
+
+    class Sees(VICReg):
+        def forward(self, encoder: Any, batch: ObjectiveBatch) -> ObjectiveOutput:
+            assert batch.features is not None
+            seen.extend(batch.features)
+            return super().forward(encoder, batch)
+
+    shown: list[Tensor] = []
+    for branch in tokenizer.parts:
+        branch.decoder.register_forward_hook(lambda _, given, __: shown.append(given[0]))
+    objective = Sees(features(tokenizer), projector=nn.Identity())
+    tokenizer_step(
+        tokenizer, batch, objective=objective, view_weight=0.1, compared=compared,
+        quantized=quantized,
+    )  # fmt: skip
+
+    inputs = (batch.series, *batch.views)
+
+    def vectors(number: int, *, through_codes: bool) -> list[Tensor]:
+        latents = [
+            branch.encoder(band)
+            for branch, band in zip(tokenizer.parts, tokenizer.bands(inputs[number]), strict=True)
+        ]
+        if not through_codes:
+            return latents
+        pairs = zip(tokenizer.parts, latents, strict=True)
+        return [branch.quantizer(part).vectors for branch, part in pairs]
+
+    for got, number, through_codes in zip(seen, compared, quantized, strict=True):
+        parts = vectors(number, through_codes=through_codes)
+        pooled = [torch.cat([part.mean((2, 3)), part.amax((2, 3))], dim=1) for part in parts]
+        torch.testing.assert_close(got, torch.cat(pooled, dim=1))
+    own = vectors(0, through_codes=True)
+    view = vectors(1, through_codes=1 in compared and quantized[compared.index(1)])
+    for got, *pair in zip(shown, own, view, strict=True):
+        torch.testing.assert_close(got, torch.cat(pair))
 
 
 def test_the_weights_count() -> None:

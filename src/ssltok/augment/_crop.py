@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import torch
+from einops import rearrange
 from torch import Tensor
 from torch.nn import functional
 
@@ -149,7 +150,7 @@ def multi_crop(
     _check_share("multi_crop", "global_range", global_range)
     _check_share("multi_crop", "local_range", local_range)
     together, lengths = gather_real(series, valid)
-    batch, channels, length = series.shape
+    batch, _, length = series.shape
 
     def views(count: int, ratio_range: tuple[float, float], size: int) -> Tensor:
         draws = uniform((2, batch, count, 1), series, generator)
@@ -157,7 +158,8 @@ def multi_crop(
         steps = steps * ((lengths[:, None] - 1).to(steps.dtype) / (size - 1))
         places = _crop_positions(draws, ratio_range, lengths[:, None], steps)
         read = read_between(together, places.reshape(batch, count * size))
-        return read.reshape(batch, channels, count, size).permute(2, 0, 1, 3)
+        pattern = "batch channels (views length) -> views batch channels length"
+        return rearrange(read, pattern, length=size)
 
     return MultiCrop(
         views(global_views, global_range, length), views(local_views, local_range, local_length)

@@ -1,6 +1,7 @@
 """Whitening: features of a batch made uncorrelated, exactly or by a few matrix products."""
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from ssltok._shared.checks import (
@@ -127,7 +128,8 @@ def iterative_whiten(
     if dim % group_size:
         raise ValueError(f"{who}: group_size must divide dim; got {group_size} and {dim}")
     with full_precision(z):
-        rows = upcast(z).reshape(batch, dim // group_size, group_size).transpose(0, 1)
+        pattern = "batch (groups dim) -> groups batch dim"
+        rows = rearrange(upcast(z), pattern, dim=group_size)
         centered = rows - rows.mean(dim=1, keepdim=True)
         identity = torch.eye(group_size, dtype=rows.dtype, device=z.device)
         covariance = centered.mT @ centered / batch + eps * identity
@@ -139,4 +141,4 @@ def iterative_whiten(
             step = 1.5 * identity - 0.5 * (root @ product)
             root, product = step @ root, product @ step
         white: Tensor = centered @ root / trace.sqrt()
-        return white.transpose(0, 1).flatten(1)
+        return rearrange(white, "groups batch dim -> batch (groups dim)")

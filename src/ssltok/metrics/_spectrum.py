@@ -1,6 +1,7 @@
 """Time: do generated series have the correlations and the spectrum of real ones."""
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from ssltok._shared import sizes
@@ -141,7 +142,7 @@ def cross_correlation_distance(real: Tensor, generated: Tensor) -> Tensor:
 def _correlation(series: Tensor) -> Tensor:
     """Correlation of channels, (channels, channels), with a diagonal of 0."""
     x, variance = centred(series)
-    x = x.transpose(0, 1).flatten(1) / variance.sqrt()[:, None]
+    x = rearrange(x, "cases channels length -> channels (cases length)") / variance.sqrt()[:, None]
     return (x @ x.mT / x.shape[1]).fill_diagonal_(0)
 
 

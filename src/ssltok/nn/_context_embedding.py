@@ -1,5 +1,6 @@
 """Low-frequency tokens as context for high-frequency ones."""
 
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -90,7 +91,8 @@ class ContextEmbedding(nn.Module):
         vectors = self.embedding(codes)
         if valid is not None:
             vectors = vectors * valid.unsqueeze(-1)
-        rows = vectors.unflatten(1, self.grid).permute(0, 1, 3, 2).flatten(1, 2)
+        pattern = "batch (freq frames) dim -> batch (freq dim) frames"
+        rows = rearrange(vectors, pattern, freq=self.grid[0])
         rows = functional.interpolate(rows, size=self.onto[1], mode="nearest-exact")
         mixed: Tensor = self.mix(rows).transpose(1, 2)
         return mixed.repeat(1, self.onto[0], 1)

@@ -1,6 +1,7 @@
 """Iterative normalisation: whitening without an eigenvalue decomposition."""
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from ssltok._shared.checks import (
@@ -111,13 +112,14 @@ class IterNorm(nn.Module):
                     self.running_whitening.lerp_(
                         whitening.to(self.running_whitening.dtype), self.momentum
                     )
-            white = (self._grouped(x - mean) @ whitening.to(x.dtype)).transpose(0, 1).flatten(1)
+            white = self._grouped(x - mean) @ whitening.to(x.dtype)
+            white = rearrange(white, "groups batch dim -> batch (groups dim)")
             if self.weight is None or self.bias is None:
                 return white
             return torch.addcmul(self.bias, white, self.weight)
 
     def _grouped(self, x: Tensor) -> Tensor:
-        return x.reshape(len(x), -1, self.group_size).transpose(0, 1)  # (groups, batch, group_size)
+        return rearrange(x, "batch (groups dim) -> groups batch dim", dim=self.group_size)
 
     def _newton(self, centred: Tensor) -> Tensor:
         identity = torch.eye(self.group_size, dtype=centred.dtype, device=centred.device)

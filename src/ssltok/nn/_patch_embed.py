@@ -1,6 +1,7 @@
 """From a series to tokens: patches of samples, each projected to a vector."""
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -129,7 +130,8 @@ def unpatchify(patches: Tensor, *, channels: int, length: int) -> Tensor:
             f"{who}: length must end in the last patch, "
             f"in [{(tokens - 1) * patch + 1}, {tokens * patch}]; got {length}"
         )
-    series: Tensor = patches.unflatten(2, (channels, patch)).transpose(1, 2).flatten(2)
+    pattern = "batch tokens (channels patch) -> batch channels (tokens patch)"
+    series = rearrange(patches, pattern, channels=channels)
     return series[..., :length]
 
 
@@ -264,4 +266,4 @@ def _cut(series: Tensor, patch: int, stride: int, tokens: int) -> Tensor:
     """Cut `(batch, channels, length)` into patches, zeros or False appended."""
     missing = patch + (tokens - 1) * stride - series.shape[2]
     patches = functional.pad(series, (0, missing)).unfold(2, patch, stride)
-    return patches.transpose(1, 2).flatten(2)
+    return rearrange(patches, "batch channels tokens patch -> batch tokens (channels patch)")

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
@@ -234,12 +235,15 @@ class WindowAttention(DerivedBuffers):
         allowed = None
         if valid is not None:
             padded = functional.pad(valid, (before, after))
-            allowed = readable(padded.unflatten(1, (-1, self.window)).flatten(0, 1))
-        windows = functional.pad(x, (0, 0, before, after))
-        windows = windows.unflatten(1, (-1, self.window)).flatten(0, 1)
+            allowed = readable(self._windows(padded))
+        windows = self._windows(functional.pad(x, (0, 0, before, after)))
         mixed: Tensor = self.attention(windows, allowed=allowed, bias=self.bias[:, self.distances])
-        joined: Tensor = mixed.unflatten(0, (batch, -1)).flatten(1, 2)
-        return joined.narrow(1, before, tokens)
+        pattern = "(batch windows) tokens dim -> batch (windows tokens) dim"
+        return rearrange(mixed, pattern, batch=batch).narrow(1, before, tokens)
+
+    def _windows(self, x: Tensor) -> Tensor:
+        pattern = "batch (windows tokens) ... -> (batch windows) tokens ..."
+        return rearrange(x, pattern, tokens=self.window)
 
 
 def pairs(x: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from ssltok.pipelines._tokenizer import Tokenizer
@@ -129,10 +130,8 @@ class TokenFeatures(nn.Module):
         """Return the features of vectors `(rows, dim, *grid)` by branch, as `forward` does."""
         channels = self.tokenizer.channels if self.tokenizer.channelwise else 1
         if self.pool is None:
-            tokens = [
-                part.flatten(2).transpose(1, 2).reshape(len(part) // channels, -1, part.shape[1])
-                for part in vectors
-            ]
+            pattern = "(batch channels) dim ... -> batch (channels ...) dim"
+            tokens = [rearrange(part, pattern, channels=channels) for part in vectors]
             return torch.cat(tokens, dim=1)
         pooled = [self._pooled(part, mask) for part, mask in zip(vectors, masks, strict=True)]
         if channels > 1:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, overload
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from ssltok._shared.checks import check_at_least
@@ -179,7 +180,8 @@ class Tokenizer(nn.Module):
         """Each branch's share of the scaled series; their sum is the series."""
         waves: list[Tensor] = self.transform.inverse(bands)
         if self.channelwise:
-            waves = [wave.unflatten(0, (-1, self.channels)).squeeze(2) for wave in waves]
+            pattern = "(batch channels) 1 length -> batch channels length"
+            waves = [rearrange(wave, pattern, channels=self.channels) for wave in waves]
         return waves
 
     def latents(
@@ -280,13 +282,9 @@ class Tokenizer(nn.Module):
 
     def token_vectors(self, codes: Tensor) -> list[Tensor]:
         """The vectors of codes with the tokens in a row, `(batch, dim, tokens)` by branch."""
-        rows = []
-        for vectors in self.vectors(codes):
-            flat = vectors.flatten(2)
-            if self.channelwise:
-                flat = flat.unflatten(0, (-1, self.channels)).transpose(1, 2).flatten(2)
-            rows.append(flat)
-        return rows
+        pattern = "(batch channels) dim ... -> batch dim (channels ...)"
+        channels = self.channels if self.channelwise else 1
+        return [rearrange(part, pattern, channels=channels) for part in self.vectors(codes)]
 
     def decode(self, codes: Tensor, *, tokens: int | None = None) -> Tensor:
         """Scaled series of codes as `encode` gives them.

@@ -3,6 +3,7 @@
 import math
 
 import torch
+from einops import rearrange
 from torch import Tensor
 from torch.nn import functional
 
@@ -92,7 +93,7 @@ def slope_histogram(
         votes = series.new_zeros(*series.shape[:2], tokens * bins)
         votes.scatter_add_(2, place * bins + index, weight.expand_as(series))
         histogram = functional.normalize(votes.unflatten(2, (tokens, bins)), dim=3)
-        return histogram.transpose(1, 2).flatten(2)
+        return rearrange(histogram, "batch channels tokens bins -> batch tokens (channels bins)")
 
 
 def patch_spectrum(series: Tensor, *, patch: int, valid: Tensor | None = None) -> Tensor:
@@ -136,10 +137,9 @@ def patch_spectrum(series: Tensor, *, patch: int, valid: Tensor | None = None) -
         if valid is not None:
             series = series.masked_fill(~valid[:, None], 0)
         series = functional.pad(series, (0, tokens * patch - series.shape[2]))
-        amplitudes: Tensor = torch.fft.rfft(
-            series.unflatten(2, (tokens, patch)), norm="ortho"
-        ).abs()
-        return amplitudes.transpose(1, 2).flatten(2)
+        frames = series.unflatten(2, (tokens, patch))
+        amplitudes: Tensor = torch.fft.rfft(frames, norm="ortho").abs()
+        return rearrange(amplitudes, "batch channels tokens freq -> batch tokens (channels freq)")
 
 
 def _check(who: str, series: Tensor, patch: int, valid: Tensor | None) -> None:

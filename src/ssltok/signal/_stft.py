@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor
 from torch.nn import functional
 
@@ -251,7 +252,7 @@ class ISTFT(_Transform):
         total = pieces.new_zeros(rows, self.hop, frames + overlap - 1)
         for shift in range(overlap):
             total[..., shift : shift + frames] += pieces[:, shift]
-        series = total.transpose(1, 2).reshape(rows, -1)
+        series = rearrange(total, "rows hop frames -> rows (frames hop)")
         return series[:, self.n_fft // 2 : self.n_fft // 2 + length]
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+from einops import rearrange
 from torch import Tensor
 from torch.nn import functional
 
@@ -105,10 +106,8 @@ def _cut(
     values = functional.pad(scaled.values[rows], tail, mode="replicate").nan_to_num()
     known = functional.pad(scaled.valid[rows].to(values.dtype), tail)
     values, known = values.unfold(2, stride, stride), known.unfold(2, stride, stride)
-    if channelwise:
-        values, known = values.flatten(0, 2), known.flatten(0, 2)
-    else:
-        values = values.transpose(1, 2).flatten(2).flatten(0, 1)
-        known = known.transpose(1, 2).flatten(2).flatten(0, 1)
+    together = "(cases channels tokens) patch" if channelwise else "(cases tokens) (channels patch)"
+    pattern = f"cases channels tokens patch -> {together}"
+    values, known = rearrange(values, pattern), rearrange(known, pattern)
     some = known.any(dim=1)
     return values[some].contiguous(), known[some]

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from ssltok.data import SeriesSet
@@ -76,7 +77,7 @@ def code_set(
     Frame by frame, channel by channel: the level's token, then the patches'. `tokens` is the number
     of the longest series, which need not be among these.
     """
-    cases, channels, _ = data.shape
+    cases = data.shape[0]
     exact = data.values.double() + data.offset[:, None]
     result = torch.full((cases, tokens, codec.levels), -1, dtype=torch.int64)
     for length in data.lengths.unique().tolist():
@@ -84,9 +85,9 @@ def code_set(
         cut, parts = cut_of(length, patch=patch), []
         for first, count, samples in _groups(cut):
             window = slice(first, first + count * samples)
-            shape = (len(chosen), channels, count, samples)
+            pattern = "cases channels (frames samples) -> (cases frames channels) samples"
             part, known = (
-                x[chosen][:, :, window].reshape(shape).transpose(1, 2).reshape(-1, samples)
+                rearrange(x[chosen][:, :, window], pattern, samples=samples)
                 for x in (exact, data.valid)
             )
             codes = encode_frames(codec, part, known, patch=cut.patch)
@@ -128,8 +129,8 @@ def series_of(
         for part in frames_of(codes[chosen], cut, channels):
             flat = part.codes.flatten(0, 2)
             series = decode_frames(codec, flat, samples=part.samples, patch=cut.patch)
-            shape = (len(chosen), -1, channels, part.samples)
-            series = series.reshape(shape).transpose(1, 2).flatten(2)
+            pattern = "(cases frames channels) samples -> cases channels (frames samples)"
+            series = rearrange(series, pattern, cases=len(chosen), channels=channels)
             result[chosen, :, part.first : part.first + series.shape[2]] = series
     return result
 

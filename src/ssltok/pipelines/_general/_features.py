@@ -1,6 +1,7 @@
 """What codes say: features of series for a classifier, a search, a clustering."""
 
 import torch
+from einops import rearrange
 from torch import Tensor
 from torch.nn import functional
 
@@ -48,7 +49,8 @@ def features_of(
             total += (features.double() * known).unflatten(0, rows).sum(1)
             weight = weight + known.unflatten(0, rows).sum(1)
             decoded = decode_frames(codec, flat, samples=part.samples, patch=cut.patch)
-            decoded = decoded.unflatten(0, rows).transpose(1, 2).flatten(2)
+            pattern = "(cases frames channels) samples -> cases channels (frames samples)"
+            decoded = rearrange(decoded, pattern, cases=len(chosen), channels=channels)
             series[..., part.first : part.first + decoded.shape[2]] = decoded
         middle = series.nanmean(dim=2, keepdim=True).nan_to_num()
         outline = functional.adaptive_avg_pool1d(series.where(~series.isnan(), middle), OUTLINE)

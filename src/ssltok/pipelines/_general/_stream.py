@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from einops import rearrange
 from numpy.typing import NDArray
 
 from ssltok.pipelines._general._codec import PATCHES, GeneralCodec
@@ -83,7 +84,8 @@ class CodeStream:
     def _codes(self, samples: torch.Tensor, frames: int) -> NDArray[np.int64]:
         if not frames:
             return np.empty((0, self._codec.levels), dtype=np.int64)
-        rows = samples.unflatten(1, (frames, -1)).transpose(0, 1).flatten(0, 1)
+        pattern = "channels (frames samples) -> (frames channels) samples"
+        rows = rearrange(samples, pattern, frames=frames)
         codes = encode_frames(self._codec, rows, ~rows.isnan(), patch=self._patch)
         codes[:, 1:, self._levels :] = -1
         result: NDArray[np.int64] = codes.flatten(0, 1).numpy()

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from ssltok import decoding as rules
@@ -229,7 +230,8 @@ def place_patches(
         series = torch.where(valid[:, None], series, 0.0)
     first = torch.tensor(begins, device=series.device).clamp(max=series.shape[2] - window)
     index = first[:, None] + torch.arange(window, device=series.device)
-    return series[:, :, index].transpose(1, 2).flatten(2)
+    pattern = "batch channels frames window -> batch frames (channels window)"
+    return rearrange(series[:, :, index], pattern)
 
 
 def _small_trunk() -> Transformer:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from ssltok._shared.checks import check_at_least, check_axes, check_bool_mask, check_floating
@@ -74,11 +75,12 @@ def predicted(
                 f"{who}: {name} must have {rows * frames} tokens, rows times frames; "
                 f"got {part.shape[1]}"
             )
+    pattern = "batch (freq frames) ... -> (batch freq) frames ..."
     if real is not None:
         check_bool_mask(who, "token_valid(valid) of the encoder", real, tokens.shape[:2])
         tokens, target = (torch.where(real.unsqueeze(2), x, 0) for x in (tokens, target))
-        real = real.unflatten(1, (rows, frames)).flatten(0, 1)
-    tokens, target = (x.unflatten(1, (rows, frames)).flatten(0, 1) for x in (tokens, target))
+        real = rearrange(real, pattern, frames=frames)
+    tokens, target = (rearrange(x, pattern, frames=frames) for x in (tokens, target))
     pred: Tensor = predictor(tokens)
     if pred.shape != target.shape:
         raise ValueError(

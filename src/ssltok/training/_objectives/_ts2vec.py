@@ -1,6 +1,7 @@
 """TS2Vec as an objective: two crops of a series agree on the steps that both show."""
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from ssltok._shared.checks import check_at_least, check_ratio
@@ -149,7 +150,8 @@ class TS2Vec(PlainObjective):
                 vectors = encoder(series, valid=batch.valid, masked=masked)
                 real = token_valid("TS2Vec", encoder, batch.valid)
                 vectors = vectors.masked_fill(~real.unsqueeze(2), 0)
-            rows = vectors.unflatten(1, (self.rows, self.frames)).flatten(0, 1)
+            pattern = "batch (freq frames) dim -> (batch freq) frames dim"
+            rows = rearrange(vectors, pattern, frames=self.frames)
             index = crop.repeat_interleave(self.rows, dim=0).unsqueeze(2)
             return gather(rows.gather(1, index.expand(-1, -1, rows.shape[2])))
 
