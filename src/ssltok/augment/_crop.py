@@ -23,8 +23,9 @@ __all__ = ["MultiCrop", "OverlappingCrops", "crop_resize", "multi_crop", "overla
 class MultiCrop(NamedTuple):
     """Views of two sizes.
 
-    `global_views` is `(global_views, batch, channels, length)` and `local_views`
-    `(local_views, batch, channels, local_length)`.
+    Attributes:
+        global_views: The large views, `(global_views, batch, channels, length)`.
+        local_views: The small ones, `(local_views, batch, channels, local_length)`.
     """
 
     global_views: Tensor
@@ -34,10 +35,14 @@ class MultiCrop(NamedTuple):
 class OverlappingCrops(NamedTuple):
     """Two crops of each series, and where they show the same samples.
 
-    `first` and `second` are `(batch, channels, length)` of two lengths, `first_valid` and
-    `second_valid` `(batch, length)` say which of their samples are real. The slices of the time
-    axis `first_overlap` and `second_overlap` show the same samples of the series, of which the
-    first is at `starts`, `(batch,)`.
+    Attributes:
+        first: The one crop, `(batch, channels, length)`.
+        second: The other, of its own length.
+        first_overlap: Slice of the time axis of `first` that shows what `second` shows too.
+        second_overlap: The slice of `second` with the same samples of the series.
+        starts: Where the first sample of both lies in the series, `(batch,)`.
+        first_valid: Which samples of `first` are real, `(batch, length)`.
+        second_valid: The same of `second`.
     """
 
     first: Tensor

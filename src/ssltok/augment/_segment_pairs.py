@@ -14,9 +14,13 @@ __all__ = ["SegmentPairs", "next_segment_pairs", "segment_order_pairs"]
 class SegmentPairs(NamedTuple):
     """Two segments of each series, which of their samples are real, and the answer.
 
-    `first` and `second` are `(batch, channels, segment)`, `first_valid` and `second_valid`
-    `(batch, segment)`, `labels` `(batch,)`, int64, 0 or 1, or -1 where a segment without a real
-    sample leaves no question: `cross_entropy(..., ignore_index=-1)`.
+    Attributes:
+        first: The one segment, `(batch, channels, segment)`.
+        second: The other, of the same shape.
+        first_valid: Which samples of `first` are real, `(batch, segment)`.
+        second_valid: The same of `second`.
+        labels: int64 `(batch,)`, 0 or 1, or -1 where a segment without a real sample leaves no
+            question: `cross_entropy(..., ignore_index=-1)`.
     """
 
     first: Tensor

@@ -34,14 +34,25 @@ UCR = Reading(layout="series_in_rows", label="0", header=False, separator="\t")
 class Dataset(NamedTuple):
     """Series and labels as they were found; the test part is None where there is none.
 
-    `channels` are their names, empty where the source has none; `times` is the time of every sample
-    of one long series (numpy datetime64, a pandas index where there is a time zone, or numbers), a
-    list of such with those of each where there are several, None without any; `about` says in one
-    line what was read; `groups` are what a split keeps together, such as the subject of each
-    training series, None where each stands alone; `reading` reads the file
-    again in the same way, and writes what comes out in the same form, None where it was no table;
-    `ids` are the names of the training series, None where they have none; `layout` is
-    `"channels_first"` where the caller has said how an array lies, so that nobody doubts it.
+    Attributes:
+        name: Of the file, folder or set.
+        train: The training series, or all where the source has no test part: an array, or a list
+            where lengths differ.
+        train_labels: A label for each, None where there are none.
+        test: The test series.
+        test_labels: A label for each.
+        channels: Names of the channels, empty where the source has none.
+        times: The time of every sample of one long series (numpy datetime64, a pandas index where
+            there is a time zone, or numbers), a list of such with those of each where there are
+            several, None without any.
+        about: What was read, in one line.
+        groups: What a split keeps together, such as the subject of each training series; None where
+            each stands alone.
+        reading: Reads the file again in the same way, and writes what comes out in the same form;
+            None where it was no table.
+        ids: Names of the training series, None where they have none.
+        layout: `"channels_first"` where the caller has said how an array lies, so that nobody
+            doubts it.
     """
 
     name: str

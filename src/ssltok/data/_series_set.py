@@ -32,16 +32,17 @@ Array = NDArray[np.float64]
 
 
 class SeriesSet(NamedTuple):
-    """Series of one set, padded to one length.
+    """Series of one set, padded to one length; `in_units` gives them back as they came.
 
-    `values` is float32 `(cases, channels, length)`; `valid` is boolean of the same shape, False
-    at missing values and at padding, where `values` holds what an encoder may read without
-    harm: a straight line between the neighbours, the nearest value beyond the ends, and NaN in
-    a channel without any value. `lengths` is int64 `(cases,)`, the samples before the padding.
-
-    `offset` is float64 `(channels,)`, what was taken away from each channel before it became
-    float32; a single 0 stands for none. It is 0 but for channels that lie far from 0 for how much
-    they vary, whose digits float32 would lose. `in_units` gives the series back as they came.
+    Attributes:
+        values: float32 `(cases, channels, length)`. At missing values and at padding it holds what
+            an encoder may read without harm: a straight line between the neighbours, the nearest
+            value beyond the ends, and NaN in a channel without any value.
+        valid: Boolean of the same shape, False at missing values and at padding.
+        lengths: int64 `(cases,)`, the samples before the padding.
+        offset: float64 `(channels,)`, what was taken away from each channel before it became
+            float32; a single 0 stands for none. It is 0 but for channels that lie far from 0 for
+            how much they vary, whose digits float32 would lose.
     """
 
     values: Tensor

@@ -28,10 +28,12 @@ __all__ = [
 
 
 class Drawn(NamedTuple):
-    """What a rule drew: `tokens` `(rows,)`, int64, and their `logprob` `(rows,)`, fp32.
+    """What a rule drew.
 
-    `logprob` is that of the model as it is, before temperature and truncation; `log_probability`
-    computes it. It is the confidence by which `confidence_order` ranks.
+    Attributes:
+        tokens: `(rows,)`, int64.
+        logprob: `(rows,)`, fp32: of the model as it is, before temperature and truncation;
+            `log_probability` computes it. It is the confidence by which `confidence_order` ranks.
     """
 
     tokens: Tensor
@@ -41,16 +43,20 @@ class Drawn(NamedTuple):
 class DecodingState(NamedTuple):
     """What a rule may look at in the middle of a step, after tokens were drawn.
 
-    `tokens` is `(batch, tokens)`: every hidden place holds the token just drawn. `logprob` is
-    `(batch, tokens)`, fp32: the log-probability each token had when it was drawn, 0 where it was
-    given. `drawn` is True where this step drew a token; `given` is True where nothing may change
-    (known from the start, or padding). `logits` is `(drawn, codebook_size)`, the rows of `drawn`
-    in row-major order. `progress` is $(t + 1) / T$; `share_before` and `share_after` are the
-    schedule's shares before and after the step.
-
-    `settled` is for a `settle` rule to fill in: `(batch, tokens)`, True where the token stays
-    after this step, False where it is masked; None leaves that to schedule and order. `memory`
-    holds what rules remember from step to step; each run begins with an empty one.
+    Attributes:
+        tokens: `(batch, tokens)`: every hidden place holds the token just drawn.
+        logprob: `(batch, tokens)`, fp32: the log-probability each token had when it was drawn, 0
+            where it was given.
+        drawn: `(batch, tokens)`, True where this step drew a token.
+        given: `(batch, tokens)`, True where nothing may change (known from the start, or padding).
+        logits: `(drawn, codebook_size)`, the rows of `drawn` in row-major order.
+        progress: $(t + 1) / T$.
+        share_before: The schedule's share before the step.
+        share_after: Its share after the step.
+        generator: The run's source of randomness.
+        settled: For a `settle` rule to fill in: `(batch, tokens)`, True where the token stays after
+            this step, False where it is masked; None leaves that to schedule and order.
+        memory: What rules remember from step to step; each run begins with an empty one.
     """
 
     tokens: Tensor

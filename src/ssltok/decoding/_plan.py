@@ -90,7 +90,12 @@ def forward_backward_remask() -> RemaskProbability:
 
 
 class RemaskLoop(NamedTuple):
-    """A `schedule` for `iterative_decode` and a `probability` for `remask_order`, made together."""
+    """Two rules that were made together.
+
+    Attributes:
+        schedule: For `iterative_decode`.
+        probability: For `remask_order`.
+    """
 
     schedule: Callable[[Tensor], Tensor]
     probability: RemaskProbability

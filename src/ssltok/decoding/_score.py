@@ -22,7 +22,12 @@ __all__ = ["TokenScores", "critical_reverse", "score", "self_token_critic"]
 
 
 class TokenScores(NamedTuple):
-    """`surprise` `(batch, tokens)` in nats, 0 where not scored; `log_likelihood` `(batch,)`."""
+    """How unexpected tokens are, one by one and in all.
+
+    Attributes:
+        surprise: `(batch, tokens)`, in nats; 0 where not scored.
+        log_likelihood: `(batch,)`, the negative sum of the surprises.
+    """
 
     surprise: Tensor
     log_likelihood: Tensor

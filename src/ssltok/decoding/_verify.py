@@ -99,7 +99,12 @@ def speculative(logits_fn: LogitsFn, ranks: Tensor, *, temperature: float = 1.0)
 
 
 class ShadowVerification(NamedTuple):
-    """A `guidance` and a `settle` for one run of `iterative_decode`, which work together."""
+    """Two rules for one run of `iterative_decode`, which work together.
+
+    Attributes:
+        guidance: Asks the tokens and their shadows in one forward.
+        settle: Keeps the sure tokens, and takes back those that their shadow doubts.
+    """
 
     guidance: Guidance
     settle: Settle

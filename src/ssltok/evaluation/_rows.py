@@ -14,9 +14,15 @@ __all__ = ["Measure", "Outcome", "last_of_each_name", "run_measure"]
 
 
 class Outcome(NamedTuple):
-    """Figures of one computation: a value for each name, the cases scored, a word to add.
+    """Figures of one computation; a tensor has one for each row of its `Measure`, NaN for none.
 
-    Each is a tensor with one figure for each row of its `Measure`; NaN where there is none.
+    Attributes:
+        value: Of the generated series.
+        spread: Of `value`.
+        reference: Of real training series in their place.
+        reference_spread: Of `reference`.
+        cases: Series that were scored.
+        note: A word to add on how to read the values, or empty.
     """
 
     value: Tensor

@@ -19,7 +19,13 @@ OLD = {"series": "X", "labels": "y"}  # names that `ssltok run` wrote in 0.1
 
 
 class Samples(NamedTuple):
-    """Generated series; labels and codes are None where the file has none."""
+    """Generated series, as a file holds them.
+
+    Attributes:
+        series: `(cases, channels, length)`, or what else `load_dataset` finds in the file.
+        labels: A label for each; None where the file has none.
+        codes: `(cases, tokens)`; None where the file has none.
+    """
 
     series: Any
     labels: list[Hashable] | None

@@ -11,10 +11,16 @@ __all__ = ["Tokens", "check_tokens"]
 
 
 class Tokens(NamedTuple):
-    """Codes of the three sets, `(cases, tokens)` integers, -1 where padded; the codebook's size.
+    """Codes of the three sets; cases are those of the series, in their order.
 
-    Arrays, tensors and lists will do. Cases are those of the series, in their order. `codebook`,
-    `(codebook_size, dim)`, adds the likeness of its entries to the report.
+    Arrays, tensors and lists will do.
+
+    Attributes:
+        train: Those of the training series, `(cases, tokens)` integers, -1 where padded.
+        test: Those of the test series.
+        generated: Those of the generated series.
+        codebook_size: Number of codes that there are.
+        codebook: `(codebook_size, dim)`; adds the likeness of its entries to the report.
     """
 
     train: Tensor | ArrayLike

@@ -24,7 +24,12 @@ __all__ = [
 
 
 class DiscriminatorTerms(NamedTuple):
-    """What the discriminator pays on real and on generated samples; each is a scalar."""
+    """What the discriminator pays; each is a scalar.
+
+    Attributes:
+        real: On real samples.
+        fake: On generated ones.
+    """
 
     real: Tensor
     fake: Tensor

@@ -20,7 +20,13 @@ __all__ = ["MSNLoss", "MSNTerms", "msn_loss", "msn_terms", "power_law_prior"]
 
 
 class MSNTerms(NamedTuple):
-    """The two unweighted terms of the loss; each is a scalar."""
+    r"""The two unweighted terms of `msn_loss`; each is a scalar.
+
+    Attributes:
+        cross_entropy: Mean cross-entropy of the masked views with their targets.
+        concentration: $\mathrm{KL}(\bar p \,\Vert\, \pi)$ of the mean prediction from the prior; 0
+            where they are equal, $\log K$ where one prototype takes all and the prior is uniform.
+    """
 
     cross_entropy: Tensor
     concentration: Tensor

@@ -14,10 +14,13 @@ __all__ = ["PseudoLabels", "pseudo_labels"]
 class PseudoLabels(NamedTuple):
     """What a teacher says of series.
 
-    `probabilities` are the soft labels, `(batch, classes)`; `labels` the hard ones, `(batch,)`;
-    `confidence` is the probability of the hard label. `keep` is True for the series to learn from.
-    `weights` are 0 elsewhere; on the kept ones their mean is 1 and their sums over the classes
-    that occur are equal. All are `(batch,)`.
+    Attributes:
+        probabilities: The soft labels, `(batch, classes)`.
+        labels: The hard ones, `(batch,)`.
+        confidence: The probability of the hard label, `(batch,)`.
+        keep: True for the series to learn from, `(batch,)`.
+        weights: `(batch,)`, 0 where not kept; on the kept ones their mean is 1 and their sums over
+            the classes that occur are equal.
     """
 
     probabilities: Tensor

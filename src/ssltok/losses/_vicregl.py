@@ -20,7 +20,13 @@ __all__ = ["VICRegLLoss", "VICRegLTerms", "vicregl_loss", "vicregl_terms"]
 
 
 class VICRegLTerms(NamedTuple):
-    """The three unweighted terms of VICReg, added over both kinds of match; each is a scalar."""
+    """The three unweighted terms of VICReg, added over both kinds of match; each is a scalar.
+
+    Attributes:
+        invariance: Mean squared difference of matched tokens.
+        variance: Hinge on the standard deviation of each feature over the batch.
+        covariance: Squared covariances of different features.
+    """
 
     invariance: Tensor
     variance: Tensor

@@ -17,8 +17,10 @@ __all__ = ["MultiblockMask", "block_mask", "multiblock_mask", "unit_mask"]
 class MultiblockMask(NamedTuple):
     """What the context may not see, and the blocks that are to be predicted.
 
-    `hidden` is `(batch, tokens)`, True where the context encoder sees nothing. `targets` is
-    `(batch, targets, tokens)`, True in the block to predict; each block lies within `hidden`.
+    Attributes:
+        hidden: `(batch, tokens)`, True where the context encoder sees nothing.
+        targets: `(batch, targets, tokens)`, True in the block to predict; each block lies within
+            `hidden`.
     """
 
     hidden: Tensor

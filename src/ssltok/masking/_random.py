@@ -15,10 +15,13 @@ __all__ = ["RandomMask", "random_mask", "schedule_mask"]
 class RandomMask(NamedTuple):
     """A mask and what an encoder of the visible tokens alone needs.
 
-    `mask` is `(batch, tokens)`. `visible` is `(batch, visible)`, the places of the visible tokens
-    in ascending order, -1 where a row has fewer. `restore` is `(batch, tokens)`: the slot of each
-    token in `visible`, or the number of slots for a token that is masked or padding, so that
-    `cat([encoded, mask_token], 1)` gathered by `restore` is the whole sequence again.
+    Attributes:
+        mask: `(batch, tokens)`, True where a token is hidden.
+        visible: `(batch, visible)`, the places of the visible tokens in ascending order, -1 where a
+            row has fewer.
+        restore: `(batch, tokens)`: the slot of each token in `visible`, or the number of slots for
+            a token that is masked or padding, so that `cat([encoded, mask_token], 1)` gathered by
+            `restore` is the whole sequence again.
     """
 
     mask: Tensor

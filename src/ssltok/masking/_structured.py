@@ -21,7 +21,12 @@ __all__ = ["SplitMask", "bert_corrupt", "channel_mask", "forecast_mask", "split_
 
 
 class SplitMask(NamedTuple):
-    """Two masks, `(batch, tokens)` each: every valid token is hidden by exactly one of them."""
+    """Two masks: every valid token is hidden by exactly one of them.
+
+    Attributes:
+        mask_a: `(batch, tokens)`, True where the first hides.
+        mask_b: `(batch, tokens)`, True where the second hides.
+    """
 
     mask_a: Tensor
     mask_b: Tensor

@@ -25,7 +25,12 @@ __all__ = [
 
 
 class AnomalyPrecisionRecall(NamedTuple):
-    """Both scalars in [0, 1]; NaN where nothing is marked, or there is nothing to find."""
+    """How well marks cover anomalies; both are scalars in [0, 1].
+
+    Attributes:
+        precision: How much of what is marked is an anomaly; NaN where nothing is marked.
+        recall: How much of the anomalies is marked; NaN where there is nothing to find.
+    """
 
     precision: Tensor
     recall: Tensor

@@ -17,7 +17,14 @@ __all__ = ["DiffusionTSScores", "FitEncoder", "diffusion_ts_protocol"]
 
 
 class DiffusionTSScores(NamedTuple):
-    """The four scores of Diffusion-TS; each holds one value for each repeat."""
+    """The four scores of Diffusion-TS; each holds one value for each repeat, best at 0 or low.
+
+    Attributes:
+        context_frechet: Context-FID, by an encoder that is fitted anew.
+        correlational: How far the correlations of channels differ.
+        discriminative: By how much a network tells real from generated better than a coin.
+        predictive: Absolute error, on real series, of a network that learned from generated ones.
+    """
 
     context_frechet: Tensor
     correlational: Tensor

@@ -21,7 +21,12 @@ __all__ = [
 
 
 class NearestNeighbors(NamedTuple):
-    """For each series of one set: the distance to, and the index of, the nearest in the other."""
+    """The nearest series of another set, for each series of one; both `(cases,)`.
+
+    Attributes:
+        distance: How far it is.
+        neighbor: Its index in the other set.
+    """
 
     distance: Tensor
     neighbor: Tensor

@@ -17,7 +17,14 @@ TIE = 2e-8
 
 
 class PrecisionRecall(NamedTuple):
-    """Four float64 scalars; all but `density` lie in [0, 1]."""
+    """Four float64 scalars; all but `density` lie in [0, 1].
+
+    Attributes:
+        precision: Share of generated cases in the ball of any real one (fidelity).
+        recall: Share of real cases in the ball of any generated one (diversity).
+        density: Real balls around a generated case, on average, over k; not bounded by 1.
+        coverage: Share of real balls that hold a generated case.
+    """
 
     precision: Tensor
     recall: Tensor

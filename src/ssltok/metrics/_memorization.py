@@ -17,7 +17,12 @@ __all__ = ["MemorizationRatio", "exact_repeats", "memorization_ratio", "token_re
 
 
 class MemorizationRatio(NamedTuple):
-    """The generator's ratio and what real, unseen series score; float64 scalars >= 0."""
+    """A ratio and what to read it against; float64 scalars >= 0.
+
+    Attributes:
+        ratio: The generator's; 0 if it copies.
+        reference: What real, unseen series score.
+    """
 
     ratio: Tensor
     reference: Tensor

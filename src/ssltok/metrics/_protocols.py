@@ -24,7 +24,13 @@ __all__ = [
 
 
 class FCNScores(NamedTuple):
-    """Frechet distance, and the mean and spread of the inception score over its splits."""
+    """Scores by an FCN that learned from the training split.
+
+    Attributes:
+        frechet: Frechet distance of its features; low is good.
+        inception: Mean inception score over the splits; high is good.
+        inception_spread: Its standard deviation over the splits.
+    """
 
     frechet: Tensor
     inception: Tensor

@@ -17,7 +17,12 @@ __all__ = ["ReconstructionError", "reconstruction_error"]
 
 
 class ReconstructionError(NamedTuple):
-    """Mean squared and mean absolute error; float64 scalars."""
+    """Two errors over all valid points; float64 scalars.
+
+    Attributes:
+        mse: Mean squared error.
+        mae: Mean absolute error.
+    """
 
     mse: Tensor
     mae: Tensor

@@ -28,7 +28,12 @@ __all__ = [
 
 
 class CodebookCorrelation(NamedTuple):
-    """Mean absolute likeness of two different entries; each in [0, 1]."""
+    """Mean absolute likeness of two different entries; each in [0, 1].
+
+    Attributes:
+        pearson: By their correlation.
+        cosine: By the cosine of their angle.
+    """
 
     pearson: Tensor
     cosine: Tensor

@@ -30,7 +30,12 @@ __all__ = ["CausalTokenTransformer", "NextToken"]
 
 
 class NextToken(NamedTuple):
-    """The logits of the token that comes next, `(batch, codebook_size)`, and the longer cache."""
+    """What is known of the token that comes next.
+
+    Attributes:
+        logits: Of each code, `(batch, codebook_size)`.
+        cache: The longer cache, to go on from.
+    """
 
     logits: Tensor
     cache: KeyValueCache

@@ -25,7 +25,9 @@ __all__ = ["AttentionStep", "KeyValueCache", "KeyValues", "TransformerStep"]
 class KeyValues(NamedTuple):
     """What `Attention.extend` made of the tokens so far, `(batch, heads, tokens, head_dim)` each.
 
-    The keys are turned already, where there are rotary positions.
+    Attributes:
+        keys: Turned already, where there are rotary positions.
+        values: What attention averages.
     """
 
     keys: Tensor
@@ -33,7 +35,12 @@ class KeyValues(NamedTuple):
 
 
 class AttentionStep(NamedTuple):
-    """What `Attention.extend` returns: new tokens `(batch, tokens, dim)` and the longer memory."""
+    """What `Attention.extend` returns.
+
+    Attributes:
+        tokens: The new tokens, `(batch, tokens, dim)`.
+        memory: The longer memory.
+    """
 
     tokens: Tensor
     memory: KeyValues
@@ -80,7 +87,12 @@ class KeyValueCache(NamedTuple):
 
 
 class TransformerStep(NamedTuple):
-    """What `Transformer.extend` returns: new tokens `(batch, tokens, dim)` and the longer cache."""
+    """What `Transformer.extend` returns.
+
+    Attributes:
+        tokens: The new tokens, `(batch, tokens, dim)`.
+        cache: The longer cache.
+    """
 
     tokens: Tensor
     cache: KeyValueCache

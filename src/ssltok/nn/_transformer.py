@@ -31,8 +31,9 @@ __all__ = ["HiddenStates", "Transformer"]
 class HiddenStates(NamedTuple):
     """What every layer of a transformer made: `depth` tensors each, `(batch, tokens, dim)`.
 
-    `tokens` are the tokens behind each layer, before the last norm. `mlp` is what the MLP of each
-    layer added, before dropout: the targets of data2vec.
+    Attributes:
+        tokens: The tokens behind each layer, before the last norm.
+        mlp: What the MLP of each layer added, before dropout: the targets of data2vec.
     """
 
     tokens: tuple[Tensor, ...]

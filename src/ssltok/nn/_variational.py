@@ -19,7 +19,13 @@ __all__ = ["GaussianLatents", "VariationalBottleneck"]
 
 
 class GaussianLatents(NamedTuple):
-    """A draw of each Gaussian, and the Gaussians' means and logarithms of variances."""
+    r"""A draw of each Gaussian, and the Gaussians; all of one shape.
+
+    Attributes:
+        latents: The draw in training, the mean in evaluation.
+        mean: $\mu$.
+        log_variance: $\log \sigma^2$.
+    """
 
     latents: Tensor
     mean: Tensor

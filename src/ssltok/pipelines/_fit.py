@@ -57,7 +57,15 @@ NOTHING = Parts()
 
 
 class Fitted(NamedTuple):
-    """A trained tokenizer, its prior, and what was recorded of both stages."""
+    """A trained tokenizer, its prior, and what was recorded of both stages.
+
+    Attributes:
+        tokenizer: Stage 1.
+        prior: Stage 2.
+        histories: What each stage recorded, by its name: `tokenizer` and `prior`.
+        fingerprint: A hash of data, config, seed and parts: only a run that has the same goes on
+            from its checkpoints.
+    """
 
     tokenizer: Tokenizer
     prior: Prior

@@ -80,10 +80,12 @@ def _as_rules(value: Any) -> Any:
 
 
 class Generated(NamedTuple):
-    """New series in original units, `(cases, channels, length)`, and their tokens.
+    """New series and their tokens.
 
-    Beyond a series' length, `series` is NaN and `codes` -1. `series` is float64 where the training
-    series have an offset (see `SeriesSet`), float32 else.
+    Attributes:
+        series: In original units, `(cases, channels, length)`, NaN beyond a series' end; float64
+            where the training series have an offset (see `SeriesSet`), float32 else.
+        codes: Their tokens, -1 beyond a series' end.
     """
 
     series: Tensor

@@ -49,7 +49,12 @@ class PriorBatch(NamedTuple):
 
 
 class PriorOutput(NamedTuple):
-    """The loss and what is recorded."""
+    """The loss of a step and what is recorded.
+
+    Attributes:
+        loss: The scalar to minimise.
+        logged: `loss`, and with several branches the loss of each.
+    """
 
     loss: Tensor
     logged: dict[str, Tensor]

@@ -90,7 +90,15 @@ def duration(seconds: float) -> str:
 
 
 class Comparison(NamedTuple):
-    """What the objective sees of a step: options of `tokenizer_step`."""
+    """What the objective sees of a step: options of `tokenizer_step`.
+
+    Attributes:
+        objective_weight: The weight of the objective's loss.
+        view_weight: The weight of rebuilding the view; 0 leaves it out.
+        compared: Which inputs are compared: 0 is the series, 1 the first view and so on.
+        quantized: Which of these are code vectors and which are latents.
+        pool: From tokens to one vector; None compares token by token.
+    """
 
     objective_weight: float
     view_weight: float

@@ -55,7 +55,15 @@ class TokenizerBatch(NamedTuple):
 
 
 class TokenizerTerms(NamedTuple):
-    """The unweighted terms of the loss; each is a scalar."""
+    """The unweighted terms of the loss; each is a scalar.
+
+    Attributes:
+        time: Error of the rebuilt series, point by point.
+        spectrogram: Error of its spectrogram.
+        quantization: The quantizers' losses, added.
+        view: Both errors of the rebuilt view; 0 where it is not rebuilt.
+        agreement: The objective's loss; 0 without one.
+    """
 
     time: Tensor
     spectrogram: Tensor
@@ -67,8 +75,13 @@ class TokenizerTerms(NamedTuple):
 class TokenizerOutput(NamedTuple):
     """The loss, its terms, and what is learned from after the optimizer's step.
 
-    `latents` and `codes` are those of the series, by branch, for the quantizers; `memory` is the
-    objective's.
+    Attributes:
+        loss: The scalar to minimise.
+        logged: `loss`, the terms, and the share of codes in use.
+        terms: The unweighted terms.
+        latents: Those of the series, by branch, detached: for the quantizers' `update`.
+        codes: Those of the series, by branch.
+        memory: What the objective's `update` needs; empty without an objective.
     """
 
     loss: Tensor

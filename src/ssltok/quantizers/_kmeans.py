@@ -16,7 +16,12 @@ __all__ = ["Clusters", "check_vectors", "kmeans"]
 
 
 class Clusters(NamedTuple):
-    """The centres, `(clusters, dim)`, and how many vectors are nearest to each, `(clusters,)`."""
+    """What k-means found.
+
+    Attributes:
+        centers: `(clusters, dim)`.
+        counts: How many vectors are nearest to each, `(clusters,)`.
+    """
 
     centers: Tensor
     counts: Tensor

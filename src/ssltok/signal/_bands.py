@@ -11,7 +11,12 @@ __all__ = ["Bands", "merge_bands", "split_bands"]
 
 
 class Bands(NamedTuple):
-    """The two parts of a spectrogram, `(batch, 2*channels, freq, frames)` each."""
+    """The two parts of a spectrogram, `(batch, 2*channels, freq, frames)` each.
+
+    Attributes:
+        low: The frequencies below the edge.
+        high: The edge and those above.
+    """
 
     low: Tensor
     high: Tensor

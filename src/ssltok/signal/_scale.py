@@ -22,7 +22,10 @@ __all__ = ["ChannelScaler", "GlobalScaler", "Scaled", "SeriesScaler"]
 class Scaled(NamedTuple):
     """What `SeriesScaler` and `RevIN` return: the scaled series, and what `inverse` needs.
 
-    `values` is `(batch, channels, length)`; `mean` and `scale` are `(batch, channels, 1)`.
+    Attributes:
+        values: The scaled series, `(batch, channels, length)`.
+        mean: What was taken away, `(batch, channels, 1)`.
+        scale: By what was divided, `(batch, channels, 1)`.
     """
 
     values: Tensor

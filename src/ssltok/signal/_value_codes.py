@@ -20,9 +20,11 @@ __all__ = ["ValueCodes", "value_codes", "value_series"]
 
 
 class ValueCodes(NamedTuple):
-    """What `value_codes` returns: `codes`, `(batch, channels, length)`, and their `scale`.
+    """What `value_codes` returns, and `value_series` needs.
 
-    `scale` is `(batch, channels, 1)`, in at least float32; `value_series` needs it.
+    Attributes:
+        codes: `(batch, channels, length)`.
+        scale: Of each channel of each series, `(batch, channels, 1)`, in at least float32.
     """
 
     codes: Tensor

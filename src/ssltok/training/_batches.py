@@ -13,7 +13,14 @@ __all__ = ["HoldOut", "hold_out", "view_generators"]
 
 
 class HoldOut(NamedTuple):
-    """A stage's training with a batch that fits the data, its steps, and two sets of indices."""
+    """How a stage divides its series.
+
+    Attributes:
+        training: The stage's training with a batch that fits the data.
+        steps: Its optimizer steps.
+        train: Indices of the series to learn from, int64, sorted.
+        held: Indices of those held out, likewise.
+    """
 
     training: TrainingConfig
     steps: int

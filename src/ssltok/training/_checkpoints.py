@@ -29,7 +29,12 @@ KEYS = {
 
 
 class History(NamedTuple):
-    """What was recorded: the names, and a row for each step, `(steps, names)`."""
+    """What was recorded of a stage.
+
+    Attributes:
+        names: What each column is, such as `loss`.
+        rows: A row for each step, `(steps, names)`.
+    """
 
     names: tuple[str, ...]
     rows: Tensor

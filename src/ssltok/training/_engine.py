@@ -47,11 +47,14 @@ class Result(Protocol):
 class Stage(NamedTuple):
     """What is special about a stage.
 
-    `model(batch)` gives a `Result`; `draw(step, rows)` gives these rows of the step's global
-    batch; `after_step(step, results)` updates what the optimizer does not; `validate()` gives the
-    number that must fall, or None where nothing is held out. `partial_steps` says that a step may
-    leave some parameters without a gradient, such as the heads of codes that it does not ask for:
-    several processes must know it beforehand.
+    Attributes:
+        name: Of its folder of checkpoints and its progress bar.
+        model: Called with a batch, it gives a `Result`.
+        draw: `draw(step, rows)` gives these rows of the step's global batch.
+        after_step: `after_step(step, results)` updates what the optimizer does not.
+        validate: `validate()` gives the number that must fall; None where nothing is held out.
+        partial_steps: Whether a step may leave some parameters without a gradient, such as the
+            heads of codes that it does not ask for: several processes must know it beforehand.
     """
 
     name: str

@@ -42,7 +42,13 @@ class PretrainConfig(NamedTuple):
 
 
 class Pretrained(NamedTuple):
-    """A trained encoder, what it was trained with, and what was recorded; on the CPU."""
+    """A trained encoder, what it was trained with, and what was recorded; on the CPU.
+
+    Attributes:
+        encoder: What was trained.
+        objective: What it learned from, with its projectors, teacher or centre.
+        history: Loss and terms of each step.
+    """
 
     encoder: nn.Module
     objective: nn.Module

@@ -26,8 +26,12 @@ COARSE = 2.0  # where the file system counts whole seconds
 class Statistics(NamedTuple):
     """What one pass finds out.
 
-    `lengths` is int64 `(cases,)`, a single number repeated where all are alike; `offset` as in
-    `SeriesSet`; `gaps` says that a value is missing somewhere.
+    Attributes:
+        moments: Facts of each channel's real values: how many, their mean, spread and range.
+        offset: As in `SeriesSet`.
+        lengths: int64 `(cases,)`, a single number repeated where all are alike.
+        gaps: Whether a value is missing somewhere.
+        digest: A hash of what was read.
     """
 
     moments: Moments

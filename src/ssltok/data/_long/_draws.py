@@ -18,7 +18,12 @@ __all__ = ["Columns", "forecast_times", "quantile_columns", "write_draws"]
 
 
 class Columns(NamedTuple):
-    """Columns of a table: `series` is `(cases, columns, length)`, and each column has a name."""
+    """Columns of a table.
+
+    Attributes:
+        series: The values, `(cases, columns, length)`.
+        names: A name for each column.
+    """
 
     series: NDArray[Any]
     names: tuple[str, ...]

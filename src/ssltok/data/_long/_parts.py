@@ -18,7 +18,16 @@ LEAST = 5  # series, of which a fifth can be spared
 
 
 class TrainAndTest(NamedTuple):
-    """Series and labels to learn from, those to be judged by, and how they were parted."""
+    """Series and labels to learn from, those to be judged by, and how they were parted.
+
+    Attributes:
+        train: Series to learn from, as the data set holds them, or windows of them.
+        train_labels: A label for each; None where there are none.
+        test: Series to be judged by.
+        test_labels: A label for each; None where there are none.
+        about: How they were parted, in one line; empty where the data came with a
+            test part.
+    """
 
     train: Any
     train_labels: Any

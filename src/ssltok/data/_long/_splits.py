@@ -15,7 +15,13 @@ __all__ = ["Split", "split_blocks", "split_groups", "split_stratified", "split_t
 
 
 class Split(NamedTuple):
-    """Two parts that do not touch: int64 indices in rising order, and a line about them."""
+    """Two parts that do not touch.
+
+    Attributes:
+        train: What to learn from: int64 indices in rising order.
+        test: What to test on, likewise.
+        about: How they were parted, in one line.
+    """
 
     train: NDArray[np.int64]
     test: NDArray[np.int64]

@@ -25,10 +25,12 @@ UNITS = {
 
 
 class Timeline(NamedTuple):
-    """Regular times: a pandas `DatetimeIndex`, or float64 numbers.
+    """Regular times.
 
-    `step` is what leads from one to the next: a pandas offset such as `<Hour>`, or a number.
-    `about` says it in words, such as "hourly" or "every 0.5".
+    Attributes:
+        times: A pandas `DatetimeIndex`, or float64 numbers.
+        step: What leads from one to the next: a pandas offset such as `<Hour>`, or a number.
+        about: The step in words, such as "hourly" or "every 0.5".
     """
 
     times: Any
@@ -37,7 +39,14 @@ class Timeline(NamedTuple):
 
 
 class Resampled(NamedTuple):
-    """A series on regular times: `(channels, length)`, NaN where nothing was measured."""
+    """A series on regular times.
+
+    Attributes:
+        series: The means of what fell into each step, `(channels, length)`, NaN where nothing was
+            measured.
+        timeline: The new times.
+        about: How many samples came from how many, in one line.
+    """
 
     series: NDArray[np.float64]
     timeline: Timeline

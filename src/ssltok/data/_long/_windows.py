@@ -17,9 +17,11 @@ __all__ = ["Windows", "stitch", "windows"]
 class Windows(NamedTuple):
     """Windows of a long series, and where they lay in it.
 
-    `values` is `(windows, ..., size)`, an array or a tensor as the series was; `starts` is int64
-    `(windows,)`, the first sample of each; `length` is that of the whole series, whose sample `t`
-    is called `index[t]` where an index was given.
+    Attributes:
+        values: `(windows, ..., size)`, an array or a tensor as the series was.
+        starts: The first sample of each window, int64 `(windows,)`.
+        length: That of the whole series.
+        index: Names of its samples, sample `t` being `index[t]`; None where none was given.
     """
 
     values: Any

@@ -53,11 +53,20 @@ RULES = ("schedule", "orders", "sample", "guidance", "settle")
 class Artifact(NamedTuple):
     """A trained model and what is needed to use it.
 
-    `lengths` and `labels` are those of the training series, int64 `(cases,)`, from which the
-    lengths and labels of new series are drawn; `classes` says what label stands for number i;
-    `conditions` is the scale of those that the prior was told in training, None where it was told
-    none; `usual` holds quantiles of the anomaly scores of training series, at levels evenly spaced
-    from 0 to 1, None where an older version trained the model.
+    Attributes:
+        config: What it was trained with.
+        tokenizer: Stage 1.
+        prior: Stage 2.
+        decoding: How it draws new tokens.
+        classes: Which label stands for number i; empty without labels.
+        lengths: Those of the training series, int64 `(cases,)`, from which the lengths of new
+            series are drawn.
+        labels: Likewise their labels, as numbers.
+        provenance: Versions, seed, hash of the data, and more of where it came from.
+        conditions: The scale of those that the prior was told in training; None where it was told
+            none.
+        usual: Quantiles of the anomaly scores of training series, at levels evenly spaced from 0 to
+            1; None where an older version trained the model.
     """
 
     config: Config
