@@ -34,6 +34,7 @@ def amplitude_resize(
 
     Raises:
         ValueError: If a shape or an option is outside what is said above.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -76,6 +77,7 @@ def gaussian_noise(
 
     Raises:
         ValueError: If a shape or an option is outside what is said above.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

@@ -34,6 +34,7 @@ def scaling(
 
     Raises:
         ValueError: If a shape or an option is outside what is said above.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -77,6 +78,7 @@ def shift(
 
     Raises:
         ValueError: If a shape or an option is outside what is said above.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -125,6 +127,7 @@ def slope(
 
     Raises:
         ValueError: If a shape or an option is outside what is said above.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -169,6 +172,7 @@ def channel_dropout(
 
     Raises:
         ValueError: If a shape or an option is outside what is said above.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

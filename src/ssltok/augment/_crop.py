@@ -78,6 +78,7 @@ def crop_resize(
 
     Raises:
         ValueError: If a shape or an option is outside what is said above.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -134,6 +135,7 @@ def multi_crop(
 
     Raises:
         ValueError: If a shape or an option is outside what is said above.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -205,6 +207,7 @@ def overlapping_crops(
 
     Raises:
         ValueError: If a shape or an option is outside what is said above.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

@@ -40,6 +40,7 @@ def frequency_mask(
 
     Raises:
         ValueError: If a shape or an option is outside what is said above.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -83,6 +84,7 @@ def band_removal(
 
     Raises:
         ValueError: If a shape or an option is outside what is said above.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -134,6 +136,7 @@ def phase_shift(
 
     Raises:
         ValueError: If a shape or an option is outside what is said above.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

@@ -27,6 +27,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Raises:
         SystemExit: With status 1 where training has diverged, 2 where something given cannot be
             used, 3 where an optional package is missing, 130 after Ctrl-C, 143 after SIGTERM.
+
+    Example:
+        >>> from ssltok.cli import main
+        >>> main(["info", "no/such/model"])  # as `ssltok info no/such/model`: it says what is wrong
+        Traceback (most recent call last):
+        SystemExit: 2
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words == ["--version"]:

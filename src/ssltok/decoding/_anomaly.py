@@ -33,6 +33,7 @@ def odd_widths(rates: Sequence[float], *, frames: int) -> tuple[int, ...]:
 
     Raises:
         ValueError: If there is no rate, or one is out of range.
+        TypeError: If an option is not a number.
 
     Example:
         >>> from ssltok.decoding import odd_widths
@@ -84,6 +85,7 @@ def anomaly_score(
     Raises:
         ValueError: If shapes or dtypes do not fit, a width is even or out of range, `groups` is,
             or the model returns another shape.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -159,6 +161,7 @@ def score_over_time(scores: Tensor, starts: Sequence[int], *, window: int, lengt
     Raises:
         ValueError: If the shapes do not fit, a window is longer than the series or does not lie
             within it, or a sample is in no window.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -212,6 +215,7 @@ def smoothed_score(score: Tensor, *, width: int) -> Tensor:
 
     Raises:
         ValueError: If the score is not floating point or empty, or the width below 1.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

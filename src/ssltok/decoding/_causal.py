@@ -64,6 +64,7 @@ def causal_decode(
         ValueError: If shapes or dtypes do not fit, a token leaves [-1, `codebook_size`), or
             `steps < 1`; on the way, if the model or `sample` returns another shape, logits are
             NaN, +inf or all -inf, or a code of probability 0 is drawn.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

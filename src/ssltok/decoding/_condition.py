@@ -38,6 +38,7 @@ def condition_on(logits_fn: ConditionalLogitsFn, condition: Tensor) -> LogitsFn:
 
     Raises:
         ValueError: If the condition is empty; when called, if it does not divide the rows.
+        TypeError: If the condition is not a tensor.
 
     Example:
         >>> import torch
@@ -86,6 +87,7 @@ def in_context(logits_fn: LogitsFn, support: Tensor) -> LogitsFn:
     Raises:
         ValueError: If the support is not int64 `(batch, tokens)` or is empty; when called, if it
             does not divide the rows.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch

@@ -42,6 +42,7 @@ def quality_loss(scores: Tensor, tokens: Tensor, truth: Tensor, where: Tensor) -
 
     Raises:
         ValueError: If shapes or dtypes do not fit.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch
@@ -87,6 +88,7 @@ def self_correction_loss(
 
     Raises:
         ValueError: If shapes or dtypes do not fit, also of what the model returns.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch
@@ -132,6 +134,7 @@ def corrector(logits_fn: LogitsFn, *, sample: Sample, rounds: int = 1) -> Settle
 
     Raises:
         ValueError: If `rounds < 1`.
+        TypeError: If an option is not a number.
 
     Example:
         >>> import torch

@@ -77,6 +77,7 @@ def entropy_bound(bound: float, *, order: Order | None = None) -> Settle:
 
     Raises:
         ValueError: If the bound is negative.
+        TypeError: If an option is not a number.
 
     Example:
         >>> from ssltok.decoding import entropy_bound
@@ -115,6 +116,7 @@ def confidence_threshold(threshold: float = 0.9) -> Settle:
 
     Raises:
         ValueError: If the threshold leaves [0, 1].
+        TypeError: If an option is not a number.
 
     Example:
         >>> from ssltok.decoding import confidence_threshold
@@ -147,6 +149,7 @@ def confidence_factor(factor: float) -> Settle:
 
     Raises:
         ValueError: If the factor is negative.
+        TypeError: If an option is not a number.
 
     Example:
         >>> from ssltok.decoding import confidence_factor
@@ -187,6 +190,7 @@ def stable_prediction(
 
     Raises:
         ValueError: If an option is out of range.
+        TypeError: If an option is not a number.
 
     Example:
         >>> from ssltok.decoding import stable_prediction

@@ -157,6 +157,7 @@ def iterative_decode(
         ValueError: If shapes or dtypes do not fit, a token leaves [-1, `mask_index`],
             `steps < 1`, the schedule does not end at 0, the model or a rule returns another
             shape, logits are NaN, +inf or all -inf, or a code of probability 0 is drawn.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

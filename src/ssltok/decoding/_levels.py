@@ -32,6 +32,7 @@ def decode_levels(
     Raises:
         ValueError: If the tokens are not int64 `(batch, tokens, codes)`, or a level comes back in
             another shape.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch

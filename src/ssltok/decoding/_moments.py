@@ -35,6 +35,7 @@ def moment_order(*, temperature: Temperature = 4.5) -> Order:
 
     Raises:
         ValueError: If the temperature is negative.
+        TypeError: If an option is not a number.
 
     Example:
         >>> from ssltok.decoding import moment_order, moment_sample
@@ -72,6 +73,7 @@ def moment_sample(*, temperature: Temperature = 4.5) -> Sample:
 
     Raises:
         ValueError: If the temperature is negative.
+        TypeError: If an option is not a number.
 
     Example:
         >>> from ssltok.decoding import moment_sample

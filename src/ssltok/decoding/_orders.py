@@ -77,6 +77,7 @@ def confidence_order(*, temperature: float | Callable[[float], float] = 4.5) -> 
 
     Raises:
         ValueError: If the temperature is negative.
+        TypeError: If an option is not a number.
 
     Example:
         >>> from ssltok.decoding import confidence_order
@@ -143,6 +144,7 @@ def fixed_order(places: Tensor) -> Order:
 
     Raises:
         ValueError: If `places` is not `(tokens,)`, not int64 or no permutation.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch

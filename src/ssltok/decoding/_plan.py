@@ -33,6 +33,7 @@ def planning_order(*, eta: float = 1.0, planner: Callable[[Tensor], Tensor] | No
 
     Raises:
         ValueError: If `eta` is negative, or the planner returns another shape.
+        TypeError: If an option is not a number.
 
     Example:
         >>> from ssltok.decoding import planning_order
@@ -122,6 +123,7 @@ def remask_loop(
 
     Raises:
         ValueError: If an option is out of range.
+        TypeError: If an option is not a number.
 
     Example:
         >>> import torch

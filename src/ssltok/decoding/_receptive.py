@@ -55,6 +55,7 @@ def receptive_field(
     Raises:
         ValueError: If an option is out of range, the encoder returns no grid, or it returns
             something else, or NaN, for the same series a second time.
+        TypeError: If an option is not a number.
 
     Example:
         >>> import torch
@@ -136,6 +137,7 @@ def token_mask(hidden: Tensor, field: Tensor) -> Tensor:
 
     Raises:
         ValueError: If shapes or dtypes do not fit.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch

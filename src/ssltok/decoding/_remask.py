@@ -80,6 +80,7 @@ def cap_remask(*, eta: float) -> RemaskProbability:
 
     Raises:
         ValueError: If `eta` leaves [0, 1].
+        TypeError: If an option is not a number.
 
     Example:
         >>> from ssltok.decoding import cap_remask
@@ -105,6 +106,7 @@ def rescale_remask(*, eta: float) -> RemaskProbability:
 
     Raises:
         ValueError: If `eta` leaves [0, 1].
+        TypeError: If an option is not a number.
 
     Example:
         >>> from ssltok.decoding import rescale_remask
@@ -172,6 +174,7 @@ def critic_order(critic: Callable[[Tensor], Tensor], *, temperature: float = 0.0
 
     Raises:
         ValueError: If the temperature is negative, or the critic returns another shape.
+        TypeError: If an option is not a number.
 
     Example:
         >>> from ssltok.decoding import critic_order

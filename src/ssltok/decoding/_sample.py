@@ -41,6 +41,7 @@ def temperature_sample(
 
     Raises:
         ValueError: If an option is out of range.
+        TypeError: If an option is not a number.
 
     Example:
         >>> import torch
@@ -108,6 +109,7 @@ def log_probability(logits: Tensor, tokens: Tensor) -> Tensor:
 
     Raises:
         ValueError: If the shapes do not fit.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch

@@ -67,6 +67,7 @@ def score(
     Raises:
         ValueError: If shapes or dtypes do not fit, an option is out of range, or the model
             returns another shape.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -179,6 +180,7 @@ def critical_reverse(
 
     Raises:
         ValueError: If shapes or dtypes do not fit or an option is out of range.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

@@ -102,6 +102,7 @@ def ordered_logits(model: MaskedModel, ranks: Tensor, *, mask_index: int) -> Log
     Raises:
         ValueError: If `ranks` is not int64 or negative, or two tokens of a row share a rank above
             0; when called, if it does not fit the tokens.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch
@@ -156,6 +157,7 @@ def visit_ranks(places: Tensor, hidden: Tensor) -> Tensor:
 
     Raises:
         ValueError: If shapes or dtypes do not fit, or `places` is no permutation.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch

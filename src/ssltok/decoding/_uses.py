@@ -32,6 +32,7 @@ def inpaint(decode: Decode, tokens: Tensor, where: Tensor, *, mask_index: int) -
 
     Raises:
         ValueError: If shapes or dtypes do not fit.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch
@@ -72,6 +73,7 @@ def impute(
 
     Raises:
         ValueError: If shapes or dtypes do not fit or `samples < 1`.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -117,6 +119,7 @@ def forecast(
     Raises:
         ValueError: If shapes or dtypes do not fit, an option is out of range, or a row has fewer
             frames than `horizon`.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

@@ -42,6 +42,7 @@ def speculative(logits_fn: LogitsFn, ranks: Tensor, *, temperature: float = 1.0)
     Raises:
         ValueError: If the temperature is not positive or `ranks` is not as in `ordered_logits`; in
             a run, if the model returns another shape or the last step leaves a draft unverified.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -133,6 +134,7 @@ def shadow_verification(
 
     Raises:
         ValueError: If an option is out of range.
+        TypeError: If an option is not a number.
 
     Example:
         >>> from ssltok.decoding import shadow_verification

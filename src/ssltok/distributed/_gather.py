@@ -41,6 +41,7 @@ def gather(
 
     Raises:
         ValueError: If `tensor` has no dimension, or `rows` contradicts the group or the tensor.
+        TypeError: If `tensor` is not a tensor.
 
     Example:
         >>> import torch

@@ -62,6 +62,7 @@ def reduce_mean(tensor: Tensor, *, group: dist.ProcessGroup | None = None) -> Te
 
     Raises:
         ValueError: If `tensor` is not floating point or has no dimension.
+        TypeError: If `tensor` is not a tensor.
 
     Example:
         >>> import torch

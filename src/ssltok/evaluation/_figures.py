@@ -44,6 +44,14 @@ def draw_overlay(
 
     `classes` names their order; by default they are sorted as text. The axes have the range of
     the real series, so that one wild series does not hide the others.
+
+    Example:
+        >>> import numpy as np
+        >>> from ssltok.evaluation import draw_overlay
+        >>> series = np.zeros((4, 1, 8))
+        >>> figure = draw_overlay(series, ["a", "a", "b", "b"], series, ["a", "b", "a", "b"])
+        >>> len(figure.axes)  # two rows, a column for each class
+        4
     """
     order = list(classes) or sorted(dict.fromkeys(real_labels), key=str)
     picked = order[:MOST_CLASSES]
@@ -95,7 +103,16 @@ def draw_rate(
 
 
 def draw_reconstructions(series: Array, rebuilt: Array, *, shown: int = 6) -> Figure:
-    """Test series and what comes back from their tokens."""
+    """Test series and what comes back from their tokens.
+
+    Example:
+        >>> import numpy as np
+        >>> from ssltok.evaluation import draw_reconstructions
+        >>> series = np.zeros((4, 1, 8))
+        >>> figure = draw_reconstructions(series, series + 0.1, shown=2)
+        >>> len(figure.axes)
+        2
+    """
     count = min(shown, len(series))
     columns = min(3, count)
     rows = -(-count // columns)
@@ -116,6 +133,14 @@ def draw_codebook(real: Array, generated: Array, codebook_size: int) -> Figure:
 
     Bars by code; steps for a codebook of more than 64, the codes sorted by how often they occur
     in real series.
+
+    Example:
+        >>> import numpy as np
+        >>> from ssltok.evaluation import draw_codebook
+        >>> codes = np.array([[0, 1, 1]])
+        >>> figure = draw_codebook(codes, codes, 2)
+        >>> len(figure.axes)
+        1
     """
     figure = Figure(figsize=(7.0, 2.4), layout="constrained")
     axes = figure.subplots()
@@ -137,7 +162,16 @@ def draw_codebook(real: Array, generated: Array, codebook_size: int) -> Figure:
 
 
 def draw_curves(histories: dict[str, History]) -> Figure:
-    """Every recorded term over the steps, a panel for each stage."""
+    """Every recorded term over the steps, a panel for each stage.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.evaluation import draw_curves
+        >>> from ssltok.training import History
+        >>> history = History(("loss",), torch.tensor([[2.0], [1.0]]))
+        >>> len(draw_curves({"tokenizer": history, "prior": history}).axes)
+        2
+    """
     figure = Figure(figsize=(4.6 * len(histories), 3.0), layout="constrained")
     grid = figure.subplots(1, len(histories), squeeze=False)[0]
     for axes, (name, history) in zip(grid, histories.items(), strict=True):
@@ -177,6 +211,15 @@ def draw_anomalies(series: Array, scores: Array, threshold: float, *, shown: int
         scores: `(cases, length)`, NaN beyond a series' end; at least one number in each row.
         threshold: Drawn as a line, and marked above it; NaN draws and marks nothing.
         shown: How many series, at most.
+
+    Example:
+        >>> import numpy as np
+        >>> from ssltok.evaluation import draw_anomalies
+        >>> scores = np.zeros((5, 8))
+        >>> scores[3, 4] = 2.0
+        >>> figure = draw_anomalies(np.zeros((5, 1, 8)), scores, 1.0, shown=2)
+        >>> len(figure.axes)  # two series and their scores
+        4
     """
     first = np.argsort(-np.nanmax(scores, axis=1), kind="stable")[:shown]
     figure = Figure(figsize=(3.6 * len(first) + 0.4, 3.0), layout="constrained")
@@ -191,7 +234,14 @@ def draw_anomalies(series: Array, scores: Array, threshold: float, *, shown: int
 
 
 def png(figure: Figure, path: pathlib.Path | None = None) -> bytes:
-    """The figure as PNG bytes; also written to `path` if there is one."""
+    """The figure as PNG bytes; also written to `path` if there is one.
+
+    Example:
+        >>> import numpy as np
+        >>> from ssltok.evaluation import draw_reconstructions, png
+        >>> png(draw_reconstructions(np.zeros((1, 1, 8)), np.ones((1, 1, 8))))[1:4]
+        b'PNG'
+    """
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=110)
     if path is not None:

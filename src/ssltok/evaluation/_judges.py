@@ -44,6 +44,7 @@ class FCNJudge:
 
     Raises:
         ValueError: If `steps` or `width` is less than 1.
+        TypeError: If an option is not a number.
 
     Example:
         >>> import torch

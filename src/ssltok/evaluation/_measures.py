@@ -35,17 +35,51 @@ MOST_WARPED = (64, 256)  # generated and real series that are warped onto each o
 
 
 def fidelity_measures(sets: Sets) -> list[Measure]:
-    """List what is measured in the encoder's features: `encoder` of `evaluate`."""
+    """List what is measured in the encoder's features: `encoder` of `evaluate`.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.evaluation import evaluate, fidelity_measures
+        >>> series = torch.randn(36, 1, 16, generator=torch.Generator().manual_seed(0))
+        >>> report = evaluate(
+        ...     series[:12], series[12:24], series[24:], encoder=lambda x: x.mean(2),
+        ...     measures=(fidelity_measures,)
+        ... )
+        >>> [row.name for row in report.rows][:2]
+        ['Frechet distance (function)', 'kernel distance (function)']
+    """
     return _with_note(sets, _fidelity(sets.whole))
 
 
 def series_measures(sets: Sets) -> list[Measure]:
-    """List statistics and neighbours of the series themselves."""
+    """List statistics and neighbours of the series themselves.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.evaluation import evaluate, series_measures
+        >>> series = torch.randn(36, 1, 16, generator=torch.Generator().manual_seed(0))
+        >>> report = evaluate(
+        ...     series[:12], series[12:24], series[24:], measures=(series_measures,)
+        ... )
+        >>> [row.name for row in report.rows][:2]
+        ['nearest neighbour, Euclidean', 'nearest neighbour, DTW']
+    """
     return [*_with_note(sets, _series(sets.whole)), *_values(sets)]
 
 
 def memory_measures(sets: Sets) -> list[Measure]:
-    """List what asks whether training series are repeated."""
+    """List what asks whether training series are repeated.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.evaluation import evaluate, memory_measures
+        >>> series = torch.randn(36, 1, 16, generator=torch.Generator().manual_seed(0))
+        >>> report = evaluate(
+        ...     series[:12], series[12:24], series[24:], measures=(memory_measures,)
+        ... )
+        >>> [row.name for row in report.rows][:2]
+        ['memorization ratio', 'exact repeats']
+    """
     return _with_note(sets, _memory(sets.whole))
 
 

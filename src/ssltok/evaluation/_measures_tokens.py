@@ -25,7 +25,20 @@ Pick = Callable[[Tensor], Tensor]
 
 
 def token_measures(sets: Sets) -> list[Measure]:
-    """List what is measured of codes; nothing without `tokens`."""
+    """List what is measured of codes; nothing without `tokens`.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.evaluation import Tokens, evaluate, token_measures
+        >>> series = torch.randn(36, 1, 16, generator=torch.Generator().manual_seed(0))
+        >>> codes = (series[:, 0, ::4] > 0).long()  # four tokens, two codes
+        >>> tokens = Tokens(codes[:12], codes[12:24], codes[24:], codebook_size=2)
+        >>> report = evaluate(
+        ...     series[:12], series[12:24], series[24:], tokens=tokens, measures=(token_measures,)
+        ... )
+        >>> [row.name for row in report.rows][:2]
+        ['codebook usage', 'codebook perplexity']
+    """
     if not sets.codes:
         return []
     size, book = sets.codebook_size, sets.codebook

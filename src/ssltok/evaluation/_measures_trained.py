@@ -24,7 +24,18 @@ REPEATS = 3
 
 
 def trained_measures(sets: Sets) -> list[Measure]:
-    """List what trains networks, `steps` steps each, an `FCNJudge` among it."""
+    """List what trains networks, `steps` steps each, an `FCNJudge` among it.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.evaluation import evaluate, trained_measures
+        >>> series = torch.randn(36, 1, 16, generator=torch.Generator().manual_seed(0))
+        >>> report = evaluate(
+        ...     series[:12], series[12:24], series[24:], steps=0, measures=(trained_measures,)
+        ... )
+        >>> [row.name for row in report.rows][:2]
+        ['Frechet distance (FCN)', 'inception score (FCN)']
+    """
     sets = sets.whole
     known = sets.labelled
     steps = "" if sets.steps else "trained scores are left out (steps=0)"

@@ -99,6 +99,14 @@ def load_samples(path: pathlib.Path | str, *, reading: Reading | None = None) ->
     Raises:
         FileNotFoundError: If the file does not exist.
         ValueError: If it cannot be read.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> from ssltok.evaluation import load_samples, save_samples
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "new.npz"
+        >>> save_samples(path, [[[1.0, 2.0]], [[3.0, 4.0]]], labels=["up", None])
+        >>> load_samples(path).series.shape, load_samples(path).labels
+        ((2, 1, 2), ['up', None])
     """
     path = pathlib.Path(path)
     if path.suffix == ".npz" and path.is_file():

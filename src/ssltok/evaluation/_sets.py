@@ -167,6 +167,10 @@ class Sets:
 
         ROCKET has no scale of its own and sees series that are standardised with the training
         set; any other encoder sees them as they are.
+
+        Raises:
+            ValueError: If there is no encoder, or it does not give a row of features for each
+                series.
         """
         if self.encoder is None:
             raise ValueError("evaluate: features need an encoder; got None")
@@ -280,6 +284,22 @@ def score_sets(
         real: Training series in their place.
         shares: If a number is a share of cases, of how many, for `fake` and for `real`, NaN where
             it is none: its spread is no less than the standard error of a share of so many.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.evaluation import Measure, Sets, evaluate, score_sets
+        >>> def gap(sets: Sets) -> list[Measure]:
+        ...     def between(target, scored):
+        ...         return (target.mean() - scored.mean()).abs()
+        ...     def compute():
+        ...         return score_sets(sets, between, sets.test, sets.fake, sets.real)
+        ...     rows = (("gap of means", "lower", "How far the means lie apart."),)
+        ...     return [Measure(group="series", rows=rows, obstacle="", compute=compute)]
+        >>> series = torch.ones(12, 1, 8)
+        >>> report = evaluate(series[:4], 2 * series[4:8], 5 * series[8:], measures=(gap,))
+        >>> row = report["gap of means"]
+        >>> row.value, row.reference
+        (3.0, 1.0)
     """
     figures = []
     for x in (fake, real):

@@ -31,6 +31,7 @@ class TS2VecEncoder(nn.Module):
 
     Raises:
         ValueError: If a size is out of range.
+        TypeError: If an option is not a number.
 
     Example:
         >>> import torch
@@ -98,6 +99,7 @@ class TS2VecEncoder(nn.Module):
 
         Raises:
             ValueError: If a shape or option is out of range.
+            TypeError: If an input is not a tensor, or an option not a number.
         """
         who = "TS2VecEncoder.fit"
         check_floating(who, "series", series)

@@ -54,6 +54,7 @@ def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
 
     Raises:
         ValueError: If the scores are not floating point or empty.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch
@@ -72,7 +73,19 @@ def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def discriminator_terms(real: Tensor, fake: Tensor) -> DiscriminatorTerms:
-    """Compute the terms of `discriminator_loss` separately: one of them at 0 shows who wins."""
+    """Compute the terms of `discriminator_loss` separately: one of them at 0 shows who wins.
+
+    Raises:
+        ValueError: As of `discriminator_loss`.
+        TypeError: If an input is not a tensor.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.losses import discriminator_terms
+        >>> terms = discriminator_terms(torch.zeros(3), torch.zeros(2))  # ln 2 each
+        >>> terms.real, terms.fake
+        (tensor(0.6931), tensor(0.6931))
+    """
     return _terms("discriminator_terms", real, fake)
 
 
@@ -98,6 +111,7 @@ def generator_loss(fake: Tensor) -> Tensor:
 
     Raises:
         ValueError: If the scores are not floating point or empty.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch
@@ -128,6 +142,7 @@ def least_squares_discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
 
     Raises:
         ValueError: If the scores are not floating point or empty.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch
@@ -144,7 +159,19 @@ def least_squares_discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def least_squares_discriminator_terms(real: Tensor, fake: Tensor) -> DiscriminatorTerms:
-    """Compute the terms of `least_squares_discriminator_loss` separately, halves included."""
+    """Compute the terms of `least_squares_discriminator_loss` separately, halves included.
+
+    Raises:
+        ValueError: As of `least_squares_discriminator_loss`.
+        TypeError: If an input is not a tensor.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.losses import least_squares_discriminator_terms
+        >>> terms = least_squares_discriminator_terms(torch.ones(3), torch.ones(2))  # all said real
+        >>> terms.real, terms.fake
+        (tensor(0.), tensor(0.5000))
+    """
     return _least_squares_terms("least_squares_discriminator_terms", real, fake)
 
 
@@ -166,6 +193,7 @@ def least_squares_generator_loss(fake: Tensor) -> Tensor:
 
     Raises:
         ValueError: If the scores are not floating point or empty.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch

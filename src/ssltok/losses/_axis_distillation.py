@@ -43,6 +43,7 @@ def d_axis_distillation_loss(
 
     Raises:
         ValueError: If shapes or dtypes do not fit, or are empty.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch
@@ -90,6 +91,7 @@ def t_axis_distillation_loss(
 
     Raises:
         ValueError: If shapes or dtypes do not fit, or are empty.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

@@ -49,6 +49,7 @@ def barlow_twins_loss(z_a: Tensor, z_b: Tensor, *, redundancy_weight: float = 5e
 
     Raises:
         ValueError: If the shapes differ or are not `(batch, dim)`, or if `batch < 2`.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -80,6 +81,7 @@ def barlow_twins_terms(z_a: Tensor, z_b: Tensor) -> BarlowTwinsTerms:
 
     Raises:
         ValueError: If the shapes differ or are not `(batch, dim)`, or if `batch < 2`.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch

@@ -49,6 +49,7 @@ def capi_loss(
 
     Raises:
         ValueError: If shapes or dtypes do not fit, or the temperature is not positive.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

@@ -29,6 +29,7 @@ def center_and_sharpen(logits: Tensor, center: Tensor, *, temperature: float = 0
     Raises:
         ValueError: If `logits` or `center` is not floating point, `center` is not
             `(codebook_size,)`, or the temperature is not positive.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

@@ -31,6 +31,7 @@ def cka_loss(tokens: Tensor, target: Tensor, valid: Tensor | None = None) -> Ten
 
     Raises:
         ValueError: If shapes or dtypes do not fit, or are empty.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch

@@ -31,6 +31,7 @@ def coding_rate(z: Tensor, *, eps: float = 0.5) -> Tensor:
 
     Raises:
         ValueError: If `z` is not `(..., batch, dim)` in floating point, is empty, or `eps <= 0`.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

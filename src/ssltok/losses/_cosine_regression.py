@@ -32,6 +32,7 @@ def cosine_regression_loss(pred: Tensor, target: Tensor) -> Tensor:
 
     Raises:
         ValueError: If the shapes differ, are not `(batch, ..., dim)`, or are empty.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch
@@ -62,6 +63,7 @@ def negative_cosine_loss(pred: Tensor, target: Tensor) -> Tensor:
 
     Raises:
         ValueError: If the shapes differ, are not `(batch, ..., dim)`, or are empty.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch

@@ -39,6 +39,7 @@ def dcl_loss(z_a: Tensor, z_b: Tensor, *, temperature: float | Tensor = 0.1) -> 
     Raises:
         ValueError: If the shapes differ or are not `(batch, dim)`, `batch < 2`, or the temperature
             is not positive.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -81,6 +82,7 @@ def dclw_loss(
     Raises:
         ValueError: If the shapes differ or are not `(batch, dim)`, `batch < 2`, or a temperature
             is not positive.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

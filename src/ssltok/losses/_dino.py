@@ -33,6 +33,7 @@ def dino_loss(student: Tensor, teacher: Tensor, *, temperature: float | Tensor =
     Raises:
         ValueError: If the shapes do not fit, there are fewer than two student views, more teacher
             than student views, or the temperature is not positive.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

@@ -53,6 +53,7 @@ def distillation_loss(
     Raises:
         ValueError: If the shapes differ, are not `(batch, classes)`, or are empty, or the
             temperature is not positive.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -95,6 +96,7 @@ def hard_distillation_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
     Raises:
         ValueError: If the shapes differ, are not `(batch, classes)`, or are empty.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch

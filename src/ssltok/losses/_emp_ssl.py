@@ -50,6 +50,7 @@ def emp_ssl_loss(*views: Tensor, agreement_weight: float = 200.0, eps: float = 0
     Raises:
         ValueError: If there are fewer than two views, shapes differ or are not `(batch, dim)`, or
             `eps <= 0`.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -79,6 +80,7 @@ def emp_ssl_terms(*views: Tensor, eps: float = 0.2) -> EMPSSLTerms:
 
     Raises:
         ValueError: As `emp_ssl_loss` does.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

@@ -51,6 +51,7 @@ def frossl_loss(*views: Tensor, invariance_weight: float = 1.0) -> Tensor:
 
     Raises:
         ValueError: If there are fewer than two views, or shapes differ or are not `(batch, dim)`.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -78,6 +79,7 @@ def frossl_terms(*views: Tensor) -> FroSSLTerms:
 
     Raises:
         ValueError: As `frossl_loss` does.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch

@@ -28,6 +28,7 @@ def gaussian_kl_loss(mean: Tensor, log_variance: Tensor) -> Tensor:
 
     Raises:
         ValueError: If the shapes differ, have fewer than two axes, or are empty.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch

@@ -44,6 +44,7 @@ def gradient_ratio(
     Raises:
         ValueError: If a loss is no scalar, `eps` is not positive, or `limit` is negative.
         RuntimeError: From torch, if a loss does not depend on the layer.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

@@ -34,6 +34,7 @@ def gram_anchoring_loss(
 
     Raises:
         ValueError: If shapes or dtypes do not fit, or are empty.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch

@@ -48,6 +48,7 @@ def hierarchical_contrastive_loss(
     Raises:
         ValueError: If the shapes differ or are not `(batch, tokens, dim)`, there is nothing to
             contrast (one sample of one step), or an option is out of its range.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

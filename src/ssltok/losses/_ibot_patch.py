@@ -45,6 +45,7 @@ def ibot_patch_loss(
         ValueError: If shapes or dtypes do not fit, the temperature is not positive, or there are
             not as many rows as masked tokens. On an accelerator, which is not waited for, such
             rows cost NaN.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

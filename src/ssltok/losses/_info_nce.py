@@ -52,6 +52,7 @@ def info_nce_loss(
         ValueError: If query and key differ in shape or are not `(batch, dim)`, the queue is of
             another width or empty, there are no negatives (`batch < 2` without a queue), or the
             temperature is not positive.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

@@ -33,6 +33,7 @@ def koleo_loss(z: Tensor, *, eps: float = 1e-8) -> Tensor:
 
     Raises:
         ValueError: If `z` is not `(batch, dim)` in floating point, `batch < 2`, or `eps <= 0`.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

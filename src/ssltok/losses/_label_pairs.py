@@ -58,6 +58,7 @@ def label_pairs(z: Tensor, labels: Tensor) -> LabelPairs:
 
     Raises:
         ValueError: If shapes or dtypes do not fit.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch
@@ -92,6 +93,7 @@ def multi_similarity_pairs(z: Tensor, labels: Tensor, *, margin: float = 0.1) ->
 
     Raises:
         ValueError: If shapes or dtypes do not fit.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

@@ -41,6 +41,7 @@ def labelled_nt_xent_loss(
 
     Raises:
         ValueError: If shapes or dtypes do not fit, `batch < 2`, or the temperature is not positive.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

@@ -44,6 +44,7 @@ def latent_regression_loss(
 
     Raises:
         ValueError: If shapes or dtypes do not fit, are empty, or `beta` is negative.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

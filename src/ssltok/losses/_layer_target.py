@@ -35,6 +35,7 @@ def normalize_over_tokens(tokens: Tensor, valid: Tensor | None = None) -> Tensor
 
     Raises:
         ValueError: If shapes or dtypes do not fit or are empty.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch
@@ -90,6 +91,7 @@ def topk_layer_target(
 
     Raises:
         ValueError: If `top` is not in [1, number of layers], or shapes or dtypes do not fit.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

@@ -64,6 +64,7 @@ def lejepa_loss(
     Raises:
         ValueError: If there is no view, shapes differ or are not `(batch, dim)`, or an option is
             out of its range.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -105,6 +106,7 @@ def lejepa_terms(
 
     Raises:
         ValueError: As `lejepa_loss` does.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

@@ -76,6 +76,7 @@ def lenepa_loss(
     Raises:
         ValueError: If shapes or dtypes do not fit, there are fewer than two tokens, or an option is
             out of its range.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -119,6 +120,7 @@ def lenepa_terms(
 
     Raises:
         ValueError: As `lenepa_loss` does.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

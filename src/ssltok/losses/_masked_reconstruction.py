@@ -55,6 +55,7 @@ def masked_reconstruction_loss(
     Raises:
         ValueError: If shapes or dtypes do not fit, `beta` is negative, or a patch has fewer than
             two values to normalise.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

@@ -65,6 +65,7 @@ def masked_token_loss(
             or an option is out of range.
         IndexError: By torch, if a code is `codebook_size` or more; on an accelerator the error
             comes later, as that of any index there.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

@@ -36,6 +36,7 @@ def mmcr_loss(*views: Tensor, compression_weight: float = 0.0) -> Tensor:
 
     Raises:
         ValueError: If there are fewer than two views, or shapes differ or are not `(batch, dim)`.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

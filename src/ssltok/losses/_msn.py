@@ -72,6 +72,7 @@ def msn_loss(
 
     Raises:
         ValueError: If the shapes do not fit or the temperature is not positive.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -97,7 +98,20 @@ def msn_terms(
     *,
     temperature: float | Tensor = 0.1,
 ) -> MSNTerms:
-    """Compute the terms of `msn_loss` separately, for logging or other weights."""
+    """Compute the terms of `msn_loss` separately, for logging or other weights.
+
+    Raises:
+        ValueError: As of `msn_loss`.
+        TypeError: If an input is not a tensor, or an option not a number.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.losses import msn_terms
+        >>> targets = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+        >>> terms = msn_terms(torch.zeros(3, 2, 2), targets)
+        >>> terms.cross_entropy, terms.concentration  # ln 2, and all prototypes in use
+        (tensor(0.6931), tensor(0.))
+    """
     return _terms("msn_terms", anchors, targets, prior, temperature)
 
 
@@ -113,6 +127,7 @@ def power_law_prior(codebook_size: int, *, exponent: float = 0.25) -> Tensor:
 
     Raises:
         ValueError: If `codebook_size < 1` or the exponent is negative.
+        TypeError: If an option is not a number.
 
     Example:
         >>> from ssltok.losses import power_law_prior

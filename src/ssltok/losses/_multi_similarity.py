@@ -46,6 +46,7 @@ def multi_similarity_loss(
 
     Raises:
         ValueError: If shapes or dtypes do not fit, `batch < 2`, or a scale is not positive.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

@@ -27,6 +27,7 @@ def nearest_in_queue(query: Tensor, queue: Tensor) -> Tensor:
 
     Raises:
         ValueError: If shapes do not fit or the queue is empty.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch

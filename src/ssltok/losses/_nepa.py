@@ -30,6 +30,7 @@ def nepa_loss(pred: Tensor, embeddings: Tensor, valid: Tensor | None = None) -> 
 
     Raises:
         ValueError: If shapes or dtypes do not fit, or there are fewer than two tokens.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch

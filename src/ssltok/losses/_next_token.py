@@ -34,6 +34,7 @@ def next_token_loss(logits: Tensor, codes: Tensor) -> Tensor:
         ValueError: If shapes or dtypes do not fit or there are fewer than two tokens.
         IndexError: By torch, if a code is `codebook_size` or more; on an accelerator the error
             comes later, as that of any index there.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch

@@ -40,6 +40,7 @@ def nnclr_loss(pred: Tensor, target: Tensor, *, temperature: float | Tensor = 0.
     Raises:
         ValueError: If the shapes differ or are not `(batch, dim)`, `batch < 2`, or the temperature
             is not positive.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

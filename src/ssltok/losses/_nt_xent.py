@@ -44,6 +44,7 @@ def nt_xent_loss(*views: Tensor, temperature: float | Tensor = 0.1) -> Tensor:
     Raises:
         ValueError: If there are fewer than two views, their shapes differ or are not
             `(batch, dim)`, `batch < 2`, or the temperature is not positive.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

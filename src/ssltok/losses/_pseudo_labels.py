@@ -58,6 +58,7 @@ def pseudo_labels(
     Raises:
         ValueError: If the logits are not floating point `(batch, classes)`, or are empty, or an
             option is out of range.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

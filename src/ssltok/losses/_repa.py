@@ -33,6 +33,7 @@ def repa_loss(projected: Tensor, target: Tensor, valid: Tensor | None = None) ->
 
     Raises:
         ValueError: If shapes or dtypes do not fit, or are empty.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch

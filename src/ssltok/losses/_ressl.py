@@ -54,6 +54,7 @@ def ressl_loss(
     Raises:
         ValueError: If query and key differ in shape or are not `(batch, dim)`, the queue is of
             another width or empty, the batch is empty, or a temperature is not positive.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

@@ -51,6 +51,7 @@ def sigreg_loss(
     Raises:
         ValueError: If `z` is not `(batch, dim)` in floating point or is empty, `slices < 1`,
             `points < 2`, or `limit <= 0`.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

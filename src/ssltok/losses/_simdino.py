@@ -69,6 +69,7 @@ def simdino_loss(
     Raises:
         ValueError: If the shapes do not fit, there are fewer than two views, more of the teacher's
             than views, or `eps <= 0`.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -102,6 +103,7 @@ def simdino_terms(
 
     Raises:
         ValueError: As `simdino_loss` does.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

@@ -57,6 +57,7 @@ def sinkhorn(
     Raises:
         ValueError: If `scores` does not end in `(batch, codebook_size)`, is not floating point or
             is empty, `valid` does not fit, `epsilon <= 0`, or `iterations < 1`.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

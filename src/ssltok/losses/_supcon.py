@@ -53,6 +53,7 @@ def supcon_loss(
 
     Raises:
         ValueError: If shapes or dtypes do not fit, `batch < 2`, or a temperature is not positive.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

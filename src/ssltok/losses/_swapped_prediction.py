@@ -32,6 +32,7 @@ def swapped_prediction_loss(
     Raises:
         ValueError: If the shapes do not fit, there are fewer than two views, more assignments
             than views, or the temperature is not positive.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

@@ -34,6 +34,7 @@ def temporal_contrastive_loss(pred: Tensor, future: Tensor) -> Tensor:
     Raises:
         ValueError: If the shapes differ or are not `(batch, steps, dim)`, `batch < 2`, or there
             is no step.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch

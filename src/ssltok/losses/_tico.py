@@ -65,6 +65,7 @@ def tico_loss(
     Raises:
         ValueError: If the shapes differ or are not `(batch, dim)`, the moment is not
             `(dim, dim)`, or `momentum` is not in [0, 1].
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -98,6 +99,7 @@ def tico_terms(
 
     Raises:
         ValueError: As `tico_loss` does.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

@@ -50,6 +50,7 @@ def triplet_loss(
     Raises:
         ValueError: If the shapes differ or are not `(batch, dim)`, the batch is empty, or the
             margin is negative.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

@@ -65,6 +65,7 @@ def vf_loss(
 
     Raises:
         ValueError: If shapes or dtypes do not fit, are empty, or a margin is negative.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -105,6 +106,7 @@ def vf_terms(
 
     Raises:
         ValueError: As `vf_loss` does.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

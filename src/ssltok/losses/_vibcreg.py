@@ -67,6 +67,7 @@ def vibcreg_loss(
 
     Raises:
         ValueError: If the shapes differ or are not `(batch, dim)`, if `batch < 2`, or `eps < 0`.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -105,6 +106,7 @@ def vibcreg_terms(z_a: Tensor, z_b: Tensor, *, eps: float = 1e-4) -> VIbCRegTerm
 
     Raises:
         ValueError: If the shapes differ or are not `(batch, dim)`, if `batch < 2`, or `eps < 0`.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

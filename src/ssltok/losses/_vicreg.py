@@ -69,6 +69,7 @@ def vicreg_loss(
 
     Raises:
         ValueError: If the shapes differ or are not `(batch, ..., dim)`, `batch < 2`, or `eps < 0`.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -109,6 +110,7 @@ def vicreg_terms(z_a: Tensor, z_b: Tensor, *, eps: float = 1e-4) -> VICRegTerms:
 
     Raises:
         ValueError: If the shapes differ or are not `(batch, ..., dim)`, `batch < 2`, or `eps < 0`.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

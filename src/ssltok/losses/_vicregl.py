@@ -87,6 +87,7 @@ def vicregl_loss(
 
     Raises:
         ValueError: If shapes or dtypes do not fit, `batch < 2`, `matches < 1`, or `eps < 0`.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -126,7 +127,20 @@ def vicregl_terms(
     matches: int = 20,
     eps: float = 1e-4,
 ) -> VICRegLTerms:
-    """Compute the terms of `vicregl_loss` separately, for logging or other weights."""
+    """Compute the terms of `vicregl_loss` separately, for logging or other weights.
+
+    Raises:
+        ValueError: As of `vicregl_loss`.
+        TypeError: If an input is not a tensor, or an option not a number.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.losses import vicregl_terms
+        >>> z = 2 * torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
+        >>> z, place = z[:, None], torch.zeros(4, 1)
+        >>> vicregl_terms(z, z + 1, place, place).invariance  # 1 by feature, 1 by place
+        tensor(2.)
+    """
     return _terms(
         "vicregl_terms", z_a, z_b, places_a, places_b, valid_a, valid_b, matches=matches, eps=eps
     )

@@ -77,6 +77,7 @@ def visreg_loss(
     Raises:
         ValueError: If there is no view, shapes differ or are not `(batch, dim)`, `batch < 2`, or
             an option is out of its range.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -125,6 +126,7 @@ def visreg_terms(
 
     Raises:
         ValueError: As `visreg_loss` does.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

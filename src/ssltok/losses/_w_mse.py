@@ -60,6 +60,7 @@ def w_mse_loss(
         ValueError: If there are fewer than two views, shapes differ or are not `(batch, dim)`,
             `sub_batch` does not divide the batch, is too small to whiten `dim` features, or
             an option is out of its range.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

@@ -37,6 +37,7 @@ def cholesky_whiten(z: Tensor, *, eps: float = 0.0) -> Tensor:
     Raises:
         ValueError: If `z` is not `(batch, dim)` in floating point, has too few rows, or `eps`
             is outside [0, 1].
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -103,6 +104,7 @@ def iterative_whiten(
     Raises:
         ValueError: If `z` is not `(batch, dim)` in floating point, `batch < 2`, `group_size` does
             not divide `dim`, or an option is out of its range.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

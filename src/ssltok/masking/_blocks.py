@@ -89,6 +89,7 @@ def block_mask(
     Raises:
         ValueError: If the shape is empty, `grid` or `valid` does not fit, or an option is out of
             range.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> from ssltok.masking import block_mask
@@ -158,6 +159,7 @@ def multiblock_mask(
     Raises:
         ValueError: If the shape is empty, `grid` or `valid` does not fit, or an option is out of
             range.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> from ssltok.masking import multiblock_mask
@@ -235,6 +237,7 @@ def unit_mask(
     Raises:
         ValueError: If the shape is empty, `grid` or `valid` does not fit, or an option is out of
             range.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> from ssltok.masking import unit_mask

@@ -112,6 +112,7 @@ def resumed_schedule(
 
     Raises:
         ValueError: If `start` leaves [0, 1).
+        TypeError: If an option is not a number.
 
     Example:
         >>> import torch

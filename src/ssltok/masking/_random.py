@@ -75,6 +75,7 @@ def random_mask(
 
     Raises:
         ValueError: If the shape is empty, the ratio leaves [0, 1], or `valid` does not fit.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> from ssltok.masking import random_mask
@@ -127,6 +128,7 @@ def schedule_mask(
     Raises:
         ValueError: If the shape is empty, `valid` does not fit, or the schedule returns another
             shape.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> from ssltok.masking import linear_schedule, schedule_mask

@@ -26,6 +26,7 @@ def fixed_spans(length: int) -> SpanLengths:
 
     Raises:
         ValueError: If `length < 1`.
+        TypeError: If an option is not a number.
 
     Example:
         >>> import torch
@@ -50,6 +51,7 @@ def uniform_spans(low: int, high: int) -> SpanLengths:
 
     Raises:
         ValueError: If not `1 <= low <= high`.
+        TypeError: If an option is not a number.
 
     Example:
         >>> import torch
@@ -77,6 +79,7 @@ def normal_spans(mean: float, deviation: float) -> SpanLengths:
 
     Raises:
         ValueError: If an option is out of range.
+        TypeError: If an option is not a number.
 
     Example:
         >>> import torch
@@ -106,6 +109,7 @@ def poisson_spans(mean: float) -> SpanLengths:
 
     Raises:
         ValueError: If `mean` is not positive.
+        TypeError: If an option is not a number.
 
     Example:
         >>> import torch

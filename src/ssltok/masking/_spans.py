@@ -51,6 +51,7 @@ def span_mask(
     Raises:
         ValueError: If the shape is empty, `valid` does not fit, an option is out of range, or
             `lengths` returns another shape or dtype.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> from ssltok.masking import span_mask
@@ -165,6 +166,7 @@ def markov_mask(
     Raises:
         ValueError: If the shape is empty, `valid` does not fit, an option is out of range, or
             gaps would need a mean length below 1.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> from ssltok.masking import markov_mask
@@ -233,6 +235,7 @@ def impute_mask(
 
     Raises:
         ValueError: If the shape is empty, `valid` does not fit, or an option is out of range.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> from ssltok.masking import impute_mask

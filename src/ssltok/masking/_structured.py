@@ -54,6 +54,7 @@ def split_mask(
 
     Raises:
         ValueError: If the shape is empty or `valid` does not fit.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> from ssltok.masking import split_mask
@@ -94,6 +95,7 @@ def channel_mask(
 
     Raises:
         ValueError: If the shape is empty, `valid` does not fit, or the ratio leaves [0, 1].
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> from ssltok.masking import channel_mask
@@ -138,6 +140,7 @@ def forecast_mask(
     Raises:
         ValueError: If the shape is empty, `grid` or `valid` does not fit, or `horizon` is out of
             range.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> from ssltok.masking import forecast_mask
@@ -183,6 +186,7 @@ def bert_corrupt(
 
     Raises:
         ValueError: If shapes or dtypes do not fit or the ratios are out of range.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

@@ -55,6 +55,7 @@ def archive_accuracy(scores: Sequence[Tensor], target: Tensor, *, margin: int = 
     Raises:
         ValueError: If there is no series, shapes or dtypes do not fit, a score is not finite, or
             an anomaly is empty or not within its series.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -109,6 +110,7 @@ def point_precision_recall(pred: Tensor, target: Tensor) -> AnomalyPrecisionReca
 
     Raises:
         ValueError: If shapes or dtypes do not fit.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch
@@ -157,6 +159,7 @@ def range_precision_recall(
     Raises:
         ValueError: If shapes or dtypes do not fit, an option is out of range, or a function
             returns a factor outside [0, 1], weights of another shape, or negative ones.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

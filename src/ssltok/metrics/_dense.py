@@ -33,6 +33,7 @@ def mean_iou(pred: Tensor, target: Tensor, *, classes: int) -> Tensor:
     Raises:
         ValueError: If the shapes differ, a tensor is empty or not int64, or a class of a point
             that counts is out of range.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -93,6 +94,7 @@ def dense_probe_iou(
         ValueError: If shapes do not fit, there is no token, the training labels hold fewer than
             2 classes, or a feature is not finite.
         ImportError: If scikit-learn is missing.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

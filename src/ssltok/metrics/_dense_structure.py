@@ -84,6 +84,7 @@ def dense_structure(
 
     Raises:
         ValueError: If `tokens` is not `(cases, tokens, dim)`, is empty, or an option is too small.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

@@ -87,6 +87,7 @@ def diffusion_ts_protocol(
     Raises:
         ValueError: If the shapes do not fit, there are fewer than 5 series, a number is not
             finite, or an option is out of range.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

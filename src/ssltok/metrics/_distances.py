@@ -47,6 +47,7 @@ def euclidean_distance(first: Tensor, second: Tensor) -> Tensor:
 
     Raises:
         ValueError: If the shapes do not fit.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch
@@ -79,6 +80,7 @@ def dtw_distance(first: Tensor, second: Tensor, *, band: int | None = None) -> T
 
     Raises:
         ValueError: If channels differ, or the band is narrower than the lengths differ.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -128,6 +130,7 @@ def nearest_neighbor_distance(
 
     Raises:
         ValueError: If the shapes do not fit.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch

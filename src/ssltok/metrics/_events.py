@@ -48,6 +48,7 @@ def event_probe_precision(
         ValueError: If shapes do not fit, there is no token, the training labels hold fewer than
             2 classes, a feature is not finite, or an option is out of range.
         ImportError: If scikit-learn is missing.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -115,6 +116,7 @@ def event_average_precision(
     Raises:
         ValueError: If the numbers of series or the shapes do not fit, a number is not finite, an
             event ends before it starts, or `least_iou` is out of range.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

@@ -36,6 +36,7 @@ class FCNEncoder(nn.Module):
 
     Raises:
         ValueError: If a size is less than 1.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -110,6 +111,7 @@ class FCNEncoder(nn.Module):
         Raises:
             ValueError: If a shape or option is out of range, a label is negative, or there are
                 fewer than 2 cases.
+            TypeError: If an input is not a tensor, or an option not a number.
         """
         who = "FCNEncoder.fit"
         check_floating(who, "series", series)

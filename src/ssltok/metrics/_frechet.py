@@ -33,6 +33,7 @@ def frechet_distance(real: Tensor, generated: Tensor) -> Tensor:
 
     Raises:
         ValueError: If the shapes are not `(cases, dim)` with one `dim`, or a set has < 2 cases.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch

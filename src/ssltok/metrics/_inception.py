@@ -36,6 +36,7 @@ def inception_score(
 
     Raises:
         ValueError: If `logits` is not `(cases, classes)`, or has fewer cases than splits.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

@@ -52,6 +52,7 @@ def gaussian_kernel(first: Tensor, second: Tensor, *, bandwidth: float) -> Tenso
 
     Raises:
         ValueError: If `bandwidth` is not positive.
+        TypeError: If an option is not a number.
 
     Example:
         >>> import torch
@@ -91,6 +92,7 @@ def kernel_distance(
 
     Raises:
         ValueError: If the shapes are not `(cases, dim)` with one `dim`, or a set has < 2 cases.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch

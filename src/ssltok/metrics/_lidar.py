@@ -35,6 +35,7 @@ def lidar(features: Tensor, *, ridge: float = 1e-4) -> Tensor:
     Raises:
         ValueError: If `features` is not `(cases, views, dim)` with two cases and two views, or
             `ridge` is not positive.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -87,6 +88,7 @@ def cka(first: Tensor, second: Tensor) -> Tensor:
 
     Raises:
         ValueError: If the shapes do not fit, or there are fewer than 2 cases.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch

@@ -60,6 +60,7 @@ def precision_recall(real: Tensor, generated: Tensor, *, neighbors: int = 5) -> 
 
     Raises:
         ValueError: If shapes do not fit, or a set has not more than `neighbors` cases.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

@@ -55,6 +55,7 @@ def memorization_ratio(
 
     Raises:
         ValueError: If the shapes do not fit, or the test set has fewer than 2 cases.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch
@@ -90,6 +91,7 @@ def exact_repeats(train: Tensor, generated: Tensor) -> Tensor:
 
     Raises:
         ValueError: If the shapes do not fit.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch
@@ -120,6 +122,7 @@ def token_reuse(train: Tensor, generated: Tensor) -> Tensor:
 
     Raises:
         ValueError: If codes are not `(batch, tokens)` int64 of one number of tokens.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch

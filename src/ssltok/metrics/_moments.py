@@ -34,6 +34,7 @@ def marginal_distance(real: Tensor, generated: Tensor) -> Tensor:
 
     Raises:
         ValueError: If the shapes do not fit.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch
@@ -80,6 +81,7 @@ def skewness_distance(real: Tensor, generated: Tensor) -> Tensor:
 
     Raises:
         ValueError: If the shapes do not fit.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch
@@ -111,6 +113,7 @@ def kurtosis_distance(real: Tensor, generated: Tensor) -> Tensor:
 
     Raises:
         ValueError: If the shapes do not fit.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch

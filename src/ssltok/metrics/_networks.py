@@ -106,6 +106,7 @@ def encode(encoder: Callable[[Tensor], Tensor], series: Tensor, *, batch_size: i
 
     Raises:
         ValueError: If `series` is empty, or the encoder returns another number of rows.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

@@ -65,6 +65,7 @@ def knn_accuracy(
     Raises:
         ValueError: If shapes do not fit, there are fewer training cases than neighbours, a label
             is negative, or a feature is not finite.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -138,6 +139,7 @@ def linear_probe_accuracy(
         ValueError: If shapes do not fit, the training labels hold fewer than 2 classes, a label
             is negative, or a feature is not finite.
         ImportError: If scikit-learn is missing.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -184,6 +186,7 @@ def svm_probe_accuracy(
         ValueError: If shapes do not fit, the training labels hold fewer than 2 classes, a label
             is negative, or a feature is not finite.
         ImportError: If scikit-learn is missing.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -233,6 +236,7 @@ def few_label_accuracy(
     Raises:
         ValueError: If shapes do not fit, a label is negative, a feature is not finite, or an
             option is out of range.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

@@ -78,6 +78,7 @@ def timevqvae_2023_protocol(
     Raises:
         ValueError: If the shapes do not fit, there are fewer generated series than splits, or a
             number is not finite.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -155,6 +156,7 @@ def nc_vqvae_protocol(
 
     Raises:
         ValueError: As `timevqvae_2023_protocol`.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -213,6 +215,7 @@ def timevqvae_2024_protocol(
     Raises:
         ValueError: If the shapes do not fit, or a set has fewer than 10 series.
         ImportError: If scikit-learn is missing.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch

@@ -49,6 +49,7 @@ def reconstruction_error(
 
     Raises:
         ValueError: If the shapes differ, there is no case, or `valid` is not boolean.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch

@@ -35,6 +35,7 @@ def rank_me(features: Tensor) -> Tensor:
 
     Raises:
         ValueError: If `features` is not `(cases, dim)` with at least one case.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch
@@ -66,6 +67,7 @@ def alignment(z_a: Tensor, z_b: Tensor, *, power: float = 2.0) -> Tensor:
 
     Raises:
         ValueError: If the shapes differ or are not `(batch, dim)`, or `power` is not positive.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -99,6 +101,7 @@ def uniformity(features: Tensor, *, sharpness: float = 2.0) -> Tensor:
 
     Raises:
         ValueError: If there are fewer than 2 cases, or `sharpness` is not positive.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -129,6 +132,7 @@ def normalized_std(features: Tensor) -> Tensor:
 
     Raises:
         ValueError: If `features` is not `(cases, dim)` with at least 2 cases.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch

@@ -33,6 +33,7 @@ class RocketEncoder(nn.Module):
 
     Raises:
         ValueError: If a size is out of range.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

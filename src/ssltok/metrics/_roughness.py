@@ -46,6 +46,7 @@ def roughness_score(
         ValueError: If the shapes do not fit, a set has fewer than 5 cases, a number is not finite,
             or an option is out of range.
         ImportError: If scikit-learn is missing.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

@@ -51,6 +51,7 @@ def discriminative_score(
 
     Raises:
         ValueError: If the shapes do not fit, or a set has fewer than 5 cases.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -132,6 +133,7 @@ def predictive_score(
 
     Raises:
         ValueError: If the shapes do not fit, or the length is less than 2.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

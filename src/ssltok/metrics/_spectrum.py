@@ -36,6 +36,7 @@ def autocorrelation(series: Tensor, *, lags: int = 64) -> Tensor:
 
     Raises:
         ValueError: If `series` is not `(cases, channels, length)`, or `lags < 1`.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -81,6 +82,7 @@ def autocorrelation_distance(real: Tensor, generated: Tensor, *, lags: int = 64)
 
     Raises:
         ValueError: If the shapes do not fit, or `lags < 1`.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -117,6 +119,7 @@ def cross_correlation_distance(real: Tensor, generated: Tensor) -> Tensor:
 
     Raises:
         ValueError: If the shapes do not fit, or there is one channel.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch
@@ -161,6 +164,7 @@ def power_spectrum(series: Tensor) -> Tensor:
 
     Raises:
         ValueError: If `series` is not `(cases, channels, length)`.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch
@@ -200,6 +204,7 @@ def spectral_distance(real: Tensor, generated: Tensor, *, floor: float = 1e-8) -
 
     Raises:
         ValueError: If the shapes do not fit, the length is < 4, or `floor` is negative.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

@@ -52,6 +52,7 @@ def token_histogram(codes: Tensor, *, codebook_size: int) -> Tensor:
     Raises:
         ValueError: If `codes` is empty or not int64, or `codebook_size < 1`.
         RuntimeError: If a code is `codebook_size` or more, or below -1.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -76,6 +77,7 @@ def codebook_usage(codes: Tensor, *, codebook_size: int) -> Tensor:
 
     Raises:
         ValueError: If `codes` is empty or not int64, or `codebook_size < 1`.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -100,6 +102,7 @@ def token_entropy(codes: Tensor, *, codebook_size: int) -> Tensor:
 
     Raises:
         ValueError: If `codes` is empty or not int64, or `codebook_size < 1`.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -124,6 +127,7 @@ def codebook_perplexity(codes: Tensor, *, codebook_size: int) -> Tensor:
 
     Raises:
         ValueError: If `codes` is empty or not int64, or `codebook_size < 1`.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -160,6 +164,7 @@ def token_divergence(
 
     Raises:
         ValueError: If the codes are empty or not int64, or an option is out of range.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -221,6 +226,7 @@ def token_mutual_information(
     Raises:
         ValueError: If the shapes differ, the tensors are empty or not int64, a value is as large
             as its variable's size, or an option is out of range.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -276,6 +282,7 @@ def codebook_correlation(codebook: Tensor) -> CodebookCorrelation:
 
     Raises:
         ValueError: If `codebook` is not `(codebook_size, dim)` with at least 2 of each.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch

@@ -94,6 +94,7 @@ def train_on_synthetic_score(
 
     Raises:
         ValueError: If shapes, channels or labels do not fit, or `repeats < 1`.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -156,6 +157,7 @@ def augmentation_gain(
 
     Raises:
         ValueError: If shapes, channels or labels do not fit, or `repeats < 1`.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

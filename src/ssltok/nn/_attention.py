@@ -31,6 +31,7 @@ class Attention(nn.Module):
     Raises:
         ValueError: If `heads` does not divide `dim`, or the input is not `(batch, tokens, dim)`,
             or options exclude each other.
+        TypeError: If an option is not a number.
 
     Example:
         >>> import torch
@@ -129,6 +130,7 @@ class Attention(nn.Module):
 
         Raises:
             ValueError: If the memory has another batch, heads or dtype.
+            TypeError: If `x` is not a tensor, or the memory no `KeyValues`.
         """
         check_axes("Attention", "x", x, "batch tokens dim")
         check_size("Attention", "x", x, 2, self.dim)

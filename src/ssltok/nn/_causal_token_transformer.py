@@ -72,6 +72,7 @@ class CausalTokenTransformer(nn.Module):
     Raises:
         ValueError: If sizes, ratios or shapes are not as described, if the trunk is not causal or
             its rotary positions are too few, or if labels are given to a prior without classes.
+        TypeError: If an option is not a number.
 
     Example:
         >>> import torch
@@ -217,6 +218,7 @@ class CausalTokenTransformer(nn.Module):
         Raises:
             ValueError: Beside what `forward` asks, if the cache is not of this prior, of these rows
                 and of this dtype, or there is no token left to follow.
+            TypeError: If an input is not a tensor, or the cache no `KeyValueCache`.
         """
         self._check(tokens, labels, valid)
         if cache is not None:

@@ -37,6 +37,7 @@ class ConditionEmbedding(nn.Module):
     Raises:
         ValueError: If a size is out of range, there is neither a covariate nor a channel, channels
             come without a length, or an input is not as many as promised.
+        TypeError: If an option is not a number.
 
     Example:
         >>> import torch

@@ -39,6 +39,7 @@ class ContextEmbedding(nn.Module):
     Raises:
         ValueError: If a size is smaller than 1, or `kernel` is even, or the codes are not
             `(batch, freq * frames)`.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

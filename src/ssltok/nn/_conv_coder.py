@@ -39,6 +39,7 @@ class ConvEncoder1d(nn.Module):
 
     Raises:
         ValueError: If a size is out of range, or an input has other sizes.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -121,6 +122,7 @@ class ConvDecoder1d(nn.Module):
 
     Raises:
         ValueError: If a size is out of range, or an input has other sizes.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

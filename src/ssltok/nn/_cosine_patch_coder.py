@@ -40,6 +40,7 @@ class CosinePatchEncoder1d(nn.Module):
 
     Raises:
         ValueError: If a size is smaller than 1 (`blocks`: 0), or an input has other sizes.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -122,6 +123,7 @@ class CosinePatchDecoder1d(nn.Module):
 
     Raises:
         ValueError: If a size is smaller than 1 (`blocks`: 0), or an input has other sizes.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

@@ -32,6 +32,7 @@ def cosine_patches(series: Tensor, *, patch: int, dim: int) -> Tensor:
     Raises:
         ValueError: If `series` is not floating point or of other axes, is empty, its length is no
             multiple of `patch`, or a size is below 1.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -69,6 +70,7 @@ def cosine_series(coefficients: Tensor, *, patch: int) -> Tensor:
 
     Raises:
         ValueError: If `coefficients` are not floating point or of other axes, or `patch < 1`.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

@@ -44,6 +44,7 @@ class DilatedConvEncoder(nn.Module):
 
     Raises:
         ValueError: If a size is out of range, or an input does not fit.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

@@ -49,6 +49,7 @@ class DINOHead(nn.Module):
     Raises:
         ValueError: If a size is smaller than 1, or the input is not floating point with `in_dim`
             features in its last axis.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

@@ -50,6 +50,7 @@ def downsampling_stages(frames: int, *, width: int) -> int:
 
     Raises:
         ValueError: If `frames` or `width` is smaller than 1.
+        TypeError: If an option is not a number.
 
     Example:
         >>> from ssltok.nn import downsampling_stages

@@ -47,6 +47,7 @@ class IterNorm(nn.Module):
     Raises:
         ValueError: If an option is out of its range, the input is not `(batch, features)`, or a
             batch in training has fewer than `2 * group_size` rows.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

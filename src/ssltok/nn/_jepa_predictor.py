@@ -29,6 +29,7 @@ class JEPAPredictor(nn.Module):
 
     Raises:
         ValueError: If the parts do not fit, or a tensor has the wrong shape or dtype.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

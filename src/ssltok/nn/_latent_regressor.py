@@ -49,6 +49,7 @@ class LatentRegressor(nn.Module):
     Raises:
         ValueError: If a size or ratio is not as described, or a tensor has the wrong shape or
             dtype.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

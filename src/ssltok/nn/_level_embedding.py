@@ -35,6 +35,7 @@ class LevelEmbedding(nn.Module):
     Raises:
         ValueError: If there is no level, a size is smaller than 1, codebooks are not as many as
             levels or have other shapes, or the input is not int64 `(..., levels)`.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

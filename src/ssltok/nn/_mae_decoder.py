@@ -34,6 +34,7 @@ class MAEDecoder(nn.Module):
 
     Raises:
         ValueError: If the parts do not fit, or a tensor has the wrong shape or dtype.
+        TypeError: If an option is not a number.
 
     Example:
         >>> import torch

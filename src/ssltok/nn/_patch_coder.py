@@ -46,6 +46,7 @@ class PatchEncoder1d(nn.Module):
 
     Raises:
         ValueError: If a size is smaller than 1 (`blocks`: 0), or an input has other sizes.
+        TypeError: If an option is not a number.
 
     Example:
         >>> import torch
@@ -185,6 +186,7 @@ class PatchDecoder1d(nn.Module):
 
     Raises:
         ValueError: If a size is smaller than 1 (`blocks`: 0), or an input has other sizes.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

@@ -38,6 +38,7 @@ def patchify(
 
     Raises:
         ValueError: If the series is empty, or an option is out of range.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -74,6 +75,7 @@ def patch_valid(valid: Tensor, *, channels: int, patch: int, stride: int | None 
 
     Raises:
         ValueError: If `valid` is not such a mask or empty, or an option is out of range.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -110,6 +112,7 @@ def unpatchify(patches: Tensor, *, channels: int, length: int) -> Tensor:
     Raises:
         ValueError: If `channels` does not divide the features of a patch, or `length` does not
             end in the last patch.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -157,6 +160,7 @@ class PatchEmbed1d(nn.Module):
     Raises:
         ValueError: If a size is out of range, or the series has other channels or is empty, or
             `observed` is given without `observed_mask`.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -190,11 +194,21 @@ class PatchEmbed1d(nn.Module):
         self.projection = nn.Linear((1 + observed_mask) * in_channels * patch, dim)
 
     def tokens(self, length: int) -> int:
-        """Count the tokens of a series of `length` samples."""
+        """Count the tokens of a series of `length` samples.
+
+        Raises:
+            ValueError: If the series is shorter than a sample.
+            TypeError: If the length is not a number.
+        """
         return _count("PatchEmbed1d", length, self.patch, self.stride)
 
     def token_valid(self, valid: Tensor) -> Tensor:
-        """Say which tokens are real, `(batch, tokens)`, from the real samples `(batch, length)`."""
+        """Say which tokens are real, `(batch, tokens)`, from the real samples `(batch, length)`.
+
+        Raises:
+            ValueError: If `valid` is not boolean, or not of that shape.
+            TypeError: If it is not a tensor.
+        """
         check_axes("PatchEmbed1d", "valid", valid, "batch length")
         check_bool_mask("PatchEmbed1d", "valid", valid, valid.shape)
         # By index, not by slices: so a graph can be exported for all lengths at once.

@@ -25,6 +25,7 @@ def token_places(chosen: Tensor, *, slots: int) -> Tensor:
 
     Raises:
         ValueError: If `chosen` is not such a mask, or `slots` is smaller than 1.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

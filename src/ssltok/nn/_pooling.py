@@ -31,6 +31,7 @@ def mean_pool(
     Raises:
         ValueError: If `latents` is not floating point, has fewer than three axes or is empty, or
             the other arguments do not fit it.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -60,6 +61,7 @@ def max_pool(
 
     Raises:
         ValueError: As `mean_pool`.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -88,6 +90,7 @@ def average_max_pool(
 
     Raises:
         ValueError: As `mean_pool`.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -131,6 +134,7 @@ class AttentionPool(nn.Module):
 
     Raises:
         ValueError: If a size is smaller than 1, or the input is not as for `mean_pool`.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

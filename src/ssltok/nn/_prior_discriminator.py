@@ -25,6 +25,7 @@ class PriorDiscriminator(nn.Module):
 
     Raises:
         ValueError: If a size is smaller than 1, or the input is not `(batch, in_dim)`.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

@@ -29,6 +29,7 @@ class Projector(nn.Module):
     Raises:
         ValueError: If a size is smaller than 1, or the input is not `(batch, in_dim)`, or it is
             a single row in training (BatchNorm has no variance then).
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

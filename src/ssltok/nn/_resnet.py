@@ -58,6 +58,7 @@ class ResNet1d(nn.Module):
         ValueError: If a size is out of range, the lists differ in length, the input is not
             `(batch, in_channels, length)`, or one token of one series is left in training
             (BatchNorm has no variance then).
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -129,7 +130,12 @@ class ResNet1d(nn.Module):
         return -(-length // self.stride)
 
     def token_valid(self, valid: Tensor) -> Tensor:
-        """Say which tokens hold a real sample: `(batch, tokens)` from `(batch, length)`."""
+        """Say which tokens hold a real sample: `(batch, tokens)` from `(batch, length)`.
+
+        Raises:
+            ValueError: If `valid` is not boolean, or not of that shape.
+            TypeError: If it is not a tensor.
+        """
         check_axes("ResNet1d", "valid", valid, "batch length")
         check_bool_mask("ResNet1d", "valid", valid, valid.shape)
         return any_of(valid, self.stride)

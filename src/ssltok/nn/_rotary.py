@@ -38,6 +38,7 @@ class RotaryPositions(DerivedBuffers):
     Raises:
         ValueError: If `head_dim` does not divide so, or a size is smaller than 1, or more tokens
             are asked for than the grid has.
+        TypeError: If an option is not a number.
 
     Example:
         >>> import torch
@@ -90,6 +91,10 @@ class RotaryPositions(DerivedBuffers):
 
         The result has the shape `(batch, 1, prefix + tokens, head_dim / 2)`, so that `rotate`
         turns all heads alike. A place of -1 stands for padding, whose turn means nothing.
+
+        Raises:
+            ValueError: If the places are not int64, or not of that shape.
+            TypeError: If they are not a tensor.
         """
         check_axes("RotaryPositions", "places", places, "batch tokens")
         check_codes("RotaryPositions", "places", places)

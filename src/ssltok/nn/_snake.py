@@ -26,6 +26,7 @@ class Snake(nn.Module):
     Raises:
         ValueError: If `channels < 1`, `low <= 0`, `high < low`, or the input is not floating point
             with `channels` in dimension 1.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import math

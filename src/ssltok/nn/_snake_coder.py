@@ -50,6 +50,7 @@ class SnakeEncoder(nn.Module):
 
     Raises:
         ValueError: If a size or ratio is out of its range, or an input has other sizes.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -162,6 +163,7 @@ class SnakeDecoder(nn.Module):
 
     Raises:
         ValueError: If a size or ratio is out of its range, or an input has other sizes.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

@@ -45,6 +45,7 @@ class SpectrogramEncoder(nn.Module):
 
     Raises:
         ValueError: If a size is smaller than 1 (`blocks`: 0), or an input has other sizes.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -121,6 +122,7 @@ class SpectrogramDecoder(nn.Module):
 
     Raises:
         ValueError: If a size is smaller than 1 (`blocks`: 0), or an input has other sizes.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

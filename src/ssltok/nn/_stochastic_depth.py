@@ -25,6 +25,7 @@ def stochastic_depth_rates(depth: int, *, last_ratio: float) -> list[float]:
 
     Raises:
         ValueError: If `depth` is smaller than 1 or the ratio leaves [0, 1].
+        TypeError: If an option is not a number.
 
     Example:
         >>> from ssltok.nn import stochastic_depth_rates
@@ -52,6 +53,7 @@ class StochasticDepth(nn.Module):
 
     Raises:
         ValueError: If the ratio leaves [0, 1], or the input is not floating point or has no axis.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

@@ -54,6 +54,7 @@ class SwinTransformer1d(nn.Module):
 
     Raises:
         ValueError: If a size or ratio is not as described, or a series is empty or does not fit.
+        TypeError: If an option is not a number.
 
     Example:
         >>> import torch

@@ -30,6 +30,7 @@ class TokenEmbedding(nn.Module):
     Raises:
         ValueError: If a size is smaller than 1, or the codebook has another shape, or the input
             is not int64.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -80,7 +81,11 @@ class TokenEmbedding(nn.Module):
         return (self.codebook_size,)
 
     def level(self, level: int) -> "TokenEmbedding":
-        """Return the embedding of a level, as `LevelEmbedding` does; there is only level 0."""
+        """Return the embedding of a level, as `LevelEmbedding` does; there is only level 0.
+
+        Raises:
+            ValueError: If `level` is not 0.
+        """
         if level != 0:
             raise ValueError(f"TokenEmbedding: level must be 0; got {level}")
         return self

@@ -70,6 +70,7 @@ class TokenTransformer(nn.Module):
     Raises:
         ValueError: If sizes, ratios or shapes are not as described, if labels are given to a prior
             without classes, or if a context is missing.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -212,7 +213,12 @@ class TokenTransformer(nn.Module):
         allowed: Tensor | None = None,
         generator: Generator | None = None,
     ) -> Tensor:
-        """Return what the head reads, `(batch, tokens, dim)`; arguments as in `forward`."""
+        """Return what the head reads, `(batch, tokens, dim)`; arguments as in `forward`.
+
+        Raises:
+            ValueError: As of `forward`.
+            TypeError: If an input is not a tensor.
+        """
         self._check_tokens(tokens, level)
         self._check(tokens, labels, valid, context, places)
         if not self.training:
@@ -278,7 +284,11 @@ class TokenTransformer(nn.Module):
         return token_logits(features, *parts, embedding)
 
     def embed_context(self, low_tokens: Tensor, *, valid: Tensor | None = None) -> Tensor:
-        """Turn low-frequency codes into the `context` of `forward`; keep it for a whole run."""
+        """Turn low-frequency codes into the `context` of `forward`; keep it for a whole run.
+
+        Raises:
+            ValueError: If the transformer was built without a context.
+        """
         if self.context is None:
             raise ValueError("TokenTransformer: context must be given when built; got None")
         context: Tensor = self.context(low_tokens, valid=valid)

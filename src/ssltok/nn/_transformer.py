@@ -83,6 +83,7 @@ class Transformer(nn.Module):
     Raises:
         ValueError: If a size, ratio or shape is not as described, or a condition is missing or
             unexpected.
+        TypeError: If an option is not a number.
 
     Example:
         >>> import torch
@@ -216,6 +217,10 @@ class Transformer(nn.Module):
         Tokens are those of `forward` with all tokens, whose rotary places count the valid ones
         from 0: padding may stand on either side. Nothing is dropped, in training either. Arguments
         as in `forward`, of the new tokens alone; a prefix stands in front of the first ones only.
+
+        Raises:
+            ValueError: If it is not causal, or what is given does not fit it or the cache.
+            TypeError: If an input is not a tensor, or the cache no `KeyValueCache`.
         """
         if not self.causal:
             raise ValueError("Transformer: causal must be True to extend; got False")

@@ -37,6 +37,7 @@ class TransformerEncoder1d(nn.Module):
 
     Raises:
         ValueError: If a size is out of range, or an input has other sizes.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -132,6 +133,7 @@ class TransformerDecoder1d(nn.Module):
 
     Raises:
         ValueError: If a size is out of range, or an input has other sizes.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

@@ -52,6 +52,7 @@ class VariationalBottleneck(nn.Module):
 
     Raises:
         ValueError: If a size is smaller than 1, or an input does not fit.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

@@ -46,6 +46,7 @@ class ViT1d(nn.Module):
     Raises:
         ValueError: If the parts do not fit, or a series is empty, or a mask or
             places have the wrong shape or dtype, or `masked` is given without a mask token.
+        TypeError: If an option is not a number.
 
     Example:
         >>> import torch

@@ -13,7 +13,15 @@ __all__ = ["LARS", "is_bias_or_norm"]
 
 
 def is_bias_or_norm(parameter: Tensor) -> bool:
-    """Return whether a parameter has at most one axis, as biases and normalisations have."""
+    """Return whether a parameter has at most one axis, as biases and normalisations have.
+
+    Example:
+        >>> from torch import nn
+        >>> from ssltok.optim import is_bias_or_norm
+        >>> linear = nn.Linear(3, 2)
+        >>> is_bias_or_norm(linear.weight), is_bias_or_norm(linear.bias)
+        (False, True)
+    """
     return parameter.ndim <= 1
 
 
@@ -45,6 +53,7 @@ class LARS(Optimizer):
 
     Raises:
         ValueError: If a number is out of its range.
+        TypeError: If an option is not a number.
 
     Example:
         >>> import torch

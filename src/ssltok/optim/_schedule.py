@@ -45,6 +45,7 @@ def warmup_cosine_schedule(
 
     Raises:
         ValueError: If `step < 0`, `steps < 1`, or `warmup_steps` is not in 0 to `steps`.
+        TypeError: If an option is not a number.
 
     Example:
         >>> from ssltok.optim import warmup_cosine_schedule

@@ -437,6 +437,9 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
 
         `conditions` are as in `fit`, a row for each label, where the model was told them.
         `observe` is called with each decoding step of the first branch, of the first 256 series.
+
+        Raises:
+            ValueError: If there is no label, a label is new, or lengths or conditions do not fit.
         """
         artifact, labels = self._model(), list(labels)
         if not labels:

@@ -111,6 +111,19 @@ def fit(
 
     Raises:
         ValueError: If the data cannot serve the config, before any training.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.data import read_series
+        >>> from ssltok.pipelines import Config, PriorConfig, TokenizerConfig, fit, shorten
+        >>> config = Config(
+        ...     tokenizer=TokenizerConfig(dim=4, blocks=0, codebook_size=3, projector_dim=8),
+        ...     prior=PriorConfig(dim=8, depth=1),
+        ... )
+        >>> series = read_series(torch.randn(4, 1, 32, generator=torch.Generator().manual_seed(0)))
+        >>> fitted = fit(series, torch.tensor([0, 1, 0, 1]), shorten(config, steps=1), classes=2)
+        >>> sorted(fitted.histories), fitted.prior.classes
+        (['prior', 'tokenizer'], 2)
     """
     with accelerated(config.precision, cpu=cpu) as accelerator:
         return _fit(
@@ -243,6 +256,13 @@ def build_stage_one(
     Raises:
         ValueError: If parts do not fit each other.
         TypeError: If a part lacks a member of its protocol.
+
+    Example:
+        >>> from ssltok.pipelines import Config, TokenizerConfig, build_stage_one
+        >>> config = Config(tokenizer=TokenizerConfig(dim=4, blocks=0, codebook_size=3))
+        >>> model = build_stage_one(config, channels=1, length=32, batch=4, seed=0)
+        >>> model.tokenizer.grids
+        ((5, 8),)
     """
     with seeded(keyed_generator(seed, "weights").initial_seed()):
         tokenizer = build_tokenizer(config.tokenizer, channels=channels, length=length, parts=parts)
@@ -292,6 +312,17 @@ def start_tokenizer(
         scaled: Series at the scale of the model.
         seed: Chooses the series, and the first centres of k-means.
         codebooks: Whether to start codebooks, by k-means of the first latents.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.data import read_series
+        >>> from ssltok.pipelines import TokenizerConfig, build_tokenizer, start_tokenizer
+        >>> config = TokenizerConfig(dim=4, blocks=0, codebook_size=3)
+        >>> tokenizer = build_tokenizer(config, channels=1, length=32)
+        >>> series = read_series(torch.randn(4, 1, 32, generator=torch.Generator().manual_seed(0)))
+        >>> start_tokenizer(tokenizer, series, seed=0)
+        >>> tokenizer.branches[0].quantizer.codebook.shape
+        torch.Size([3, 4])
     """
     chosen = torch.randperm(scaled.cases, generator=keyed_generator(seed, "kmeans-series"))
     some = scaled.take(chosen[:START_SERIES])
@@ -331,7 +362,18 @@ def start_tokenizer(
 
 
 def encode_series(tokenizer: Tokenizer, scaled: SeriesSet) -> Tensor:
-    """Codes of scaled series, int64 `(cases, tokens)`, in batches, changing no state."""
+    """Codes of scaled series, int64 `(cases, tokens)`, in batches, changing no state.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.data import read_series
+        >>> from ssltok.pipelines import TokenizerConfig, build_tokenizer, encode_series
+        >>> config = TokenizerConfig(dim=4, blocks=0, codebook_size=3)
+        >>> tokenizer = build_tokenizer(config, channels=1, length=32)
+        >>> series = read_series(torch.randn(4, 1, 32, generator=torch.Generator().manual_seed(0)))
+        >>> encode_series(tokenizer.eval(), series).shape
+        torch.Size([4, 40])
+    """
     return encode_rows(tokenizer, scaled).long()
 
 

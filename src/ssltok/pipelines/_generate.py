@@ -33,7 +33,12 @@ BATCH = 256
 
 @dataclass(frozen=True, kw_only=True)
 class Decoding:
-    """How many, which, what: the rules of `ssltok.decoding.iterative_decode`, for each branch."""
+    """How many, which, what: the rules of `ssltok.decoding.iterative_decode`, for each branch.
+
+    Raises:
+        ValueError: If `steps` is less than 1.
+        TypeError: If it is not a number.
+    """
 
     steps: int
     """Forward passes from all tokens hidden to none, for each code of a token; the most of them
@@ -124,6 +129,23 @@ def generate(
 
     Raises:
         ValueError: If there is nothing to draw, or a label or a length is out of range.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.data import read_series
+        >>> from ssltok.pipelines import DecodingConfig, PriorConfig, TokenizerConfig
+        >>> from ssltok.pipelines import build_decoding, build_prior, build_tokenizer, generate
+        >>> config = TokenizerConfig(dim=4, blocks=0, codebook_size=3)
+        >>> tokenizer = build_tokenizer(config, channels=1, length=32)
+        >>> prior = build_prior(PriorConfig(dim=8, depth=1), tokenizer, classes=2)
+        >>> tokenizer.fit_scale(read_series(torch.randn(4, 1, 32)))
+        >>> generated = generate(
+        ...     tokenizer, prior, labels=torch.tensor([0, 1]), lengths=torch.tensor([32, 20]),
+        ...     decoding=build_decoding(DecodingConfig(steps=2), tokenizer),
+        ...     generator=torch.Generator().manual_seed(0),
+        ... )
+        >>> generated.series.shape, generated.series[1, 0].isnan().sum()  # twelve beyond the end
+        (torch.Size([2, 1, 32]), tensor(12))
     """
     if not len(labels) or len(labels) != len(lengths):
         raise ValueError(

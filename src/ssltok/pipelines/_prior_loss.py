@@ -51,6 +51,7 @@ def loss_by_share(
 
     Raises:
         ValueError: If there are no codes, or a share leaves [0, 1].
+        TypeError: If an option is not a number.
 
     Example:
         >>> import torch

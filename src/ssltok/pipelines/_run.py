@@ -100,6 +100,21 @@ def run(
         OSError: If `out` cannot be written; before any training.
         ValueError: If the data or an option cannot be used; before any training.
         TypeError: If a label cannot be written; before any training.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> import numpy as np
+        >>> from ssltok.data import Dataset
+        >>> from ssltok.pipelines import Config, PriorConfig, TokenizerConfig, run, shorten
+        >>> config = Config(
+        ...     tokenizer=TokenizerConfig(dim=4, blocks=0, codebook_size=3, projector_dim=8),
+        ...     prior=PriorConfig(dim=8, depth=1),
+        ... )
+        >>> data = Dataset("noise", np.random.rand(12, 1, 32), None, np.random.rand(8, 1, 32), None)
+        >>> out = pathlib.Path(tempfile.mkdtemp()) / "out"
+        >>> report = run(data, shorten(config, steps=1), out, progress=False, evaluator_steps=0)
+        >>> (out / "report.html").exists(), len(report.rows) > 10
+        (True, True)
     """
     began = time.perf_counter()
     if evaluator_steps is None:

@@ -117,6 +117,12 @@ def compare(config: TokenizerConfig, parts: Parts, views: int) -> Comparison:
 
     Raises:
         ValueError: If `compared` or `quantized` are not as many as the objective wants views.
+
+    Example:
+        >>> from ssltok.pipelines import Parts, TokenizerConfig, compare
+        >>> comparison = compare(TokenizerConfig(ssl="vicreg"), Parts(), 2)
+        >>> comparison.compared, comparison.quantized
+        ((0, 1), (True, False))
     """
     compared = tuple(range(views)) if parts.compared is None else tuple(parts.compared)
     quantized = (True, *[config.quantize_view] * (views - 1))
@@ -177,6 +183,21 @@ def tokenizer_stage(
 
     Returns:
         The stage, its training with a batch that fits the data, and the steps.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.data import read_series
+        >>> from ssltok.pipelines import Config, TokenizerConfig
+        >>> from ssltok.pipelines import build_stage_one, shorten, tokenizer_stage
+        >>> words = TokenizerConfig(dim=4, blocks=0, codebook_size=3, projector_dim=8)
+        >>> config = Config(tokenizer=words)
+        >>> model = build_stage_one(config, channels=1, length=32, batch=4, seed=0)
+        >>> series = read_series(torch.randn(4, 1, 32, generator=torch.Generator().manual_seed(0)))
+        >>> stage, training, steps = tokenizer_stage(
+        ...     model, series, torch.full((4,), -1), shorten(config, steps=3), seed=0, world=1
+        ... )
+        >>> stage.name, training.batch, steps
+        ('tokenizer', 4, 3)
     """
     training, steps, learned, held = hold_out(
         scaled.cases, config.tokenizer_training, seed=seed, world=world

@@ -116,7 +116,11 @@ class Tokenizer(nn.Module):
         return int(max(max(sizes) for sizes in self.codebook_sizes))
 
     def fit_scale(self, data: SeriesSet | SourceSet) -> None:
-        """Take scale, offset and constant channels from the training series."""
+        """Take scale, offset and constant channels from the training series.
+
+        Raises:
+            TypeError: If series are read from a source, and the scaler has no `fit_moments`.
+        """
         self.offset = data.offset
         if isinstance(data, SourceSet):
             if not hasattr(self.scaler, "fit_moments"):
@@ -249,7 +253,12 @@ class Tokenizer(nn.Module):
         return codes.reshape(batch, -1)
 
     def vectors(self, codes: Tensor, *, tokens: int | None = None) -> list[Tensor]:
-        """The vectors of codes, `(rows, dim, *grid)` by branch, rows as in `bands`."""
+        """The vectors of codes, `(rows, dim, *grid)` by branch, rows as in `bands`.
+
+        Raises:
+            ValueError: If `tokens` is less than 1.
+            TypeError: If it is not a number.
+        """
         parts = self._parted(codes)
         if tokens is not None:
             check_at_least("Tokenizer", "tokens", tokens, 1)

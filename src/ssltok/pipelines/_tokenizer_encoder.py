@@ -26,6 +26,10 @@ class TokenizerEncoder(nn.Module):
         tokenizer: A trained tokenizer, such as `SSLTokenizer.artifact_.tokenizer`.
         quantized: Whether to average code vectors, or the latents that became them.
 
+    Raises:
+        ValueError: If the series do not fit the tokenizer.
+        TypeError: If they are not a tensor.
+
     Example:
         >>> import torch
         >>> from ssltok.pipelines import TokenizerConfig, TokenizerEncoder, build_tokenizer

@@ -63,6 +63,20 @@ def tokens_of(model: SSLTokenizer, *, train: Any, test: Any, generated: Any) -> 
 
     Raises:
         ValueError: If the series are not the model's.
+
+    Example:
+        >>> import numpy as np
+        >>> from ssltok.pipelines import Config, PriorConfig, SSLTokenizer, TokenizerConfig
+        >>> from ssltok.pipelines import shorten, tokens_of
+        >>> config = Config(
+        ...     tokenizer=TokenizerConfig(dim=4, blocks=0, codebook_size=3, projector_dim=8),
+        ...     prior=PriorConfig(dim=8, depth=1),
+        ... )
+        >>> X = np.random.rand(6, 1, 32)
+        >>> model = SSLTokenizer(shorten(config, steps=1)).fit(X)
+        >>> tokens = tokens_of(model, train=X[:3], test=X[3:5], generated=X[5:])
+        >>> tokens.train.shape, tokens.codebook_size
+        (torch.Size([3, 40]), 3)
     """
     tokenizer, model = model.artifact_.tokenizer, _channels_first(model)
     size, _ = _numbering(tokenizer)

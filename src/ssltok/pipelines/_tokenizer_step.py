@@ -150,6 +150,20 @@ def tokenizer_step(
     Returns:
         The loss, its terms, and what is learned from after the step.
 
+    Example:
+        >>> import torch
+        >>> from ssltok.data import read_series
+        >>> from ssltok.pipelines import TokenizerBatch, TokenizerConfig
+        >>> from ssltok.pipelines import build_tokenizer, tokenizer_step
+        >>> config = TokenizerConfig(dim=4, blocks=0, codebook_size=3)
+        >>> tokenizer = build_tokenizer(config, channels=1, length=32)
+        >>> series = read_series(torch.randn(4, 1, 32, generator=torch.Generator().manual_seed(0)))
+        >>> values, valid, lengths, _ = series
+        >>> batch = TokenizerBatch(values, (values + 0.1,), valid, lengths)
+        >>> output = tokenizer_step(tokenizer, batch)
+        >>> output.terms.agreement, output.codes[0].shape  # no objective
+        (tensor(0.), torch.Size([4, 5, 8]))
+
     References:
         Mathisen et al., *NC-VQVAE*, 2024, <https://arxiv.org/abs/2408.16613>.
     """
@@ -199,7 +213,22 @@ def tokenizer_step(
 
 
 def encode_views(tokenizer: Tokenizer, batch: TokenizerBatch) -> EncodedViews:
-    """Pass series and views through the encoders in one batch, and quantise the series."""
+    """Pass series and views through the encoders in one batch, and quantise the series.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.data import read_series
+        >>> from ssltok.pipelines import TokenizerBatch, TokenizerConfig
+        >>> from ssltok.pipelines import build_tokenizer, encode_views
+        >>> config = TokenizerConfig(dim=4, blocks=0, codebook_size=3)
+        >>> tokenizer = build_tokenizer(config, channels=1, length=32)
+        >>> series = read_series(torch.randn(4, 1, 32, generator=torch.Generator().manual_seed(0)))
+        >>> values, valid, lengths, _ = series
+        >>> batch = TokenizerBatch(values, (values + 0.1,), valid, lengths)
+        >>> encoded = encode_views(tokenizer, batch)
+        >>> len(encoded.latents[0]), encoded.quantized[0].codes.shape  # series and view
+        (2, torch.Size([4, 5, 8]))
+    """
     inputs = torch.cat([batch.series, *batch.views]) if batch.views else batch.series
     targets = tokenizer.bands(inputs)
     masks = tokenizer.token_valid(batch.lengths)
@@ -235,6 +264,18 @@ def reconstruction_errors(
     Returns:
         Two scalars: mean squared error of the series (absolute for bands after the first), mean
         squared error of the bands (0 where the band is the series). Of all processes together.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.data import read_series
+        >>> from ssltok.pipelines import TokenizerConfig, build_tokenizer, reconstruction_errors
+        >>> config = TokenizerConfig(dim=4, blocks=0, codebook_size=3)
+        >>> tokenizer = build_tokenizer(config, channels=1, length=32)
+        >>> series = read_series(torch.randn(4, 1, 32, generator=torch.Generator().manual_seed(0)))
+        >>> bands = tokenizer.bands(series.values)
+        >>> time, spectrogram = reconstruction_errors(tokenizer, bands, bands, series.valid)
+        >>> time.item(), spectrogram.item()
+        (0.0, 0.0)
     """
     transform = tokenizer.transform
     known = valid.flatten(0, 1).unsqueeze(1) if tokenizer.channelwise else valid

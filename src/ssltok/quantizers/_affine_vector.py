@@ -52,6 +52,7 @@ class AffineVectorQuantizer(EMAVectorQuantizer):
 
     Raises:
         ValueError: If a size is below 1, a weight below 0 or a decay outside [0, 1].
+        TypeError: If an option is not a number.
 
     Example:
         >>> import torch

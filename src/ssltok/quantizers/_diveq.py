@@ -49,6 +49,7 @@ class DiVeQ(VectorQuantizer):
 
     Raises:
         ValueError: If a size is below 1 or `noise_variance` below 0.
+        TypeError: If an option is not a number.
 
     Example:
         >>> import torch

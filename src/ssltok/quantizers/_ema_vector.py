@@ -56,6 +56,7 @@ class EMAVectorQuantizer(VectorQuantizer):
 
     Raises:
         ValueError: If a size is below 1, a weight below 0 or `decay` outside [0, 1].
+        TypeError: If an option is not a number.
 
     Example:
         >>> import torch

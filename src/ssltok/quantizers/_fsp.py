@@ -55,6 +55,7 @@ class FSP(ScalarGrid):
     Raises:
         ValueError: If `levels` is empty, holds a number below 2 or no integer, their product is
             $2^{63}$ or more, `noise` lies outside [0, 1] or a weight is negative.
+        TypeError: If an option is not a number.
 
     Example:
         >>> import torch

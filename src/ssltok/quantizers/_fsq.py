@@ -54,6 +54,7 @@ class FSQ(SingleCode, DerivedBuffers):
     Raises:
         ValueError: If `levels` is empty, holds a number below 3 or no integer, or their product
             is $2^{63}$ or more.
+        TypeError: If an option is not a number.
 
     Example:
         >>> import torch

@@ -35,6 +35,7 @@ def growing_sizes(places: int, codebook_size: int, *, smallest: int = 2) -> list
 
     Raises:
         ValueError: If a number is below 1 or `smallest` is above `codebook_size`.
+        TypeError: If an option is not a number.
 
     Example:
         >>> from ssltok.quantizers import growing_sizes

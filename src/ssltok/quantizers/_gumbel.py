@@ -42,6 +42,7 @@ class GumbelQuantizer(SingleCode):
     Raises:
         ValueError: If `dim` or `codebook_size` is below 1, `temperature` not positive or
             `kl_weight` negative.
+        TypeError: If an option is not a number.
 
     Example:
         >>> import torch

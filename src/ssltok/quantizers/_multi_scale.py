@@ -155,7 +155,11 @@ class MultiScaleQuantizer(NestedQuantizer, ByPlace):
         return flat.restore_codes(torch.stack(codes, dim=-1))
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Return the vectors of codes `(..., levels)`; a place whose code is -1 adds 0."""
+        """Return the vectors of codes `(..., levels)`; a place whose code is -1 adds 0.
+
+        Raises:
+            ValueError: If a code is none of its level's.
+        """
         levels = []
         for (part, stride), level in zip(self._levels(), self._split(codes), strict=True):
             shape = level.shape[: level.ndim - len(part.code_shape)]

@@ -95,6 +95,11 @@ class OrderedQuantizer(WrappingQuantizer):
         Args:
             codes: As `encode` returns them, `(batch, ..., *code_shape)`.
             count: At least 1.
+
+        Raises:
+            ValueError: If the codes are not int64 or have another layout, or `count` is less than
+                1.
+            TypeError: If the codes are not a tensor, or `count` is not a number.
         """
         check_at_least("OrderedQuantizer", "count", count, 1)
         check_codes_layout("OrderedQuantizer", codes, self.code_shape)

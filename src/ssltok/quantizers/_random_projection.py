@@ -42,6 +42,7 @@ class RandomProjectionQuantizer(SingleCode):
 
     Raises:
         ValueError: If a size is below 1, or `dim` is 1 and `normalize` is true.
+        TypeError: If an option is not a number.
 
     Example:
         >>> import torch

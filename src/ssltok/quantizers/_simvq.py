@@ -37,6 +37,7 @@ class SimVQ(SingleCode):
 
     Raises:
         ValueError: If `dim` or `codebook_size` is below 1, or a weight negative.
+        TypeError: If an option is not a number.
 
     Example:
         >>> import torch

@@ -66,6 +66,7 @@ class VectorQuantizer(SingleCode):
     Raises:
         ValueError: If a size is below 1 or a weight below 0. The methods raise it for latents,
             masks and codes of wrong shapes, dtypes or ranges.
+        TypeError: If an option is not a number.
 
     Example:
         >>> import torch
@@ -145,6 +146,9 @@ class VectorQuantizer(SingleCode):
             codes: int64, the layout of the latents without its channels; -1, such as at padding,
                 needs no code.
             valid: As in `forward`; what has the code -1 is not real either.
+
+        Raises:
+            ValueError: If latents or codes do not fit, or a code is none of the codebook's.
         """
         who, flat = type(self).__name__, self._flatten(latents, valid)
         rows = flat_codes(who, codes, flat, ())
@@ -201,6 +205,9 @@ class VectorQuantizer(SingleCode):
         """Move dead codes to tokens of this step, by `revive_dead_codes_` (which see).
 
         Call it after `update`. It returns which codes were moved, `(codebook_size,)`.
+
+        Raises:
+            ValueError: If latents or codes do not fit, or a code is none of the codebook's.
         """
         who, flat = type(self).__name__, self._flatten(latents, None)
         valid = flat_codes(who, codes, flat, ()) >= 0
@@ -213,7 +220,12 @@ class VectorQuantizer(SingleCode):
 
     @torch.no_grad()
     def set_codebook(self, vectors: Tensor) -> None:
-        """Replace the codebook, `(codebook_size, dim)`, and forget how it was used."""
+        """Replace the codebook, `(codebook_size, dim)`, and forget how it was used.
+
+        Raises:
+            ValueError: If the vectors have another shape or dtype, or are not finite.
+            TypeError: If they are not a tensor.
+        """
         who = type(self).__name__
         check_floating(who, "vectors", vectors)
         if vectors.shape != self.weight.shape:

@@ -31,6 +31,7 @@ class STFTBands(nn.Module):
 
     Raises:
         ValueError: If a size is below 1, or the edges do not rise between 0 and the bins.
+        TypeError: If an option is not a number.
 
     Example:
         >>> import torch
@@ -124,6 +125,7 @@ class Waveform(nn.Module):
 
     Raises:
         ValueError: If `length` is below 1.
+        TypeError: If an option is not a number.
 
     Example:
         >>> import torch

@@ -38,6 +38,7 @@ def split_bands(spectrogram: Tensor, *, edge: int) -> Bands:
 
     Raises:
         ValueError: If `spectrogram` has another shape, or if a band would be empty.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch
@@ -70,6 +71,7 @@ def merge_bands(low: Tensor, high: Tensor) -> Tensor:
 
     Raises:
         ValueError: If a band has another shape, or if they differ in more than `freq`.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch

@@ -56,6 +56,7 @@ def slope_histogram(
 
     Raises:
         ValueError: If a shape or an option is outside what is said above.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -118,6 +119,7 @@ def patch_spectrum(series: Tensor, *, patch: int, valid: Tensor | None = None) -
 
     Raises:
         ValueError: If a shape or an option is outside what is said above.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

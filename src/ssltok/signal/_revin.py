@@ -38,6 +38,7 @@ class RevIN(nn.Module):
 
     Raises:
         ValueError: If an option is out of range, or an input does not fit.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -103,6 +104,9 @@ class RevIN(nn.Module):
             values: What a model made, of any length.
             mean: `(batch, channels, 1)`, from `forward`.
             scale: `(batch, channels, 1)`, from `forward`.
+
+        Raises:
+            ValueError: If the shapes do not fit.
         """
         self._check("values", values)
         check_same_shape("RevIN", "mean and values[..., :1]", mean, values[..., :1])

@@ -220,6 +220,7 @@ class SeriesScaler(nn.Module):
         Raises:
             ValueError: If `series` is not floating point, or not of that shape, or empty, or if
                 `valid` is not boolean or of another shape.
+            TypeError: If an input is not a tensor.
         """
         valid = _check_series("SeriesScaler", series, valid)
         full = series.to(torch.promote_types(series.dtype, torch.float32))
@@ -239,6 +240,7 @@ class SeriesScaler(nn.Module):
 
         Raises:
             ValueError: If a shape is another one.
+            TypeError: If an input is not a tensor.
         """
         check_floating("SeriesScaler", "values", values)
         check_axes("SeriesScaler", "values", values, "batch channels length")

@@ -133,6 +133,7 @@ class STFT(_Transform):
 
         Raises:
             ValueError: If `series` is not floating point, or not of that shape, or empty.
+            TypeError: If an input is not a tensor.
         """
         check_floating("STFT", "series", series)
         check_axes("STFT", "series", series, "batch channels length")
@@ -221,6 +222,7 @@ class ISTFT(_Transform):
 
         Raises:
             ValueError: If `spectrogram` is not floating point, or not of that shape, or empty.
+            TypeError: If an input is not a tensor, or an option not a number.
         """
         check_floating("ISTFT", "spectrogram", spectrogram)
         check_axes("ISTFT", "spectrogram", spectrogram, "batch 2*channels freq frames")

@@ -56,6 +56,7 @@ def value_codes(
 
     Raises:
         ValueError: If shapes or dtypes do not fit, or an option is out of range.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch
@@ -104,6 +105,7 @@ def value_series(codes: Tensor, scale: Tensor, *, bins: int, limit: float = 15.0
 
     Raises:
         ValueError: If shapes or dtypes do not fit, or an option is out of range.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

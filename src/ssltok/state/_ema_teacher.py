@@ -19,12 +19,30 @@ BufferRule = Callable[[list[Tensor], list[Tensor], float], None]
 
 
 def copy_buffers(teacher: list[Tensor], student: list[Tensor], momentum: float) -> None:
-    """Give the teacher the student's buffers, such as the statistics of BatchNorm."""
+    """Give the teacher the student's buffers, such as the statistics of BatchNorm.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.state import copy_buffers
+        >>> teacher, student = [torch.zeros(2)], [torch.ones(2)]
+        >>> copy_buffers(teacher, student, 0.75)
+        >>> teacher
+        [tensor([1., 1.])]
+    """
     _copy(teacher, student)
 
 
 def average_buffers(teacher: list[Tensor], student: list[Tensor], momentum: float) -> None:
-    """Average floating-point buffers like parameters; copy the others, such as counters."""
+    """Average floating-point buffers like parameters; copy the others, such as counters.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.state import average_buffers
+        >>> teacher, student = [torch.zeros(2)], [torch.ones(2)]
+        >>> average_buffers(teacher, student, 0.75)
+        >>> teacher
+        [tensor([0.2500, 0.2500])]
+    """
     pairs = list(zip(teacher, student, strict=True))
     averaged = [(t, s) for t, s in pairs if t.is_floating_point()]
     _lerp([t for t, _ in averaged], [s for _, s in averaged], momentum)
@@ -32,7 +50,16 @@ def average_buffers(teacher: list[Tensor], student: list[Tensor], momentum: floa
 
 
 def keep_buffers(teacher: list[Tensor], student: list[Tensor], momentum: float) -> None:
-    """Leave the teacher's buffers as they were when it was built."""
+    """Leave the teacher's buffers as they were when it was built.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.state import keep_buffers
+        >>> teacher, student = [torch.zeros(2)], [torch.ones(2)]
+        >>> keep_buffers(teacher, student, 0.75)
+        >>> teacher
+        [tensor([0., 0.])]
+    """
 
 
 class EMATeacher(nn.Module):
@@ -126,6 +153,7 @@ class EMATeacher(nn.Module):
 
         Raises:
             ValueError: If `momentum` is not in [0, 1], or the student's tensors do not match.
+            TypeError: If an option is not a number.
         """
         check_ratio("EMATeacher", "momentum", momentum)
         averages, news = _tensors(self.model), _tensors(student)

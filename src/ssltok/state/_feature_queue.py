@@ -32,6 +32,7 @@ class FeatureQueue(nn.Module):
 
     Raises:
         ValueError: If `size < 1` or `dim < 1`.
+        TypeError: If an option is not a number.
 
     Example:
         >>> import torch
@@ -71,6 +72,7 @@ class FeatureQueue(nn.Module):
 
         Raises:
             ValueError: If `features` is not floating point or not `(batch, dim)`.
+            TypeError: If an input is not a tensor.
         """
         check_floating("FeatureQueue", "features", features)
         check_axes("FeatureQueue", "features", features, "batch dim")

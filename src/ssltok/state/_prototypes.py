@@ -30,6 +30,7 @@ class Prototypes(nn.Module):
 
     Raises:
         ValueError: If `dim < 1` or `prototypes < 1`.
+        TypeError: If an option is not a number.
 
     Example:
         >>> import torch
@@ -62,6 +63,7 @@ class Prototypes(nn.Module):
 
         Raises:
             ValueError: If `z` is not floating point or its last axis is not `dim`.
+            TypeError: If an input is not a tensor.
         """
         check_floating("Prototypes", "z", z)
         if z.ndim == 0 or z.shape[-1] != self.dim:

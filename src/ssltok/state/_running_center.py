@@ -30,6 +30,7 @@ class RunningCenter(nn.Module):
 
     Raises:
         ValueError: If `dim < 1` or `momentum` is not in [0, 1].
+        TypeError: If an option is not a number.
 
     Example:
         >>> import torch
@@ -67,6 +68,7 @@ class RunningCenter(nn.Module):
 
         Raises:
             ValueError: If `targets` is not floating point or not `(batch, dim)`.
+            TypeError: If an input is not a tensor.
         """
         check_floating("RunningCenter", "targets", targets)
         check_axes("RunningCenter", "targets", targets, "batch dim")

@@ -26,6 +26,7 @@ class RunningMoment(nn.Module):
 
     Raises:
         ValueError: If `dim < 1` or `momentum` is not in [0, 1].
+        TypeError: If an option is not a number.
 
     Example:
         >>> import torch
@@ -63,6 +64,7 @@ class RunningMoment(nn.Module):
 
         Raises:
             ValueError: If `rows` is not floating point or not `(batch, dim)`.
+            TypeError: If an input is not a tensor.
         """
         check_floating("RunningMoment", "rows", rows)
         check_axes("RunningMoment", "rows", rows, "batch dim")

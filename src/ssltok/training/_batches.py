@@ -67,6 +67,14 @@ def hold_out(
 
 
 def view_generators(seed: int, step: int, views: int) -> list[torch.Generator]:
-    """A generator for each augmented view of a step; the first are the same for any number."""
+    """A generator for each augmented view of a step; the first are the same for any number.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.training import view_generators
+        >>> one, two = view_generators(0, 5, 2)
+        >>> torch.rand(1, generator=one) == torch.rand(1, generator=two)
+        tensor([False])
+    """
     purposes = ["view", "second view", *(f"view {number}" for number in range(3, views + 1))]
     return [keyed_generator(seed, purpose, step) for purpose in purposes[:views]]

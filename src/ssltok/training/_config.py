@@ -9,7 +9,12 @@ __all__ = ["TrainingConfig"]
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """One stage of training: AdamW, linear warm-up, cosine to zero, clipping, early stop."""
+    """One stage of training: AdamW, linear warm-up, cosine to zero, clipping, early stop.
+
+    Raises:
+        ValueError: If a field is outside its range.
+        TypeError: If a number is not one.
+    """
 
     epochs: int = 1000
     """Passes over the training data (unless `steps` is given)."""

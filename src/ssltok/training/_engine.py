@@ -80,6 +80,11 @@ def build_accelerator(precision: str, *, cpu: bool = False) -> Any:
 
     Raises:
         RuntimeError: If the launcher started more processes than the engine found.
+
+    Example:
+        >>> from ssltok.training import build_accelerator
+        >>> str(build_accelerator("no", cpu=True).device)
+        'cpu'
     """
     from datetime import timedelta
 
@@ -117,6 +122,12 @@ def accelerated(precision: str, *, cpu: bool = False) -> Iterator[Any]:
 
     Yields:
         An `accelerate.Accelerator`, good within the block alone.
+
+    Example:
+        >>> from ssltok.training import accelerated
+        >>> with accelerated("no", cpu=True) as accelerator:
+        ...     str(accelerator.device)
+        'cpu'
     """
     need("accelerated", "accelerate")
     from accelerate.state import AcceleratorState, GradientState, PartialState
@@ -171,6 +182,31 @@ def train_stage(
         ValueError: If a checkpoint belongs to another run.
         FloatingPointError: If the loss or a weight is no longer finite: with the step, and what
             to lower. The last checkpoint is from before.
+
+    Example:
+        >>> from typing import NamedTuple
+        >>> import torch
+        >>> from torch import Tensor, nn
+        >>> from ssltok.training import Stage, TrainingConfig, accelerated, train_stage
+        >>> class Step(NamedTuple):
+        ...     loss: Tensor
+        ...     logged: dict[str, Tensor]
+        >>> class Model(nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.layer = nn.Linear(1, 1)
+        ...     def forward(self, x):
+        ...         loss = (self.layer(x) - 3 * x).square().mean()
+        ...         return Step(loss, {"loss": loss})
+        >>> stage = Stage(
+        ...     "line", Model(), draw=lambda step, rows: torch.ones(4, 1)[rows],
+        ...     after_step=lambda step, results: None, validate=None,
+        ... )
+        >>> config = TrainingConfig(steps=3, batch=4, learning_rate=0.1)
+        >>> with accelerated("no", cpu=True) as accelerator:
+        ...     history = train_stage(stage, config, steps=3, seed=0, accelerator=accelerator)
+        >>> history.names, history.rows.shape
+        (('loss',), torch.Size([3, 1]))
     """
     rank, world = accelerator.process_index, accelerator.num_processes
     if config.batch % (config.accumulation * world):

@@ -25,7 +25,16 @@ def keyed_seed(seed: int, purpose: str, *numbers: int) -> int:
 
 
 def keyed_generator(seed: int, purpose: str, *numbers: int) -> torch.Generator:
-    """A CPU generator seeded by `keyed_seed`."""
+    """A CPU generator seeded by `keyed_seed`.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.training import keyed_generator
+        >>> first, again, other = (keyed_generator(0, "views", step) for step in (5, 5, 6))
+        >>> a, b, c = (torch.rand(2, generator=g).tolist() for g in (first, again, other))
+        >>> a == b, a == c
+        (True, False)
+    """
     return torch.Generator().manual_seed(keyed_seed(seed, purpose, *numbers))
 
 
@@ -45,6 +54,13 @@ def ordered_batch(cases: int, batch: int, *, seed: int, purpose: str, step: int)
 
     Returns:
         int64 `(batch,)`.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.training import ordered_batch
+        >>> batches = [ordered_batch(4, 2, seed=0, purpose="order", step=step) for step in range(2)]
+        >>> sorted(torch.cat(batches).tolist())
+        [0, 1, 2, 3]
     """
     first, last = step * batch, (step + 1) * batch
     parts = []

@@ -31,6 +31,11 @@ def wants_source(path: str | os.PathLike[str], *, reading: Reading | None = None
     Returns:
         True for a `.npy` file of more than 1 GiB, and for a parquet or Arrow file of such size
         whose rows are said to be series.
+
+    Example:
+        >>> from ssltok.data import wants_source
+        >>> wants_source("no/such/file.npy")
+        False
     """
     file, form = pathlib.Path(path), Reading() if reading is None else reading
     if file.suffix not in KNOWN or not file.is_file() or file.stat().st_size <= LARGE:

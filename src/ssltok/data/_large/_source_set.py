@@ -129,7 +129,11 @@ class SourceSet:
         return self.statistics.offset if self._offset is None else self._offset
 
     def take(self, cases: Tensor) -> SeriesSet:
-        """Read the series at these indices, as `read_series` would give them."""
+        """Read the series at these indices, as `read_series` would give them.
+
+        Raises:
+            ValueError: If a row holds what `read_series` refuses.
+        """
         raw = self.source.take(cases.numpy())
         if self._offset is not None:
             check_rows(self.who, cases.tolist(), raw)
@@ -161,6 +165,14 @@ def take_rows(series: SeriesSet | SourceSet, cases: Tensor, rows: slice) -> Seri
 
     Returns:
         A set of all of `cases`, of which those outside `rows` have their lengths, and 0 for values.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.data import read_series, take_rows
+        >>> series = read_series(torch.arange(24.0).reshape(3, 1, 8))
+        >>> share = take_rows(series, torch.tensor([2, 0]), slice(1, 2))  # the second process's row
+        >>> share.values[:, 0].tolist()
+        [[0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0], [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]]
     """
     share = series.take(cases[rows])
     shape = (len(cases), *series.shape[1:])
@@ -171,7 +183,15 @@ def take_rows(series: SeriesSet | SourceSet, cases: Tensor, rows: slice) -> Seri
 
 
 def is_source(X: Any) -> bool:  # noqa: N803
-    """Whether series are read from where they lie: a source, a set of one, or a mapped array."""
+    """Whether series are read from where they lie: a source, a set of one, or a mapped array.
+
+    Example:
+        >>> import numpy as np
+        >>> from ssltok.data import ArraySource, is_source
+        >>> X = np.zeros((4, 1, 8), dtype=np.float32)
+        >>> is_source(X), is_source(ArraySource(X))
+        (False, True)
+    """
     if isinstance(X, np.memmap):
         return getattr(X, "_mmap", None) is not None
     return isinstance(X, SeriesSource | SourceSet)

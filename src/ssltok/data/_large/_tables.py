@@ -113,7 +113,11 @@ class TableSource:
         return taken
 
     def column(self, name: str) -> list[Any]:
-        """Another column, such as the labels, in the order of the rows; null is None."""
+        """Another column, such as the labels, in the order of the rows; null is None.
+
+        Raises:
+            ValueError: If there is no such column, or a file is not what it was.
+        """
         if name not in self.names:
             raise ValueError(
                 f"TableSource: column must be one of {', '.join(self.names)}; got {name!r}"

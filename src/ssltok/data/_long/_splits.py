@@ -48,6 +48,7 @@ def split_time(starts: ArrayLike, size: int, *, test_ratio: float = 0.2, gap: in
 
     Raises:
         ValueError: If an option is out of range, or a part would be empty.
+        TypeError: If an option is not a number.
 
     Example:
         >>> from ssltok.data import split_time
@@ -95,6 +96,7 @@ def split_blocks(
 
     Raises:
         ValueError: If an option is out of range, or a part would be empty.
+        TypeError: If an option is not a number.
 
     Example:
         >>> import torch

@@ -132,6 +132,7 @@ def further_times(timeline: Timeline, count: int) -> Any:
 
     Raises:
         ValueError: If `count < 1`.
+        TypeError: If an option is not a number.
 
     Example:
         >>> import numpy as np
@@ -160,6 +161,7 @@ def elapsed_times(timeline: Timeline, count: int) -> Any:
 
     Raises:
         ValueError: If `count < 1`.
+        TypeError: If an option is not a number.
 
     Example:
         >>> from ssltok.data import elapsed_times, read_times

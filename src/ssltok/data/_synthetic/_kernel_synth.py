@@ -52,6 +52,7 @@ def kernel_matrix(name: str, value: float, length: int) -> Tensor:
     Raises:
         ValueError: If the name is none of the table, the value is not positive (`linear`: below
             0), or there are fewer than 2 times.
+        TypeError: If an option is not a number.
 
     Example:
         >>> from ssltok.data import kernel_matrix
@@ -115,6 +116,7 @@ def kernel_synth(
 
     Raises:
         ValueError: If a size is out of range, or a kernel is unknown.
+        TypeError: If an option is not a number.
 
     Example:
         >>> import torch

@@ -37,6 +37,7 @@ def mixup_series(
     Raises:
         ValueError: If `series` is not floating point or of other axes, has no rows, a size is
             below 1, or `concentration` is not positive.
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

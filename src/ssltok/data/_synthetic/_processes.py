@@ -37,6 +37,7 @@ def arma_series(cases: int, length: int, *, generator: Generator | None = None) 
 
     Raises:
         ValueError: If a size is smaller than 1.
+        TypeError: If an option is not a number.
 
     Example:
         >>> from ssltok.data import arma_series
@@ -87,6 +88,7 @@ def colored_series(
 
     Raises:
         ValueError: If there are no cases, or fewer than 2 samples.
+        TypeError: If an option is not a number.
 
     Example:
         >>> from ssltok.data import colored_series
@@ -131,6 +133,7 @@ def shot_series(
 
     Raises:
         ValueError: If a size or an option is out of range.
+        TypeError: If an option is not a number.
 
     Example:
         >>> from ssltok.data import shot_series
@@ -183,6 +186,7 @@ def switching_series(
 
     Raises:
         ValueError: If a size or an option is out of range.
+        TypeError: If an option is not a number.
 
     Example:
         >>> from ssltok.data import switching_series

@@ -32,6 +32,7 @@ def motion_series(
 
     Raises:
         ValueError: If a size or an option is out of range.
+        TypeError: If an option is not a number.
 
     Example:
         >>> from ssltok.data import motion_series
@@ -82,6 +83,7 @@ def outline_series(
 
     Raises:
         ValueError: If a size or an option is out of range.
+        TypeError: If an option is not a number.
 
     Example:
         >>> from ssltok.data import outline_series

@@ -48,6 +48,7 @@ def harmonic_series(
 
     Raises:
         ValueError: If a size or an option is out of range.
+        TypeError: If an option is not a number.
 
     Example:
         >>> from ssltok.data import harmonic_series
@@ -96,6 +97,7 @@ def chirp_series(
 
     Raises:
         ValueError: If a size or an option is out of range.
+        TypeError: If an option is not a number.
 
     Example:
         >>> from ssltok.data import chirp_series
@@ -143,6 +145,7 @@ def pulse_series(
 
     Raises:
         ValueError: If a size or an option is out of range.
+        TypeError: If an option is not a number.
 
     Example:
         >>> from ssltok.data import pulse_series

@@ -70,6 +70,15 @@ def measure_rate(
     Returns:
         A point for each stride.
 
+    Example:
+        >>> import torch
+        >>> from ssltok.data import read_series
+        >>> from ssltok.pipelines import measure_rate
+        >>> steps = torch.randn(200, 1, 8, generator=torch.Generator().manual_seed(0)).sign()
+        >>> points = measure_rate(read_series(steps.repeat_interleave(4, 2)), strides=[4])
+        >>> points[0].tokens, round(points[0].explained, 3)  # four equal samples: two codes do
+        (8, 1.0)
+
     References:
         Lloyd, *Least squares quantization in PCM*, 1982.
     """

@@ -112,6 +112,21 @@ def save_artifact(artifact: Artifact, folder: str | os.PathLike[str]) -> pathlib
     Raises:
         FileExistsError: If the folder exists.
         TypeError: If a label cannot be written as JSON (texts, finite numbers, booleans can).
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from ssltok.pipelines import Config, PriorConfig, SSLTokenizer, TokenizerConfig
+        >>> from ssltok.pipelines import load_artifact, save_artifact, shorten
+        >>> config = Config(
+        ...     tokenizer=TokenizerConfig(dim=4, blocks=0, codebook_size=3, projector_dim=8),
+        ...     prior=PriorConfig(dim=8, depth=1),
+        ... )
+        >>> X, y = np.random.rand(6, 1, 32), list("ababab")
+        >>> model = SSLTokenizer(shorten(config, steps=1)).fit(X, y)
+        >>> folder = save_artifact(model.artifact_, f"{tempfile.mkdtemp()}/model")
+        >>> load_artifact(folder).classes
+        ('a', 'b')
     """
     from safetensors.torch import save
 
@@ -177,6 +192,24 @@ def load_artifact(
         ArtifactError: If the folder is missing, damaged, foreign, or of another format, or a part
             must be handed over.
         PartError: If a part is handed over that nothing asks for.
+        ValueError: If the prior does not fit the tokenizer.
+        TypeError: If a part that is handed over is no module, or lacks what its place asks.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from ssltok.pipelines import Config, PriorConfig, SSLTokenizer, TokenizerConfig
+        >>> from ssltok.pipelines import load_artifact, save_artifact, shorten
+        >>> config = Config(
+        ...     tokenizer=TokenizerConfig(dim=4, blocks=0, codebook_size=3, projector_dim=8),
+        ...     prior=PriorConfig(dim=8, depth=1),
+        ... )
+        >>> X, y = np.random.rand(6, 1, 32), list("ababab")
+        >>> model = SSLTokenizer(shorten(config, steps=1)).fit(X, y)
+        >>> folder = save_artifact(model.artifact_, f"{tempfile.mkdtemp()}/model")
+        >>> artifact = load_artifact(folder)
+        >>> artifact.classes, artifact.tokenizer.codebook_size
+        (('a', 'b'), 3)
     """
     for place in parts or {}:
         if place.split(".")[0] not in PLACES:

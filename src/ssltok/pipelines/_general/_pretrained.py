@@ -306,6 +306,9 @@ class PretrainedTokenizer(SSLTokenizer):
 
         The codes are those of `encode` with the same `patch`, which a stream needs: nobody knows
         yet how long the series will be. None takes 32.
+
+        Raises:
+            ValueError: If `channels` is not an integer of at least 1.
         """
         levels, patch = self._options()
         if type(channels) is not int or channels < 1:

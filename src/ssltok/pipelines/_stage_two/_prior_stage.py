@@ -39,7 +39,15 @@ def random_masks(
     valid: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """The masks of MaskGIT's training: in each row a random share by the cosine schedule."""
+    """The masks of MaskGIT's training: in each row a random share by the cosine schedule.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.pipelines import random_masks
+        >>> masks = random_masks((1000, 50), generator=torch.Generator().manual_seed(0))
+        >>> 0.6 < masks.float().mean() < 0.67  # the cosine schedule's mean is 2 / pi
+        tensor(True)
+    """
     return schedule_mask(shape, schedule=cosine_schedule, valid=valid, generator=generator)
 
 
@@ -72,6 +80,20 @@ def prior_stage(
 
     Returns:
         The stage, its training with a batch that fits the data, and the steps.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.pipelines import Config, Parts, PriorConfig, TokenizerConfig
+        >>> from ssltok.pipelines import build_prior, build_tokenizer, prior_stage, shorten
+        >>> config = TokenizerConfig(dim=4, blocks=0, codebook_size=3)
+        >>> tokenizer = build_tokenizer(config, channels=1, length=32)
+        >>> prior = build_prior(PriorConfig(dim=8, depth=1), tokenizer, classes=2)
+        >>> codes, labels = torch.zeros(10, 40, dtype=torch.int64), torch.arange(10) % 2
+        >>> stage, training, steps = prior_stage(
+        ...     prior, codes, labels, shorten(Config(), steps=3), seed=0, world=1, parts=Parts()
+        ... )
+        >>> stage.name, training.batch, steps
+        ('prior', 10, 3)
     """
     training, steps, learned, held = hold_out(
         len(codes), config.prior_training, seed=seed, world=world

@@ -156,6 +156,15 @@ def build_objective(
 
     Returns:
         The objective, or None.
+
+    Example:
+        >>> from ssltok.pipelines import TokenFeatures, TokenizerConfig
+        >>> from ssltok.pipelines import build_objective, build_tokenizer
+        >>> config = TokenizerConfig(dim=4, blocks=0, codebook_size=3, ssl="vicreg")
+        >>> tokenizer = build_tokenizer(config, channels=1, length=32)
+        >>> objective = build_objective(config, TokenFeatures(tokenizer), batch=16)
+        >>> type(objective).__name__
+        'VICReg'
     """
     sizes = {"encoder": encoder, "batch": batch}
     if parts.objective is not None:
@@ -193,6 +202,15 @@ def build_prior(
     Raises:
         TypeError: If the part lacks a member that `Prior` has.
         ValueError: If it is one of other tokens or labels.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.pipelines import PriorConfig, TokenizerConfig, build_prior, build_tokenizer
+        >>> config = TokenizerConfig(dim=4, blocks=0, codebook_size=3)
+        >>> tokenizer = build_tokenizer(config, channels=1, length=32)
+        >>> prior = build_prior(PriorConfig(dim=8, depth=1), tokenizer, classes=2)
+        >>> prior.sizes, prior.mask_index  # 40 tokens of three codes
+        ((40,), 3)
     """
     if parts.prior is not None:
         prior: Prior = build_part(parts.prior, {"tokenizer": tokenizer, "classes": classes})
@@ -288,6 +306,15 @@ def build_decoding(
 
     Returns:
         The rules.
+
+    Example:
+        >>> from ssltok.pipelines import DecodingConfig, TokenizerConfig
+        >>> from ssltok.pipelines import build_decoding, build_tokenizer
+        >>> config = TokenizerConfig(dim=4, blocks=0, codebook_size=3)
+        >>> tokenizer = build_tokenizer(config, channels=1, length=32)
+        >>> decoding = build_decoding(DecodingConfig(steps=6), tokenizer)
+        >>> decoding.steps, len(decoding.orders)
+        (6, 1)
     """
     orders = []
     for number, grid in enumerate(tokenizer.grids):

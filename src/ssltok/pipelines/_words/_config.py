@@ -39,7 +39,12 @@ Augmentation = Literal["warp", "slice", "gauss"]
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerConfig:
-    """Stage 1: transform, coder, quantizer, and what is learned from views, in plain words."""
+    """Stage 1: transform, coder, quantizer, and what is learned from views, in plain words.
+
+    Raises:
+        ValueError: If a field is outside its range, or a word is none of those allowed.
+        TypeError: If a number is not one.
+    """
 
     coder: Coder = "spectrogram"
     """Encoder and decoder: of spectrograms (spectrogram, snake), or of the series itself (conv,
@@ -183,7 +188,12 @@ class PriorConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DecodingConfig:
-    """How new tokens are drawn: steps, randomness of the order and of the tokens, guidance."""
+    """How new tokens are drawn: steps, randomness of the order and of the tokens, guidance.
+
+    Raises:
+        ValueError: If a field is outside its range, or a word is none of those allowed.
+        TypeError: If a number is not one.
+    """
 
     steps: int = 10
     """Forward passes from all tokens hidden to none; the most of them where the model says how many
@@ -222,7 +232,12 @@ class DecodingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Everything that a run can be told, apart from its data."""
+    """Everything that a run can be told, apart from its data.
+
+    Raises:
+        ValueError: If a field is outside its range, or a word is none of those allowed.
+        TypeError: If a number is not one.
+    """
 
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     """Stage 1."""
@@ -252,7 +267,12 @@ class Config:
 
 @dataclass(frozen=True, kw_only=True)
 class AutoConfig:
-    """What the preset that reads the data first can be told: `auto` makes a `Config` of it."""
+    """What the preset that reads the data first can be told: `auto` makes a `Config` of it.
+
+    Raises:
+        ValueError: If a number is outside its range.
+        TypeError: If a number is not one.
+    """
 
     minutes: float = 3.0
     """What a whole run may take on two cores; turned into steps by counted operations."""

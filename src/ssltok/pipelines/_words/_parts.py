@@ -85,6 +85,13 @@ def build_part(part: Any, sizes: Mapping[str, Any]) -> Any:
 
     Returns:
         The part.
+
+    Example:
+        >>> from functools import partial
+        >>> from torch import nn
+        >>> from ssltok.pipelines import build_part
+        >>> build_part(partial(nn.Linear, out_features=3), {"in_features": 2, "length": 32})
+        Linear(in_features=2, out_features=3, bias=True)
     """
     if isinstance(part, functools.partial | type):
         taken = part.keywords if isinstance(part, functools.partial) else {}

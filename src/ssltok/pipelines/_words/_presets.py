@@ -32,6 +32,9 @@ def nc_vqvae(ssl: SSL = "barlow_twins", augmentation: Augmentation = "slice") ->
     Returns:
         The preset; vary it with `dataclasses.replace`.
 
+    Raises:
+        ValueError: If `ssl` is none of the losses.
+
     Example:
         >>> from ssltok.pipelines import nc_vqvae
         >>> nc_vqvae("vibcreg").tokenizer.ssl_weight
@@ -154,6 +157,7 @@ def shorten(preset: str | Config, *, steps: int) -> Config:
 
     Raises:
         ValueError: For an unknown preset, or fewer than one step.
+        TypeError: If an option is not a number.
 
     Example:
         >>> from ssltok.pipelines import shorten
@@ -170,7 +174,16 @@ def shorten(preset: str | Config, *, steps: int) -> Config:
 
 
 def resolve_preset(who: str, preset: str | Config) -> Config:
-    """A preset's config by name, or the config itself."""
+    """A preset's config by name, or the config itself.
+
+    Raises:
+        ValueError: If there is no preset of this name, or it reads the data first.
+
+    Example:
+        >>> from ssltok.pipelines import compact, resolve_preset
+        >>> resolve_preset("fit", "compact") == compact()
+        True
+    """
     if isinstance(preset, Config):
         return preset
     if preset == "ssltok":

@@ -15,7 +15,13 @@ Section = TypeVar("Section")
 
 
 def config_to_dict(config: object) -> dict[str, Any]:
-    """Turn a config into nested dictionaries of plain values, ready for JSON."""
+    """Turn a config into nested dictionaries of plain values, ready for JSON.
+
+    Example:
+        >>> from ssltok.pipelines import DecodingConfig, config_to_dict
+        >>> config_to_dict(DecodingConfig(steps=6))["steps"]
+        6
+    """
     return dataclasses.asdict(typing.cast(Any, config))
 
 
