@@ -4,22 +4,39 @@ import pathlib
 import runpy
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
+import torch
+
+Shown = Callable[..., str]
 
 ROOT = pathlib.Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("[0-9]*.py"))
 RECIPES = sorted(p for p in (ROOT / "examples" / "ssl").glob("*.py") if "__main__" in p.read_text())
 
 
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shown:
+    """Run a script in this process: thirty times the import of torch would be most of the time."""
+
+    def run(script: pathlib.Path, *words: str) -> str:
+        monkeypatch.setattr(sys, "argv", [str(script), *words])
+        with torch.random.fork_rng():
+            runpy.run_path(str(script), run_name="__main__")
+        if "matplotlib.pyplot" in sys.modules:
+            sys.modules["matplotlib.pyplot"].close("all")
+        return capsys.readouterr().out
+
+    return run
+
+
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda p: p.name)
-def test_runs(example: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    done = subprocess.run(
-        [sys.executable, str(example), "--steps", "3"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip(), "an example shows something"
+def test_runs(
+    example: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, shown: Shown
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert shown(example, "--steps", "3").strip(), "an example shows something"
     assert example.read_text().count("\n") <= 120
 
 
@@ -35,13 +52,10 @@ def test_a_recipe_runs_from_anywhere(tmp_path: pathlib.Path) -> None:
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda p: p.name)
 def test_a_recipe_shows_before_and_after(
-    recipe: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    recipe: pathlib.Path, monkeypatch: pytest.MonkeyPatch, shown: Shown
 ) -> None:
-    """In this process: fifteen times the import of torch would be most of the time."""
     monkeypatch.syspath_prepend(recipe.parent)
     options = [] if recipe.stem == "dense" else ["--data", "generated"]
-    monkeypatch.setattr(sys, "argv", [str(recipe), *options, "--steps", "2"])
-    runpy.run_path(str(recipe), run_name="__main__")
-    lines = capsys.readouterr().out.splitlines()
+    lines = shown(recipe, *options, "--steps", "2").splitlines()
     assert any("random" in line for line in lines)
     assert any("train" in line for line in lines)
