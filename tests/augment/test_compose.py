@@ -1,12 +1,16 @@
 """Composition, and the published sets."""
 
+import inspect
+import pathlib
 import pickle
+import re
 from functools import partial
 from typing import Any
 
 import pytest
 import torch
 
+from ssltok import augment
 from ssltok.augment import (
     NC_VQVAE_GAUSS,
     NC_VQVAE_SLICE,
@@ -60,3 +64,24 @@ def test_complaints() -> None:
     thing: Any = 0.5
     with pytest.raises(TypeError, match="compose: augmentations must be functions; got float"):
         compose(gaussian_noise, thing)
+
+
+@pytest.mark.parametrize("name", ["NC_VQVAE_WARP", "NC_VQVAE_SLICE", "NC_VQVAE_GAUSS"])
+def test_values_and_origin_of_a_set_are_documented(name: str) -> None:
+    """What the page and the docstring say is what the set does: the defaults of its views."""
+    source = pathlib.Path(inspect.getsourcefile(inspect.unwrap(compose)) or "").read_text()
+    words = re.search(rf'^{name}: [^\n]*\n"""(.*?)"""', source, re.MULTILINE | re.DOTALL)
+    page = pathlib.Path(__file__).parents[2] / "docs/pages/api/augment.md"
+    row = re.search(rf"^\| `{name}` \|(.*)\|$", page.read_text(), re.MULTILINE)
+    assert words is not None
+    assert row is not None
+    assert "<https://arxiv.org/abs/2408.16613>" in words[1]
+    views = getattr(augment, name).made_by.arguments["augmentations"]
+    for view in views:
+        values = inspect.signature(view).parameters.values()
+        defaults = [p.default for p in values if p.name not in ("series", "valid", "generator")]
+        for text in (words[1], row[1]):
+            assert f"`{view.__name__}`" in text
+            for value in defaults:
+                for number in value if isinstance(value, tuple) else (value,):
+                    assert re.search(rf"\b{re.escape(str(number))}\b", text), (view, number)

@@ -80,11 +80,14 @@ def _apply_in_turn(
 
 
 NC_VQVAE_WARP: Augmentation = compose(window_warp, amplitude_resize)
-"""The set "warp" of the NC-VQVAE experiments, with their options, which are the defaults here:
-`window_warp` of 0.4 of the series by a factor from 0.9 to 2, then `amplitude_resize` of 0.2."""
+"""The set "warp" of the experiments of NC-VQVAE, <https://arxiv.org/abs/2408.16613>, with the
+options of the authors' code, which are the defaults here: `window_warp` of 0.4 of the series by a
+factor from 0.9 to 2.0, then `amplitude_resize` by a factor around 1 of standard deviation 0.2."""
 
 NC_VQVAE_SLICE: Augmentation = compose(slice_and_shuffle)
-"""The set "slice" of the NC-VQVAE experiments: `slice_and_shuffle` in four segments."""
+"""The set "slice" of the experiments of NC-VQVAE, <https://arxiv.org/abs/2408.16613>:
+`slice_and_shuffle` in 4 segments."""
 
 NC_VQVAE_GAUSS: Augmentation = compose(gaussian_noise)
-"""The set "gauss" of the NC-VQVAE experiments: `gaussian_noise` of 0.05, in the series' unit."""
+"""The set "gauss" of the experiments of NC-VQVAE, <https://arxiv.org/abs/2408.16613>:
+`gaussian_noise` of standard deviation 0.05, in the series' unit."""
