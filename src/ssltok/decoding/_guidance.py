@@ -123,6 +123,9 @@ def rising_scale(scale: float) -> Callable[[float], float]:
     Returns:
         A function of progress for the `scale` of `classifier_free_guidance`.
 
+    Raises:
+        TypeError: If the scale is not a number.
+
     Example:
         >>> from ssltok.decoding import rising_scale
         >>> rising_scale(3.0)(0.5)
@@ -152,6 +155,7 @@ def interval_scale(
 
     Raises:
         ValueError: If the interval leaves [0, 1] or ends before it begins.
+        TypeError: If an option is not a number.
 
     Example:
         >>> from ssltok.decoding import interval_scale

@@ -586,6 +586,7 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
 
         Raises:
             ValueError: If the series are not the model's, or an option is out of range.
+            TypeError: If an option is not a number.
 
         References:
             Lee et al., *TimeVQVAE-AD*, 2023, <https://arxiv.org/abs/2311.12550>.

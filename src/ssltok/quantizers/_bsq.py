@@ -44,6 +44,7 @@ class BSQ(SignQuantizer):
     Raises:
         ValueError: If `dim` is not in 1 to 62, `temperature` not positive, `group_bits` below 1,
             or a weight negative.
+        TypeError: If an option is not a number.
 
     Example:
         >>> import torch

@@ -143,6 +143,7 @@ def split_groups(
 
     Raises:
         ValueError: If there are fewer than two groups, or `test_ratio` is out of range.
+        TypeError: If an option is not a number.
 
     Example:
         >>> import torch
@@ -200,6 +201,7 @@ def split_stratified(
     Raises:
         ValueError: If the labels are not as many as the cases, no class has two cases, or
             `test_ratio` is out of range.
+        TypeError: If an option is not a number.
 
     Example:
         >>> import torch
