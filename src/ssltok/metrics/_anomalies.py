@@ -141,8 +141,9 @@ def range_precision_recall(
     $$\alpha \, [R \text{ is touched}] + (1 - \alpha) \, \gamma(n_R)
       \sum_{i \in R \cap P} \delta(i) \Big/ \sum_{i \in R} \delta(i)$$
 
-    where $n_R$ marked stretches touch it; recall is the mean over anomalies. Precision is the mean over marked stretches, the same
-    with $\alpha = 0$. With stretches of one sample both are `point_precision_recall`.
+    where $n_R$ marked stretches touch it; recall is the mean over anomalies. Precision is the mean
+    over marked stretches, the same with $\alpha = 0$. With stretches of one sample both are
+    `point_precision_recall`.
 
     Args:
         pred: Boolean `(cases, length)`, True where a sample is marked; True samples in a row are
