@@ -53,14 +53,15 @@ def read(function: Function) -> tuple[set[str], list[Function]]:
         caught = [h.type for h in getattr(part, "handlers", []) if h.type is not None]
         if any(error in ast.unparse(kind) for kind in caught for error in (*ERRORS, "Exception")):
             inner |= {id(node) for line in getattr(part, "body", []) for node in ast.walk(line)}
-    errors, others = set(), []
+    errors: set[str] = set()
+    others: list[Function] = []
     for node in ast.walk(tree):
         if id(node) in inner:
             continue  # what is made here raises later
         if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
             errors.add(ast.unparse(node.exc.func))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            other = function.__globals__.get(node.func.id)
+            other: Any = function.__globals__.get(node.func.id)
             other = inspect.unwrap(other) if callable(other) else other
             near = inspect.isfunction(other) and other.__module__ == function.__module__
             if near or (inspect.isfunction(other) and own(other) and is_check(other)):

@@ -7,6 +7,7 @@ import inspect
 import textwrap
 import typing
 from collections.abc import Iterator
+from typing import Any
 
 import griffe
 import pytest
@@ -35,7 +36,7 @@ def mentioned(hint: object) -> Iterator[object]:
 
 def hints_of(thing: object) -> Iterator[object]:
     """What a public function returns, or any public method of a class."""
-    functions = [thing] if inspect.isfunction(thing) else []
+    functions: list[Any] = [thing] if inspect.isfunction(thing) else []
     if inspect.isclass(thing):
         members = inspect.getmembers(thing)
         public = [value for name, value in members if not name.startswith("_")]
