@@ -6,8 +6,6 @@ import pathlib
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from typing import Any
 
@@ -155,26 +153,21 @@ def test_a_damaged_checkpoint_is_passed_over_aloud(tmp_path: pathlib.Path) -> No
     assert same(weights(first), weights(again))
 
 
-def test_two_processes_equal_one(tmp_path: pathlib.Path) -> None:
-    script = tmp_path / "job.py"
-    script.write_text(
-        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
-        "import torch; torch.set_num_threads(1)\n"
-        "from ssltok.pipelines import SSLTokenizer\n"
-        "from tests.pipelines.small import series, small\n"
-        "import torch.distributed as dist\n"
-        "model = SSLTokenizer(small(steps=4), seed=2, cpu=True).fit(series(), ['a', 'b'] * 5)\n"
-        "rank = dist.get_rank() if dist.is_initialized() else 0\n"
-        "model.save(sys.argv[1] + str(rank))\n"
-        "if dist.is_initialized(): dist.destroy_process_group()\n"
-    )
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, str(script), str(tmp_path / "one")], check=True)
-    subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-         str(script), str(tmp_path / "two")],
-        check=True, env=environment, capture_output=True, timeout=200,
-    )  # fmt: skip
+def trained(place: str, number: int, world: int) -> None:
+    launched = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": world}
+    if world > 1:  # a rank's process is this test's alone while it runs, and is left as it was
+        os.environ |= {key: str(value) for key, value in launched.items()}
+        os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": "29511"}
+    model = SSLTokenizer(small(steps=4), seed=2, cpu=True).fit(series(), ["a", "b"] * 5)
+    model.save(f"{place}{number}")
+    for key in (*launched, "MASTER_ADDR", "MASTER_PORT") if world > 1 else ():
+        del os.environ[key]
+
+
+def test_two_processes_equal_one(two_ranks: Ranks, tmp_path: pathlib.Path) -> None:
+    """`torchrun` starts those of test_shared_state.py and of tests/cli/test_window_runs.py."""
+    trained(str(tmp_path / "one"), 0, 1)
+    two_ranks.run(trained, *[(str(tmp_path / "two"), rank, 2) for rank in range(2)])
     one, first, second = (
         weights(SSLTokenizer.load(tmp_path / name)) for name in ("one0", "two0", "two1")
     )
