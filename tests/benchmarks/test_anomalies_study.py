@@ -1,12 +1,10 @@
 """The study of anomalies: how its series are made, and that it goes on where it stopped."""
 
 import pathlib
-from typing import Any
 
 import numpy as np
 import pytest
 from benchmarks.studies import anomalies
-from numpy.typing import NDArray
 
 from ssltok.data import Dataset
 from tests.pipelines.small import small
@@ -56,11 +54,6 @@ def test_a_guess_is_the_share_of_right_places() -> None:
 def test_a_set_that_is_too_small_is_refused() -> None:
     with pytest.raises(ValueError, match="one channel and 60 cases of a class; got 1 and 59"):
         anomalies.make_task(waves(59), 0)
-
-
-def profile(series: NDArray[np.float64], size: int, **_: Any) -> NDArray[np.float64]:
-    """In the place of stumpy's, whose compiler takes half a minute."""
-    return np.zeros((len(series) - size + 1, 4))
 
 
 def test_rows_are_not_made_again(

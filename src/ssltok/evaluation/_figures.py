@@ -82,7 +82,14 @@ def draw_overlay(
 def draw_rate(
     tokens: Sequence[int], explained: Sequence[float], *, chosen: int | None, wanted: float
 ) -> Figure:
-    """What tokens of several lengths explain of the variance, and which of them were chosen."""
+    """What tokens of several lengths explain of the variance, and which of them were chosen.
+
+    Example:
+        >>> from ssltok.evaluation import draw_rate
+        >>> figure = draw_rate([4, 8], [0.5, 0.9], chosen=1, wanted=0.8)
+        >>> len(figure.axes)
+        1
+    """
     figure = Figure(figsize=(5.0, 2.8), layout="constrained")
     axes = figure.subplots()
     axes.plot(tokens, explained, color=REAL, marker="o", markersize=4, linewidth=1.2)
@@ -189,7 +196,18 @@ def draw_curves(histories: dict[str, History]) -> Figure:
 
 
 def draw_trace(trace: Sequence[torch.Tensor], mask_index: int) -> Figure:
-    """The tokens of one series by decoding step: white is still hidden."""
+    """The tokens of one series by decoding step: white is still hidden.
+
+    Raises:
+        ValueError: If the trace has no step.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.evaluation import draw_trace
+        >>> trace = [torch.tensor([9, 9, 9]), torch.tensor([4, 9, 9]), torch.tensor([4, 7, 1])]
+        >>> len(draw_trace(trace, 9).axes) > 0
+        True
+    """
     if not len(trace):
         raise ValueError("draw_trace: a trace must have steps; got none, as of a causal prior")
     tokens = torch.stack(list(trace)).numpy().astype(float).T

@@ -56,7 +56,7 @@ def documented(schedule: Schedule) -> Schedule:
         "Raises:",
         f"    ValueError: If `{first}` is a tensor that is not floating point"
         + (", or `tokens < 2`." if others else "."),
-        f"        TypeError: If `{first}` is neither a number nor a tensor"
+        f"    TypeError: If `{first}` is neither a number nor a tensor"
         + (", or `tokens` not a number." if others else "."),
         "",
         "Example:",

@@ -218,6 +218,23 @@ def decode_tokens(
     Raises:
         ValueError: If a `CausalPrior` is asked for what stands before something known, or by a
             rule that settles several tokens a step.
+
+    Example:
+        >>> import torch
+        >>> from ssltok.pipelines import DecodingConfig, PriorConfig, TokenizerConfig
+        >>> from ssltok.pipelines import build_decoding, build_prior, build_tokenizer, decode_tokens
+        >>> config = TokenizerConfig(dim=4, blocks=0, codebook_size=3)
+        >>> tokenizer = build_tokenizer(config, channels=1, length=32)
+        >>> prior = build_prior(PriorConfig(dim=8, depth=1), tokenizer, classes=2)
+        >>> tokens = torch.full((2, 40), prior.mask_index)
+        >>> tokens[:, 0] = 1  # known
+        >>> tokens = decode_tokens(
+        ...     prior, tokens, labels=torch.tensor([0, 1]),
+        ...     decoding=build_decoding(DecodingConfig(steps=2), tokenizer),
+        ...     generator=torch.Generator().manual_seed(0),
+        ... )
+        >>> tokens[:, 0].tolist(), bool((tokens < 3).all())
+        ([1, 1], True)
     """
     if isinstance(prior, CausalPrior):
         if decoding.settle is not None:

@@ -97,11 +97,19 @@ class CausalPrior(Prior):
         return int(first.features), int(first.channels)
 
     def context(self, codes: Tensor, number: int = 1) -> Tensor:
-        """Refuse: no branch reads another's tokens beside its own."""
+        """Refuse: no branch reads another's tokens beside its own.
+
+        Raises:
+            ValueError: Always.
+        """
         raise ValueError(REFUSAL)
 
     def logits_of(self, number: int, labels: Tensor, context: Any, **options: Any) -> Any:
-        """Refuse: hidden tokens are guessed by a `Prior`."""
+        """Refuse: hidden tokens are guessed by a `Prior`.
+
+        Raises:
+            ValueError: Always.
+        """
         raise ValueError(REFUSAL)
 
     def context_of(self, conditions: Conditions | None) -> Tensor | None:

@@ -41,6 +41,20 @@ def prior_step(
     Returns:
         The loss and what is recorded.
 
+    Example:
+        >>> import torch
+        >>> from ssltok.pipelines import PriorBatch, PriorConfig, TokenizerConfig
+        >>> from ssltok.pipelines import build_prior, build_tokenizer, prior_step
+        >>> config = TokenizerConfig(dim=4, blocks=0, codebook_size=3)
+        >>> tokenizer = build_tokenizer(config, channels=1, length=32)
+        >>> prior = build_prior(PriorConfig(dim=8, depth=1), tokenizer, classes=2)
+        >>> codes = torch.zeros(4, 40, dtype=torch.int64)
+        >>> masks, labels = torch.ones(4, 40, dtype=torch.bool), torch.tensor([0, 1, 0, 1])
+        >>> batch = PriorBatch(codes, masks, labels)
+        >>> output = prior_step(prior, batch)
+        >>> output.loss.shape, sorted(output.logged)
+        (torch.Size([]), ['loss'])
+
     References:
         Chang et al., *MaskGIT*, 2022, <https://arxiv.org/abs/2202.04200>, equation 2.
         Radford et al., *Improving language understanding by generative pre-training*, 2018,

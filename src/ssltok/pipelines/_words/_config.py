@@ -129,7 +129,12 @@ class TokenizerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class PriorConfig:
-    """Stage 2: the transformer that guesses hidden tokens from visible ones."""
+    """Stage 2: the transformer that guesses hidden tokens from visible ones.
+
+    Raises:
+        ValueError: If a field is outside its range, or a word is none of those allowed.
+        TypeError: If a number is not one.
+    """
 
     architecture: Architecture = "masked"
     """What a guess reads: all visible tokens (masked), or those before it in time (causal), which
