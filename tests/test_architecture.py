@@ -39,6 +39,8 @@ EXAMPLE = re.compile(r"^( *)Example:\n(?:\1    .*\n)*", re.MULTILINE)
 LONGER = {
     "decoding/_iterative.py": "the one decoder and what its rules see",
     "pipelines/_estimator.py": "one class; half of it is what its methods take and return",
+    "pipelines/_fit.py": "one run, from the data to both stages; a third is what goes in and out",
+    "pipelines/_folders/_artifact.py": "saving and loading side by side",
     "pipelines/_general/_pretrained.py": "one class, as _estimator.py",
     "training/_engine.py": "one loop, from batches to checkpoints",
 }

@@ -63,8 +63,7 @@ class Fitted(NamedTuple):
         tokenizer: Stage 1.
         prior: Stage 2.
         histories: What each stage recorded, by its name: `tokenizer` and `prior`.
-        fingerprint: A hash of data, config, seed and parts: only a run that has the same goes on
-            from its checkpoints.
+        fingerprint: A hash of data, config, seed and parts, by which a run knows its checkpoints.
     """
 
     tokenizer: Tokenizer
