@@ -43,6 +43,7 @@ def gap_mask(
 
     Raises:
         ValueError: If the shape is empty, `valid` does not fit, or the ratio leaves [0, 1].
+        TypeError: If an input is not a tensor, or an option not a number.
 
     Example:
         >>> import torch

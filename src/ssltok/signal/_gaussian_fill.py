@@ -61,6 +61,7 @@ def gaussian_fill(
     Raises:
         ValueError: If shapes or dtypes do not fit.
         torch.linalg.LinAlgError: If $K_{oo} + \sigma^2 I$ is not positive definite.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch
@@ -202,6 +203,7 @@ class GaussianFill(nn.Module):
 
         Raises:
             ValueError: If shapes or dtypes do not fit.
+            TypeError: If an input is not a tensor.
         """
         who = "GaussianFill"
         check_floating(who, "series", series)

@@ -20,6 +20,7 @@ def line_fill(series: Tensor, observed: Tensor) -> Tensor:
 
     Raises:
         ValueError: If the shapes differ, or the dtypes do not fit.
+        TypeError: If an input is not a tensor.
 
     Example:
         >>> import torch
@@ -66,6 +67,7 @@ class LineFill(nn.Module):
 
         Raises:
             ValueError: If `drawn` is asked for, or see `line_fill`.
+            TypeError: If an input is not a tensor.
         """
         if drawn:
             raise ValueError("LineFill: drawn must be False, for lines have no spread; got True")
