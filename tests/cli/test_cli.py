@@ -53,7 +53,7 @@ def test_run_writes_everything(
         assert set(samples["y"]) == {"low", "high"}
     page = (out / "report.html").read_text()
     figures = sorted(path.stem for path in (out / "figures").iterdir())
-    assert page.count("data:image/png;base64,") == len(figures) == 11
+    assert page.count("data:image/png;base64,") == len(figures) == 12
     assert {
         "a_decoding_trace", "reconstructions", "series_by_class", "training", "unusual_test_series",
     } < set(figures)  # fmt: skip

@@ -99,6 +99,8 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
         guidance: Decoding: from unconditional logits to a guidance.
         settle: Decoding: how many tokens stay, by the model, such as `entropy_bound(0.5)`; with
             it the steps of the preset are the most forwards.
+        fill: What completes the rest that tokens leave of a series with gaps, such as
+            `GaussianFill`; see `impute`.
         parts: Parts that have no keyword here; a keyword takes the place of the same part in it.
         seed: Decides every weight, order and noise of `fit`.
         checkpoints: A folder where `fit` keeps what it needs to go on after a kill.
@@ -154,6 +156,7 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
         sampling: Any = None,
         guidance: Callable[..., Any] | None = None,
         settle: Any = None,
+        fill: Any = None,
         parts: Parts | None = None,
         seed: int = 0,
         checkpoints: str | os.PathLike[str] | None = None,
@@ -183,6 +186,7 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
         self.sampling = sampling
         self.guidance = guidance
         self.settle = settle
+        self.fill = fill
         self.parts = parts
         self.seed = seed
         self.checkpoints = checkpoints

@@ -19,7 +19,7 @@ __all__ = ["PresetEstimator"]
 PARTS = (
     "bands", "encoder", "quantizer", "decoder", "objective", "augment", "pool", "compared",
     "quantized", "mask", "token_loss", "everywhere", "prior", "schedule", "order", "sampling",
-    "guidance", "settle",
+    "guidance", "settle", "fill",
 )  # fmt: skip
 
 

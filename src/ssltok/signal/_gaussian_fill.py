@@ -84,6 +84,8 @@ def gaussian_fill(
     check_axes(who, "covariance", covariance, "places places")
     check_size(who, "covariance", covariance, 0, places)
     check_size(who, "covariance", covariance, 1, places)
+    if series.is_meta:  # only the shape is asked; which gaps are alike cannot be
+        return torch.empty_like(series)
     wide = covariance.double()
     level = wide.new_zeros(places) if mean is None else mean.double().reshape(places)
     seen = observed.flatten(1)
@@ -220,7 +222,8 @@ class GaussianFill(nn.Module):
         held = held % FOLDS == FOLDS // 2
         trust, share, noise = 1.0, 0.0, NOISES[0]
         asked = holes & valid
-        if bool((~held).any()) and bool(asked[held].any()):
+        choosing = not series.is_meta and bool((~held).any()) and bool(asked[held].any())
+        if choosing:
             chosen = torch.nonzero(held)[:, 0]
             count = min(MOST, max(LEAST, WORK // series[0].numel() ** 3))
             places = torch.linspace(0, len(chosen) - 1, min(count, len(chosen))).round().long()

@@ -23,7 +23,8 @@ def place_moments(series: Tensor, valid: Tensor) -> Moments:
     off = ((values - mean) * known).flatten(1)
     pairs = known.flatten(1).mT @ known.flatten(1)
     covariance = (off.mT @ off) / pairs.clamp(min=1)
-    return Moments(mean, covariance if bool(valid.all()) else definite(covariance))
+    whole = valid.is_meta or bool(valid.all())
+    return Moments(mean, covariance if whole else definite(covariance))
 
 
 def stationary(moments: Moments) -> Moments:
