@@ -12,7 +12,13 @@ from torch import Tensor, nn
 from ssltok.augment import compose, shift
 from ssltok.decoding import confidence_order, temperature_sample
 from ssltok.masking import cosine_schedule
-from ssltok.nn import ContextEmbedding, SpectrogramEncoder, TokenEmbedding, TokenTransformer
+from ssltok.nn import (
+    ContextEmbedding,
+    PatchEncoder1d,
+    SpectrogramEncoder,
+    TokenEmbedding,
+    TokenTransformer,
+)
 from ssltok.nn import Transformer as Trunk
 from ssltok.pipelines import (
     PartError,
@@ -230,14 +236,14 @@ WHOLE = {"levels": [8, 5], "channel_dim": -1}
         ),
         (
             {"call": "ssltok.decoding.confidence_order", "options": {"x": 1}},
-            r"must have its own options; got \['temperature', 'x'\]",
+            r"must have its own options; got \['x'\]",
         ),
         (
             {"call": "ssltok.decoding.confidence_order", "options": {"temperature": -1}},
             r"refuses its options at '' \(confidence_order: temperature must be >= 0; got -1\)",
         ),
         ({"module": "ssltok.nn.mean_pool", "options": {}}, r"must be a module's class; got ssltok"),
-        ({"module": "ssltok.quantizers.FSQ", "options": {"levels": [8]}}, r"\['channel_dim'\]"),
+        ({"module": "ssltok.quantizers.FSQ", "options": {"channel_dim": 1}}, r"\['levels'\]"),
         ({"module": "ssltok.quantizers.FSQ", "options": {**WHOLE, "levels": []}}, r"FSQ refuses"),
         (
             {"module": "ssltok.quantizers.FSQ", "options": WHOLE, "number": [1]},
@@ -290,3 +296,12 @@ def test_options_are_read_from_the_part_as_it_is() -> None:
     encoder = SpectrogramEncoder(2, 4, bins=3, frames=16, width=8, blocks=2)
     assert describe(encoder)["options"]["blocks"] == 2
     assert describe(Parts(quantizer=FSQ).quantizer) == {"name": "ssltok.quantizers.FSQ"}
+
+
+def test_an_option_younger_than_the_description_has_its_default() -> None:
+    """What was written before `channel_dim`, `temperature` and the like existed is still built."""
+    plain = describe(PatchEncoder1d(2, 6, length=24, patch=4))
+    assert plain["options"].pop("gaps") is False
+    assert describe(build_described(plain)) == describe(PatchEncoder1d(2, 6, length=24, patch=4))
+    rule = build_described({"call": "ssltok.decoding.confidence_order", "options": {}})
+    assert describe(rule) == describe(confidence_order())

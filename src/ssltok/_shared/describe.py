@@ -256,15 +256,27 @@ def _build(node: Any, path: str, built: dict[int, Any], handed: dict[str, Any], 
         kind = _public(node["module"], path)
         if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
             raise PartError(f"a module must be a module's class; got {node['module']} at {path}")
-        if set(bound) != set(options_of(kind)):
-            odd = sorted(set(bound) ^ set(options_of(kind)))
-            raise PartError(f"{node['module']} must have its own options; got {odd} at {path}")
+        _check_options(node["module"], kind, options_of(kind), bound, path)
         number = node.get("number", 0)
         if type(number) is not int:
             raise PartError(f"a module's number must be a number; got {number!r} at {path}")
         part = built[number] = _construct(kind, bound, path)
         return part
     raise PartError(f"a part must have a known form; got {sorted(map(str, keys))} at {path}")
+
+
+def _check_options(
+    name: str, kind: Any, known: list[str], bound: dict[str, Any], path: str
+) -> None:
+    """Ask for known options, and for all that have no default.
+
+    An option that is younger than what was written is not there, and its default is what was.
+    """
+    parameters = inspect.signature(kind).parameters
+    needed = {option for option in known if parameters[option].default is inspect.Parameter.empty}
+    odd = sorted((set(bound) - set(known)) | (needed - set(bound)))
+    if odd:
+        raise PartError(f"{name} must have its own options; got {odd} at {path}")
 
 
 def _construct(kind: Any, bound: dict[str, Any], path: str) -> Any:
@@ -278,9 +290,7 @@ def _call(name: Any, bound: dict[str, Any], path: str) -> Any:
     factory = _public(name, path)
     if isinstance(factory, type) or str(name).split(".")[1] not in FACTORIES:
         raise PartError(f"a rule must come from a function that makes rules; got {name} at {path}")
-    odd = sorted(set(bound) ^ set(inspect.signature(factory).parameters))
-    if odd:
-        raise PartError(f"{name} must have its own options; got {odd} at {path}")
+    _check_options(name, factory, list(inspect.signature(factory).parameters), bound, path)
     try:
         rule = MadeBy(factory, bound).rebuild()
     except (TypeError, ValueError, RuntimeError, AttributeError) as error:
