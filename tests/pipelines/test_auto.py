@@ -132,6 +132,7 @@ def test_what_is_given_is_not_chosen() -> None:
     assert config.prior_training.steps == 7
     free = auto(data)
     assert config.tokenizer.widths == free.config.tokenizer.widths
+    assert config.tokenizer.stretches == 8
     place = chosen_point(free, 48)
     assert place is not None
     assert free.curve[place].tokens == free.config.tokenizer.widths[0]

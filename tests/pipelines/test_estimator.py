@@ -12,6 +12,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
+from torch.nn.functional import adaptive_avg_pool1d
 
 from ssltok._shared.storage import read_folder, to_json, write_folder
 from ssltok.pipelines import ArtifactError, SSLTokenizer, TokenizerConfig, nc_vqvae
@@ -51,6 +52,19 @@ def test_embeddings_are_mean_code_vectors(model: SSLTokenizer) -> None:
     book = tokenizer.parts[0].quantizer.codebook.detach()
     expected = torch.stack([book[torch.from_numpy(row)].mean(0) for row in model.encode(x)])
     torch.testing.assert_close(torch.from_numpy(model.transform(x)), expected)
+
+
+def test_embeddings_of_stretches_say_when_and_come_back(tmp_path: pathlib.Path) -> None:
+    x = series(6, seed=2)
+    model = SSLTokenizer(small(stretches=3, steps=1)).fit(x)
+    tokenizer = model.artifact_.tokenizer
+    book = tokenizer.parts[0].quantizer.codebook.detach()
+    vectors = book[torch.from_numpy(model.encode(x))].mT.unflatten(2, tokenizer.grids[0])
+    expected = adaptive_avg_pool1d(vectors.mean(dim=2), 3).mT.flatten(1)
+    torch.testing.assert_close(torch.from_numpy(model.transform(x)), expected)
+    loaded = SSLTokenizer.load(model.save(tmp_path / "model"))
+    np.testing.assert_array_equal(loaded.transform(x), model.transform(x))
+    assert model.set_output(transform="pandas").transform(x).shape == expected.shape
 
 
 def test_token_vectors_are_the_codebook_at_the_codes(model: SSLTokenizer) -> None:

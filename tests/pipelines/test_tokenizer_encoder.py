@@ -53,6 +53,10 @@ def test_training_goes_on_without_it_and_modes_do_not_reach_it(model: SSLTokeniz
     latents.load_state_dict(encoder.state_dict())
     assert latents.digest() == digest
     assert torch.equal(latents(x), features)
+    eighths = TokenizerEncoder(tokenizer, stretches=8)
+    assert eighths.digest() not in {digest, TokenizerEncoder(tokenizer, stretches=4).digest()}
+    latents.load_state_dict(eighths.state_dict())
+    assert torch.equal(latents(x), eighths(x))
     own = tokenizer.parts[0].quantizer.codebook
     with torch.no_grad():
         own.add_(1)

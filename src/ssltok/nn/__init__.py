@@ -29,6 +29,7 @@ from ssltok.nn._snake import Snake
 from ssltok.nn._snake_coder import SnakeDecoder, SnakeEncoder
 from ssltok.nn._spectrogram_coder import SpectrogramDecoder, SpectrogramEncoder
 from ssltok.nn._stochastic_depth import StochasticDepth, stochastic_depth_rates
+from ssltok.nn._stretch_pool import stretch_pool
 from ssltok.nn._swin import SwinTransformer1d
 from ssltok.nn._token_embedding import TokenEmbedding
 from ssltok.nn._token_transformer import TokenTransformer
@@ -97,6 +98,7 @@ __all__ = [
     "patchify",
     "sinusoidal_positions",
     "stochastic_depth_rates",
+    "stretch_pool",
     "token_places",
     "unpatchify",
 ]

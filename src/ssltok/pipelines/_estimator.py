@@ -14,7 +14,7 @@ from sklearn.exceptions import NotFittedError
 from torch import Tensor
 
 from ssltok.data import SeriesSet, SourceSet, is_source, label_index, read_series, read_source
-from ssltok.nn import mean_pool
+from ssltok.nn import stretch_pool
 from ssltok.pipelines._estimator_parameters import PresetEstimator
 from ssltok.pipelines._fit import encode_series, fit
 from ssltok.pipelines._folders._artifact import (
@@ -297,24 +297,28 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
     def transform(self, X: Any) -> Floats:  # noqa: N803
         """Turn series into embeddings: the code vectors, averaged over the real tokens.
 
+        `auto` averages over each of eight stretches of time (`TokenizerConfig.stretches`), which
+        say when what occurs; see `ssltok.nn.stretch_pool`.
+
         Args:
             X: As for `encode`, no longer than the training series.
 
         Returns:
-            float32 `(cases, dim * branches)`; channels side by side where tokens are channel by
-            channel, `(cases, channels * dim * branches)`.
+            float32 `(cases, stretches * dim * branches)`, stretch by stretch; channels side by
+            side where tokens are channel by channel, `(cases, channels * ...)`.
         """
         embeddings: Floats = self._of_codes("transform", X, self._pooled).numpy()
         return embeddings
 
     def _pooled(self, codes: Tensor) -> Tensor:
-        tokenizer = self._model().tokenizer
+        tokenizer, stretches = self._model().tokenizer, self._model().config.tokenizer.stretches
         pooled = []
         with torch.no_grad():
             for vectors, real in zip(
                 tokenizer.vectors(codes), tokenizer.real_codes(codes), strict=True
             ):
-                pooled.append(mean_pool(vectors, real, channel_dim=1).reshape(len(codes), -1))
+                means = stretch_pool(vectors, real, stretches=stretches)
+                pooled.append(means.reshape(len(codes), -1))
         return torch.cat(pooled, dim=1)
 
     def token_vectors(self, X: Any) -> Floats:  # noqa: N803

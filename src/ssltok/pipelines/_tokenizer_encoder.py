@@ -1,12 +1,14 @@
 """A fitted tokenizer as an encoder of whole series, for probes and for distances of features."""
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ssltok._shared.checks import check_axes, check_floating
+from ssltok._shared.checks import check_at_least, check_axes, check_floating, check_integer
 from ssltok.metrics import module_digest
+from ssltok.nn import stretch_pool
 from ssltok.pipelines._tokenizer import Tokenizer
 
 __all__ = ["TokenizerEncoder"]
@@ -15,7 +17,8 @@ __all__ = ["TokenizerEncoder"]
 class TokenizerEncoder(nn.Module):
     """Features of a tokenizer: its code vectors, averaged over the tokens of each branch.
 
-    The same numbers as `SSLTokenizer.transform`, as a module that every measure takes. It holds a
+    The same numbers as `SSLTokenizer.transform` with as many stretches, as a module that every
+    measure takes; one is few enough features for distances of distributions. It holds a
     copy of the tokenizer, so training goes on without it, and stays in evaluation mode whatever
     its parent does: no codebook and no running statistic moves by being measured.
 
@@ -25,10 +28,11 @@ class TokenizerEncoder(nn.Module):
     Args:
         tokenizer: A trained tokenizer, such as `SSLTokenizer.artifact_.tokenizer`.
         quantized: Whether to average code vectors, or the latents that became them.
+        stretches: Stretches of time over which to average, see `ssltok.nn.stretch_pool`.
 
     Raises:
-        ValueError: If the series do not fit the tokenizer.
-        TypeError: If they are not a tensor.
+        ValueError: If the series do not fit the tokenizer, or `stretches` is below 1.
+        TypeError: If they are not a tensor, or `stretches` no integer.
 
     Example:
         >>> import torch
@@ -43,14 +47,16 @@ class TokenizerEncoder(nn.Module):
         section 5.
     """
 
-    def __init__(self, tokenizer: Tokenizer, *, quantized: bool = True) -> None:
+    def __init__(self, tokenizer: Tokenizer, *, quantized: bool = True, stretches: int = 1) -> None:
         super().__init__()
+        check_integer("TokenizerEncoder", "stretches", stretches)
+        check_at_least("TokenizerEncoder", "stretches", stretches, 1)
         self.tokenizer = copy.deepcopy(tokenizer)
-        self.quantized = quantized
+        self.quantized, self.stretches = quantized, stretches
         self.eval()
 
     def forward(self, series: Tensor) -> Tensor:
-        """Return features, `(batch, dim * branches)`, of series in their own units.
+        """Return features, `(batch, stretches * dim * branches)`, of series in their own units.
 
         Args:
             series: `(batch, channels, length)`, finite, no longer than the tokenizer's; float64
@@ -80,8 +86,7 @@ class TokenizerEncoder(nn.Module):
         for branch, vectors, valid in zip(tokenizer.parts, latents, masks, strict=True):
             if self.quantized:
                 vectors = branch.vectors(branch.codes(vectors, valid))
-            axes, real = tuple(range(2, vectors.ndim)), valid[:, None]
-            pooled = (vectors * real).sum(axes) / real.sum(axes)
+            pooled = stretch_pool(vectors, valid, stretches=self.stretches)
             features.append(pooled.reshape(len(series), -1))
         return torch.cat(features, dim=1)
 
@@ -93,12 +98,20 @@ class TokenizerEncoder(nn.Module):
         """Return a hash of weights, statistics and `quantized`: equal digests, equal encoders."""
         return module_digest(self)
 
-    def get_extra_state(self) -> bool | tuple[bool, list[float]]:
-        """Return `quantized`, and an offset if there is one: they change every feature."""
+    def get_extra_state(self) -> dict[str, Any] | bool | tuple[bool, list[float]]:
+        """Return `quantized`, and an offset and stretches if any: they change every feature."""
         offset = self.tokenizer.offset
+        if self.stretches > 1:
+            written = {"quantized": self.quantized, "stretches": self.stretches}
+            return {**written, "offset": offset.tolist()}
         return (self.quantized, offset.tolist()) if bool(offset.any()) else self.quantized
 
-    def set_extra_state(self, state: bool | tuple[bool, list[float]]) -> None:  # noqa: FBT001  as in nn.Module
+    def set_extra_state(self, state: dict[str, Any] | bool | tuple[bool, list[float]]) -> None:  # noqa: FBT001  as in nn.Module
         """Take them from a state."""
-        self.quantized, offset = state if isinstance(state, tuple) else (state, [0.0])
+        self.stretches = 1
+        if isinstance(state, dict):
+            self.quantized, self.stretches = state["quantized"], state["stretches"]
+            offset = state["offset"]
+        else:
+            self.quantized, offset = state if isinstance(state, tuple) else (state, [0.0])
         self.tokenizer.offset = torch.tensor(offset, dtype=torch.float64)

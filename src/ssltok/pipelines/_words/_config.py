@@ -92,6 +92,9 @@ class TokenizerConfig:
     """Weight of the augmented view's reconstruction; 0 spares rebuilding it."""
     projector_dim: int = 4096
     """Width of the projector that the objective looks through."""
+    stretches: int = 1
+    """Stretches of time over which `transform` averages code vectors, see
+    [`stretch_pool`][ssltok.nn.stretch_pool]; `auto` takes 8."""
     gaps: float = 0.0
     """Largest share of a training series that is hidden from the encoder, which then learns to read
     partly observed series; 0 = none. `impute` is better for it."""
@@ -100,7 +103,8 @@ class TokenizerConfig:
         """Check every word and number."""
         who = "TokenizerConfig"
         check_words(self, who)
-        check_sizes(self, who, "n_fft", "hop", "edge", "dim", "codebook_size", "projector_dim")
+        check_sizes(self, who, "n_fft", "hop", "edge", "dim", "codebook_size", "projector_dim",
+                    "stretches")  # fmt: skip
         check_at_least(who, "n_fft", self.n_fft, 2)
         check_at_least(who, "blocks", self.blocks, 0)
         if self.n_fft % 2 or self.n_fft % self.hop:
