@@ -138,6 +138,8 @@ RULES: dict[str, Rule] = {
     **{f"unguided {steps}": Rule({"steps": steps, "guidance": 1.0}) for steps in (5, 10, 20)},
     "rising guidance": Rule({"steps": 10}, _guided(lambda s: rising_scale(2 * s - 1))),
     "late guidance": Rule({"steps": 10}, _guided(lambda s: interval_scale(s, start=0.5))),
+    "late guidance 7": Rule({"steps": 7}, _guided(lambda s: interval_scale(s, start=4 / 7))),
+    "late guidance 8": Rule({"steps": 8}, _guided(lambda s: interval_scale(s, start=0.75))),
 }  # fmt: skip
 """Rules by name. The first is the default, with which the others are paired."""
 
