@@ -185,7 +185,7 @@ def test_encode(model: str, data: str, tmp_path: pathlib.Path) -> None:
         assert sorted(found.files) == [
             "codes_test", "codes_train", "embeddings_test", "embeddings_train",
         ]  # fmt: skip
-        assert found["embeddings_test"].shape == (12, 8)
+        assert found["embeddings_test"].shape == (12, 64)
 
 
 def test_evaluate(
