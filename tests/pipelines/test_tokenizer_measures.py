@@ -17,7 +17,7 @@ from ssltok.pipelines import (
     tokens_of,
 )
 from tests.evaluation.evaluated import order_of, spread
-from tests.pipelines.small import series
+from tests.pipelines.small import series, small
 
 TRAIN, TEST, MADE = (series(n, seed=seed) for n, seed in ((20, 0), (14, 1), (24, 2)))
 LABELS = [["b", "a"][k % 2] for k in range(24)]
@@ -146,3 +146,16 @@ def test_each_branch_and_each_level_has_codes_of_its_own() -> None:
     assert torch.as_tensor(tokens.test).tolist() == [[2, 4, 8, 9, -1, -1]]
     assert tokens.codebook_size == 14
     assert tokens.codebook is None  # the books above are of other sizes
+
+
+def test_the_mean_token_is_that_of_the_whole_series_whatever_transform_averages() -> None:
+    """The same weights with three stretches have the same rows, and stay as they are."""
+    reports = []
+    for stretches in (1, 3):
+        model = SSLTokenizer(small(stretches=stretches, steps=1), seed=2).fit(TRAIN)
+        measures = (tokenizer_measures(model),)
+        labels = {"train_labels": numbers(20), "test_labels": numbers(14)}
+        reports.append(evaluate(TRAIN, TEST, MADE, measures=measures, **labels))
+        assert model.transform(TEST).shape[1] == stretches * model.artifact_.tokenizer.parts[0].dim
+    first, second = (report["linear probe on mean token"].value for report in reports)
+    assert first == second > 0

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from itertools import pairwise
 from typing import Any
@@ -177,7 +178,11 @@ def _measures(model: SSLTokenizer, sets: Sets) -> list[Measure]:
         elif view == "tokens":
             rows = [torch.from_numpy(model.token_vectors(labelled[k])) for k in ("train", "test")]
         else:
-            rows = [torch.from_numpy(model.transform(labelled[k])) for k in ("train", "test")]
+            whole = copy.copy(model)  # the mean of all tokens, whatever `transform` averages
+            config = model.artifact_.config
+            stage_one = replace(config.tokenizer, stretches=1)
+            whole.artifact_ = model.artifact_._replace(config=replace(config, tokenizer=stage_one))
+            rows = [torch.from_numpy(whole.transform(labelled[k])) for k in ("train", "test")]
         return rows[0].flatten(1), rows[1].flatten(1)
 
     def probed(probe: Callable[..., Tensor], view: str) -> Outcome:
