@@ -153,9 +153,11 @@ def test_the_mean_token_is_that_of_the_whole_series_whatever_transform_averages(
     reports = []
     for stretches in (1, 3):
         model = SSLTokenizer(small(stretches=stretches, steps=1), seed=2).fit(TRAIN)
-        measures = (tokenizer_measures(model),)
-        labels = {"train_labels": numbers(20), "test_labels": numbers(14)}
-        reports.append(evaluate(TRAIN, TEST, MADE, measures=measures, **labels))
+        report = evaluate(
+            TRAIN, TEST, MADE, train_labels=numbers(20), test_labels=numbers(14),
+            measures=(tokenizer_measures(model),),
+        )  # fmt: skip
+        reports.append(report)
         assert model.transform(TEST).shape[1] == stretches * model.artifact_.tokenizer.parts[0].dim
     first, second = (report["linear probe on mean token"].value for report in reports)
     assert first == second > 0
