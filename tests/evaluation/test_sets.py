@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ssltok.evaluation import Report, Tokens, evaluate
+from ssltok.evaluation import Measure, Report, Sets, Tokens, evaluate
 from ssltok.metrics import (
     dtw_distance,
     euclidean_distance,
@@ -168,6 +168,52 @@ def test_labels_follow_the_series_that_are_left() -> None:
     assert row.cases == 32
     assert row.value > 0.8
     assert report["train on real, test on synthetic"].value > 0.8
+
+
+def test_where_most_have_gaps_lines_are_led_over_them_in_all_sets() -> None:
+    """A naive fill of every set, in which generated series have as many holes as training's."""
+    train, test, made = (
+        torch.cat([x, 3 * x.flip(2) + 50], dim=1).clone() for x in (TRAIN, TEST, FAIR)
+    )
+    train[:40, 0, 4:7] = math.nan
+    train[:30, :, 20:] = math.nan  # these end early, which is no gap
+    test[:30, 1, 9] = math.nan
+    made[:10, :, 22:] = math.nan
+    levels: list[Tensor] = []
+
+    def look(sets: Sets) -> list[Measure]:
+        levels.extend([sets.whole.train, sets.whole.test, sets.whole.fake])
+        return []
+
+    evaluate(train, test, made, encoder=flat, measures=(look,))
+    centre = train.double().nanmean((0, 2))
+
+    def filled(row: Tensor, gone: Tensor) -> Tensor:
+        out = row.clone()
+        for channel in range(2):
+            places = [k for k in range(24) if not (row[channel, k].isnan() or gone[channel, k])]
+            known = [float(row[channel, k]) for k in places]
+            line = np.interp(range(24), places, known) if places else float(centre[channel])
+            out[channel] = torch.tensor(line)
+        return out
+
+    nothing = torch.zeros(2, 24, dtype=torch.bool)
+    hole = nothing.clone()
+    hole[0, 4:7] = True
+    for real, seen in ((train, levels[0]), (test, levels[1])):
+        expected = torch.stack([filled(row, nothing) for row in real])
+        torch.testing.assert_close(_sorted(seen).double(), _sorted(expected).double())
+    either = [torch.stack([filled(row, gone) for row in made]) for gone in (nothing, hole)]
+    holed = 0
+    for row in levels[2]:
+        plain, lined = (bool((row - e).abs().amax((1, 2)).min() < 1e-4) for e in either)
+        assert plain or lined
+        holed += lined and not plain
+    assert holed == 40
+
+
+def _sorted(x: Tensor) -> Tensor:
+    return x[x.flatten(1).sum(1).argsort()]
 
 
 # Codes as they come.

@@ -60,8 +60,9 @@ def evaluate(
     are training series, for most measures change with their number; where there are labels, the
     classes keep their proportions.) What is undefined for these
     data is skipped, with the reason in its row. Measures that need whole series leave out those
-    with missing values and those shorter than the longest, and say how many; they are skipped
-    where less than half of a set is whole.
+    with missing values and those shorter than the longest, and say how many. Where less than half
+    of a set would be left, they fill instead, and say so: straight lines over gaps (generated
+    series get those of training series, drawn in turn), the last value held beyond ends.
 
     Nothing is changed: not the modules that are passed, nor torch's random state. The order of
     the series within a set changes nothing either.

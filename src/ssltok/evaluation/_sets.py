@@ -13,6 +13,7 @@ from torch import Tensor
 from ssltok._shared.scaling import mean_and_scale
 from ssltok.evaluation._rows import Outcome
 from ssltok.metrics import RocketEncoder, encode
+from ssltok.signal import line_fill
 from ssltok.training import keyed_generator
 
 __all__ = ["LEAST", "Between", "Sets", "arrange", "score_sets", "share_error", "spread_classes"]
@@ -47,8 +48,8 @@ class Sets:
         encoder_name: What rows call it.
         steps: Budget of each trained score; 0 leaves them out.
         seed: Decides everything random.
-        gaps: Why nothing can be measured on these series, or empty; see `whole`.
-        left_out: How many series `whole` left out, in words, or empty.
+        gaps: Why nothing can be measured on these series, or empty; see `labelled`.
+        left_out: How many series `whole` left out or filled, in words, or empty.
 
     Example:
         >>> import torch
@@ -110,23 +111,40 @@ class Sets:
 
     @cached_property
     def whole(self) -> "Sets":
-        """The same without series that have gaps or are shorter than the longest.
+        """The same with whole series of one length alone.
 
-        `gaps` says why nothing can be measured on them where less than half of a set is whole.
+        Series with gaps or shorter than the longest are left out. Where less than half of a set
+        would be left, all sets are `completed` instead; `left_out` says which.
         """
         selected = {name: ~x.isnan().flatten(1).any(1) for name, x in self.series.items()}
         broken = sum(int((~rows).sum()) for rows in selected.values())
         if not broken:
             return self
-        gaps = ""
-        for name, rows in selected.items():
-            left, least = int(rows.sum()), max(LEAST, -(-len(rows) // 2))
-            if left < least and not gaps:
-                gaps = (
-                    f"needs whole series of one length, {least} at least of each set; "
-                    f"{left} of {len(rows)} {SETS[name]} series are"
-                )
-        return self._only(selected, gaps, f"{broken} with gaps left out")
+        if all(int(rows.sum()) >= max(LEAST, -(-len(rows) // 2)) for rows in selected.values()):
+            return self._only(selected, "", f"{broken} with gaps left out")
+        cases = sum(map(len, self.series.values()))
+        said = f"gaps of {broken} of {cases} series filled by straight lines, ends held"
+        return dataclasses.replace(self, series=self._completed(), left_out=said)
+
+    def _completed(self) -> Known:
+        """Every series without gaps: straight lines over them, and its last value to the end.
+
+        Generated series first get the gaps of training series, drawn in turn, so that lines are
+        as frequent in them; ends stay their own. A channel without any value has training's mean.
+        """
+        known = {name: ~x.isnan() for name, x in self.series.items()}
+        later = known["train"].flip(2).cumsum(2).flip(2) > 0
+        gaps = ~known["train"] & later & known["train"].any(2, keepdim=True)
+        cases = len(known["generated"])
+        order = torch.randperm(len(gaps), generator=self.generator("gaps"))
+        order = order.repeat(-(-cases // len(order)))[:cases]
+        known["generated"] = known["generated"] & ~gaps[order]
+        centre = self.series["train"].double().nanmean((0, 2)).nan_to_num()[:, None]
+        filled = {}
+        for name, x in self.series.items():
+            lines = line_fill((x.double() - centre), known[name]) + centre
+            filled[name] = torch.where(known[name], x, lines.to(x.dtype))
+        return filled
 
     @cached_property
     def labelled(self) -> "Sets":
