@@ -176,6 +176,21 @@ def test_impute_fills_the_gap_and_nothing_else(
     assert pd.read_csv(out).columns.tolist() == ["time", *names]
 
 
+def test_impute_goes_on_to_the_end_where_that_is_asked_for(
+    model: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut = long_series()
+    values = np.asarray(cut.train[0]).copy()
+    values[:, -7:] = np.nan
+    monkeypatch.setattr(_reading, "load_dataset", lambda *_, **__: cut._replace(train=[values]))
+    for words, gone in (([], 7), (["--to-the-end"], 0)):
+        out = tmp_path / f"{gone}.csv"
+        main(["impute", model, "--data", "plant", "--out", str(out), *words])
+        table = pd.read_csv(out, parse_dates=["time"])
+        assert (table["time"] == DATES[: len(DATES) - gone]).all()
+        assert np.isfinite(table[["heat", "flow"]].to_numpy()).all()
+
+
 def test_irregular_times_are_refused_or_resampled(
     model: str, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

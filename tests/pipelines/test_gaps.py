@@ -159,8 +159,12 @@ def test_a_channel_that_follows_another_is_read_from_it(model: SSLTokenizer) -> 
 def test_draws_spread_and_their_mean_is_the_mean(model: SSLTokenizer) -> None:
     x = two(3, seed=6)
     x[:, :, 5:7] = np.nan  # no token sees nothing: only the rest is drawn
-    means = model.impute(x, samples=3)
+    means = model.impute(x, samples=3, residual="mean")
     np.testing.assert_array_equal(means[0], means[2])
+    np.testing.assert_array_equal(model.impute(x)[0], means[0])  # one draw is what is expected
+    several = model.impute(x, samples=3)  # and several spread
+    np.testing.assert_array_equal(several, model.impute(x, samples=3, residual="drawn"))
+    assert (several.std(0)[..., 5:7] > 0).all()
     draws = model.impute(x, samples=400, residual="drawn", seed=2)[..., 5:7]
     deviation = draws.std(0)
     assert (deviation > 0).all()
@@ -212,6 +216,28 @@ def test_a_fill_of_ones_own_and_one_for_whole_series() -> None:
     assert np.isfinite(lined.impute(x)).all()
     with pytest.raises(ValueError, match=r"impute: residual 'drawn' needs.*got LineFill"):
         lined.impute(x, residual="drawn")
+
+
+def test_the_word_fill_completes_the_rest_and_changes_no_token() -> None:
+    """A model of whole series: the same codes, and a channel is read from the one it follows."""
+    without, having = (fitted(small(2, **GAPPED | {"gaps": 0.0, "fill": f})) for f in (False, True))
+    assert without.artifact_.tokenizer.fill is None
+    assert isinstance(having.artifact_.tokenizer.fill, GaussianFill)
+    x = two(5, seed=8)
+    np.testing.assert_array_equal(having.encode(x), without.encode(x))
+    truth = x[:, 1, 12:20].copy()
+    x[:, 1, 12:20] = np.nan
+    errors = [np.abs(m.impute(x)[0][:, 1, 12:20] - truth).mean() for m in (without, having)]
+    assert errors[1] < 0.2 * errors[0]
+    large = build_tokenizer(TokenizerConfig(coder="patch", fill=True), channels=32, length=33)
+    assert isinstance(large.fill, LineFill)
+    lined = fitted(small(2, **GAPPED), parts=Parts(fill=LineFill))
+    np.testing.assert_array_equal(*lined.impute(x, samples=2))  # which cannot draw
+
+
+def test_auto_completes_the_rest() -> None:
+    assert auto(read_series(two(12))).config.tokenizer.fill
+    assert not auto(read_series(two(12)), given={"tokenizer__fill": False}).config.tokenizer.fill
 
 
 def test_auto_sees_missing_values() -> None:

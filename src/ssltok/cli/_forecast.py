@@ -81,6 +81,9 @@ class Impute(Drawing):
 
     samples: int = 1
     """Draws of each series; a single one is written as it is, several as quantiles."""
+    to_the_end: bool = False
+    """Series without values at the end of the file go on there, and are filled; else their last
+    value is their end."""
     out: pathlib.Path = pathlib.Path("imputed.csv")
     """A new table (.csv, .tsv, .txt, .parquet, .feather, .xlsx): the times of the data, and a
     column for each channel."""
@@ -92,8 +95,11 @@ class Impute(Drawing):
         for clock in data.times if isinstance(data.times, list) else [data.times]:
             if clock is not None:
                 read_times(clock, who="impute")
-        draws = model.impute(data.train, samples=self.samples, seed=self.seed)
-        filled, whole = 0, draws.astype(np.float64)
+        lengths = [np.shape(series)[-1] for series in data.train] if self.to_the_end else None
+        draws = model.impute(data.train, lengths=lengths, samples=self.samples, seed=self.seed)
+        width = max(np.shape(series)[-1] for series in data.train)
+        later = [(0, 0)] * 3 + [(0, width - draws.shape[-1])]  # rows of the file without a value
+        filled, whole = 0, np.pad(draws.astype(np.float64), later, constant_values=np.nan)
         for case, series in enumerate(data.train):
             values = np.atleast_2d(np.asarray(series, dtype=np.float64))
             gone, stretch = np.isnan(values), whole[:, case, :, : values.shape[-1]]

@@ -46,7 +46,7 @@ from ssltok.pipelines._uses._anomalies import (
     threshold_of,
     usual_scores,
 )
-from ssltok.pipelines._uses._gaps import Residual, check_residual
+from ssltok.pipelines._uses._gaps import Residual, check_residual, usual_residual
 from ssltok.pipelines._uses._summary import summary_of
 from ssltok.pipelines._words._build import build_decoding
 from ssltok.pipelines._words._config import AutoConfig, Config
@@ -482,14 +482,14 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
         seed: int = 0,
         conditions: Any = None,
         lengths: Sequence[int] | None = None,
-        residual: Residual = "mean",
+        residual: Residual | None = None,
     ) -> Floats:
         """Draw the missing values of series: NaN before a series' end.
 
-        A model that learned from partly observed series (`gaps` of `TokenizerConfig`) infers the
-        tokens of which something is observed, draws the others, and completes what is decoded by
-        what is expected of the rest, given it where the series are observed. Without, every token
-        that misses a value is drawn again.
+        A model with a fill (`fill` or `gaps` of `TokenizerConfig`, as `auto` has) infers the tokens
+        of which something is observed, draws the others, and completes what is decoded by what is
+        expected of the rest, given it where the series are observed. Without, every token that
+        misses a value is drawn again.
 
         Args:
             X: As for `encode`; known values stay as they are. Longer series than those of training
@@ -500,18 +500,22 @@ class SSLTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PresetEsti
             conditions: As in `fit`, a row for each series; where the model was told them.
             lengths: Samples of each series, where a series goes on behind its last known value;
                 None takes that for its end.
-            residual: Of a model with gaps: `"mean"` adds what is expected of the rest that tokens
+            residual: Of a model with a fill: `"mean"` adds what is expected of the rest that tokens
                 leave, so draws differ only where tokens are drawn; `"drawn"` one draw of it, so
-                that their spread says how sure the model is; `"none"` nothing.
+                that their spread says how sure the model is; `"none"` nothing. None is `"mean"`
+                for one draw and `"drawn"` for several, where the fill can draw.
 
         Returns:
             `(samples, cases, channels, length)` in the units of X, NaN beyond a series' end and,
-            but for a model with gaps, in a channel without any value.
+            but for a model with a fill, in a channel without any value.
 
         Raises:
             ValueError: If the series or labels are not the model's, or `samples < 1`.
         """
-        check_residual("SSLTokenizer.impute", residual, self._model().tokenizer.fill)
+        fill = self._model().tokenizer.fill
+        if residual is None:
+            residual = usual_residual(fill, samples)
+        check_residual("SSLTokenizer.impute", residual, fill)
         data, labels = self._asked("impute", X, y, samples, lengths)
         conditioned = self._conditions("impute", conditions, data.lengths)
         drawn = impute_long(

@@ -34,8 +34,8 @@ def impute_series(
 ) -> Tensor:
     """Draw the missing values of series; known values stay as they are, bit for bit.
 
-    A tokenizer that learned from partly observed series (it has a `fill`) infers the tokens of
-    which something is observed, and the prior draws those of which nothing is; then the fill
+    A tokenizer that has a `fill` infers the tokens of which something is observed, and the prior
+    draws those of which nothing is; then the fill
     completes what the decoded series leave over, given that where the series are observed. All of
     it is read from series with straight lines in their gaps, so nothing of the truth can reach it.
 

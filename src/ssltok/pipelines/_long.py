@@ -14,8 +14,7 @@ from ssltok.pipelines._folders._artifact import Artifact
 from ssltok.pipelines._impute import draw_missing, impute_series
 from ssltok.pipelines._stage_two._conditions import Conditions
 from ssltok.pipelines._tokenizer import Tokenizer
-from ssltok.pipelines._uses._gaps import Residual
-from ssltok.signal import GaussianFill
+from ssltok.pipelines._uses._gaps import Residual, usual_residual
 
 __all__ = [
     "cut_windows",
@@ -79,7 +78,7 @@ def forecast_long(
             context._replace(lengths=context.lengths + block), labels=labels,
             samples=1 if parts else samples, decoding=artifact.decoding, generator=generator,
             conditions=None if conditions is None else conditions.cut(starts, room),
-            residual="drawn" if isinstance(artifact.tokenizer.fill, GaussianFill) else "mean",
+            residual=usual_residual(artifact.tokenizer.fill, 2),
         ).flatten(0, 1)  # fmt: skip
         if conditions is not None:  # windows begin where this one does
             conditions = conditions.cut(starts, room + left)

@@ -38,7 +38,7 @@ MOST_CHANNELWISE = 24  # channels; beyond, a token is of all of them
 FEW = 0.85  # explained below which a token gets a second code
 BATCH = 32
 MOST_READ = 1024  # series of a source that are read for the plan
-EPOCHS = 1000  # most passes over the training series in stage 2; more only learns them by heart
+EPOCHS = 400  # most passes over the training series in stage 2; more learns them by heart
 EPOCHS_ONE = 200  # in stage 1, which starts as PCA and k-means and needs few
 SHARE_ONE, SHARE_TWO = 0.2, 0.45  # of the time; the rest is reading, generation and evaluation
 FEWEST_STEPS = 100
@@ -132,6 +132,7 @@ def auto(
         view_weight=0.0,
         projector_dim=256,
         gaps=gaps,
+        fill=True,
         stretches=STRETCHES,
     )
     batch = min(BATCH, cases)

@@ -9,10 +9,18 @@ from ssltok.data import SeriesSet, SourceSet
 from ssltok.masking import gap_mask
 from ssltok.pipelines._large._encode_rows import encode_rows
 from ssltok.pipelines._tokenizer import Tokenizer
-from ssltok.signal import LineFill, line_fill
+from ssltok.signal import GaussianFill, LineFill, line_fill
 from ssltok.training import keyed_generator
 
-__all__ = ["RESIDUALS", "Residual", "check_residual", "complete", "fit_fill", "rehearse_fill"]
+__all__ = [
+    "RESIDUALS",
+    "Residual",
+    "check_residual",
+    "complete",
+    "fit_fill",
+    "rehearse_fill",
+    "usual_residual",
+]
 
 Residual = Literal["mean", "drawn", "none"]
 RESIDUALS = get_args(Residual)
@@ -29,8 +37,13 @@ def check_residual(who: str, residual: str, fill: torch.nn.Module | None) -> Non
         kind = "none" if fill is None else "LineFill"
         raise ValueError(
             f"{who}: residual 'drawn' needs a model whose fill can draw, such as GaussianFill "
-            f"(fitted with gaps, series of at most 1024 values); got {kind}"
+            f"(`fill=True`, series of at most 1024 values); got {kind}"
         )
+
+
+def usual_residual(fill: torch.nn.Module | None, samples: int) -> Residual:
+    """The best single answer for one draw, and honest spread for several."""
+    return "drawn" if samples > 1 and isinstance(fill, GaussianFill) else "mean"
 
 
 @torch.no_grad()

@@ -98,8 +98,8 @@ def build_tokenizer(
 
 
 def _fill(config: TokenizerConfig, parts: Parts, channels: int, length: int) -> nn.Module | None:
-    """What completes the rest of partly observed series, where the tokenizer learns from such."""
-    if parts.fill is not None or not config.gaps:
+    """What completes the rest of partly observed series, where that is asked for."""
+    if parts.fill is not None or not (config.gaps or config.fill):
         built: nn.Module | None = build_part(parts.fill, {"channels": channels, "length": length})
         return built
     if channels * length > MOST_FILLED:

@@ -98,6 +98,10 @@ class TokenizerConfig:
     gaps: float = 0.0
     """Largest share of a training series that is hidden from the encoder, which then learns to read
     partly observed series; 0 = none. `impute` is better for it."""
+    fill: bool = False
+    """Whether gaps are completed by what is expected of the rest that tokens leave, given it where
+    a series is observed: `GaussianFill`, straight lines above 1,024 values a series. With `gaps` it
+    always is. `impute` and `forecast` are better for it, and tokens are as without."""
 
     def __post_init__(self) -> None:
         """Check every word and number."""
