@@ -98,10 +98,10 @@ def test_other_packages_are_read_at_their_public_address() -> None:
                 assert not words[2].startswith("_"), f"{path} imports {name}"
 
 
-def test_a_story_has_at_most_twenty_files() -> None:
+def test_a_story_has_at_most_twenty_files_and_the_pipelines_fifteen() -> None:
     for name in UPPER:
         files = list((SOURCE / name).glob("*.py"))
-        assert len(files) <= 20, f"{name} has {len(files)} files"
+        assert len(files) <= (15 if name == "pipelines" else 20), f"{name} has {len(files)} files"
 
 
 def test_extras_stay_out_of_the_core() -> None:

@@ -33,11 +33,11 @@ from ssltok.pipelines import (
     prior_step,
     save_artifact,
 )
-from ssltok.pipelines import _long as long_series
 from ssltok.pipelines._generate import hidden_codes
-from ssltok.pipelines._impute import draw_missing
 from ssltok.pipelines._stage_two._conditions import ConditionScale, read_conditions
 from ssltok.pipelines._uses import _anomalies as anomalies
+from ssltok.pipelines._uses import _long as long_series
+from ssltok.pipelines._uses._impute import draw_missing
 from ssltok.training import keyed_generator, seeded
 from tests.pipelines.small import series, small, varied
 

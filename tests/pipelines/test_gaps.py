@@ -10,7 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-import ssltok.pipelines._impute as act
+import ssltok.pipelines._uses._impute as act
 from ssltok.data import SeriesSet, read_series
 from ssltok.pipelines import (
     Config,
@@ -20,7 +20,7 @@ from ssltok.pipelines import (
     auto,
     build_tokenizer,
 )
-from ssltok.pipelines._impute import draw_missing
+from ssltok.pipelines._uses._impute import draw_missing
 from ssltok.signal import GaussianFill, LineFill
 from tests.pipelines.small import series, small
 

@@ -7,7 +7,7 @@ import torch
 from ssltok._shared.modes import evaluation_mode
 from ssltok.data._series_set import read_series
 from ssltok.pipelines import SSLTokenizer, build_tokenizer, encode_series, timevqvae
-from ssltok.pipelines._impute import hidden_tokens
+from ssltok.pipelines._uses._impute import hidden_tokens
 from tests.pipelines.small import series, small
 
 LABELS = ["a", "b"] * 5

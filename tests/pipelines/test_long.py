@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ssltok.data import SeriesSet, read_series
 from ssltok.pipelines import SSLTokenizer
-from ssltok.pipelines import _long as long
-from ssltok.pipelines._impute import impute_series
+from ssltok.pipelines._uses import _long as long
+from ssltok.pipelines._uses._impute import impute_series
 from ssltok.training import keyed_generator
 from tests.pipelines.small import series, small
 

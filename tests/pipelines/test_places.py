@@ -11,9 +11,9 @@ from ssltok.pipelines import (
     build_prior,
     build_tokenizer,
 )
-from ssltok.pipelines._impute import hidden_tokens
 from ssltok.pipelines._token_features import TokenFeatures
 from ssltok.pipelines._uses import _anomalies
+from ssltok.pipelines._uses._impute import hidden_tokens
 from ssltok.pipelines._words._tables import OBJECTIVES
 from ssltok.training import ObjectiveBatch
 

@@ -123,8 +123,8 @@ class Sets:
         if all(int(rows.sum()) >= max(LEAST, -(-len(rows) // 2)) for rows in selected.values()):
             return self._only(selected, "", f"{broken} with gaps left out")
         cases = sum(map(len, self.series.values()))
-        said = f"gaps of {broken} of {cases} series filled by straight lines, ends held"
-        return dataclasses.replace(self, series=self._completed(), left_out=said)
+        note = f"gaps of {broken} of {cases} series filled by straight lines, ends held"
+        return dataclasses.replace(self, series=self._completed(), left_out=note)
 
     def _completed(self) -> Known:
         """Every series without gaps: straight lines over them, and its last value to the end.

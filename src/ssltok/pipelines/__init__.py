@@ -28,17 +28,15 @@ from ssltok.pipelines._general._pretrained import PretrainedTokenizer
 from ssltok.pipelines._general._stream import CodeStream
 from ssltok.pipelines._generate import Decoding, Generated, decode_tokens, generate
 from ssltok.pipelines._prior import ConditionedPrior, Prior, PriorBatch, PriorOutput
-from ssltok.pipelines._prior_loss import loss_by_share
 from ssltok.pipelines._run import run
 from ssltok.pipelines._stage_two._causal_prior import CausalPrior
 from ssltok.pipelines._stage_two._conditions import Conditions
+from ssltok.pipelines._stage_two._prior_loss import loss_by_share
 from ssltok.pipelines._stage_two._prior_stage import PriorModel, prior_stage, random_masks
 from ssltok.pipelines._stage_two._prior_step import prior_step
 from ssltok.pipelines._stages import Comparison, TokenizerModel, compare, tokenizer_stage
 from ssltok.pipelines._token_features import TokenFeatures
 from ssltok.pipelines._tokenizer import Tokenizer
-from ssltok.pipelines._tokenizer_encoder import TokenizerEncoder
-from ssltok.pipelines._tokenizer_measures import tokenizer_measures, tokens_of
 from ssltok.pipelines._tokenizer_step import (
     EncodedViews,
     TokenizerBatch,
@@ -49,6 +47,8 @@ from ssltok.pipelines._tokenizer_step import (
     tokenizer_step,
 )
 from ssltok.pipelines._uses._anomalies import AnomalyScores
+from ssltok.pipelines._uses._tokenizer_encoder import TokenizerEncoder
+from ssltok.pipelines._uses._tokenizer_measures import tokenizer_measures, tokens_of
 from ssltok.pipelines._words._build import (
     build_decoding,
     build_objective,

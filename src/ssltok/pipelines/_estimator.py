@@ -26,14 +26,6 @@ from ssltok.pipelines._folders._artifact import (
 from ssltok.pipelines._folders._artifact_checks import check_savable
 from ssltok.pipelines._generate import Generated, generate
 from ssltok.pipelines._large._in_blocks import blocks_of, in_blocks
-from ssltok.pipelines._long import (
-    decode_codes,
-    encode_long,
-    forecast_long,
-    impute_long,
-    reconstruct_long,
-    widen,
-)
 from ssltok.pipelines._stage_two._conditions import Conditions, ConditionScale, read_conditions
 from ssltok.pipelines._stages import teller
 from ssltok.pipelines._uses._anomalies import (
@@ -47,6 +39,14 @@ from ssltok.pipelines._uses._anomalies import (
     usual_scores,
 )
 from ssltok.pipelines._uses._gaps import Residual, check_residual, usual_residual
+from ssltok.pipelines._uses._long import (
+    decode_codes,
+    encode_long,
+    forecast_long,
+    impute_long,
+    reconstruct_long,
+    widen,
+)
 from ssltok.pipelines._uses._summary import summary_of
 from ssltok.pipelines._words._build import build_decoding
 from ssltok.pipelines._words._config import AutoConfig, Config

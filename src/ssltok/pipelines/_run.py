@@ -42,8 +42,8 @@ from ssltok.pipelines._folders._artifact_checks import check_savable
 from ssltok.pipelines._folders._place import Place, check_place, claimed
 from ssltok.pipelines._large._measured import last_samples, measured_parts
 from ssltok.pipelines._stages import teller
-from ssltok.pipelines._tokenizer_measures import tokenizer_measures, tokens_of
 from ssltok.pipelines._uses._run_figures import figures_of, write_figures
+from ssltok.pipelines._uses._tokenizer_measures import tokenizer_measures, tokens_of
 from ssltok.pipelines._words._config import AutoConfig, Config
 from ssltok.training import accelerated, keyed_generator
 

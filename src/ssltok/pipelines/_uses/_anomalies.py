@@ -13,11 +13,11 @@ from ssltok._shared.modes import evaluation_mode
 from ssltok.data import SeriesSet, SourceSet
 from ssltok.decoding import anomaly_score, odd_widths, score_over_time, smoothed_score
 from ssltok.pipelines._fit import encode_series
-from ssltok.pipelines._long import cut_windows
 from ssltok.pipelines._prior import Prior, context_of
 from ssltok.pipelines._stage_two._causal_prior import CausalPrior
 from ssltok.pipelines._stage_two._conditions import Conditions
 from ssltok.pipelines._tokenizer import Tokenizer
+from ssltok.pipelines._uses._long import cut_windows
 from ssltok.training import keyed_generator
 
 __all__ = [

@@ -19,7 +19,7 @@ from ssltok.metrics import (
     svm_probe_accuracy,
 )
 from ssltok.pipelines._estimator import SSLTokenizer
-from ssltok.pipelines._prior_loss import SHARES, loss_by_share
+from ssltok.pipelines._stage_two._prior_loss import SHARES, loss_by_share
 from ssltok.pipelines._tokenizer import Tokenizer
 
 __all__ = ["tokenizer_measures", "tokens_of"]

@@ -11,10 +11,10 @@ from torch import Generator, Tensor
 from ssltok.data import SeriesSet, Windows, stitch
 from ssltok.pipelines._fit import encode_series
 from ssltok.pipelines._folders._artifact import Artifact
-from ssltok.pipelines._impute import draw_missing, impute_series
 from ssltok.pipelines._stage_two._conditions import Conditions
 from ssltok.pipelines._tokenizer import Tokenizer
 from ssltok.pipelines._uses._gaps import Residual, usual_residual
+from ssltok.pipelines._uses._impute import draw_missing, impute_series
 
 __all__ = [
     "cut_windows",
