@@ -139,6 +139,15 @@ def test_what_is_given_is_not_chosen() -> None:
     assert chosen_point(auto(data, given={"tokenizer__widths": (5,)}), 48) is None
 
 
+def test_fields_that_need_each_other_are_given_in_any_order() -> None:
+    several = {"tokenizer__codes_per_token": 2, "tokenizer__quantizer": "residual"}
+    for given in (several, dict(reversed(several.items()))):
+        tokenizer = auto(read_series(steps_of(48, 4)), given=given).config.tokenizer
+        assert (tokenizer.quantizer, tokenizer.codes_per_token) == ("residual", 2)
+        model = SSLTokenizer().set_params(**{f"preset__{k}": v for k, v in given.items()})
+        assert model.preset.given == given
+
+
 def test_the_estimator_reads_the_data_first_and_takes_numbers_beside() -> None:
     model = SSLTokenizer("auto", progress=False)
     model.set_params(

@@ -102,10 +102,14 @@ def replace_nested(
             near = difflib.get_close_matches(path, known, n=1)
             hint = f" (did you mean {near[0]}?)" if near else ""
             raise ValueError(f"set_params: names must be known; got {path!r}{hint}")
-    for path in sorted(values, key=lambda p: p.count("__")):
+    fields: dict[str, dict[str, Any]] = {}
+    for path, value in values.items():
         section, _, field = path.removeprefix(prefix).partition("__")
-        value = values[path]
         if field:
-            value = dataclasses.replace(getattr(config, section), **{field: value})
-        config = dataclasses.replace(config, **{section: value})
+            fields.setdefault(section, {})[field] = value
+        else:
+            config = dataclasses.replace(config, **{section: value})
+    for section, several in fields.items():  # together, for one may need another
+        changed = dataclasses.replace(getattr(config, section), **several)
+        config = dataclasses.replace(config, **{section: changed})
     return config
