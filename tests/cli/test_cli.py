@@ -250,6 +250,11 @@ def test_info(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     said = json.loads(capsys.readouterr().out)
     assert said["classes"] == ["high", "low"]
     assert said["length"] == 33
+    main(["info", "general"])
+    about = json.loads(capsys.readouterr().out)
+    assert about["name"].startswith("general-")
+    assert about == SSLTokenizer.from_pretrained("general").about_
+    assert f"licence: {about['licence']}" in SSLTokenizer.from_pretrained("general").summary()
 
 
 @pytest.mark.parametrize(
@@ -258,7 +263,7 @@ def test_info(model: str, capsys: pytest.CaptureFixture[str]) -> None:
         (["fit", "--data", "nowhere.npz", *SMALL], r"ssltok: load_dataset: the file must exist"),
         (
             ["info", "nowhere"],
-            r"ssltok: nowhere: must be a whole ssltok folder; got no such folder",
+            r"ssltok: from_pretrained: model must be general, .*a folder, .*; got 'nowhere'",
         ),
         (["sample", "{model}", "--out", "x.txt"], r"sample: out must end in .npy, .npz, .csv"),
         (

@@ -25,6 +25,7 @@ from ssltok.pipelines import (
     AutoConfig,
     Config,
     DecodingConfig,
+    PretrainedTokenizer,
     PriorConfig,
     SSLTokenizer,
     TokenizerConfig,
@@ -193,14 +194,17 @@ class Fit(Training):
 
 @dataclass(frozen=True, kw_only=True)
 class Info:
-    """Say what is in a saved model."""
+    """Say what is in a model."""
 
-    model: Annotated[pathlib.Path, tyro.conf.Positional]
-    """The model's folder."""
+    model: Annotated[str, tyro.conf.Positional]
+    """The model's folder; or general, or owner/name on the hub."""
 
     def __call__(self) -> None:
         """Do it."""
-        model = SSLTokenizer.load(self.model)
+        model = SSLTokenizer.from_pretrained(self.model)
+        if isinstance(model, PretrainedTokenizer) and not hasattr(model, "artifact_"):
+            say(to_json(model.about_, allow_nan=False).decode())
+            return
         tokenizer = model.artifact_.tokenizer
         summary = {
             "channels": tokenizer.channels,

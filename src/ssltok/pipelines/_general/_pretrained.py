@@ -337,6 +337,13 @@ class PretrainedTokenizer(SSLTokenizer):
             folder = self.save_pretrained(pathlib.Path(place) / "model")
             return upload(folder, repository, private=private, message=message)
 
+    def summary(self) -> str:
+        """What the model is, as text; of a pretrained tokenizer as it is, what is known of it."""
+        if self._is_own():
+            return super().summary()
+        lines = [f"{key}: {value}" for key, value in self.about_.items()]
+        return "\n".join(["SSLTokenizer, pretrained", *lines])
+
     @property
     def about_(self) -> dict[str, Any]:
         """What is known of the model: data, metrics, licence."""
