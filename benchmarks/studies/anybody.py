@@ -2,11 +2,15 @@
 
     python benchmarks/studies/anybody.py --data FOLDER --out rows.csv             # all its .npz
     python benchmarks/studies/anybody.py --data FOLDER --sets A B --seeds 0 1 --minutes 0.2
+    python benchmarks/studies/anybody.py --data FOLDER --series ETTh1.csv --out rows.csv
+    python benchmarks/studies/anybody.py --out rows.csv --table                      # what is there
 
 FOLDER holds `NAME.npz` with X_train, y_train, X_test, y_test. Nothing is chosen per set: `auto`
 reads the training part, the model is trained, as many series as there are in training (200 at
 least) are generated, and all is judged on the test part. Rows that the file already has are not
-computed again.
+computed again. `--series` are files of FOLDER with long series, as people have them: of them
+windows of 96 samples, a quarter apart, are learned from, and those of the last fifth of the time
+are judged on, which share no sample with the others; there are no labels, so no judge of classes.
 
 What stands beside what: `explained` is of the test part, `dct` is what a discrete cosine transform
 explains with as many bits (the coefficients of largest variance in training, each with the same
@@ -33,15 +37,18 @@ from torch import Tensor
 if __name__ == "__main__" and not __package__:  # as a script: imports begin at the root
     sys.path[0] = str(pathlib.Path(__file__).parents[2])
 
+from benchmarks.studies.anybody_table import read_rows, tables
 from benchmarks.studies.ssl_tokens.data import Split, find_datasets, make_split
 
-from ssltok.data import SeriesSet
+from ssltok.data import SeriesSet, load_dataset, read_series, train_and_test
 from ssltok.evaluation import RidgeJudge, evaluate, fidelity_measures, memory_measures
 from ssltok.pipelines import SSLTokenizer, auto, tokenizer_measures
 from ssltok.signal import ChannelScaler
+from ssltok.training import keyed_generator
 
 LEAST_GENERATED = 200
 MOST_TESTED = 1000
+WINDOW = 96
 BITS = (2, 3, 4, 5, 6, 8)
 ROWS = {
     "explained": "variance explained", "cas": "CAS, ridge", "frechet": "Frechet distance",
@@ -101,16 +108,18 @@ def cell(split: Split, *, seed: int, minutes: float) -> dict[str, Any]:
     """Plan, train, generate, judge."""
     began = time.process_time()
     train, labels = split.train, split.train_labels
-    plan = auto(train, minutes=minutes, classes=split.classes)
-    model = SSLTokenizer(plan.config, seed=seed).fit(_series(train), labels.tolist())
+    plan = auto(train, minutes=minutes, classes=split.classes, ordered=not split.classes)
+    known = labels.tolist() if split.classes else None
+    model = SSLTokenizer(plan.config, seed=seed).fit(_series(train), known)
     count = max(len(labels), LEAST_GENERATED)
     wanted = labels.sort().values[torch.arange(count) * len(labels) // count].tolist()
-    generated = model.generate(wanted, seed=seed).series
+    asked = wanted if split.classes else None
+    generated = model.generate(asked or [None] * count, seed=seed).series
     test = _series(split.test)
     report = evaluate(
         _series(train), test, generated,
-        train_labels=labels.tolist(), test_labels=split.test_labels.tolist(),
-        generated_labels=wanted, steps=0, seed=seed,
+        train_labels=known, test_labels=split.test_labels.tolist() if known else None,
+        generated_labels=asked, steps=0, seed=seed,
         measures=(fidelity_measures, memory_measures, RidgeJudge(), tokenizer_measures(model)),
     )  # fmt: skip
     config = plan.config
@@ -140,6 +149,18 @@ def cell(split: Split, *, seed: int, minutes: float) -> dict[str, Any]:
     return found
 
 
+def windows_of(file: pathlib.Path, *, seed: int) -> Split:
+    """Windows of a file's long series: the last fifth of the time is judged on."""
+    parts = train_and_test(
+        load_dataset(str(file)), keyed_generator(seed, "test-part"), window=WINDOW, stride=None
+    )
+    train, test = read_series(parts.train), read_series(parts.test)
+    step = -(-len(test.values) // MOST_TESTED)
+    test = test.take(torch.arange(0, len(test.values), step))
+    nothing = [torch.full((len(part.values),), -1) for part in (train, test)]
+    return Split(file.stem, train, nothing[0], test, nothing[1], 0)
+
+
 def _series(data: SeriesSet) -> Tensor:
     return data.values.where(data.valid, torch.nan)
 
@@ -155,17 +176,31 @@ def main(words: list[str] | None = None) -> None:
         "--kind", choices=("test", "validation"), default="test",
         help="judge on the test part, or on a third of the training part",
     )  # fmt: skip
+    parser.add_argument("--series", nargs="*", default=[], help="files of long series")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("anybody.csv"))
+    parser.add_argument("--table", action="store_true", help="print what is there, and do no more")
     options = parser.parse_args(words)
+    if options.table:
+        print("\n".join(tables(read_rows(options.out))))
+        return
     done = set()
     if options.out.exists():
         with options.out.open(newline="", encoding="utf-8") as stream:
             done = {(r["set"], int(r["seed"]), float(r["minutes"])) for r in csv.DictReader(stream)}
-    for name, data in find_datasets(options.sets, folder=options.data).items():
+    found: dict[str, Any] = {}
+    if options.sets or not options.series:
+        found = dict(find_datasets(options.sets, folder=options.data))
+    for file in options.series:
+        place = pathlib.Path(options.data or ".", file)
+        found[place.stem] = place
+    for name, data in found.items():
         for seed in options.seeds:
             if (name, seed, options.minutes) in done:
                 continue
-            split = make_split(name, data, kind=options.kind, seed=seed, most_test=MOST_TESTED)
+            if isinstance(data, pathlib.Path):
+                split = windows_of(data, seed=seed)
+            else:
+                split = make_split(name, data, kind=options.kind, seed=seed, most_test=MOST_TESTED)
             row = cell(split, seed=seed, minutes=options.minutes)
             first = not options.out.exists()
             with options.out.open("a", newline="", encoding="utf-8") as stream:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ssltok.data import SeriesSet, read_series
-from ssltok.pipelines import Config, SSLTokenizer, auto, build_tokenizer, measure_rate
+from ssltok.pipelines import AutoConfig, Config, SSLTokenizer, auto, build_tokenizer, measure_rate
 from ssltok.pipelines._auto._cost import Cost, count, seconds
 from ssltok.pipelines._auto._plan import choose_rate, chosen_point
 from ssltok.pipelines._auto._rate import RatePoint, codes_for, strides_for
@@ -145,6 +145,7 @@ def test_fields_that_need_each_other_are_given_in_any_order() -> None:
         tokenizer = auto(read_series(steps_of(48, 4)), given=given).config.tokenizer
         assert (tokenizer.quantizer, tokenizer.codes_per_token) == ("residual", 2)
         model = SSLTokenizer().set_params(**{f"preset__{k}": v for k, v in given.items()})
+        assert isinstance(model.preset, AutoConfig)
         assert model.preset.given == given
 
 
