@@ -5,6 +5,7 @@ import math
 import pathlib
 import statistics
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 __all__ = ["Row", "read_rows", "tables"]
 
@@ -52,7 +53,7 @@ def goals(rows: Sequence[Row]) -> Iterator[str]:
         ("coverage", "coverage over that of real series, median", "0.70", statistics.median),
         ("memorization", "memorization over that of real series, median", "1", statistics.median),
     ):  # fmt: skip
-        ratios = _each(rows, lambda r, key=key: _ratio(r, key))
+        ratios = _each(rows, partial(_ratio, key))
         yield _line(word, wanted, f"{middle(ratios.values()):.2f}", ratios)
     seconds = _each(rows, lambda r: r["cpu_seconds"])
     yield _line("processor seconds, median", "", f"{_median(seconds):.0f}", seconds)
@@ -87,7 +88,7 @@ def _each(rows: Sequence[Row], value: Callable[[Row], float | str]) -> dict[str,
     return {name: statistics.fmean(numbers) for name, numbers in found.items()}
 
 
-def _ratio(row: Row, key: str) -> float:
+def _ratio(key: str, row: Row) -> float:
     real = float(row[f"{key}_real"])
     return float(row[key]) / real if real else math.nan
 
