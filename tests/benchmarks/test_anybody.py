@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from benchmarks.studies.anybody import FIELDS, main
 from benchmarks.studies.anybody_table import read_rows, tables
+from benchmarks.studies.ssl_tokens.data import make_split
 
 from tests.benchmarks.small import toy
 
@@ -38,6 +39,18 @@ def test_a_set_and_a_long_series_give_rows_and_are_not_computed_again(
     capsys.readouterr()
     main([*words, "--table"])
     assert "\n| toy | 0 | 24 | 33 |" in capsys.readouterr().out
+
+
+def test_a_part_whose_series_are_longer_makes_both_as_long() -> None:
+    data = toy(12, 16)
+    for cut in (
+        data._replace(train=data.train[:, :, :20]),
+        data._replace(test=data.test[:, :, :20]),
+    ):
+        split = make_split("toy", cut, kind="test", seed=0, most_test=99)
+        assert {part.values.shape[2] for part in (split.train, split.test)} == {33}
+        lengths = (split.train.lengths.unique().tolist(), split.test.lengths.unique().tolist())
+        assert sorted(lengths) == [[20], [33]]
 
 
 def test_figures_of_the_table_are_those_of_the_rows(tmp_path: pathlib.Path) -> None:

@@ -105,8 +105,8 @@ def make_split(name: str, data: Dataset, *, kind: str, seed: int, most_test: int
         parts = train.take(kept), labels[kept], train.take(held), labels[held]
     elif kind == "test":
         test = read_series(data.test, channels=train.values.shape[1], length=None)
-        if test.values.shape[2] != train.values.shape[2]:
-            test = read_series(data.test, length=train.values.shape[2])
+        longest = max(part.values.shape[2] for part in (train, test))
+        train, test = (read_series(x, length=longest) for x in (data.train, data.test))
         test_labels, _ = label_index(data.test_labels, len(test.values), classes=classes)
         generator = keyed_generator(0, f"test {name}")
         share = min(1.0, most_test / len(test_labels))
