@@ -64,8 +64,8 @@ def cases() -> list[tuple[str, str]]:
 
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_in_blocks, "ENCODE_BATCH", 4)
-    monkeypatch.setattr(_encode_rows, "ENCODE_BATCH", 4)
+    monkeypatch.setattr(_in_blocks, "AT_ONCE", 4)
+    monkeypatch.setattr(_encode_rows, "AT_ONCE", 4)
 
 
 @pytest.mark.parametrize(("kind", "method"), cases())
@@ -80,7 +80,7 @@ def test_rows_on_disk_give_what_they_give_in_memory(
     if name != "last":
         np.testing.assert_array_equal(getattr(fitted, method)(ArraySource(x)), found)
     assert [file.name for file in tmp_path.iterdir()] == ["X.npy"]  # no pass was made
-    monkeypatch.setattr(_in_blocks, "ENCODE_BATCH", 99)  # and what the whole gives at once
+    monkeypatch.setattr(_in_blocks, "AT_ONCE", 99)  # and what the whole gives at once
     whole = getattr(fitted, method)(x)
     assert np.shape(whole) == np.shape(found)
     np.testing.assert_allclose(found, whole, rtol=1e-5, atol=1e-4)

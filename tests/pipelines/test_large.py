@@ -176,14 +176,14 @@ def test_a_line_is_said_before_the_pass(
 
 
 def encoded() -> torch.Tensor:
-    _encode_rows.ENCODE_BATCH = 4
+    setattr(_encode_rows, "AT_ONCE", 4)  # noqa: B010  which it imports
     try:
         model = build_stage_one(small(), channels=2, length=30, batch=3, seed=0)
         data = read_source(ArraySource(kinds()["ragged"]))
         model.tokenizer.fit_scale(data)
         return encode_rows(model.tokenizer, model.tokenizer.scaled(data))
     finally:
-        _encode_rows.ENCODE_BATCH = 256
+        setattr(_encode_rows, "AT_ONCE", 256)  # noqa: B010
 
 
 def test_processes_encode_a_share_each_and_hold_all_codes(two_ranks: Ranks) -> None:

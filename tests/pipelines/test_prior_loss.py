@@ -47,7 +47,7 @@ def test_batches_do_not_matter_and_nothing_moves(monkeypatch: pytest.MonkeyPatch
     labels, noise = torch.full((7,), -1), torch.get_rng_state()
     whole = loss_by_share(prior, codes, labels)
     assert list(whole) == [0.1, 0.25, 0.5, 0.75, 0.9, 1.0]
-    monkeypatch.setattr("ssltok.pipelines._stage_two._prior_loss.BATCH", 3)
+    monkeypatch.setattr("ssltok.pipelines._stage_two._prior_loss.AT_ONCE", 3)
     parts = loss_by_share(prior, codes, labels)
     assert parts == {share: pytest.approx(loss, rel=1e-5) for share, loss in whole.items()}
     assert all(module.training for module in prior.modules())

@@ -5,7 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["SAMPLES", "mean_of", "portion"]
+__all__ = ["AT_ONCE", "SAMPLES", "mean_of", "portion"]
+
+AT_ONCE = 256
+"""Series that pass tokenizer or prior at once where nothing is learned. Draws are made portion by
+portion, so another number would give other series for a seed."""
 
 SAMPLES = 2**20
 """Samples along time of a portion: about a gigabyte of features in a network of the presets."""

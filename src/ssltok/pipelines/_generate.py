@@ -11,6 +11,7 @@ from torch import Tensor
 from ssltok._shared.checks import check_at_least
 from ssltok._shared.described import MadeBy, description_of
 from ssltok._shared.modes import evaluation_mode
+from ssltok._shared.portions import AT_ONCE
 from ssltok.decoding import (
     Guidance,
     LogitsFn,
@@ -27,8 +28,6 @@ from ssltok.pipelines._stage_two._continue import continue_codes
 from ssltok.pipelines._tokenizer import Tokenizer
 
 __all__ = ["Decoding", "Generated", "decode_tokens", "generate"]
-
-BATCH = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +163,7 @@ def generate(
         )
     parts: list[Generated] = []
     with evaluation_mode(tokenizer, prior, *([] if weak is None else [weak])):
-        for rows in torch.arange(len(labels)).split(BATCH):
+        for rows in torch.arange(len(labels)).split(AT_ONCE):
             some, sizes = labels[rows], lengths[rows]
             hidden = hidden_codes(prior, tokenizer.valid_tokens(sizes))
             codes = decode_tokens(

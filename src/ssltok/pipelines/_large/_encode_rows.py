@@ -8,14 +8,13 @@ import torch
 from torch import Tensor
 
 from ssltok._shared.modes import evaluation_mode
+from ssltok._shared.portions import AT_ONCE
 from ssltok._shared.ranks import sum_over_ranks
 from ssltok.data import SeriesSet, SourceSet
 from ssltok.distributed import rank_and_world
 from ssltok.pipelines._tokenizer import Tokenizer
 
-__all__ = ["ENCODE_BATCH", "encode_rows"]
-
-ENCODE_BATCH = 256
+__all__ = ["encode_rows"]
 SHARED = 2**16  # series whose codes the processes put together at once
 
 
@@ -42,8 +41,8 @@ def encode_rows(
     with torch.no_grad(), evaluation_mode(tokenizer), _bar(cases, progress and not rank) as bar:
         for begin in range(0, cases, SHARED):
             block = codes[begin : begin + SHARED]
-            for number, first in enumerate(range(0, len(block), ENCODE_BATCH)):
-                last = min(first + ENCODE_BATCH, len(block))
+            for number, first in enumerate(range(0, len(block), AT_ONCE)):
+                last = min(first + AT_ONCE, len(block))
                 if number % world == rank:
                     part = scaled.take(torch.arange(begin + first, begin + last))
                     codes_of = tokenizer.encode(part.values, part.lengths, part.valid)

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from ssltok._shared.portions import AT_ONCE
 from ssltok.data import SeriesSet, SourceSet
-from ssltok.pipelines._large._encode_rows import ENCODE_BATCH
 
 __all__ = ["blocks_of", "in_blocks"]
 
@@ -16,7 +16,7 @@ LARGEST = 2**25  # values of a block
 def blocks_of(data: SeriesSet | SourceSet) -> Iterator[SeriesSet]:
     """The series in order, at most 256 at a time; how many depends on their shape alone."""
     cases, channels, length = data.shape
-    rows = max(1, min(ENCODE_BATCH, LARGEST // (channels * length)))
+    rows = max(1, min(AT_ONCE, LARGEST // (channels * length)))
     for first in range(0, cases, rows):
         yield data.take(torch.arange(first, min(first + rows, cases)))
 

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from ssltok._shared.checks import check_at_least
 from ssltok._shared.modes import evaluation_mode
+from ssltok._shared.portions import AT_ONCE
 from ssltok.losses import masked_token_loss
 from ssltok.masking import random_mask
 from ssltok.pipelines._prior import Prior, context_of
@@ -12,8 +13,6 @@ from ssltok.pipelines._stage_two._conditions import Conditions
 from ssltok.training import keyed_generator
 
 __all__ = ["SHARES", "loss_by_share"]
-
-BATCH = 256
 SHARES = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 
 
@@ -82,7 +81,7 @@ def loss_by_share(
                 dim=1,
             )  # fmt: skip
             sums, count = torch.zeros((), dtype=torch.float64), 0
-            for rows in torch.arange(len(codes)).split(BATCH):
+            for rows in torch.arange(len(codes)).split(AT_ONCE):
                 given = None if conditions is None else conditions.take(rows)
                 total, tokens = _batch(prior, codes[rows], masks[rows], labels[rows], given)
                 sums, count = sums + total, count + tokens

@@ -5,6 +5,7 @@ from typing import Literal, get_args
 import torch
 from torch import Generator, Tensor
 
+from ssltok._shared.portions import AT_ONCE
 from ssltok.data import SeriesSet, SourceSet
 from ssltok.masking import gap_mask
 from ssltok.pipelines._large._encode_rows import encode_rows
@@ -79,7 +80,7 @@ def fit_fill(
 def through(tokenizer: Tokenizer, scaled: SeriesSet) -> Tensor:
     """Scaled series through the tokens and back, in batches."""
     codes = encode_rows(tokenizer, scaled).long()
-    return torch.cat([tokenizer.decode(part) for part in codes.split(256)])
+    return torch.cat([tokenizer.decode(part) for part in codes.split(AT_ONCE)])
 
 
 def complete(

@@ -6,6 +6,7 @@ import torch
 from torch import Generator, Tensor
 
 from ssltok._shared.modes import evaluation_mode
+from ssltok._shared.portions import AT_ONCE
 from ssltok.data import SeriesSet
 from ssltok.pipelines._fit import encode_series
 from ssltok.pipelines._generate import Decoding, decode_tokens
@@ -16,8 +17,6 @@ from ssltok.pipelines._uses._gaps import Residual, complete
 from ssltok.signal import line_fill
 
 __all__ = ["draw_missing", "hidden_tokens", "impute_series"]
-
-BATCH = 256
 
 
 def impute_series(
@@ -108,13 +107,13 @@ def draw_missing(
                     prior, part, labels=labels[rows], decoding=decoding, generator=generator,
                     conditions=None if conditions is None else conditions.take(rows),
                 )
-                for part, rows in zip(tokens.split(BATCH), cases.split(BATCH), strict=True)
+                for part, rows in zip(tokens.split(AT_ONCE), cases.split(AT_ONCE), strict=True)
             ]
         )  # fmt: skip
 
     with evaluation_mode(tokenizer, prior):
         drawn = decode(hidden.repeat(samples, *[1] * (hidden.ndim - 1))).unflatten(0, (samples, -1))
-        decoded = torch.cat([tokenizer.decode(part) for part in drawn.flatten(0, 1).split(BATCH)])
+        decoded = torch.cat([tokenizer.decode(part) for part in drawn.flatten(0, 1).split(AT_ONCE)])
         generated = tokenizer.in_units(
             complete(tokenizer.fill, scaled, decoded, residual=residual, generator=generator)
         )

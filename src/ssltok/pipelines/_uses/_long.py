@@ -8,6 +8,7 @@ import torch
 from einops import rearrange
 from torch import Generator, Tensor
 
+from ssltok._shared.portions import AT_ONCE
 from ssltok.data import SeriesSet, Windows, stitch
 from ssltok.pipelines._fit import encode_series
 from ssltok.pipelines._folders._artifact import Artifact
@@ -24,8 +25,6 @@ __all__ = [
     "reconstruct_long",
     "widen",
 ]
-
-DECODE_BATCH = 256
 
 
 def widen(data: SeriesSet, length: int) -> SeriesSet:
@@ -241,7 +240,7 @@ def decode_codes(tokenizer: Tokenizer, codes: Tensor, *, tokens: int | None = No
         waves = torch.cat(
             [
                 tokenizer.in_units(tokenizer.decode(part, tokens=tokens))
-                for part in torch.split(codes, DECODE_BATCH)
+                for part in torch.split(codes, AT_ONCE)
             ]
         )
     return rearrange(
