@@ -40,7 +40,7 @@ if __name__ == "__main__" and not __package__:  # as a script: imports begin at 
 from benchmarks.studies.anybody_table import read_rows, tables
 from benchmarks.studies.ssl_tokens.data import Split, find_datasets, make_split
 
-from ssltok.data import SeriesSet, load_dataset, read_series, train_and_test
+from ssltok.data import Reading, SeriesSet, load_dataset, read_series, train_and_test
 from ssltok.evaluation import RidgeJudge, evaluate, fidelity_measures, memory_measures
 from ssltok.pipelines import SSLTokenizer, auto, tokenizer_measures
 from ssltok.signal import ChannelScaler
@@ -151,9 +151,8 @@ def cell(split: Split, *, seed: int, minutes: float) -> dict[str, Any]:
 
 def windows_of(file: pathlib.Path, *, seed: int) -> Split:
     """Windows of a file's long series: the last fifth of the time is judged on."""
-    parts = train_and_test(
-        load_dataset(str(file)), keyed_generator(seed, "test-part"), window=WINDOW, stride=None
-    )
+    data = load_dataset(str(file), reading=Reading(layout="time_in_rows"))
+    parts = train_and_test(data, keyed_generator(seed, "test-part"), window=WINDOW, stride=None)
     train, test = read_series(parts.train), read_series(parts.test)
     step = -(-len(test.values) // MOST_TESTED)
     test = test.take(torch.arange(0, len(test.values), step))
