@@ -249,6 +249,20 @@ def summary(rows: list[dict[str, str]]) -> str:
     return "\n".join(lines)
 
 
+def by_set(rows: list[dict[str, str]]) -> str:
+    """How many series of each set an arm is right in; markdown."""
+    arms = list(dict.fromkeys(row["arm"] for row in rows))
+    lines = [f"| set | series | {' | '.join(arms)} |", "|" + " --- |" * (2 + len(arms))]
+    for name in dict.fromkeys(row["set"] for row in rows):
+        sums = [
+            sum(float(r["right"]) for r in rows if (r["set"], r["arm"]) == (name, arm))
+            for arm in arms
+        ]
+        cases = len({row["seed"] for row in rows if row["set"] == name})
+        lines.append(f"| {name} | {cases} | {' | '.join(f'{x:.1f}' for x in sums)} |")
+    return "\n".join(lines)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Make the rows that are missing, and print the summary of all."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
@@ -278,7 +292,7 @@ def main(arguments: list[str] | None = None) -> None:
                 for row in rows_of(load_dataset(source), seed, config, done=done):
                     table.writerow(row)
                     stream.flush()
-    print(summary(_read(options.out)))
+    print(summary(_read(options.out)), by_set(_read(options.out)), sep="\n\n")
     print(machine())
 
 

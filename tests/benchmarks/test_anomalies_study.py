@@ -83,6 +83,8 @@ def test_rows_are_not_made_again(
     printed = capsys.readouterr().out
     assert "guess: " in printed
     assert "tokens alone are right in 0, matrix profile alone in " in printed
+    line = next(x for x in reversed(printed.splitlines()) if x.startswith("| waves"))
+    assert [line.split(" | ")[k] for k in (1, 4)] == ["2", "2.0"]  # of two series; the profile's
 
 
 def naive_stump(
