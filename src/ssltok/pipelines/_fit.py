@@ -32,6 +32,7 @@ from ssltok.pipelines._stages import (
 from ssltok.pipelines._token_features import TokenFeatures
 from ssltok.pipelines._tokenizer import Tokenizer
 from ssltok.pipelines._uses._gaps import fit_fill
+from ssltok.pipelines._uses._texture import fit_texture
 from ssltok.pipelines._words._build import (
     build_objective,
     build_prior,
@@ -219,6 +220,8 @@ def _train(
     histories["tokenizer"] = train_stage(paced(stage, steps, tell), training, steps=steps, **common)
     tokenizer.cpu().requires_grad_(False)
     fit_fill(tokenizer, scaled, ratio=config.tokenizer.gaps, seed=seed)
+    if config.tokenizer.texture:
+        fit_texture(tokenizer, scaled, seed=seed)
     codes = encode_rows(tokenizer, scaled, progress=progress)
     with seeded(keyed_generator(seed, "weights").initial_seed()):
         codebooks = starting_codebooks(tokenizer) if config.prior.start == "codebook" else None

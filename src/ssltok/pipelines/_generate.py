@@ -26,6 +26,7 @@ from ssltok.pipelines._stage_two._causal_prior import CausalPrior
 from ssltok.pipelines._stage_two._conditions import Conditions
 from ssltok.pipelines._stage_two._continue import continue_codes
 from ssltok.pipelines._tokenizer import Tokenizer
+from ssltok.pipelines._uses._texture import texture_of
 
 __all__ = ["Decoding", "Generated", "decode_tokens", "generate"]
 
@@ -176,7 +177,10 @@ def generate(
                 conditions=None if conditions is None else conditions.take(rows),
                 observe=None if parts else observe,
             )
-            series = tokenizer.in_units(tokenizer.decode(codes))
+            decoded = tokenizer.decode(codes)
+            if tokenizer.texture is not None:
+                decoded = decoded + texture_of(tokenizer, codes, generator=generator)
+            series = tokenizer.in_units(decoded)
             times = torch.arange(tokenizer.length)
             series = series.masked_fill((times >= sizes[:, None])[:, None], torch.nan)
             parts.append(Generated(series, codes))

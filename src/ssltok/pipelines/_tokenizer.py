@@ -36,6 +36,8 @@ class Tokenizer(nn.Module):
         channelwise: Whether tokens are channel by channel.
         fill: Completes what tokens leave over of a series with gaps, such as `GaussianFill`; None
             where the tokenizer learns from whole series alone.
+        texture: What new series get beside what is decoded of their tokens, such as `PatchTexture`;
+            None is nothing.
 
     Attributes:
         length: Samples of the longest series.
@@ -66,6 +68,7 @@ class Tokenizer(nn.Module):
     transform: Any
     scaler: Any
     fill: Any
+    texture: Any
 
     def __init__(
         self,
@@ -76,6 +79,7 @@ class Tokenizer(nn.Module):
         channels: int,
         channelwise: bool = False,
         fill: nn.Module | None = None,
+        texture: nn.Module | None = None,
     ) -> None:
         super().__init__()
         who = "Tokenizer"
@@ -97,7 +101,7 @@ class Tokenizer(nn.Module):
         self.scaler = ChannelScaler().fit(torch.zeros(1, channels, 1)) if scaler is None else scaler
         self.offset = torch.zeros(1, dtype=torch.float64)
         self.constant = torch.zeros(1, dtype=torch.bool)
-        self.branches, self.fill = nn.ModuleList(branches), fill
+        self.branches, self.fill, self.texture = nn.ModuleList(branches), fill, texture
         front = (channels,) if channelwise else ()
         self.grids = tuple((*front, *branch.grid) for branch in branches)
         self.sizes = tuple(math.prod(grid) for grid in self.grids)

@@ -5,6 +5,7 @@ from ssltok.signal._bands import Bands, merge_bands, split_bands
 from ssltok.signal._gaussian_fill import GaussianFill, gaussian_fill
 from ssltok.signal._line_fill import LineFill, line_fill
 from ssltok.signal._patch_targets import patch_spectrum, slope_histogram
+from ssltok.signal._patch_texture import PatchTexture
 from ssltok.signal._revin import RevIN
 from ssltok.signal._scale import ChannelScaler, GlobalScaler, Scaled, SeriesScaler
 from ssltok.signal._stft import ISTFT, STFT
@@ -18,6 +19,7 @@ __all__ = [
     "GaussianFill",
     "GlobalScaler",
     "LineFill",
+    "PatchTexture",
     "RevIN",
     "STFTBands",
     "Scaled",

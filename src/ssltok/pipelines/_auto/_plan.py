@@ -133,6 +133,7 @@ def auto(
         projector_dim=256,
         gaps=gaps,
         fill=True,
+        texture=True,
         stretches=STRETCHES,
     )
     batch = min(BATCH, cases)

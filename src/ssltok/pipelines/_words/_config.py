@@ -102,6 +102,10 @@ class TokenizerConfig:
     """Whether gaps are completed by what is expected of the rest that tokens leave, given it where
     a series is observed: `GaussianFill`, straight lines above 1,024 values a series. With `gaps` it
     always is. `impute` and `forecast` are better for it, and tokens are as without."""
+    texture: bool = False
+    """Whether new series get the grain that tokens cannot say, drawn from what they left over of
+    training series with the same codes (`PatchTexture`), as much as a measurement says; without
+    effect where tokens are no patches of time. Tokens and what is rebuilt are as without."""
 
     def __post_init__(self) -> None:
         """Check every word and number."""

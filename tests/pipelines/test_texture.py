@@ -1,0 +1,126 @@
+"""The grain of new series: learned where it helps, drawn with the tokens, saved with the model."""
+
+import pathlib
+import shutil
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ssltok.data import read_series
+from ssltok.pipelines import SSLTokenizer, auto
+from ssltok.pipelines._uses._texture import (
+    _as_patches,
+    _as_series,
+    _rows,
+    fit_texture,
+    texture_of,
+)
+from ssltok.signal import PatchTexture
+from tests.pipelines.small import small
+
+GRAIN: dict[str, Any] = {
+    "coder": "patch", "widths": (6,), "ssl": "none", "revival_ratio": 0.0, "texture": True,
+    "codebook_size": 8,
+}  # fmt: skip
+
+
+def noisy(cases: int = 40, channels: int = 2, length: int = 33, *, noise: float = 1.0) -> Any:
+    """Levels that a code can say, and noise that it cannot."""
+    rng = np.random.default_rng(0)
+    steps = rng.choice([-3.0, 3.0], (cases, channels, 6)).repeat(6, axis=2)[..., :length]
+    return (steps + noise * rng.normal(size=steps.shape)).astype(np.float32)
+
+
+def fitted(x: Any, **options: Any) -> SSLTokenizer:
+    return SSLTokenizer(small(20, **GRAIN | options), progress=False, seed=0).fit(x)
+
+
+@pytest.fixture(scope="module")
+def model() -> SSLTokenizer:
+    return fitted(noisy())
+
+
+def test_noise_that_codes_cannot_say_comes_back(model: SSLTokenizer) -> None:
+    """New series are as rough as real ones, where decoded codes alone are smooth."""
+    tokenizer = model.artifact_.tokenizer
+    assert isinstance(tokenizer.texture, PatchTexture)
+    assert float(tokenizer.texture.weight) > 0
+    drawn = model.generate([None] * 40, seed=1)
+    plain = tokenizer.in_units(tokenizer.decode(torch.as_tensor(drawn.codes)))
+    rough = [float(np.abs(np.diff(np.asarray(s), n=2)).mean()) for s in (drawn.series, plain)]
+    real = float(np.abs(np.diff(noisy(), n=2)).mean())
+    assert rough[1] < 0.7 * real
+    assert abs(rough[0] - real) < abs(rough[1] - real) / 2
+
+
+@pytest.mark.parametrize("channelwise", [False, True])
+def test_patches_are_cut_as_tokens_are(channelwise: bool) -> None:
+    model = fitted(noisy(), channelwise=channelwise)
+    tokenizer = model.artifact_.tokenizer
+    series = torch.randn(5, 2, 33)
+    patches = _as_patches(tokenizer, series)
+    torch.testing.assert_close(_as_series(tokenizer, patches), series)
+    codes = tokenizer.encode(series, torch.tensor([33, 33, 20, 33, 33]))
+    rows = _rows(tokenizer, codes)
+    assert rows.shape[:2] == patches.shape[:2]
+    assert (rows[2 * (2 if channelwise else 1), 4:] == -1).all()  # 20 samples are four patches of 6
+    added = texture_of(tokenizer, codes, generator=torch.Generator().manual_seed(0))
+    assert added.shape == series.shape
+    assert not added[2, :, 24:].any()
+
+
+def test_nothing_is_added_where_that_is_no_help(model: SSLTokenizer) -> None:
+    tokenizer = model.artifact_.tokenizer
+    kept, x = tokenizer.texture, read_series(noisy())
+    try:
+        with torch.no_grad():
+            flat = tokenizer.scaled(read_series(np.asarray(model.reconstruct(noisy()))))
+        fit_texture(tokenizer, flat, seed=0)  # series that tokens say: nothing is left over
+        few = tokenizer.scaled(x.take(torch.arange(5)))
+        rest = tokenizer.texture
+        assert rest is None or float(rest.patches.abs().mean()) < 0.3 * float(
+            kept.patches.abs().mean()
+        )
+        fit_texture(tokenizer, few, seed=0)
+        assert tokenizer.texture is None
+    finally:
+        tokenizer.texture = kept
+    assert fitted(noisy(), coder="spectrogram").artifact_.tokenizer.texture is None
+    assert fitted(noisy(), texture=False).artifact_.tokenizer.texture is None
+
+
+def test_tokens_and_what_is_rebuilt_are_as_without(model: SSLTokenizer) -> None:
+    without = fitted(noisy(), texture=False)
+    np.testing.assert_array_equal(model.encode(noisy()), without.encode(noisy()))
+    np.testing.assert_array_equal(model.reconstruct(noisy()), without.reconstruct(noisy()))
+    some = [m.generate([None] * 3, seed=2).codes for m in (model, without)]
+    assert torch.equal(*(torch.as_tensor(codes) for codes in some))
+
+
+def test_missing_values_leave_nothing_over() -> None:
+    x = noisy()
+    x[::3, 1, 8:20] = np.nan
+    texture = fitted(x).artifact_.tokenizer.texture
+    assert isinstance(texture, PatchTexture)
+    patches = texture.patches.unflatten(2, (2, 6))
+    assert not patches[::3, 2, 1].any()  # samples 12 to 17 of channel 1
+    assert patches[::3, 2, 0].any()
+
+
+def test_saved_loaded_and_resumed_to_the_bit(model: SSLTokenizer, tmp_path: pathlib.Path) -> None:
+    expected = np.asarray(model.sample(5, seed=3))
+    loaded = SSLTokenizer.load(model.save(tmp_path / "model"))
+    np.testing.assert_array_equal(loaded.sample(5, seed=3), expected)
+    options: dict[str, Any] = {"checkpoints": tmp_path / "run", "progress": False, "seed": 0}
+    first = SSLTokenizer(small(20, **GRAIN), **options).fit(noisy())
+    np.testing.assert_array_equal(first.sample(5, seed=3), expected)
+    newest = sorted((tmp_path / "run" / "prior").glob("step_*"))[-1]
+    shutil.rmtree(newest)
+    again = SSLTokenizer(small(20, **GRAIN), **options).fit(noisy())
+    np.testing.assert_array_equal(again.sample(5, seed=3), expected)
+
+
+def test_auto_has_it() -> None:
+    assert auto(read_series(noisy())).config.tokenizer.texture
