@@ -18,6 +18,7 @@ from ssltok.signal import (
     GaussianFill,
     GlobalScaler,
     LineFill,
+    PatchTexture,
     RevIN,
     SeriesScaler,
     STFTBands,
@@ -36,6 +37,7 @@ def holes() -> Tensor:
     return torch.arange(21).expand(4, 2, 21) % 5 == 3
 
 
+CODES = torch.randint(0, 3, (5, 4, 2), generator=torch.Generator().manual_seed(0))
 CASES: dict[str, Case] = {
     "ChannelScaler": (lambda: ChannelScaler().fit(series()), lambda part: part(series())),
     "GaussianFill": (
@@ -48,6 +50,10 @@ CASES: dict[str, Case] = {
         lambda part: part(torch.randn(4, 2, 2, 6), 21),
     ),
     "LineFill": (LineFill, lambda part: part(series(), ~holes())),
+    "PatchTexture": (
+        lambda: PatchTexture(5, 4, 3, codes=2).fit(CODES, torch.randn(5, 4, 3)),
+        lambda part: part(CODES.flip(0)),
+    ),
     "RevIN": (lambda: RevIN(2, affine=False, eps=0.1), lambda part: part(series()).values),
     "STFT": (lambda: STFT(n_fft=8, hop=4), lambda part: part(series())),
     "STFTBands": (

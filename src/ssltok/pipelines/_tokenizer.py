@@ -34,10 +34,8 @@ class Tokenizer(nn.Module):
         scaler: Brings series to the scale of the model; None is a `ChannelScaler`, not fitted.
         channels: Channels of the series.
         channelwise: Whether tokens are channel by channel.
-        fill: Completes what tokens leave over of a series with gaps, such as `GaussianFill`; None
-            where the tokenizer learns from whole series alone.
-        texture: What new series get beside what is decoded of their tokens, such as `PatchTexture`;
-            None is nothing.
+        fill: Completes what tokens leave over of a series with gaps, as `GaussianFill`, or None.
+        texture: What new series get beside what is decoded, such as `PatchTexture`, or None.
 
     Attributes:
         length: Samples of the longest series.

@@ -48,6 +48,7 @@ class PatchTexture(nn.Module):
 
     Raises:
         ValueError: If a size is smaller than 1.
+        TypeError: If a size is not a number.
 
     Example:
         >>> import torch

@@ -1,6 +1,7 @@
 """What tokens leave over of training series, learned after stage 1 and drawn with new series."""
 
 import torch
+from einops import rearrange
 from torch import Generator, Tensor
 from torch.nn import functional
 
@@ -67,7 +68,8 @@ def fit_texture(tokenizer: Tokenizer, scaled: SeriesSet | SourceSet, *, seed: in
 
 def texture_of(tokenizer: Tokenizer, codes: Tensor, *, generator: Generator) -> Tensor:
     """What to add to the decoded series of new codes, `(batch, channels, length)`."""
-    return _as_series(tokenizer, tokenizer.texture(_rows(tokenizer, codes), generator=generator))
+    patches: Tensor = tokenizer.texture(_rows(tokenizer, codes), generator=generator)
+    return _as_series(tokenizer, patches)
 
 
 def _in_patches(tokenizer: Tokenizer) -> bool:
@@ -98,7 +100,8 @@ def _as_patches(tokenizer: Tokenizer, series: Tensor) -> Tensor:
     padded = functional.pad(series, (0, frames * patch - series.shape[2]))
     if tokenizer.channelwise:
         return padded.reshape(-1, frames, patch)
-    return padded.unflatten(2, (frames, patch)).transpose(1, 2).flatten(2)
+    pattern = "rows channels (tokens patch) -> rows tokens (channels patch)"
+    return rearrange(padded, pattern, patch=patch)
 
 
 def _as_series(tokenizer: Tokenizer, patches: Tensor) -> Tensor:
@@ -108,5 +111,6 @@ def _as_series(tokenizer: Tokenizer, patches: Tensor) -> Tensor:
     if tokenizer.channelwise:
         series = patches.reshape(-1, channels, frames * patch)
     else:
-        series = patches.unflatten(2, (channels, patch)).transpose(1, 2).flatten(2)
+        pattern = "rows tokens (channels patch) -> rows channels (tokens patch)"
+        series = rearrange(patches, pattern, channels=channels)
     return series[..., : tokenizer.length]
