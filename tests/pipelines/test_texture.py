@@ -16,6 +16,7 @@ from ssltok.pipelines._uses._texture import (
     _rows,
     fit_texture,
     texture_of,
+    unpaired_distance,
 )
 from ssltok.signal import PatchTexture
 from tests.pipelines.small import small
@@ -120,6 +121,27 @@ def test_saved_loaded_and_resumed_to_the_bit(model: SSLTokenizer, tmp_path: path
     shutil.rmtree(newest)
     again = SSLTokenizer(small(20, **GRAIN), **options).fit(noisy())
     np.testing.assert_array_equal(again.sample(5, seed=3), expected)
+
+
+def test_the_distance_is_without_bias_and_pairs_do_not_meet() -> None:
+    """Two samples of one law are at 0 in the mean, however near their rows lie in pairs."""
+    rng = torch.Generator().manual_seed(0)
+    distances = []
+    for _ in range(400):
+        real = torch.randn(12, 3, generator=rng)
+        near = real + 0.01 * torch.randn(12, 3, generator=rng)
+        distances.append(unpaired_distance(real, near))
+    spread = float(np.std(distances)) / 20
+    assert abs(float(np.mean(distances))) < 4 * spread
+    x, y = [1.0, 2.0, 4.0], [0.0, 1.0, 3.0]
+
+    def k(a: float, b: float) -> float:
+        return (a * b + 1) ** 3
+
+    rows = [(i, j) for i in range(3) for j in range(3) if i != j]
+    by_hand = np.mean([k(x[i], x[j]) + k(y[i], y[j]) - 2 * k(x[i], y[j]) for i, j in rows])
+    columns = [torch.tensor(values)[:, None] for values in (x, y)]
+    assert unpaired_distance(*columns) == pytest.approx(float(by_hand), rel=1e-5)
 
 
 def test_auto_has_it() -> None:

@@ -6,8 +6,9 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from ssltok._shared.portions import AT_ONCE
+from ssltok._shared.scaling import mean_and_scale
 from ssltok.data import SeriesSet, SourceSet
-from ssltok.metrics import RocketEncoder, kernel_distance
+from ssltok.metrics import RocketEncoder, polynomial_kernel
 from ssltok.pipelines._large._encode_rows import encode_rows
 from ssltok.pipelines._tokenizer import Tokenizer
 from ssltok.signal import PatchTexture
@@ -27,8 +28,9 @@ def fit_texture(tokenizer: Tokenizer, scaled: SeriesSet | SourceSet, *, seed: in
 
     The texture of one half of the series is added to what is rebuilt of the other half, with
     weight 0, 1/2 and 1: the weight is taken whose series are nearest to the real ones, by the
-    kernel distance of ROCKET features. Then all series count. Nothing is held where weight 0 is
-    best, where tokens are no patches of time, or where there are fewer than 8 series or samples.
+    kernel distance of ROCKET features, where no series meets what was rebuilt of itself. Then all
+    series count. Nothing is held where weight 0 is best, where tokens are no patches of time, or
+    where there are fewer than 8 series or samples.
 
     Args:
         tokenizer: Trained; its `texture` is changed in place.
@@ -54,16 +56,27 @@ def fit_texture(tokenizer: Tokenizer, scaled: SeriesSet | SourceSet, *, seed: in
         return torch.cat([encoder(part) for part in series.split(AT_ONCE)])
 
     target = features(real)
-    centre, width = target.mean(0), target.std(0).clamp(min=1e-6)
+    centre, width = mean_and_scale(target, (0,), correction=1, computed_in=torch.float32)
 
     def distance(weight: float) -> float:
         rebuilt = (decoded[asked] + weight * grain).masked_fill(~some.valid[asked], 0.0)
-        pair = ((x - centre) / width for x in (target, features(rebuilt)))
-        return float(kernel_distance(*pair))
+        return unpaired_distance((target - centre) / width, (features(rebuilt) - centre) / width)
 
     weight = min(WEIGHTS, key=distance)
     if weight:
         tokenizer.texture = _texture(tokenizer, codes, rest, weight=weight)
+
+
+def unpaired_distance(real: Tensor, rebuilt: Tensor) -> float:
+    """Squared maximum mean discrepancy of as many real and rebuilt series, without bias.
+
+    As `kernel_distance`, but no series meets what was rebuilt of itself, which is near it whatever
+    the law, and the nearer the less is added.
+    """
+    others = ~torch.eye(len(real), dtype=torch.bool)
+    between = [polynomial_kernel(x, y)[others] for x, y in
+               ((real, real), (rebuilt, rebuilt), (real, rebuilt))]  # fmt: skip
+    return float((between[0] + between[1] - 2 * between[2]).mean())
 
 
 def texture_of(tokenizer: Tokenizer, codes: Tensor, *, generator: Generator) -> Tensor:
