@@ -110,7 +110,8 @@ def cell(split: Split, *, seed: int, minutes: float) -> dict[str, Any]:
     train, labels = split.train, split.train_labels
     plan = auto(train, minutes=minutes, classes=split.classes, ordered=not split.classes)
     known = labels.tolist() if split.classes else None
-    model = SSLTokenizer(plan.config, seed=seed).fit(_series(train), known)
+    length = train.values.shape[2]  # that of the longest of both parts
+    model = SSLTokenizer(plan.config, seed=seed, length=length).fit(_series(train), known)
     count = max(len(labels), LEAST_GENERATED)
     wanted = labels.sort().values[torch.arange(count) * len(labels) // count].tolist()
     asked = wanted if split.classes else None
