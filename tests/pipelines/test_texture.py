@@ -144,5 +144,24 @@ def test_the_distance_is_without_bias_and_pairs_do_not_meet() -> None:
     assert unpaired_distance(*columns) == pytest.approx(float(by_hand), rel=1e-5)
 
 
+def test_what_is_learned_after_stage_one_changes_no_weight_and_no_mode() -> None:
+    """Codes are decoded as in use, not as in training, whatever norms a coder has."""
+    from ssltok.pipelines._large._encode_rows import decode_rows
+
+    tokenizer = fitted(noisy(), coder="spectrogram", texture=False).artifact_.tokenizer
+    data = tokenizer.scaled(read_series(noisy()))
+    codes = tokenizer.encode(data.values, data.lengths)
+    expected = tokenizer.eval().decode(codes)
+    before = {key: value.clone() for key, value in tokenizer.state_dict().items()}
+    tokenizer.train()
+    try:
+        torch.testing.assert_close(decode_rows(tokenizer, codes), expected)
+        assert tokenizer.training
+        after = tokenizer.state_dict()
+        assert all(torch.equal(after[key], value) for key, value in before.items())
+    finally:
+        tokenizer.eval()
+
+
 def test_auto_has_it() -> None:
     assert auto(read_series(noisy())).config.tokenizer.texture

@@ -14,8 +14,20 @@ from ssltok.data import SeriesSet, SourceSet
 from ssltok.distributed import rank_and_world
 from ssltok.pipelines._tokenizer import Tokenizer
 
-__all__ = ["encode_rows"]
+__all__ = ["decode_rows", "encode_rows"]
+
 SHARED = 2**16  # series whose codes the processes put together at once
+
+
+def decode_rows(tokenizer: Tokenizer, codes: Tensor) -> Tensor:
+    """Series at the scale of the model, in batches, changing no state.
+
+    Args:
+        tokenizer: Put into evaluation mode for the while.
+        codes: Of one length, those of `encode_rows` among them.
+    """
+    with torch.no_grad(), evaluation_mode(tokenizer):
+        return torch.cat([tokenizer.decode(part.long()) for part in codes.split(AT_ONCE)])
 
 
 def encode_rows(

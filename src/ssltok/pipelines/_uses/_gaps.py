@@ -5,10 +5,9 @@ from typing import Literal, get_args
 import torch
 from torch import Generator, Tensor
 
-from ssltok._shared.portions import AT_ONCE
 from ssltok.data import SeriesSet, SourceSet
 from ssltok.masking import gap_mask
-from ssltok.pipelines._large._encode_rows import encode_rows
+from ssltok.pipelines._large._encode_rows import decode_rows, encode_rows
 from ssltok.pipelines._tokenizer import Tokenizer
 from ssltok.signal import GaussianFill, LineFill, line_fill
 from ssltok.training import keyed_generator
@@ -73,14 +72,9 @@ def fit_fill(
         shape, ratio=ratio or LARGEST, valid=some.valid, generator=keyed_generator(seed, "fill")
     )
     seen = some.valid & ~holes
-    decoded = through(tokenizer, some._replace(values=line_fill(some.values, seen), valid=seen))
+    partly = some._replace(values=line_fill(some.values, seen), valid=seen)
+    decoded = decode_rows(tokenizer, encode_rows(tokenizer, partly))
     tokenizer.fill.fit(some.values, some.valid, holes=holes, guess=decoded)
-
-
-def through(tokenizer: Tokenizer, scaled: SeriesSet) -> Tensor:
-    """Scaled series through the tokens and back, in batches."""
-    codes = encode_rows(tokenizer, scaled).long()
-    return torch.cat([tokenizer.decode(part) for part in codes.split(AT_ONCE)])
 
 
 def complete(

@@ -10,6 +10,7 @@ from ssltok._shared.portions import AT_ONCE
 from ssltok.data import SeriesSet
 from ssltok.pipelines._fit import encode_series
 from ssltok.pipelines._generate import Decoding, decode_tokens
+from ssltok.pipelines._large._encode_rows import decode_rows
 from ssltok.pipelines._prior import Prior
 from ssltok.pipelines._stage_two._conditions import Conditions
 from ssltok.pipelines._tokenizer import Tokenizer
@@ -34,9 +35,9 @@ def impute_series(
     """Draw the missing values of series; known values stay as they are, bit for bit.
 
     A tokenizer that has a `fill` infers the tokens of which something is observed, and the prior
-    draws those of which nothing is; then the fill
-    completes what the decoded series leave over, given that where the series are observed. All of
-    it is read from series with straight lines in their gaps, so nothing of the truth can reach it.
+    draws those of which nothing is; then the fill completes what the decoded series leave over,
+    given that where the series are observed. All of it is read from series with straight lines in
+    their gaps, so nothing of the truth can reach it.
 
     For another tokenizer, tokens whose stretch of time holds a missing value are hidden and drawn
     again, given the other tokens; an encoder that sees far also sees the line, which is an
@@ -113,7 +114,7 @@ def draw_missing(
 
     with evaluation_mode(tokenizer, prior):
         drawn = decode(hidden.repeat(samples, *[1] * (hidden.ndim - 1))).unflatten(0, (samples, -1))
-        decoded = torch.cat([tokenizer.decode(part) for part in drawn.flatten(0, 1).split(AT_ONCE)])
+        decoded = decode_rows(tokenizer, drawn.flatten(0, 1))
         generated = tokenizer.in_units(
             complete(tokenizer.fill, scaled, decoded, residual=residual, generator=generator)
         )

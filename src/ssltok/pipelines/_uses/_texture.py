@@ -9,7 +9,7 @@ from ssltok._shared.portions import AT_ONCE
 from ssltok._shared.scaling import mean_and_scale
 from ssltok.data import SeriesSet, SourceSet
 from ssltok.metrics import RocketEncoder, polynomial_kernel
-from ssltok.pipelines._large._encode_rows import encode_rows
+from ssltok.pipelines._large._encode_rows import decode_rows, encode_rows
 from ssltok.pipelines._tokenizer import Tokenizer
 from ssltok.signal import PatchTexture
 
@@ -43,7 +43,7 @@ def fit_texture(tokenizer: Tokenizer, scaled: SeriesSet | SourceSet, *, seed: in
     most = max(LEAST, HELD // (tokenizer.channels * tokenizer.length))
     some = scaled.take(torch.arange(0, scaled.cases, max(1, -(-scaled.cases // most))))
     codes = encode_rows(tokenizer, some).long()
-    decoded = torch.cat([tokenizer.decode(part) for part in codes.split(AT_ONCE)])
+    decoded = decode_rows(tokenizer, codes)
     rest = (some.values.nan_to_num() - decoded).masked_fill(~some.valid, 0.0)
     held, asked = torch.arange(len(codes)) % 2 == 0, torch.arange(len(codes)) % 2 == 1
     half = _texture(tokenizer, codes[held], rest[held], weight=1.0)
