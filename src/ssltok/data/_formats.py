@@ -46,7 +46,7 @@ def read_npy(path: pathlib.Path, reading: Reading) -> Part:
     """One array."""
     with open(path, "rb") as stream:
         array = _whole_array(stream)
-    return _arranged(array, None, reading, plain=True)
+    return _arranged("the array", array, None, reading, plain=True)
 
 
 def read_arrays(path: pathlib.Path, reading: Reading) -> list[Part]:
@@ -250,7 +250,7 @@ def _parts(arrays: dict[str, Any], reading: Reading, *, plain: bool) -> list[Par
     if reading.value is None and "X_train" in arrays:
         pairs = [("X_train", "y_train"), ("X_test", "y_test")]
         return [
-            _arranged(arrays[x], None if label == "" else arrays.get(y), reading, plain=plain)
+            _arranged(x, arrays[x], None if label == "" else arrays.get(y), reading, plain=plain)
             for x, y in pairs
             if x in arrays
         ]
@@ -266,11 +266,13 @@ def _parts(arrays: dict[str, Any], reading: Reading, *, plain: bool) -> list[Par
         if name and name not in arrays:
             raise Refusal(f"{role} must be one of the arrays {names}; got {name!r}")
     y = None if label == "" else arrays.get(label or "y")
-    return [_arranged(arrays[value], y, reading, plain=plain)]
+    return [_arranged(value, arrays[value], y, reading, plain=plain)]
 
 
-def _arranged(array: Any, y: Any, reading: Reading, *, plain: bool) -> Part:
+def _arranged(name: str, array: Any, y: Any, reading: Reading, *, plain: bool) -> Part:
     """An array as series. A matrix of MATLAB's has no axis that is known to be time."""
+    if 0 in array.shape:
+        raise Refusal(f"{name} must hold series, each of a sample or more; got {array.shape}")
     labels = None
     if y is not None:
         flat = y.reshape(-1) if y.ndim == 2 and 1 in y.shape else y
