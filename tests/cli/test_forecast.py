@@ -177,7 +177,10 @@ def test_impute_fills_the_gap_and_nothing_else(
 
 
 def test_impute_goes_on_to_the_end_where_that_is_asked_for(
-    model: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+    model: str,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     cut = long_series()
     values = np.asarray(cut.train[0]).copy()
@@ -189,6 +192,10 @@ def test_impute_goes_on_to_the_end_where_that_is_asked_for(
         table = pd.read_csv(out, parse_dates=["time"])
         assert (table["time"] == DATES[: len(DATES) - gone]).all()
         assert np.isfinite(table[["heat", "flow"]].to_numpy()).all()
+        rest = "; 14 after the last value are no gaps: --to-the-end fills them\n" if gone else "\n"
+        assert capsys.readouterr().out.endswith(
+            f"{20 - 2 * gone} missing values filled: {out}{rest}"
+        )
 
 
 def test_irregular_times_are_refused_or_resampled(

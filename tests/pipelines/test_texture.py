@@ -47,7 +47,7 @@ def test_noise_that_codes_cannot_say_comes_back(model: SSLTokenizer) -> None:
     """New series are as rough as real ones, where decoded codes alone are smooth."""
     tokenizer = model.artifact_.tokenizer
     assert isinstance(tokenizer.texture, PatchTexture)
-    assert float(tokenizer.texture.weight) > 0
+    assert float(tokenizer.texture.weight) == 1.0  # noise of its full size, not of half or none
     drawn = model.generate([None] * 40, seed=1)
     plain = tokenizer.in_units(tokenizer.decode(torch.as_tensor(drawn.codes)))
     rough = [float(np.abs(np.diff(np.asarray(s), n=2)).mean()) for s in (drawn.series, plain)]
@@ -163,5 +163,19 @@ def test_what_is_learned_after_stage_one_changes_no_weight_and_no_mode() -> None
         tokenizer.eval()
 
 
-def test_auto_has_it() -> None:
-    assert auto(read_series(noisy())).config.tokenizer.texture
+def test_a_fit_says_how_much(capsys: pytest.CaptureFixture[str]) -> None:
+    for x, words in (
+        (noisy(), "new series get 100% of the texture that tokens leave out"),
+        (noisy(5), "new series are what their tokens say: no texture is added"),
+    ):
+        SSLTokenizer(small(20, **GRAIN), progress=False, seed=0, verbose=True).fit(x)
+        assert words in capsys.readouterr().err
+
+
+def test_auto_has_it_and_says_so() -> None:
+    data = read_series(noisy())
+    plan = auto(data)
+    assert plan.config.tokenizer.texture
+    assert any("new series get texture" in reason for reason in plan.reasons)
+    given = auto(data, given={"tokenizer__texture": False})
+    assert not any("new series get texture" in reason for reason in given.reasons)

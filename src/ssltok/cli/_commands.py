@@ -48,7 +48,7 @@ class Training:
 
     data: str = "GunPoint"
     """A data set that sktime ships or fetches, or a file: .csv, .tsv, .txt, .parquet, .feather,
-    .xlsx, .npz, .npy, .mat, .ts, .arff or .tsf."""
+    .xlsx, .npz, .npy, .mat, .ts, .arff or .tsf. `run DATA` and `fit DATA` are the same."""
     reading: ReadingOptions = field(default_factory=Reading)
     source: bool | None = None
     """Whether series stay in the file (.npy, .parquet, .arrow, .feather) and are read when needed;
@@ -222,6 +222,11 @@ class Info:
         say(to_json(summary, allow_nan=False).decode())
 
 
+MODELS = {
+    "run": 0, "fit": 0, "encode": 1, "forecast": 1, "impute": 1, "anomalies": 1, "evaluate": 1,
+}  # fmt: skip
+"""How many words stand before the data, where those are named by their place."""
+
 Command = (
     Annotated[Run, tyro.conf.subcommand("run")]
     | Annotated[Fit, tyro.conf.subcommand("fit")]
@@ -241,19 +246,23 @@ def run_command(words: list[str]) -> None:
         _command_type(words),
         prog="ssltok",
         description="Tokens of time series, and new series from tokens. Begin with: ssltok run",
-        args=_model_first(words),
+        args=_plain_data(words),
     )
     command()
 
 
-def _model_first(words: list[str]) -> list[str]:
-    """`encode --model MODEL DATA ...` as `encode MODEL --data DATA ...`, which is the same."""
-    if words[:1] != ["encode"] or words[1:2] != ["--model"] or len(words) < 3:
+def _plain_data(words: list[str]) -> list[str]:
+    """`run DATA`, `encode MODEL DATA`, `encode --model MODEL DATA`: with `--data` before DATA."""
+    command, rest = words[:1], words[1:]
+    if not command or command[0] not in MODELS:
         return words
-    rest = words[3:]
-    if rest and not rest[0].startswith("-"):
-        rest = ["--data", *rest]
-    return ["encode", words[2], *rest]
+    if command == ["encode"] and rest[:1] == ["--model"]:
+        rest = rest[1:]
+    first = MODELS[command[0]]
+    named = any(word.partition("=")[0] == "--data" for word in rest)
+    if named or len(rest) <= first or any(word.startswith("-") for word in rest[: first + 1]):
+        return [*command, *rest]
+    return [*command, *rest[:first], "--data", *rest[first:]]
 
 
 def _command_type(words: list[str]) -> Any:

@@ -106,7 +106,12 @@ class Impute(Drawing):
             filled += int((gone & np.isfinite(stretch[0])).sum())
             stretch[...] = np.where(gone, stretch, values)  # known ones with all their digits
         write_draws(self.out, whole, data=data, times=data.times, quantiles=self.quantiles)
-        say(f"{len(data.train)} series, {filled} missing values filled: {self.out}")
+        gaps = sum(int(np.isnan(np.asarray(x, dtype=np.float64)).sum()) for x in data.train)
+        rest = f"; {gaps - filled} after the last value are no gaps: --to-the-end fills them"
+        say(
+            f"{len(data.train)} series, {filled} missing values filled: {self.out}"
+            + (rest if gaps > filled else "")
+        )
 
 
 def chosen(data: Dataset, names: tuple[str, ...]) -> Dataset:

@@ -60,7 +60,7 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class Encode:
-    """Turn series into tokens and embeddings: `encode MODEL --data D`, `encode --model MODEL D`."""
+    """Turn series into tokens and embeddings: `encode MODEL DATA`, `encode --model MODEL DATA`."""
 
     model: Annotated[str, tyro.conf.Positional]
     """The model's folder; or general, which ships and needs no training; or owner/name on the

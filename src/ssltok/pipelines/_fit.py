@@ -32,7 +32,7 @@ from ssltok.pipelines._stages import (
 from ssltok.pipelines._token_features import TokenFeatures
 from ssltok.pipelines._tokenizer import Tokenizer
 from ssltok.pipelines._uses._gaps import fit_fill
-from ssltok.pipelines._uses._texture import fit_texture
+from ssltok.pipelines._uses._texture import describe_texture, fit_texture
 from ssltok.pipelines._words._build import (
     build_objective,
     build_prior,
@@ -222,6 +222,8 @@ def _train(
     fit_fill(tokenizer, scaled, ratio=config.tokenizer.gaps, seed=seed)
     if config.tokenizer.texture:
         fit_texture(tokenizer, scaled, seed=seed)
+        if tell is not None:
+            tell(describe_texture(tokenizer))
     codes = encode_rows(tokenizer, scaled, progress=progress)
     with seeded(keyed_generator(seed, "weights").initial_seed()):
         codebooks = starting_codebooks(tokenizer) if config.prior.start == "codebook" else None

@@ -179,6 +179,11 @@ def auto(
             if gaps
             else []
         ),
+        *(
+            ["gaps are filled and new series get texture from what tokens leave out of training"]
+            if config.tokenizer.fill and config.tokenizer.texture
+            else []
+        ),
         f"{steps[0]} and {steps[1]} steps: {minutes:g} minutes on two cores, at most {EPOCHS_ONE} "
         f"and {EPOCHS} passes over the {cases} training series; "
         f"some {sum(forecast):.0f} s of training",

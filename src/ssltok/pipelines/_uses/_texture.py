@@ -13,7 +13,7 @@ from ssltok.pipelines._large._encode_rows import decode_rows, encode_rows
 from ssltok.pipelines._tokenizer import Tokenizer
 from ssltok.signal import PatchTexture
 
-__all__ = ["fit_texture", "texture_of"]
+__all__ = ["describe_texture", "fit_texture", "texture_of"]
 
 HELD = 2**18  # values of training series that are held: 1 MiB
 LEAST = 8  # series; fewer say nothing of how much is right
@@ -65,6 +65,14 @@ def fit_texture(tokenizer: Tokenizer, scaled: SeriesSet | SourceSet, *, seed: in
     weight = min(WEIGHTS, key=distance)
     if weight:
         tokenizer.texture = _texture(tokenizer, codes, rest, weight=weight)
+
+
+def describe_texture(tokenizer: Tokenizer) -> str:
+    """What new series get beside what their tokens say, in words."""
+    if tokenizer.texture is None:
+        return "new series are what their tokens say: no texture is added"
+    weight = float(tokenizer.texture.weight)
+    return f"new series get {weight:.0%} of the texture that tokens leave out"
 
 
 def unpaired_distance(real: Tensor, rebuilt: Tensor) -> float:
