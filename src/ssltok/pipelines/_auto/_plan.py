@@ -126,7 +126,7 @@ def auto(
         codebook_size=point.codes,
         quantizer="ema" if several == 1 else "residual",
         codes_per_token=several,
-        ssl="barlow_twins",
+        ssl="lejepa",
         ssl_weight=1.0,
         augmentation="warp",
         view_weight=0.0,
