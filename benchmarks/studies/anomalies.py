@@ -3,6 +3,7 @@
     pip install stumpy sktime
     python benchmarks/studies/anomalies.py --out rows.csv
     python benchmarks/studies/anomalies.py --data folder --out rows.csv --sets GunPoint --seeds 1
+    python benchmarks/studies/anomalies.py --out rows.csv --table                # what is there
 
 Everything below was fixed before any score was seen: the sets, the seeds, the lengths, how a series
 is made, the tolerance and the arms. `--data` is a folder of archives `<set>.npz` with X_train,
@@ -36,6 +37,7 @@ import dataclasses
 import functools
 import importlib
 import itertools
+import math
 import pathlib
 import statistics
 import sys
@@ -47,6 +49,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 
 if __name__ == "__main__" and not __package__:  # as a script: imports begin at the root
     sys.path[0] = str(pathlib.Path(__file__).parents[2])
@@ -229,23 +232,29 @@ def rows_of(
 
 
 def summary(rows: list[dict[str, str]]) -> str:
-    """Top-1 accuracy by arm over all series, and where tokens and the profile disagree."""
-    lines = []
-    for arm in dict.fromkeys(row["arm"] for row in rows):
-        mine = [row for row in rows if row["arm"] == arm]
-        right = statistics.fmean(float(row["right"]) for row in mine)
-        seconds = statistics.fmean(float(row["seconds"]) for row in mine)
-        lines.append(f"{arm}: {right:.3f} of {len(mine)} series, {seconds:.1f} s a series")
-    sides = {
-        arm: {(r["set"], r["seed"]): float(r["right"]) for r in rows if r["arm"] == arm}
-        for arm in ("tokens", "matrix profile", "matrix profile, equal time")
-    }
-    tokens = sides.pop("tokens")
-    for arm, theirs in sides.items():
-        both = [(tokens[key], theirs[key]) for key in tokens.keys() & theirs.keys()]
-        if both:
-            one, other = (sum(a > b for a, b in both), sum(a < b for a, b in both))
-            lines.append(f"tokens alone are right in {one}, {arm} alone in {other}")
+    """Top-1 accuracy by arm over all series, and where tokens and a profile disagree; markdown.
+
+    Intervals are Wilson's at 95 %; those of differences are of the mean over pairs.
+    """
+    lines = [
+        "| arm | right | interval | seconds a series | less tokens, points |",
+        "|" + " --- |" * 5,
+    ]
+    sides: dict[str, dict[tuple[str, str], float]] = {}
+    for row in rows:
+        sides.setdefault(row["arm"], {})[row["set"], row["seed"]] = float(row["right"])
+    for arm, mine in sides.items():
+        right, count = sum(mine.values()), len(mine)
+        low, high = binomtest(round(right), count).proportion_ci(method="wilson")
+        seconds = statistics.fmean(float(row["seconds"]) for row in rows if row["arm"] == arm)
+        pairs = [mine[key] - sides["tokens"][key] for key in mine.keys() & sides["tokens"].keys()]
+        margin = 1.96 * statistics.stdev(pairs) / len(pairs) ** 0.5 if len(pairs) > 1 else math.nan
+        less = 100 * statistics.fmean(pairs) if pairs else math.nan
+        span = f"{less:+.1f} ({less - 100 * margin:+.1f} to {less + 100 * margin:+.1f})"
+        lines.append(
+            f"| {arm} | {right / count:.1%} of {count} | {low:.1%} to {high:.1%} | {seconds:.1f} | "
+            f"{'' if arm == 'tokens' else span} |"
+        )
     return "\n".join(lines)
 
 
@@ -268,11 +277,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--data", type=pathlib.Path, help="a folder of <set>.npz")
     parser.add_argument("--out", type=pathlib.Path, required=True, help="a .csv file of rows")
+    parser.add_argument("--table", action="store_true", help="print what is there, and do no more")
     parser.add_argument("--sets", nargs="+", default=list(SETS))
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--preset", default=PRESET)
     parser.add_argument("--steps", type=int, default=STEPS, help="of each stage")
     options = parser.parse_args(arguments)
+    if options.table:
+        print(summary(_read(options.out)), by_set(_read(options.out)), sep="\n\n")
+        return
     config = resolve_preset("anomalies", options.preset)
     if len(config.tokenizer.widths) == 1:
         config = dataclasses.replace(

@@ -81,8 +81,7 @@ def test_rows_are_not_made_again(
     assert set(keys) == {(seed, arm) for seed in "01" for arm in arms}
     assert {row["right"] for row in rows if row["arm"] == "matrix profile"} == {"1.0000"}
     printed = capsys.readouterr().out
-    assert "guess: " in printed
-    assert "tokens alone are right in 0, matrix profile alone in " in printed
+    assert "| guess | " in printed
     line = next(x for x in reversed(printed.splitlines()) if x.startswith("| waves"))
     assert [line.split(" | ")[k] for k in (1, 4)] == ["2", "2.0"]  # of two series; the profile's
 
@@ -141,3 +140,26 @@ def test_a_matrix_profile_of_many_lengths_ends_with_its_time(
 
 def test_the_sets_are_fixed() -> None:
     assert len(anomalies.SETS) * anomalies.SEEDS >= 100
+
+
+def test_the_table_says_shares_and_paired_differences(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        f"waves,{seed},{arm},30,400,410,{right},{seconds},1"
+        for arm, all_right, seconds in (
+            ("tokens", (1, 1, 0, 1), 8.0),
+            ("profile", (1, 0, 0, 0), 0.5),
+        )
+        for seed, right in enumerate(all_right)
+    ]  # fmt: skip
+    (tmp_path / "rows.csv").write_text("\n".join([",".join(anomalies.COLUMNS), *rows]))
+    anomalies.main(["--out", str(tmp_path / "rows.csv"), "--table"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2] == "| tokens | 75.0% of 4 | 30.1% to 95.4% | 8.0 |  |"
+    margin = 1.96 * np.std([0, 1, 0, 1], ddof=1) / 2 * 100
+    assert lines[3] == (
+        f"| profile | 25.0% of 4 | 4.6% to 69.9% | 0.5 | -50.0 ({-50 - margin:+.1f} to "
+        f"{margin - 50:+.1f}) |"
+    )
+    assert lines[-1] == "| waves | 4 | 3.0 | 1.0 |"
