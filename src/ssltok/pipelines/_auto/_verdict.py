@@ -54,7 +54,7 @@ CHECKS = (
     Check(
         "coverage", lambda value, real: value < LEAST_COVERAGE * real, "prior",
         "new series reach {value:.0%} of the neighbourhoods of real ones, which reach {real:.0%}: "
-        "they are too much alike; raise --decoding.temperature, or --prior.variants",
+        "variety is missing; train longer (--minutes), or raise --prior.variants",
     ),
     Check(
         "memorization ratio", lambda value, real: value < LEAST_MEMORY * real, "copies",
