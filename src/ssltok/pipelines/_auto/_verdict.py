@@ -54,7 +54,8 @@ CHECKS = (
     Check(
         "coverage", lambda value, real: value < LEAST_COVERAGE * real, "prior",
         "new series reach {value:.0%} of the neighbourhoods of real ones, which reach {real:.0%}: "
-        "variety is missing; train longer (--minutes), or raise --prior.variants",
+        "variety is missing; train the prior longer (--minutes, --prior-training.steps), or raise "
+        "--prior.variants",
     ),
     Check(
         "memorization ratio", lambda value, real: value < LEAST_MEMORY * real, "copies",
