@@ -61,7 +61,7 @@ def goals(rows: Sequence[Row]) -> Iterator[str]:
         seeds = [row for row in rows if row["set"] == name]
         if len(seeds) > 1:
             word = f"{name}: train on generated, probe on tokens; means of {len(seeds)} seeds"
-            figures = (_each(seeds, lambda r, key=key: 100 * float(r[key])) for key in SEEN)
+            figures = (_each(seeds, partial(_percent, key)) for key in SEEN)
             shown = ", ".join(f"{values.get(name, math.nan):.1f} %" for values in figures)
             yield _line(word, WANTED.get(name, ""), shown, {name: 0.0})
     seconds = _each(rows, lambda r: r["cpu_seconds"])
@@ -100,6 +100,10 @@ def _each(rows: Sequence[Row], value: Callable[[Row], float | str]) -> dict[str,
 def _ratio(key: str, row: Row) -> float:
     real = float(row[f"{key}_real"])
     return float(row[key]) / real if real else math.nan
+
+
+def _percent(key: str, row: Row) -> float:
+    return 100 * float(row[key])
 
 
 def _median(values: dict[str, float]) -> float:
