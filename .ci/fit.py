@@ -1,6 +1,6 @@
 """One fit with the installed wheel: the command and Python, from a table to samples and a report.
 
-python -I .ci/fit.py        # in an environment that holds the wheel with the extra `pipelines`
+python -I .ci/fit.py        # where the wheel is installed with the extras `pipelines` and `data`
 """
 
 import csv

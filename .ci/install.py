@@ -24,7 +24,7 @@ def main() -> None:
         (torch,) = (x for x in pins.read_text().split() if x.startswith("torch=="))
         call(*pip, torch, folder=folder)
         # what the wheel needs comes first, so that what it alone brings can be told
-        call(*pip, "-c", str(pins), f"{wheel}[pipelines]", folder=folder)
+        call(*pip, "-c", str(pins), f"{wheel}[pipelines,data]", folder=folder)
         call(python, "-m", "pip", "uninstall", "-q", "-y", "ssltok", folder=folder)
         before = files(folder / "bare")
         call(*pip, "--no-index", "--no-deps", str(wheel), folder=folder)
