@@ -17,6 +17,8 @@ SHOWN = {
 DIGITS = {"frechet": 0, "cas": 1, "probe": 1}
 SHARES = {"cas", "probe"}  # printed in per cent
 SEEN = ("cas", "probe")  # of sets with several seeds
+LARGEST = 10**9  # more than there are
+SIZES = (1, 49), (50, 200), (201, LARGEST)
 WANTED = {"GunPoint": "96 %, 92 %"}
 
 
@@ -57,6 +59,17 @@ def goals(rows: Sequence[Row]) -> Iterator[str]:
     ):  # fmt: skip
         ratios = _each(rows, partial(_ratio, key))
         yield _line(word, wanted, f"{middle(ratios.values()):.2f}", ratios)
+    for low, high in SIZES:
+        some = [row for row in rows if low <= int(row["train"]) <= high]
+        ratios = _each(some, partial(_ratio, "coverage"))
+        if ratios:
+            size = f"{low} to {high}" if high < LARGEST else f"{low} or more"
+            word = f"coverage over that of real series, {size} training series"
+            yield _line(word, "", f"{_median(ratios):.2f}", ratios)
+    probes = _each(rows, lambda r: r["probe"])
+    if probes:
+        mean = 100 * statistics.fmean(probes.values())
+        yield _line("probe on tokens, mean", "", f"{mean:.1f} %", probes)
     for name in dict.fromkeys(row["set"] for row in rows):
         seeds = [row for row in rows if row["set"] == name]
         if len(seeds) > 1:

@@ -78,6 +78,8 @@ def test_figures_of_the_table_are_those_of_the_rows(tmp_path: pathlib.Path) -> N
         "| 1 (a); 1 with the DCT below | 3 |",
         "| train on generated over train on real, mean | 0.90 | 0.80 | 2 |",
         "| Frechet distance over that of real series, median | at most 3 | 5.00 | 3 |",
+        "| coverage over that of real series, 1 to 49 training series |  | 1.00 | 3 |",
+        "| probe on tokens, mean |  | 100.0 % | 3 |",
         "| a: train on generated, probe on tokens; means of 2 seeds |  | 60.0 %, 100.0 % | 1 |",
         "| c | 0 | 1 | 6 x 1 | 1 | 1 x 2 | 0.98 (0.99) | 90.0 (90.0) | 70 (10) |",
         "| b | 0 | 1 | 1 | 1 | 1 | 0.60 (0.50) | - (-) | 50 (10) |",
