@@ -59,11 +59,11 @@ def goals(rows: Sequence[Row]) -> Iterator[str]:
     ):  # fmt: skip
         ratios = _each(rows, partial(_ratio, key))
         yield _line(word, wanted, f"{middle(ratios.values()):.2f}", ratios)
-    for low, high in SIZES:
-        some = [row for row in rows if low <= int(row["train"]) <= high]
+    for fewest, most in SIZES:
+        some = [row for row in rows if fewest <= int(row["train"]) <= most]
         ratios = _each(some, partial(_ratio, "coverage"))
         if ratios:
-            size = f"{low} to {high}" if high < LARGEST else f"{low} or more"
+            size = f"{fewest} to {most}" if most < LARGEST else f"{fewest} or more"
             word = f"coverage over that of real series, {size} training series"
             yield _line(word, "", f"{_median(ratios):.2f}", ratios)
     probes = _each(rows, lambda r: r["probe"])
