@@ -31,6 +31,11 @@ def test_run_writes_everything(
     main(["run", "--data", data, "--out", str(out), "--seed", "3", *QUICK])
     said = capsys.readouterr().out
     assert f"report: {out / 'report.html'}" in said
+    plan = json.loads((out / "plan.json").read_text())
+    assert plan["reasons"][-1].endswith(
+        f"{plan['seconds']['rest']:.0f} s of start, generation and evaluation, and the networks "
+        "that judge"
+    )
     assert sorted(p.name for p in out.iterdir()) == [
         "figures", "metrics.json", "model", "plan.json", "report.html", "samples.npz",
         "tensorboard",

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from ssltok._shared.warping import warped_cases, warped_cells
 from ssltok.evaluation import Measure, Report, Sets, Tokens, evaluate
 from ssltok.metrics import (
     dtw_distance,
@@ -82,6 +83,23 @@ def test_distances_are_those_of_scaled_series() -> None:
             test, made, distance=lambda a, b: dtw_distance(a, b, band=2)
         ).distance.mean().item()
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("channels", "length", "cases"),
+    [(1, 150, (64, 256)), (1, 2000, (18, 73)), (3, 1000, (21, 84)), (1, 10**6, (1, 1))],
+)
+def test_fewer_series_are_warped_where_a_pair_is_much_work(
+    channels: int, length: int, cases: tuple[int, int]
+) -> None:
+    """64 x 256 pairs at 500 samples of a channel, and never more cells than these."""
+    band = length // 10
+    assert warped_cases(channels, length) == (band, cases)
+    cells = cases[0] * cases[1] * channels * length * (2 * band + 1)
+    assert cells <= 2**30 or cases == (1, 1)
+    assert warped_cells(channels, length, test=9**9, generated=9**9) == cells
+    few = warped_cells(channels, length, test=1, generated=1)
+    assert few == channels * length * (2 * band + 1)
 
 
 def test_a_constant_training_channel_keeps_its_units() -> None:

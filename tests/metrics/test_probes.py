@@ -2,11 +2,14 @@
 
 import math
 import sys
+import warnings
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC
@@ -122,6 +125,24 @@ def test_probes_do_not_depend_on_the_order_of_test_cases(seed: int) -> None:
     order = torch.randperm(len(u), generator=torch.Generator().manual_seed(seed))
     assert knn_accuracy(x, y, u, v) == knn_accuracy(x, y, u[order], v[order])
     assert linear_probe_accuracy(x, y, u, v) == linear_probe_accuracy(x, y, u[order], v[order])
+
+
+def test_the_linear_probe_is_at_its_optimum_where_columns_are_nearly_alike() -> None:
+    """Neighbouring samples of a smooth series: L-BFGS has not come to the end after 1,000 steps."""
+    random = np.random.default_rng(0)
+    label = np.arange(160) % 8
+    walks = random.standard_normal((160, 200)).cumsum(1)
+    walks += (label[:, None] - 3) * np.linspace(0, 20, 200)
+    train, test = walks[:80], walks[80:]
+    x, u = ((part - train.mean(0)) / train.std(0) for part in (train, test))
+    score = []
+    for steps, tolerance in ((1000, 1e-4), (100_000, 1e-9)):
+        model = LogisticRegression(max_iter=steps, tol=tolerance)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            score.append(model.fit(x, label[:80]).score(u, label[80:]))
+    found = linear_probe_accuracy(*map(torch.from_numpy, (train, label[:80], test, label[80:])))
+    assert found.item() == score[1] != score[0]
 
 
 def test_the_scaler_is_fitted_on_train_only() -> None:

@@ -7,10 +7,19 @@ import torch
 from torch import Tensor
 
 from ssltok.data import SeriesSet, read_series
-from ssltok.pipelines import AutoConfig, Config, SSLTokenizer, auto, build_tokenizer, measure_rate
+from ssltok.pipelines import (
+    AutoConfig,
+    Config,
+    SSLTokenizer,
+    TokenizerConfig,
+    auto,
+    build_tokenizer,
+    measure_rate,
+)
 from ssltok.pipelines._auto._cost import Cost, count, seconds
 from ssltok.pipelines._auto._plan import choose_rate, chosen_point
 from ssltok.pipelines._auto._rate import RatePoint, codes_for, strides_for
+from ssltok.pipelines._auto._rest import Work, with_rest, work_of
 
 
 def steps_of(length: int, width: int, cases: int = 40, *, seed: int = 0) -> Tensor:
@@ -207,3 +216,35 @@ def test_series_set_is_not_changed() -> None:
     before = SeriesSet(*(part.clone() for part in data))
     auto(data)
     assert all(torch.equal(a, b) for a, b in zip(before, data, strict=True))
+
+
+def test_the_work_of_a_run_is_counted() -> None:
+    """3 channels of 20 samples in 4 frames; 5 + 7 + 11 series; a band of 2 about the diagonal."""
+    one = TokenizerConfig(
+        coder="patch", quantizer="residual", channelwise=True, widths=(4,), dim=8, codes_per_token=2
+    )
+    sizes = {"train": 5, "test": 7, "generated": 11, "channels": 3, "length": 20}
+    work = work_of(Config(tokenizer=one), classes=6, **sizes)
+    assert work == Work(
+        runs=1, series=23, tokens=23 * 12 * 2, warped=11 * 7 * 3 * 20 * 5,
+        probed=5 * (12 * 8 + 60) * 6,
+    )  # fmt: skip
+    joint = dataclasses.replace(one, channelwise=False)
+    work = work_of(Config(tokenizer=joint), classes=0, **sizes)
+    assert (work.tokens, work.probed) == (23 * 4 * 2, 0)
+
+
+def test_the_whole_run_is_foretold_and_says_what_it_leaves_out() -> None:
+    plan = auto(read_series(steps_of(32, 4)), minutes=0.02)
+    work = Work(runs=1, series=1000, tokens=10_000, warped=10**8, probed=10**6)
+    whole = with_rest(plan, work, networks=False)
+    assert whole.rest == pytest.approx(4.0 + 1.1 + 1.9 + 0.49 + 0.16)
+    assert whole[:-1] == (plan.config, (*plan.reasons, whole.reasons[-1]), *plan[2:-1])
+    total = sum(plan.seconds) + whole.rest
+    assert whole.reasons[-1] == (
+        f"some {total:.0f} s in all: {sum(plan.seconds):.0f} s of training, 8 s of start, "
+        "generation and evaluation"
+    )
+    assert (
+        with_rest(plan, work, networks=True).reasons[-1].endswith(", and the networks that judge")
+    )

@@ -8,6 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ssltok._shared.warping import warped_cases
 from ssltok.evaluation._rows import Measure, Outcome
 from ssltok.evaluation._sets import Between, Sets, score_sets
 from ssltok.metrics import (
@@ -31,7 +32,6 @@ __all__ = ["fidelity_measures", "memory_measures", "series_measures"]
 
 Row = tuple[str, str, str, str, Callable[[], Outcome]]
 MOST = 2000  # series scored by what takes all pairs
-MOST_WARPED = (64, 256)  # generated and real series that are warped onto each other
 
 
 def fidelity_measures(sets: Sets) -> list[Measure]:
@@ -159,16 +159,17 @@ def _series(sets: Sets) -> list[Measure]:
     def plain(between: Between) -> Outcome:
         return score_sets(sets, between, sets.test, sets.fake, sets.real)
 
-    band = max(1, sets.test.shape[2] // 10)
+    channels, length = sets.test.shape[1:]
+    band, most = warped_cases(channels, length)
     warp = partial(dtw_distance, band=band)
-    one = "" if sets.test.shape[1] > 1 else "one channel"
+    one = "" if channels > 1 else "one channel"
     units = "each channel in units of its training standard deviation"
     return _single("series", [
         ("nearest neighbour, Euclidean", "as real",
          f"Distance to the nearest test series, {units}.",
          sets.gaps, lambda: nearest(euclidean_distance, (MOST, None))),
         ("nearest neighbour, DTW", "as real", f"The same, warped by at most {band} points.",
-         sets.gaps, lambda: nearest(warp, MOST_WARPED)),
+         sets.gaps, lambda: nearest(warp, most)),
         ("cross-correlation distance", "lower", "Correlation of channels.",
          one or sets.gaps, lambda: plain(cross_correlation_distance)),
         ("spectral distance", "lower", "Power at each frequency, in dB.",

@@ -35,6 +35,7 @@ from ssltok.evaluation import (
     standard_measures,
 )
 from ssltok.pipelines._auto._plan import Plan, plan_for, write_plan
+from ssltok.pipelines._auto._rest import with_rest, work_of
 from ssltok.pipelines._auto._verdict import in_words, majority_share, verdict
 from ssltok.pipelines._estimator import SSLTokenizer
 from ssltok.pipelines._fit import fingerprint
@@ -135,8 +136,15 @@ def run(
         parts = parts._replace(train=series)
     labels, classes = label_index(parts.train_labels, series.cases)
     config, plan = plan_for(config, series, classes=len(classes), ordered=window is not None)
-    if progress and plan is not None and first:
-        print("\n".join(plan.reasons), file=sys.stderr, flush=True)
+    if plan is not None:
+        (X, _, X_test, _, _), _ = measured
+        work = work_of(
+            config, train=len(X), test=len(X_test), generated=max(len(X), LEAST_GENERATED),
+            channels=series.shape[1], length=series.shape[2], classes=len(classes),
+        )  # fmt: skip
+        plan = with_rest(plan, work, networks=evaluator_steps > 0)
+        if progress and first:
+            print("\n".join(plan.reasons), file=sys.stderr, flush=True)
     estimator = SSLTokenizer(
         config, seed=seed, length=length, layout=layout, progress=progress, cpu=cpu
     )

@@ -59,6 +59,8 @@ class Plan(NamedTuple):
     """The share of the variance that was asked for."""
     seconds: tuple[float, float]
     """Forecast of both stages on two cores."""
+    rest: float = 0.0
+    """Forecast of start, generation and evaluation, where they follow in one run."""
 
 
 def auto(
@@ -223,7 +225,10 @@ def chosen_point(plan: Plan, length: int) -> int | None:
 def write_plan(plan: Plan, file: pathlib.Path) -> None:
     """What `auto` chose; its config alone repeats the run."""
     curve = [point._asdict() for point in plan.curve]
-    chosen = {"config": config_to_dict(plan.config), "reasons": plan.reasons, "curve": curve}
+    chosen = {
+        "config": config_to_dict(plan.config), "reasons": plan.reasons, "curve": curve,
+        "seconds": {"stage one": plan.seconds[0], "stage two": plan.seconds[1], "rest": plan.rest},
+    }  # fmt: skip
     file.write_bytes(to_json(chosen))
 
 
