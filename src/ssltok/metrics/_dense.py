@@ -85,7 +85,7 @@ def dense_probe_iou(
         test: Features of the test split, `(batch, tokens, dim)`.
         test_labels: Its classes, `(batch, tokens)` int64; -1 leaves the token out.
         inverse_regularization: scikit-learn's `C`, its default.
-        most_iterations: Of the solver (L-BFGS).
+        most_iterations: Newton steps of the solver.
 
     Returns:
         The mean IoU, a float64 scalar in [0, 1].
@@ -157,7 +157,9 @@ def fit_token_classifier(
         from sklearn.linear_model import LogisticRegression
     except ImportError as error:
         raise missing_extra(who, "scikit-learn") from error
-    model = LogisticRegression(C=inverse_regularization, max_iter=most_iterations)
+    model = LogisticRegression(
+        C=inverse_regularization, solver="newton-cg", max_iter=most_iterations, tol=1e-8
+    )
     mean, scale = mean_and_scale(train[known].detach(), (0,))
     rows = [((x.detach() - mean) / scale).cpu().numpy() for x in (train[known], test.flatten(0, 1))]
     model.fit(rows[0], train_labels[known].cpu().numpy())

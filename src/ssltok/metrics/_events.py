@@ -39,7 +39,7 @@ def event_probe_precision(
         background: The class that is no event.
         least_iou: Overlap that counts as found, in (0, 1].
         inverse_regularization: scikit-learn's `C`, its default.
-        most_iterations: Of the solver (L-BFGS).
+        most_iterations: Newton steps of the solver.
 
     Returns:
         The mean average precision, a float64 scalar in [0, 1]; NaN if the test split has no event.

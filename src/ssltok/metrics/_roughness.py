@@ -81,7 +81,13 @@ def roughness_score(
             unseen.append(part[order[: len(part) // 5]])
         mean, scale = mean_and_scale(torch.cat(seen), (0,), computed_in=torch.float32)
         labels = torch.cat([torch.full((len(part),), k) for k, part in enumerate(seen)])
-        model = LogisticRegression(C=inverse_regularization, max_iter=500, class_weight="balanced")
+        model = LogisticRegression(
+            C=inverse_regularization,
+            solver="newton-cg",
+            max_iter=500,
+            tol=1e-8,
+            class_weight="balanced",
+        )
         model.fit(((torch.cat(seen) - mean) / scale).cpu().numpy(), labels.numpy())
         right = [
             float((model.predict(((part - mean) / scale).cpu().numpy()) == k).mean())
