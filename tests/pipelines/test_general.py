@@ -331,8 +331,8 @@ def test_it_is_an_estimator(model: pathlib.Path) -> None:
 
 def test_options_are_asked(model: pathlib.Path) -> None:
     for options, message in (
-        ({"levels": 0}, "levels must be 1, 2 or 3; got 0"),
-        ({"levels": True}, "levels must be 1, 2 or 3"),
+        ({"levels": 0}, "levels must be 1, 2, 3 or None; got 0"),
+        ({"levels": True}, "levels must be 1, 2, 3 or None"),
         ({"patch": 7}, r"patch must be an integer in \[8, 1024\]"),
         ({"patch": 2.0}, r"patch must be an integer in \[8, 1024\]"),
     ):

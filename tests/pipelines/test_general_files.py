@@ -262,6 +262,26 @@ def test_encode_on_the_command_line(
 # on somebody's series
 
 
+def test_a_prior_takes_one_code_a_token_texture_and_the_minutes_that_are_given(
+    model: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 8 series a prior makes 300 passes at most, whether or not the tokenizer is tuned first."""
+    monkeypatch.setattr("ssltok.pipelines._general._own.FINE_TUNING", 2)
+    monkeypatch.setattr("ssltok.pipelines._general._own.EPOCHS", 60)
+    X = walks(8, 1, 40) + np.random.default_rng(1).standard_normal((8, 1, 40))
+    assert SSLTokenizer.from_pretrained(model).encode(X).min() >= 0  # three codes a token
+    for method in ("fit", "fit_prior"):
+        tokenizer = SSLTokenizer.from_pretrained(model, minutes=5, progress=False)
+        getattr(tokenizer, method)(X)
+        assert tokenizer.encode(X).ndim == 2
+        config = tokenizer.artifact_.config
+        assert config.prior_training.steps == 60
+        assert config.tokenizer.codes_per_token == 1
+        texture = tokenizer.artifact_.tokenizer.texture
+        assert texture is not None
+        assert texture.weight > 0
+
+
 @pytest.mark.parametrize("levels", [1, 2])
 def test_a_prior_on_its_tokens(model: pathlib.Path, tmp_path: pathlib.Path, levels: int) -> None:
     X, y = 50 + 3 * walks(8, 2, 60), list("ab" * 4)

@@ -2,7 +2,7 @@
 
 import copy
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -13,9 +13,11 @@ from ssltok.pipelines._fit import Fitted, fingerprint
 from ssltok.pipelines._general._codec import GeneralCodec
 from ssltok.pipelines._general._frames import cut_of
 from ssltok.pipelines._large._encode_rows import encode_rows
+from ssltok.pipelines._prior import Prior
 from ssltok.pipelines._stage_two._prior_stage import prior_stage
 from ssltok.pipelines._stages import paced
 from ssltok.pipelines._tokenizer import Tokenizer
+from ssltok.pipelines._uses._texture import describe_texture, fit_texture
 from ssltok.pipelines._words._build import build_prior, starting_codebooks
 from ssltok.pipelines._words._config import Config, DecodingConfig, PriorConfig, TokenizerConfig
 from ssltok.pipelines._words._parts import Parts
@@ -23,7 +25,7 @@ from ssltok.quantizers import ResidualQuantizer
 from ssltok.signal import Waveform
 from ssltok.training import TrainingConfig, accelerated, keyed_generator, seeded, train_stage
 
-__all__ = ["fit_prior", "own_branch", "own_config"]
+__all__ = ["Prepared", "fit_prior", "own_branch", "own_config", "prepared"]
 
 FEWEST = 50  # steps of a prior
 EPOCHS = 300  # passes over the series at most
@@ -50,7 +52,7 @@ def own_config(cases: int, *, levels: int) -> Config:
         tokenizer=TokenizerConfig(
             coder="patch", channelwise=True, dim=32, codebook_size=1024, kmeans=False,
             quantizer="ema" if levels == 1 else "residual", codes_per_token=levels, decay=0.99,
-            commitment_weight=0.25, view_weight=0.0, projector_dim=256,
+            commitment_weight=0.25, view_weight=0.0, projector_dim=256, texture=True,
         ),
         prior=PriorConfig(dim=128, depth=2, heads=4, mlp_ratio=2.0, dropout=0.1),
         tokenizer_training=TrainingConfig(
@@ -63,7 +65,18 @@ def own_config(cases: int, *, levels: int) -> Config:
     )  # fmt: skip
 
 
-def fit_prior(
+class Prepared(NamedTuple):
+    """A tokenizer of a set with the general weights, its tokens, and a prior that has not begun."""
+
+    config: Config
+    """With as many steps of the prior as the minutes allow."""
+    tokenizer: Tokenizer
+    scaled: SeriesSet
+    codes: Tensor
+    prior: Prior
+
+
+def prepared(
     codec: GeneralCodec,
     data: SeriesSet,
     labels: Tensor,
@@ -74,13 +87,8 @@ def fit_prior(
     levels: int,
     seed: int,
     progress: bool,
-    tell: Any,
-    cpu: bool,
-) -> tuple[Config, Fitted]:
-    """Train a prior on the tokens of series, about so many minutes on two cores.
-
-    The tokens are those of patches at the scale of the set; the general weights do not move.
-    """
+) -> Prepared:
+    """Build what trains a prior about so many minutes on two cores; steps are counted."""
     cases, channels, length = data.shape
     branch = own_branch(codec, length, patch=patch, levels=levels)
     tokenizer = Tokenizer(Waveform(length), [branch], channels=channels, channelwise=True)
@@ -93,8 +101,7 @@ def fit_prior(
         prior = build_prior(
             config.prior, tokenizer, classes=classes, codebooks=starting_codebooks(tokenizer)
         )
-    stages: dict[str, Any] = {"seed": seed, "world": 1, "parts": Parts()}
-    first, _, _ = prior_stage(prior, codes, labels, config, **stages)
+    first, _, _ = prior_stage(prior, codes, labels, config, seed=seed, world=1, parts=Parts())
     state = {name: value.clone() for name, value in prior.state_dict().items()}
     batch = config.prior_training.batch
     with seeded(seed):
@@ -106,12 +113,35 @@ def fit_prior(
     config = dataclasses.replace(
         config, prior_training=dataclasses.replace(config.prior_training, steps=steps)
     )
+    return Prepared(config, tokenizer, scaled, codes, prior)
+
+
+def fit_prior(
+    start: Prepared,
+    data: SeriesSet,
+    labels: Tensor,
+    *,
+    seed: int,
+    progress: bool,
+    tell: Any,
+    cpu: bool,
+) -> Fitted:
+    """Train a prior on the tokens of series.
+
+    The tokens are those of patches at the scale of the set; the general weights do not move.
+    """
+    config, tokenizer, scaled, codes, prior = start
     print_of = fingerprint(data, labels, config, seed)
-    stage, training, steps = prior_stage(prior, codes, labels, config, **stages)
+    fit_texture(tokenizer, scaled, seed=seed)
+    if tell is not None:
+        tell(describe_texture(tokenizer))
+    stage, training, steps = prior_stage(
+        prior, codes, labels, config, seed=seed, world=1, parts=Parts()
+    )
     with accelerated(config.precision, cpu=cpu) as accelerator:
         history = train_stage(
             paced(stage, steps, tell), training, steps=steps, seed=seed, accelerator=accelerator,
             folder=None, fingerprint=print_of, progress=progress, workers=config.workers,
         )  # fmt: skip
     prior.cpu().requires_grad_(False).eval()
-    return config, Fitted(tokenizer.cpu(), prior, {"prior": history}, print_of)
+    return Fitted(tokenizer.cpu(), prior, {"prior": history}, print_of)

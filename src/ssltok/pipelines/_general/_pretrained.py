@@ -24,7 +24,7 @@ from ssltok.pipelines._general._files import General, is_general, read_general, 
 from ssltok.pipelines._general._find import find, load_general
 from ssltok.pipelines._general._frames import MOST
 from ssltok.pipelines._general._hub import upload
-from ssltok.pipelines._general._own import fit_prior, own_branch, own_config
+from ssltok.pipelines._general._own import Prepared, fit_prior, own_branch, prepared
 from ssltok.pipelines._general._stream import CodeStream
 from ssltok.pipelines._large._in_blocks import in_blocks
 from ssltok.pipelines._stages import teller
@@ -60,7 +60,8 @@ class PretrainedTokenizer(SSLTokenizer):
     Args:
         model: A name (`general`, the newest that ships, or `general-1`), a folder, or `owner/name`
             on the Hugging Face hub.
-        levels: Codes of a patch that are given, 1 to 3.
+        levels: Codes of a patch that are given, 1 to 3; None is 3, and 1 where a prior is trained,
+            which draws one code of a token far better than three.
         patch: Samples of a patch, 8 to 1024; None chooses by each series' length. Patches of more
             than 32 samples are smoothed.
         minutes: About how long `fit` and `fit_prior` train a prior, on two cores.
@@ -89,7 +90,7 @@ class PretrainedTokenizer(SSLTokenizer):
         self,
         model: str | os.PathLike[str] = "general",
         *,
-        levels: int = 3,
+        levels: int | None = None,
         patch: int | None = None,
         minutes: float = 1.0,
         seed: int = 0,
@@ -136,12 +137,12 @@ class PretrainedTokenizer(SSLTokenizer):
         Raises:
             ValueError: If the data cannot be used; before any training.
         """
-        data, _, _ = self._training("fit", X, y)
-        levels, patch = self._options()
-        cases, _, length = data.shape
-        branch = own_branch(self._general().codec, length, patch=patch, levels=levels)
+        data, labels, classes = self._training("fit", X, y)
+        start = self._prepared(data, labels, classes=len(classes))
+        levels, patch = self._options(levels=1)
+        branch = own_branch(self._general().codec, data.shape[2], patch=patch, levels=levels)
         inner = SSLTokenizer(
-            own_config(cases, levels=levels),
+            start.config,
             parts=Parts(bands=Waveform, branches=[branch.requires_grad_(True)]),
             seed=self.seed, layout=self.layout, progress=self.progress, verbose=self.verbose,
             cpu=self.cpu,
@@ -164,12 +165,10 @@ class PretrainedTokenizer(SSLTokenizer):
             ValueError: If the data cannot be used; before any training.
         """
         data, labels, classes = self._training("fit_prior", X, y)
-        levels, patch = self._options()
-        tell = teller(progress=bool(self.progress), verbose=self.verbose)
-        config, fitted = fit_prior(
-            self._general().codec, data, labels, classes=len(classes), minutes=self.minutes,
-            patch=patch, levels=levels, seed=self.seed, progress=bool(self.progress), tell=tell,
-            cpu=self.cpu,
+        start = self._prepared(data, labels, classes=len(classes))
+        fitted = fit_prior(
+            start, data, labels, seed=self.seed, progress=bool(self.progress),
+            tell=teller(progress=bool(self.progress), verbose=self.verbose), cpu=self.cpu,
         )  # fmt: skip
         origin = {
             **provenance(), "seed": self.seed, "data": data.digest(), "run": fitted.fingerprint,
@@ -177,10 +176,10 @@ class PretrainedTokenizer(SSLTokenizer):
         self.histories_ = fitted.histories
         self._adopt(
             Artifact(
-                config=config,
+                config=start.config,
                 tokenizer=fitted.tokenizer,
                 prior=fitted.prior,
-                decoding=build_decoding(config.decoding, fitted.tokenizer),
+                decoding=build_decoding(start.config.decoding, fitted.tokenizer),
                 classes=tuple(classes),
                 lengths=data.lengths.contiguous(),
                 labels=labels,
@@ -376,16 +375,19 @@ class PretrainedTokenizer(SSLTokenizer):
             held = self.__dict__["_loaded"] = (self.model, general)
         return held[1]
 
-    def _options(self) -> tuple[int, int | None]:
-        if type(self.levels) is not int or not 1 <= self.levels <= 3:
-            raise ValueError(f"SSLTokenizer: levels must be 1, 2 or 3; got {self.levels!r}")
+    def _options(self, *, levels: int = 3) -> tuple[int, int | None]:
+        """Levels, as many as `levels` where they are not given, and the patch."""
+        if self.levels is not None:
+            levels = self.levels
+        if type(levels) is not int or not 1 <= levels <= 3:
+            raise ValueError(f"SSLTokenizer: levels must be 1, 2, 3 or None; got {levels!r}")
         patch = self.patch
         if patch is not None and (type(patch) is not int or not 8 <= patch <= LONGEST_PATCH):
             raise ValueError(
                 f"SSLTokenizer: patch must be an integer in [8, {LONGEST_PATCH}], or None; "
                 f"got {patch!r}"
             )
-        return self.levels, patch
+        return levels, patch
 
     def _any(self, method: str, X: Any) -> SeriesSet | SourceSet:  # noqa: N803
         self._options()
@@ -425,6 +427,13 @@ class PretrainedTokenizer(SSLTokenizer):
         labels, classes = label_index(y, data.cases, who=who)
         check_savable(who, classes)
         return data, labels, list(classes)
+
+    def _prepared(self, data: SeriesSet, labels: Tensor, *, classes: int) -> Prepared:
+        levels, patch = self._options(levels=1)
+        return prepared(
+            self._general().codec, data, labels, classes=classes, minutes=self.minutes,
+            patch=patch, levels=levels, seed=self.seed, progress=bool(self.progress),
+        )  # fmt: skip
 
 
 def load_pretrained(model: str | os.PathLike[str], **options: Any) -> SSLTokenizer:
