@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from benchmarks.studies import frozen as study
+from benchmarks.studies import general
 from benchmarks.studies.anybody_table import read_rows
 from benchmarks.studies.frozen import FIELDS, features_of, main, scores, table
 
@@ -13,7 +14,7 @@ from tests.benchmarks.small import toy
 
 
 def test_features_of_a_set(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study, "peers", lambda *_: study.raw)  # aeon is no part of the project
+    monkeypatch.setattr(study, "peers", lambda *_: general.raw)  # aeon is no part of the project
     data = toy(24, 16)
     np.savez(
         tmp_path / "toy.npz", X_train=data.train, y_train=np.asarray(data.train_labels),
