@@ -39,7 +39,7 @@ from benchmarks.studies.anybody_table import read_rows
 from benchmarks.studies.general import load, raw
 from benchmarks.studies.ssl_tokens.paired import mean_interval
 
-from ssltok.data import label_index
+from ssltok.data import label_index, read_series
 from ssltok.metrics import knn_accuracy, linear_probe_accuracy
 from ssltok.pipelines import AutoConfig, SSLTokenizer
 
@@ -52,11 +52,11 @@ ROCKETS = ("MiniRocket", "MultiRocket")
 SHARE = 0.2  # of the minutes of `auto`, which stage 1 gets
 
 
-def model_of(name: str, train: NDArray[Any], *, seconds: float) -> SSLTokenizer:
+def model_of(name: str, train: NDArray[Any], *, seconds: float, length: int) -> SSLTokenizer:
     """A tokenizer by `auto`; its prior, which no feature reads, has one step."""
     given = {"prior_training__steps": 1, **FITS[name]}
     config = AutoConfig(minutes=seconds / 60 / SHARE, given=given)
-    return SSLTokenizer(config, progress=False).fit(train)
+    return SSLTokenizer(config, length=length, progress=False).fit(train)
 
 
 def peers(name: str, train: NDArray[Any]) -> Callable[[NDArray[Any]], Array]:
@@ -74,12 +74,15 @@ def peers(name: str, train: NDArray[Any]) -> Callable[[NDArray[Any]], Array]:
 
 
 def features_of(
-    kind: str, train: NDArray[Any], *, seconds: float
+    kind: str, train: NDArray[Any], *, seconds: float, length: int
 ) -> dict[str, Callable[[Any], Any]]:
     """Functions from series to features, by name."""
     if kind not in FITS:
         return {kind: peers(kind, train)}
-    model, behind = model_of(kind, train, seconds=seconds), f", {kind}" if kind else ""
+    model, behind = (
+        model_of(kind, train, seconds=seconds, length=length),
+        f", {kind}" if kind else "",
+    )
     return {f"embedding{behind}": model.transform, f"tokens{behind}": model.token_vectors}
 
 
@@ -109,10 +112,11 @@ def rows_of(name: str, data: dict[str, Any], *, seconds: float) -> Iterator[dict
     train, test = data["X_train"], data["X_test"]
     y, classes = label_index(data["y_train"], len(train))
     y_test, _ = label_index(data["y_test"], len(test), classes=classes)
+    length = max(int(read_series(part).lengths.max()) for part in (train, test))
     several = ("MultiRocket",) if train.shape[1] > 1 else ()
     for kind in (*FITS, "raw", "catch22", "MiniRocket", *several):
         began = time.process_time()
-        for features, turn in features_of(kind, train, seconds=seconds).items():
+        for features, turn in features_of(kind, train, seconds=seconds, length=length).items():
             parts = [np.asarray(turn(part), dtype=np.float64) for part in (train, test)]
             a, b = (part.reshape(len(part), -1) for part in parts)
             taken = time.process_time() - began

@@ -36,7 +36,7 @@ def test_features_of_a_set(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPat
 def test_one_step_is_the_start_and_no_objective_another_fit() -> None:
     series = toy(24, 16).train
     found = [
-        features_of(kind, series, seconds=0.01)[f"tokens{behind}"](series)
+        features_of(kind, series, seconds=0.01, length=33)[f"tokens{behind}"](series)
         for kind, behind in (("", ""), ("no objective", ", no objective"), ("start", ", start"))
     ]
     assert found[0].shape == found[1].shape == found[2].shape
