@@ -56,6 +56,14 @@ def test_noise_that_codes_cannot_say_comes_back(model: SSLTokenizer) -> None:
     assert abs(rough[0] - real) < abs(rough[1] - real) / 2
 
 
+def test_half_is_taken_where_the_asked_half_of_the_series_is_half_as_noisy() -> None:
+    """Texture is of the series with even places, and is asked of those with odd ones."""
+    levels, full = noisy(noise=0.0), noisy(noise=1.0)
+    mixed = full.copy()
+    mixed[1::2] = levels[1::2] + 0.5 * (full - levels)[1::2]
+    assert float(fitted(mixed).artifact_.tokenizer.texture.weight) == 0.5
+
+
 @pytest.mark.parametrize("channelwise", [False, True])
 def test_patches_are_cut_as_tokens_are(channelwise: bool) -> None:
     model = fitted(noisy(), channelwise=channelwise)
