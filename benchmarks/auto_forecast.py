@@ -13,6 +13,7 @@ import argparse
 import pathlib
 import sys
 import tempfile
+from typing import cast
 
 import numpy as np
 import scipy.optimize
@@ -71,7 +72,8 @@ def main() -> None:
             plan.config, train=train, test=test, generated=max(train, LEAST_GENERATED),
             channels=channels, length=length, classes=classes,
         )  # fmt: skip
-        took, steps = report.about["seconds"], sum(plan.seconds)
+        took = cast(dict[str, float], report.about["seconds"])
+        steps = sum(plan.seconds)
         rest = took["whole"] - steps
         works.append(work)
         rests.append(rest)
