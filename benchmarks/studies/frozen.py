@@ -36,7 +36,7 @@ if __name__ == "__main__" and not __package__:  # as a script: imports begin at 
     sys.path[0] = str(pathlib.Path(__file__).parents[2])
 
 from benchmarks.studies.anybody_table import read_rows
-from benchmarks.studies.general import load, raw
+from benchmarks.studies.general import load
 from benchmarks.studies.ssl_tokens.paired import mean_interval
 
 from ssltok.data import label_index, read_series
@@ -64,7 +64,7 @@ def peers(name: str, train: NDArray[Any]) -> Callable[[NDArray[Any]], Array]:
     from aeon.transformations.collection import convolution_based, feature_based
 
     if name == "raw":
-        return raw
+        return whole
     if name == "catch22":
         transform = feature_based.Catch22(replace_nans=True)
     else:
@@ -87,8 +87,10 @@ def features_of(
 
 
 def whole(series: NDArray[Any]) -> Array:
-    """Series without gaps, as wide as they were: `(cases, channels, length)`."""
-    return raw(series).reshape(len(series), series.shape[1], series.shape[2])
+    """Series without gaps, each channel as wide as it was: `(cases, channels, length)`."""
+    values = read_series(series).values.double().numpy()
+    missing = series.shape[2] - values.shape[2]
+    return cast(Array, np.pad(values, [(0, 0), (0, 0), (0, missing)], mode="edge"))
 
 
 def scores(

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from benchmarks.studies import frozen as study
-from benchmarks.studies import general
 from benchmarks.studies.anybody_table import read_rows
 from benchmarks.studies.frozen import FIELDS, features_of, main, scores, table
 
@@ -14,7 +13,7 @@ from tests.benchmarks.small import toy
 
 
 def test_features_of_a_set(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study, "peers", lambda *_: general.raw)  # aeon is no part of the project
+    monkeypatch.setattr(study, "peers", lambda *_: study.whole)  # aeon is no part of the project
     data = toy(24, 16)
     np.savez(
         tmp_path / "toy.npz", X_train=data.train, y_train=np.asarray(data.train_labels),
@@ -31,6 +30,15 @@ def test_features_of_a_set(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPat
     assert rows[6]["columns"] == "33"
     main(words)
     assert read_rows(out) == rows
+
+
+def test_channels_stay_apart_where_all_series_end_early() -> None:
+    """Ends are held in each channel; the last column of all is missing."""
+    series = np.arange(36.0).reshape(2, 2, 9)
+    wanted = series.copy()
+    wanted[:, :, 8] = series[:, :, 7]
+    series[:, :, 8] = np.nan
+    assert np.array_equal(study.whole(series), wanted)
 
 
 def test_one_step_is_the_start_and_no_objective_another_fit() -> None:
