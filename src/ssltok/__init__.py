@@ -10,7 +10,7 @@ from typing import Any
 
 __all__ = ["__version__"]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 SUBPACKAGES = (
     "augment", "cli", "data", "decoding", "distributed", "evaluation", "losses", "masking",

@@ -20,7 +20,10 @@ from tests.ranks import Ranks
 WORDS = get_type_hints(TokenizerConfig)
 NAMES = [f"{field} {word}" for field in ("quantizer", "ssl") for word in get_args(WORDS[field])]
 UNLIKE = {
-    "quantizer gumbel": "each process has noise of its own",
+    **dict.fromkeys(
+        [f"quantizer {word}" for word in ("gumbel", "diveq", "nsvq", "fsp")],
+        "each process has noise of its own",
+    ),
     "ssl vibcreg": "groups of its whitening are sized by the batch of one process",
     "ssl w_mse": "its projector is sized by the batch of one process",
 }
@@ -36,7 +39,7 @@ def recorded(name: str, ranks: int) -> dict[str, Tensor]:
     """Losses of both stages by step, and the codes of the data."""
     field, word = name.split(" ")
     choices: dict[str, Any] = {"ssl": "barlow_twins", "quantizer": "ema", field: word}
-    several = choices["quantizer"] in ("grouped", "residual")
+    several = choices["quantizer"] in ("grouped", "residual")  # multi_scale: a single level
     config = small(
         batch=8, coder="patch", widths=(4,), codebook_size=8, projector_dim=8, blocks=1,
         codes_per_token=2 if several else 1, **choices,

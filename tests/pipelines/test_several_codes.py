@@ -25,6 +25,7 @@ from ssltok.pipelines import (
     tokenizer_stage,
     tokenizer_step,
 )
+from ssltok.pipelines._words._build import starting_codebooks
 from ssltok.pipelines._words._tables import place_patches
 from ssltok.quantizers import (
     FSQ,
@@ -200,3 +201,16 @@ def test_the_patches_of_places_begin_where_the_places_do() -> None:
         times = range(begin, begin + 3)
         expected = [[float(x[0, c, t]) if t < 9 else 0.0 for t in times] for c in range(2)]
         assert patches[0, place].tolist() == [*expected[0], *expected[1]]
+
+
+@pytest.mark.parametrize("quantizer", ["residual", "grouped", "multi_scale"])
+def test_a_quantizer_of_several_with_a_single_code_trains_and_draws(quantizer: Any) -> None:
+    """Its codebook has an axis of one level, which a prior's table has not."""
+    config = small(2, quantizer=quantizer, codes_per_token=1, codebook_size=6)
+    model = SSLTokenizer(config, progress=False).fit(series(8))
+    book = model.artifact_.tokenizer.parts[0].quantizer.codebook
+    tables = starting_codebooks(model.artifact_.tokenizer)
+    assert tables is not None
+    assert tables[0].shape == (6, book.shape[-1])
+    assert torch.equal(tables[0], book.reshape(6, -1))
+    assert model.generate([None] * 2).series.shape == (2, 1, series(8).shape[-1])

@@ -285,9 +285,9 @@ def starting_codebooks(tokenizer: Tokenizer) -> list[Tensor] | None:
             return None
         book = branch.quantizer.codebook.detach()
         expected = (sizes[0],) if len(sizes) == 1 else (len(sizes), sizes[0])
-        if book.reshape(*book.shape[-len(expected) - 1 :]).shape[:-1] != expected:
+        if book.shape[-len(expected) - 1 : -1] != expected:
             return None
-        books.append(book)
+        books.append(book.reshape(*expected, book.shape[-1]))  # without an axis of one level
     return books
 
 
