@@ -37,7 +37,7 @@ from torch import Tensor
 if __name__ == "__main__" and not __package__:  # as a script: imports begin at the root
     sys.path[0] = str(pathlib.Path(__file__).parents[2])
 
-from benchmarks.studies.anybody_table import read_rows, tables
+from benchmarks.studies.anybody_table import append_rows, read_rows, tables
 from benchmarks.studies.ssl_tokens.data import Split, find_datasets, make_split
 
 from ssltok.data import Reading, SeriesSet, load_dataset, read_series, train_and_test
@@ -202,12 +202,7 @@ def main(words: list[str] | None = None) -> None:
             else:
                 split = make_split(name, data, kind=options.kind, seed=seed, most_test=MOST_TESTED)
             row = cell(split, seed=seed, minutes=options.minutes)
-            first = not options.out.exists()
-            with options.out.open("a", newline="", encoding="utf-8") as stream:
-                writer = csv.DictWriter(stream, FIELDS)
-                if first:
-                    writer.writeheader()
-                writer.writerow(row)
+            append_rows(options.out, FIELDS, [row])
             print(" ".join(f"{k}={v}" for k, v in row.items()), flush=True)
 
 

@@ -4,10 +4,10 @@ import csv
 import math
 import pathlib
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
-__all__ = ["Row", "read_rows", "tables"]
+__all__ = ["Row", "append_rows", "read_rows", "tables"]
 
 Row = dict[str, str]
 SHOWN = {
@@ -26,6 +26,18 @@ def read_rows(path: pathlib.Path) -> list[Row]:
     """The rows of the study's file."""
     with path.open(newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
+
+
+def append_rows(
+    path: pathlib.Path, fields: Sequence[str], rows: Sequence[Mapping[str, object]]
+) -> None:
+    """Add rows to the study's file, under a header where it is new."""
+    first = not path.exists()
+    with path.open("a", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, fields)
+        if first:
+            writer.writeheader()
+        writer.writerows(rows)
 
 
 def tables(rows: Sequence[Row]) -> Iterator[str]:

@@ -19,7 +19,6 @@ do, in the place of logistic regression. Rows that the file already has are not 
 """
 
 import argparse
-import csv
 import pathlib
 import statistics
 import sys
@@ -35,7 +34,7 @@ from numpy.typing import NDArray
 if __name__ == "__main__" and not __package__:  # as a script: imports begin at the root
     sys.path[0] = str(pathlib.Path(__file__).parents[2])
 
-from benchmarks.studies.anybody_table import read_rows
+from benchmarks.studies.anybody_table import append_rows, read_rows
 from benchmarks.studies.general import load
 from benchmarks.studies.ssl_tokens.paired import mean_interval
 
@@ -180,12 +179,7 @@ def main(words: list[str] | None = None) -> None:
         if name in done:
             continue
         rows = list(rows_of(name, load(places[name], name), seconds=options.seconds))
-        first = not options.out.exists()
-        with options.out.open("a", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, FIELDS)
-            if first:
-                writer.writeheader()
-            writer.writerows(rows)
+        append_rows(options.out, FIELDS, rows)
         shown = ", ".join(f"{r['features']} {100 * r['linear']:.1f}" for r in rows)
         print(f"{name}: {shown}", flush=True)
 

@@ -13,7 +13,6 @@ generated series (CAS). Rows that the file already has are not computed again.
 """
 
 import argparse
-import csv
 import math
 import pathlib
 import statistics
@@ -28,7 +27,7 @@ import torch
 if __name__ == "__main__" and not __package__:  # as a script: imports begin at the root
     sys.path[0] = str(pathlib.Path(__file__).parents[2])
 
-from benchmarks.studies.anybody_table import read_rows
+from benchmarks.studies.anybody_table import append_rows, read_rows
 from benchmarks.studies.ssl_tokens.data import Split, find_datasets, make_split
 from benchmarks.studies.ssl_tokens.paired import mean_interval
 
@@ -152,12 +151,7 @@ def main(words: list[str] | None = None) -> None:
                 if (name, seed, arm) in done:
                     continue
                 row = cell(arm, split, seed=seed, minutes=options.minutes)
-                first = not options.out.exists()
-                with options.out.open("a", newline="", encoding="utf-8") as stream:
-                    writer = csv.DictWriter(stream, FIELDS)
-                    if first:
-                        writer.writeheader()
-                    writer.writerow(row)
+                append_rows(options.out, FIELDS, [row])
                 print(" ".join(f"{k}={v}" for k, v in row.items()), flush=True)
 
 

@@ -10,17 +10,13 @@ from benchmarks.studies.anybody import FIELDS, main
 from benchmarks.studies.anybody_table import read_rows, tables
 from benchmarks.studies.ssl_tokens.data import make_split
 
-from tests.benchmarks.small import toy
+from tests.benchmarks.small import saved, toy
 
 
 def test_a_set_and_a_long_series_give_rows_and_are_not_computed_again(
     tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data = toy(24, 16)
-    np.savez(
-        tmp_path / "toy.npz", X_train=data.train, y_train=np.asarray(data.train_labels),
-        X_test=data.test, y_test=np.asarray(data.test_labels),
-    )  # fmt: skip
+    saved(tmp_path, toy(24, 16))
     times = pd.date_range("2026-01-01", periods=900, freq="h")
     values = np.sin(np.arange(900) / 7) + 0.1 * np.random.default_rng(0).normal(size=900)
     pd.DataFrame({"time": times, "heat": values}).to_csv(tmp_path / "plant.csv", index=False)

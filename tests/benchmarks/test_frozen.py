@@ -9,16 +9,12 @@ from benchmarks.studies import frozen as study
 from benchmarks.studies.anybody_table import read_rows
 from benchmarks.studies.frozen import FIELDS, features_of, main, scores, table
 
-from tests.benchmarks.small import toy
+from tests.benchmarks.small import saved, toy
 
 
 def test_features_of_a_set(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(study, "peers", lambda *_: study.whole)  # aeon is no part of the project
-    data = toy(24, 16)
-    np.savez(
-        tmp_path / "toy.npz", X_train=data.train, y_train=np.asarray(data.train_labels),
-        X_test=data.test, y_test=np.asarray(data.test_labels),
-    )  # fmt: skip
+    saved(tmp_path, toy(24, 16))
     out = tmp_path / "rows.csv"
     words = ["--data", str(tmp_path), "--out", str(out), "--seconds", "0.01"]
     main(words)

@@ -2,22 +2,17 @@
 
 import pathlib
 
-import numpy as np
 import pytest
 from benchmarks.studies.anybody_table import read_rows
 from benchmarks.studies.general_priors import FIELDS, main, table
 
-from tests.benchmarks.small import toy
+from tests.benchmarks.small import saved, toy
 
 
 def test_each_arm_gives_a_row_once(
     tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data = toy(24, 16)
-    np.savez(
-        tmp_path / "toy.npz", X_train=data.train, y_train=np.asarray(data.train_labels),
-        X_test=data.test, y_test=np.asarray(data.test_labels),
-    )  # fmt: skip
+    saved(tmp_path, toy(24, 16))
     out = tmp_path / "rows.csv"
     words = [
         "--data", str(tmp_path), "--out", str(out), "--minutes", "0.001", "--sets", "toy",
