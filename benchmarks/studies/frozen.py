@@ -134,15 +134,21 @@ def table(rows: list[dict[str, str]]) -> Iterator[str]:
     found = {(r["set"], r["features"]): r for r in rows}
     names = [n for n in dict.fromkeys(r["features"] for r in rows) if n != "MultiRocket"]
     sets = [s for s in dict.fromkeys(r["set"] for r in rows) if all((s, n) in found for n in names)]
-    yield f"| features, means of {len(sets)} sets | linear | embedding less it | 5 neighbours |"
-    yield "| --- | --- | --- | --- |"
+    yield (
+        f"| features, means of {len(sets)} sets | linear | embedding less it | ahead, behind "
+        "| 5 neighbours |"
+    )
+    yield "| --- | --- | --- | --- | --- |"
     for name in names:
         linear, near = (
             [100 * float(found[s, name][key]) for s in sets] for key in ("linear", "neighbours")
         )
         ours = [100 * float(found[s, "embedding"]["linear"]) for s in sets]
-        gap = mean_interval([a - b for a, b in zip(ours, linear, strict=True)])
-        less = "" if name == "embedding" else f"{gap.mean:+.1f} ({gap.low:+.1f} to {gap.high:+.1f})"
+        gaps = [a - b for a, b in zip(ours, linear, strict=True)]
+        gap = mean_interval(gaps)
+        less = f"{gap.mean:+.1f} ({gap.low:+.1f} to {gap.high:+.1f})"
+        less += f" | {sum(g > 0 for g in gaps)}, {sum(g < 0 for g in gaps)}"
+        less = " | " if name == "embedding" else less
         yield (
             f"| {name} | {statistics.fmean(linear):.1f} | {less} | {statistics.fmean(near):.1f} |"
         )

@@ -70,8 +70,10 @@ def test_the_table_pairs_over_sets_that_all_have() -> None:
         )
     ]  # fmt: skip
     lines = list(table(rows))
-    assert lines[0] == "| features, means of 2 sets | linear | embedding less it | 5 neighbours |"
-    assert lines[2] == "| embedding | 85.0 |  | 50.0 |"
+    assert lines[0] == (
+        "| features, means of 2 sets | linear | embedding less it | ahead, behind | 5 neighbours |"
+    )
+    assert lines[2] == "| embedding | 85.0 |  |  | 50.0 |"
     # differences of 20 and 0 points: mean 10, half width 12.706 * 10
-    assert lines[3] == "| raw | 75.0 | +10.0 (-117.1 to +137.1) | 50.0 |"
+    assert lines[3] == "| raw | 75.0 | +10.0 (-117.1 to +137.1) | 1, 0 | 50.0 |"
     assert lines[-1] == "| a | 80.0 | 50.0 | 40.0 | 70.0 |"
